@@ -1,0 +1,118 @@
+//! The closed set of errors a caller can see, and their OpenAI shape.
+//!
+//! Shape: `{"error":{"message","type","param","code"}}`, as OpenAI's API reference documents its errors.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// An error as a caller sees it. The message says what to do and never holds a secret or matched text.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, thiserror::Error)]
+#[error("{code}: {message}", code = code.as_str())]
+pub struct ApiError {
+    /// Which error.
+    pub code: ErrorCode,
+    /// For people.
+    pub message: String,
+    /// The request field at fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub param: Option<String>,
+    /// Names of the checks that blocked (guardrails only).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<String>,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal, $status:literal, $kind:literal;)*) => {
+        /// Every error code, with its text, HTTP status and OpenAI `type`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+        pub enum ErrorCode { $($(#[$doc])* #[serde(rename = $text)] $variant,)* }
+
+        impl ErrorCode {
+            /// Every code, in the order of the documentation.
+            pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$variant,)*];
+            /// The `code` field.
+            pub fn as_str(self) -> &'static str {
+                match self { $(ErrorCode::$variant => $text,)* }
+            }
+            /// The HTTP status.
+            pub fn status(self) -> u16 {
+                match self { $(ErrorCode::$variant => $status,)* }
+            }
+            /// The `type` field.
+            pub fn kind(self) -> &'static str {
+                match self { $(ErrorCode::$variant => $kind,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The body is not what the API takes.
+    InvalidRequest = "invalid_request_error", 400, "invalid_request_error";
+    /// A check refused the request or its answer.
+    GuardrailBlocked = "guardrail_blocked", 400, "invalid_request_error";
+    /// The provider refused the request as wrong (its 4xx, passed on).
+    ProviderRejected = "provider_rejected", 400, "invalid_request_error";
+    /// No key, or one that is not known.
+    InvalidApiKey = "invalid_api_key", 401, "authentication_error";
+    /// No such route.
+    NotFound = "not_found", 404, "invalid_request_error";
+    /// No such endpoint for this key.
+    ModelNotFound = "model_not_found", 404, "invalid_request_error";
+    /// No finished request of that id for this team.
+    RequestNotFound = "request_not_found", 404, "invalid_request_error";
+    /// The route exists, the method does not.
+    MethodNotAllowed = "method_not_allowed", 405, "invalid_request_error";
+    /// The body is over its bound.
+    RequestTooLarge = "request_too_large", 413, "invalid_request_error";
+    /// The body's encoding is not taken.
+    UnsupportedEncoding = "unsupported_content_encoding", 415, "invalid_request_error";
+    /// Too many requests, here or at every provider.
+    RateLimitExceeded = "rate_limit_exceeded", 429, "rate_limit_error";
+    /// The request was cancelled by its caller.
+    Cancelled = "cancelled", 499, "invalid_request_error";
+    /// A defect or an outage inside the gateway.
+    Internal = "internal_error", 500, "server_error";
+    /// Every provider failed.
+    ProviderError = "provider_error", 502, "server_error";
+    /// An output arrived in two runs and cannot be joined honestly.
+    StreamInterrupted = "stream_interrupted", 502, "server_error";
+    /// A check the policy demands cannot run.
+    GuardrailUnavailable = "guardrail_unavailable", 503, "server_error";
+    /// The gateway's bound on waiting work is reached.
+    Overloaded = "overloaded", 503, "server_error";
+    /// A provider did not answer in time.
+    ProviderTimeout = "provider_timeout", 504, "server_error";
+    /// The deadline passed before a provider could be called or had answered.
+    DeadlineExceeded = "deadline_exceeded", 504, "server_error";
+    /// The HTTP wait ran out; the work goes on.
+    StillRunning = "still_running", 504, "server_error";
+}
+
+impl ApiError {
+    /// An error without a field at fault.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), param: None, checks: Vec::new() }
+    }
+
+    /// The same, naming the request field at fault.
+    #[must_use]
+    pub fn param(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    /// The OpenAI error document: `{"error":{"message","type","param","code"}}`, plus `checks` for guardrails.
+    pub fn openai(&self) -> serde_json::Value {
+        let mut error = serde_json::json!({
+            "message": self.message,
+            "type": self.code.kind(),
+            "param": self.param,
+            "code": self.code.as_str(),
+        });
+        if !self.checks.is_empty() {
+            error["checks"] = self.checks.clone().into();
+        }
+        serde_json::json!({ "error": error })
+    }
+}

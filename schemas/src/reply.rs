@@ -1,0 +1,88 @@
+//! What comes back on `replies`: chunks of a stream, and the one terminal that ends a request.
+
+use crate::{ApiError, Body, ExecutionId, RequestId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// The value of `replies`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Reply {
+    /// The request that is answered.
+    pub request_id: RequestId,
+    /// The run that produced this. A waiter binds its stream to the first it forwards.
+    pub execution_id: ExecutionId,
+    /// The ingress replica this is for.
+    pub boot_id: Option<Uuid>,
+    /// A chunk or the end.
+    pub event: ReplyEvent,
+}
+
+/// Part of an answer, or its end.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplyEvent {
+    /// Some events of a stream.
+    Chunk {
+        /// 0, 1, 2, … within the execution.
+        seq: u32,
+        /// Events in order; never empty.
+        events: Vec<StreamEvent>,
+    },
+    /// The end of the request.
+    Terminal(Box<Terminal>),
+}
+
+/// One server-sent event in the shape of the request's API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StreamEvent {
+    /// The `event:` field, where the API uses one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    /// The `data:` field: one line, usually JSON.
+    pub data: String,
+}
+
+/// The one end of a request: an answer or a typed error.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Terminal {
+    /// HTTP status.
+    pub status: u16,
+    /// The whole answer in the request's API shape, streamed or not; `None` for an error.
+    pub body: Option<Body>,
+    /// Why there is no answer. A stream that broke has both: what was produced, and why it ended.
+    pub error: Option<ApiError>,
+    /// How many chunk records of this execution came before.
+    #[serde(default)]
+    pub chunks: u32,
+    /// Team that may fetch it later.
+    pub team: String,
+    /// Destination that answered, or was tried last.
+    pub destination: Option<String>,
+    /// How many provider calls were made.
+    #[serde(default)]
+    pub attempts: u32,
+    /// Response headers for the caller (`retry-after`, `x-should-retry`, …), lower case.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// When it ended, microseconds since the Unix epoch.
+    pub ended_us: i64,
+}
+
+impl Terminal {
+    /// An end without an answer.
+    pub fn failed(team: &str, error: ApiError) -> Self {
+        Self {
+            status: error.code.status(),
+            body: None,
+            error: Some(error),
+            chunks: 0,
+            team: team.to_owned(),
+            destination: None,
+            attempts: 0,
+            headers: BTreeMap::new(),
+            ended_us: crate::now_us(),
+        }
+    }
+}

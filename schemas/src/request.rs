@@ -1,0 +1,175 @@
+//! An accepted request on its way to a provider.
+
+use crate::{ApiError, Body, RequestId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The value of `requests.<lane>`, `approved.<lane>` and `parked.*`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Request {
+    /// Which request this is.
+    pub request_id: RequestId,
+    /// Which consumers serve it.
+    pub lane: Lane,
+    /// The endpoint's own name (aliases are resolved at the door).
+    pub endpoint: String,
+    /// What the caller sent as `model`; answers show it.
+    pub model: String,
+    /// The wire shape of the request body, of the answer and of its errors.
+    pub api_type: ApiType,
+    /// The caller wants a stream.
+    #[serde(default)]
+    pub stream: bool,
+    /// The body as the caller sent it, or as masking left it. Never holds a gateway key.
+    pub body: Body,
+    /// Who asked.
+    pub caller: Caller,
+    /// Where the answer goes.
+    pub reply: ReplyTo,
+    /// Free-form attribution from the caller.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// When ingress accepted it, microseconds since the Unix epoch.
+    pub accepted_us: i64,
+    /// When nobody wants the answer any more, milliseconds since the Unix epoch.
+    pub deadline_ms: i64,
+    /// What a disconnect means.
+    #[serde(default)]
+    pub on_disconnect: OnDisconnect,
+    /// The request that caused this one (judges).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_request_id: Option<RequestId>,
+    /// The batch this job belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_id: Option<String>,
+    /// The caller's idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// What the input checks did, once they have run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guardrail_outcome: Option<String>,
+    /// Version of the policy that `guardrail_outcome` was decided under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_version: Option<String>,
+}
+
+/// A class of traffic with topics and consumers of its own, so that bulk work never delays a waiting caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// A caller waits.
+    Interactive,
+    /// Topic jobs and batches.
+    Batch,
+    /// Internal requests of guardrail checks.
+    Judge,
+}
+
+impl Lane {
+    /// Every lane.
+    pub const ALL: [Lane; 3] = [Lane::Interactive, Lane::Batch, Lane::Judge];
+
+    /// Its name in topics, tables and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Lane::Interactive => "interactive",
+            Lane::Batch => "batch",
+            Lane::Judge => "judge",
+        }
+    }
+}
+
+/// The API a request speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ApiType {
+    /// `POST /v1/chat/completions`.
+    #[serde(rename = "openai/v1/chat/completions")]
+    ChatCompletions,
+}
+
+impl ApiType {
+    /// Its name in the usage table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ApiType::ChatCompletions => "openai/v1/chat/completions",
+        }
+    }
+
+    /// The HTTP path of the API, as jobs name it in `url`.
+    pub fn path(self) -> &'static str {
+        match self {
+            ApiType::ChatCompletions => "/v1/chat/completions",
+        }
+    }
+}
+
+/// What a caller's disconnect means for the work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDisconnect {
+    /// Stop and bill what was produced.
+    #[default]
+    Cancel,
+    /// Go on and keep the answer.
+    Finish,
+}
+
+/// Who asked, as ingress established it. Never a key itself.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Caller {
+    /// Team name.
+    pub team: String,
+    /// Stable id of the key: the first 16 hex digits of its SHA-256. `None` for topic jobs.
+    pub key_id: Option<String>,
+    /// The key's name.
+    pub key_name: Option<String>,
+    /// The user behind the key.
+    pub user_id: Option<String>,
+    /// The caller's own user, from the body's `user`.
+    pub end_user: Option<String>,
+    /// Peer address.
+    pub ip_address: Option<String>,
+    /// `user-agent` header, at most 256 bytes.
+    pub user_agent: Option<String>,
+    /// Path and query that were called, or the topic.
+    pub url: Option<String>,
+}
+
+/// Where an answer goes.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ReplyTo {
+    /// Partition of `replies`. `None`: nobody waits there, any partition will do.
+    pub partition: Option<i32>,
+    /// Boot id of the ingress replica that waits; replies of another boot are skipped.
+    pub boot_id: Option<uuid::Uuid>,
+    /// The team's topic, for jobs that came by topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<TopicReply>,
+}
+
+/// Where and how to answer a job that came by topic.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct TopicReply {
+    /// Full name of the topic (with prefix).
+    pub topic: String,
+    /// Record key of the answer: the job's key if it was UTF-8, else its custom id.
+    pub key: Option<String>,
+    /// The job's own id.
+    pub custom_id: Option<String>,
+    /// The job's `metadata`, echoed.
+    #[serde(default)]
+    pub metadata: Option<serde_json::Value>,
+}
+
+impl Request {
+    /// Whether the deadline has passed at `now_ms`, allowing `max_skew_ms` for clocks that disagree.
+    pub fn expired(&self, now_ms: i64, max_skew_ms: i64) -> bool {
+        now_ms > self.deadline_ms.saturating_add(max_skew_ms)
+    }
+
+    /// The error of a request whose deadline has passed.
+    pub fn expired_error(&self) -> ApiError {
+        ApiError::new(crate::ErrorCode::DeadlineExceeded, "the request's deadline passed before it could be answered")
+    }
+}
