@@ -1,0 +1,117 @@
+//! Reading partitions without a group: replies for this replica, cancellations, control. Nothing is committed.
+
+use crate::{Bus, Error, Incoming};
+use rdkafka::{
+    ClientContext, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::KafkaError,
+    message::{BorrowedMessage, Headers as _, Message},
+};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Where to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// After what is there now: the end offset is asked for, so that nothing produced later is missed.
+    End,
+    /// At the first record appended at or after this time, milliseconds since the Unix epoch.
+    Since(i64),
+    /// At the oldest record.
+    Beginning,
+}
+
+/// A record that is only borrowed: look at a header before paying for a copy.
+pub struct Raw<'a>(&'a BorrowedMessage<'a>);
+
+impl Raw<'_> {
+    /// The value.
+    pub fn value(&self) -> &[u8] {
+        self.0.payload().unwrap_or_default()
+    }
+
+    /// The last header of that name, if it is UTF-8.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let headers = self.0.headers()?;
+        (0..headers.count()).rev().map(|i| headers.get(i)).find(|h| h.key == name).and_then(|h| h.value).and_then(|v| std::str::from_utf8(v).ok())
+    }
+
+    /// A copy.
+    pub fn to_incoming(&self) -> Incoming<Vec<u8>> {
+        Incoming::of(self.0)
+    }
+}
+
+struct Context;
+
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        crate::client::log_error("broadcast consumer", &error, reason);
+    }
+}
+
+impl ConsumerContext for Context {}
+
+const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Bus {
+    /// Reads `partitions` of a topic (full name; empty: all of them) until `stop`, giving each record to `each` on the
+    /// reader's own thread, which must not block. Blocks until the start offsets are known and assigned: a record
+    /// produced after this returns is seen.
+    pub fn broadcast(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+        start: Start,
+        stop: CancellationToken,
+        mut each: impl FnMut(Raw<'_>) + Send + 'static,
+    ) -> Result<(), Error> {
+        // A group id is required by librdkafka for offsets; nothing is ever committed under it.
+        let group = self.full_name("broadcast");
+        let config = self.consumer_config(&[("group.id", &group)]);
+        let consumer: BaseConsumer<Context> = config.create_with_context(Context)?;
+        let list = self.start_offsets(&consumer, topic, partitions, start)?;
+        consumer.assign(&list)?;
+        let name = format!("read-{topic}");
+        let run = move || {
+            while !stop.is_cancelled() {
+                match consumer.poll(Duration::from_millis(100)) {
+                    None => {}
+                    Some(Ok(message)) => each(Raw(&message)),
+                    Some(Err(error)) => crate::client::log_error("broadcast consumer", &error, &error.to_string()),
+                }
+            }
+        };
+        std::thread::Builder::new().name(name).spawn(run).map_err(|_| Error::Stopped("thread".into()))?;
+        Ok(())
+    }
+
+    fn start_offsets(&self, consumer: &BaseConsumer<Context>, topic: &str, partitions: &[i32], start: Start) -> Result<TopicPartitionList, Error> {
+        let unreachable = |_| Error::Unreachable(self.settings().brokers.clone());
+        let all: Vec<i32> = if partitions.is_empty() {
+            let metadata = consumer.fetch_metadata(Some(topic), QUERY_TIMEOUT).map_err(unreachable)?;
+            metadata.topics().iter().flat_map(|t| t.partitions()).map(rdkafka::metadata::MetadataPartition::id).collect()
+        } else {
+            partitions.to_vec()
+        };
+        let mut list = TopicPartitionList::new();
+        for partition in all {
+            let end = || consumer.fetch_watermarks(topic, partition, QUERY_TIMEOUT).map_err(unreachable);
+            let offset = match start {
+                Start::Beginning => Offset::Beginning,
+                Start::End => Offset::Offset(end()?.1),
+                Start::Since(ms) => {
+                    let mut query = TopicPartitionList::new();
+                    query.add_partition_offset(topic, partition, Offset::Offset(ms))?;
+                    let found = consumer.offsets_for_times(query, QUERY_TIMEOUT).map_err(unreachable)?;
+                    match found.elements().first().map(rdkafka::topic_partition_list::TopicPartitionListElem::offset) {
+                        Some(Offset::Offset(offset)) if offset >= 0 => Offset::Offset(offset),
+                        _ => Offset::Offset(end()?.1),
+                    }
+                }
+            };
+            list.add_partition_offset(topic, partition, offset)?;
+        }
+        Ok(list)
+    }
+}

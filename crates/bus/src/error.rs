@@ -1,0 +1,59 @@
+//! What can go wrong on the bus.
+
+use rdkafka::error::KafkaError;
+
+/// An error of the bus. Messages say what to do; properties, which may hold secrets, are never in them.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// librdkafka's own.
+    #[error("kafka: {0}")]
+    Kafka(#[from] KafkaError),
+    /// No broker answered.
+    #[error("no Kafka broker answered at {0}; check kafka.brokers and that the broker is up")]
+    Unreachable(String),
+    /// A topic could not be created.
+    #[error("topic {topic} cannot be created: {reason}")]
+    Topic {
+        /// Full name.
+        topic: String,
+        /// The broker's words.
+        reason: String,
+    },
+    /// A topic has another partition count than configured.
+    #[error(
+        "topic {topic} has {found} partitions, the configuration says {expected}; partition counts of internal topics never change: set kafka.partitions to what exists, or use another kafka.topic_prefix"
+    )]
+    PartitionCount {
+        /// Full name.
+        topic: String,
+        /// What exists.
+        found: usize,
+        /// What is configured.
+        expected: i32,
+    },
+    /// A record is over the bound.
+    #[error("a record of {bytes} bytes for {topic} is over the bound of {max} bytes; large bodies belong in object storage")]
+    TooLarge {
+        /// Topic it was for.
+        topic: String,
+        /// Its size.
+        bytes: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// A record could not be written as JSON.
+    #[error("a record cannot be serialised: {0}")]
+    Serialise(#[from] serde_json::Error),
+    /// The broker did not acknowledge.
+    #[error("a record for {topic} was not acknowledged: {reason}")]
+    NotAcknowledged {
+        /// Topic it was for.
+        topic: String,
+        /// Why.
+        reason: String,
+    },
+    /// A background thread has ended.
+    #[error("the consumer of {0} has stopped")]
+    Stopped(String),
+}

@@ -1,0 +1,347 @@
+//! Consuming in order, by a reader that keeps its own place: the ledger resumes from its table, not from Kafka.
+//!
+//! The group only decides who reads which partition. For each partition the reader gets [`Event::Assigned`] and answers
+//! with [`Control::start`]; then records in order; at a rebalance [`Event::Revoked`], answered by [`Control::release`]
+//! when what was read is safe. What waits to be read is bounded by [`MAX_BYTES`] and [`MAX_RECORDS`].
+
+use crate::{
+    Bus, Error, Incoming,
+    groups::{Change, Members},
+};
+use rdkafka::{
+    ClientContext, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
+    error::KafkaError,
+    types::RDKafkaRespErr,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Bytes of values read and not yet taken.
+pub const MAX_BYTES: usize = 32 << 20;
+/// Records read and not yet taken.
+pub const MAX_RECORDS: usize = 8192;
+
+/// What happens to a partition of the subscribed topic.
+#[derive(Debug)]
+pub enum Event {
+    /// This reader owns the partition now; nothing is read before [`Control::start`].
+    Assigned(i32),
+    /// The next record.
+    Record(Incoming<Vec<u8>>),
+    /// The partition will go to somebody else as soon as it is released, or after 20 s.
+    Revoked(i32),
+    /// The partition is somebody else's already. Drop what was not written.
+    Lost(i32),
+}
+
+enum Command {
+    Start(i32, Option<i64>),
+    Commit(i32, i64),
+    Release(i32),
+}
+
+/// Answers to events. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Control(std::sync::mpsc::Sender<Command>);
+
+impl Control {
+    /// Begins to read a partition at `offset`; `None`: where the group's commit says, else at the oldest record.
+    pub fn start(&self, partition: i32, offset: Option<i64>) {
+        let _ = self.0.send(Command::Start(partition, offset));
+    }
+
+    /// Notes the next offset to read, as a hint for lag monitors. The reader's own place is the truth.
+    pub fn commit(&self, partition: i32, next_offset: i64) {
+        let _ = self.0.send(Command::Commit(partition, next_offset));
+    }
+
+    /// Gives a revoked partition back.
+    pub fn release(&self, partition: i32) {
+        let _ = self.0.send(Command::Release(partition));
+    }
+}
+
+/// A running ordered reader.
+#[derive(Debug)]
+pub struct Ordered {
+    events: mpsc::Receiver<Event>,
+    control: Control,
+    bytes: Arc<AtomicUsize>,
+    members: Members,
+    thread: Option<std::thread::JoinHandle<Result<(), Error>>>,
+}
+
+impl Ordered {
+    /// The next event; `None` once the reader has stopped.
+    pub async fn next(&mut self) -> Option<Event> {
+        let event = self.events.recv().await;
+        if let Some(Event::Record(record)) = &event {
+            self.bytes.fetch_sub(record.value.len(), Ordering::Relaxed);
+        }
+        event
+    }
+
+    /// Answers to events.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// A cheap probe: has the group given this reader an assignment (perhaps an empty one)?
+    pub fn probe(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let members = self.members.clone();
+        move || members.assigned()
+    }
+
+    /// Waits for the reader's thread after its token was cancelled and the last commits were given to [`Control`].
+    pub async fn stopped(mut self) -> Result<(), Error> {
+        drop(self.events);
+        drop(self.control);
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+        joined.map_err(|_| Error::Stopped("reader".into()))?.map_err(|_| Error::Stopped("reader".into()))?
+    }
+}
+
+struct Context(Members);
+
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        crate::client::log_error("ordered consumer", &error, reason);
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let names = || list.elements().iter().map(|e| (e.topic().to_owned(), e.partition())).collect();
+        match event {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.0.push(Change::Assigned(names())),
+            _ if consumer.assignment_lost() || self.0.closing() => {
+                self.0.push(Change::Lost);
+                if let Err(error) = consumer.incremental_unassign(list) {
+                    tracing::error!(%error, "a lost assignment could not be given back");
+                }
+            }
+            _ => self.0.push(Change::Revoked(names())),
+        }
+    }
+}
+
+impl Bus {
+    /// Starts an ordered reader of one topic (full name) in a group (without prefix). After `stop` no more records come;
+    /// commits are still taken until [`Ordered::stopped`].
+    pub fn ordered(&self, group: &str, topic: &str, stop: CancellationToken) -> Result<Ordered, Error> {
+        let group = self.full_name(group);
+        let config = self.consumer_config(&[
+            ("group.id", &group),
+            ("partition.assignment.strategy", "cooperative-sticky"),
+            ("session.timeout.ms", "6000"),
+            ("heartbeat.interval.ms", "2000"),
+        ]);
+        let members = Members::default();
+        let consumer: BaseConsumer<Context> = config.create_with_context(Context(members.clone()))?;
+        consumer.subscribe(&[topic])?;
+        let (events_in, events) = mpsc::channel(MAX_RECORDS + 1024);
+        let (commands_in, commands) = std::sync::mpsc::channel();
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let reader = Reader {
+            consumer,
+            members: members.clone(),
+            topic: topic.to_owned(),
+            events: events_in,
+            commands,
+            bytes: bytes.clone(),
+            paused: false,
+            starting: BTreeMap::new(),
+            owned: BTreeSet::new(),
+            releasing: BTreeMap::new(),
+            release_by: None,
+            stop,
+        };
+        let thread = std::thread::Builder::new().name(format!("read-{topic}")).spawn(move || reader.run());
+        let thread = Some(thread.map_err(|_| Error::Stopped("thread".into()))?);
+        Ok(Ordered { events, control: Control(commands_in), bytes, members, thread })
+    }
+}
+
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(20);
+
+struct Reader {
+    consumer: BaseConsumer<Context>,
+    members: Members,
+    topic: String,
+    events: mpsc::Sender<Event>,
+    commands: std::sync::mpsc::Receiver<Command>,
+    bytes: Arc<AtomicUsize>,
+    paused: bool,
+    /// Assigned by the group, waiting for `start` of all; inner `None`: not answered yet.
+    starting: BTreeMap<i32, Option<Option<i64>>>,
+    owned: BTreeSet<i32>,
+    /// Revoked; true: released.
+    releasing: BTreeMap<i32, bool>,
+    release_by: Option<Instant>,
+    stop: CancellationToken,
+}
+
+impl Reader {
+    fn run(mut self) -> Result<(), Error> {
+        loop {
+            let ended = self.take_commands()?;
+            if ended {
+                break;
+            }
+            self.take_changes();
+            self.finish_release()?;
+            self.apply_bounds()?;
+            self.poll_batch()?;
+        }
+        self.members.close();
+        Ok(())
+    }
+
+    /// True once the owner has dropped its end.
+    fn take_commands(&mut self) -> Result<bool, Error> {
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Start(partition, offset)) => {
+                    if let Some(slot) = self.starting.get_mut(&partition) {
+                        *slot = Some(offset);
+                    }
+                }
+                Ok(Command::Commit(partition, offset)) => self.commit(partition, offset),
+                Ok(Command::Release(partition)) => {
+                    if let Some(released) = self.releasing.get_mut(&partition) {
+                        *released = true;
+                    }
+                }
+                Err(std::sync::mpsc::TryRecvError::Empty) => break,
+                Err(std::sync::mpsc::TryRecvError::Disconnected) => return Ok(true),
+            }
+        }
+        // librdkafka waits for one answer to an assignment, so all of it is taken at once.
+        if !self.starting.is_empty() && self.starting.values().all(Option::is_some) {
+            let mut list = TopicPartitionList::new();
+            for (partition, start) in std::mem::take(&mut self.starting) {
+                let offset = start.flatten().map_or(Offset::Invalid, Offset::Offset);
+                list.add_partition_offset(&self.topic, partition, offset)?;
+                self.owned.insert(partition);
+            }
+            self.consumer.incremental_assign(&list)?;
+            self.members.set_assigned();
+            self.paused = false;
+        }
+        Ok(false)
+    }
+
+    fn commit(&self, partition: i32, offset: i64) {
+        if !self.owned.contains(&partition) {
+            return;
+        }
+        let mut list = TopicPartitionList::new();
+        let added = list.add_partition_offset(&self.topic, partition, Offset::Offset(offset));
+        let mode = if self.stop.is_cancelled() { CommitMode::Sync } else { CommitMode::Async };
+        if let Err(error) = added.and_then(|()| self.consumer.commit(&list, mode)) {
+            tracing::warn!(%error, topic = self.topic, partition, "the commit hint was not taken; lag monitors will be late");
+        }
+    }
+
+    fn take_changes(&mut self) {
+        for change in self.members.take() {
+            match change {
+                Change::Assigned(list) if list.is_empty() => {
+                    let _ = self.consumer.incremental_assign(&TopicPartitionList::new());
+                    self.members.set_assigned();
+                }
+                Change::Assigned(list) => {
+                    for (_, partition) in list {
+                        self.starting.insert(partition, None);
+                        self.tell(Event::Assigned(partition));
+                    }
+                }
+                Change::Revoked(list) => {
+                    self.release_by = Some(Instant::now() + RELEASE_TIMEOUT);
+                    for (_, partition) in list {
+                        self.releasing.insert(partition, false);
+                        self.tell(Event::Revoked(partition));
+                    }
+                }
+                Change::Lost => {
+                    self.starting.clear();
+                    self.releasing.clear();
+                    self.release_by = None;
+                    for partition in std::mem::take(&mut self.owned) {
+                        self.tell(Event::Lost(partition));
+                    }
+                }
+            }
+        }
+    }
+
+    fn finish_release(&mut self) -> Result<(), Error> {
+        let Some(by) = self.release_by else { return Ok(()) };
+        if self.releasing.values().all(|released| *released) || Instant::now() >= by {
+            let mut list = TopicPartitionList::new();
+            for (partition, _) in std::mem::take(&mut self.releasing) {
+                list.add_partition(&self.topic, partition);
+                self.owned.remove(&partition);
+            }
+            self.release_by = None;
+            self.consumer.incremental_unassign(&list)?;
+        }
+        Ok(())
+    }
+
+    fn apply_bounds(&mut self) -> Result<(), Error> {
+        let room = self.events.capacity() > 1024 && self.bytes.load(Ordering::Relaxed) < MAX_BYTES;
+        let half = self.events.capacity() > MAX_RECORDS / 2 && self.bytes.load(Ordering::Relaxed) < MAX_BYTES / 2;
+        let pause = !self.paused && (!room || self.stop.is_cancelled());
+        let resume = self.paused && half && !self.stop.is_cancelled();
+        if self.owned.is_empty() || !(pause || resume) {
+            return Ok(());
+        }
+        let mut list = TopicPartitionList::new();
+        for partition in &self.owned {
+            list.add_partition(&self.topic, *partition);
+        }
+        self.paused = pause;
+        if pause { self.consumer.pause(&list)? } else { self.consumer.resume(&list)? }
+        Ok(())
+    }
+
+    fn poll_batch(&mut self) -> Result<(), Error> {
+        let mut timeout = Duration::from_millis(20);
+        // Leaves at least 512 places of the 1,024 spare ones for events that are not records.
+        for _ in 0..512 {
+            match self.consumer.poll(timeout) {
+                None => break,
+                Some(Ok(message)) => {
+                    let record = Incoming::of(&message);
+                    drop(message);
+                    if !self.releasing.contains_key(&record.partition) {
+                        self.bytes.fetch_add(record.value.len(), Ordering::Relaxed);
+                        self.tell(Event::Record(record));
+                    }
+                }
+                Some(Err(KafkaError::MessageConsumptionFatal(code))) => return Err(KafkaError::MessageConsumptionFatal(code).into()),
+                Some(Err(error)) => crate::client::log_error("ordered consumer", &error, &error.to_string()),
+            }
+            timeout = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, event: Event) {
+        // The bounds above leave room; without room the order would break, so wait for the reader.
+        if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(event) {
+            let _ = self.events.blocking_send(event);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Records as the services see them: typed values in, raw bytes with CloudEvents headers out.
+
+use crate::Error;
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message, OwnedHeaders};
+use serde::Serialize;
+use tollgate_schemas::{RequestId, Topic, TraceContext, headers};
+
+/// The largest record that is produced; internal topics are created to take it.
+pub(crate) const RECORD_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// A record's headers, copied: names are case-sensitive, values are UTF-8 (others are dropped).
+#[derive(Debug, Clone, Default)]
+pub struct Headers(Vec<(String, Vec<u8>)>);
+
+impl Headers {
+    /// The last header of that name, if it is UTF-8.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().rev().find(|(n, _)| n == name).and_then(|(_, v)| std::str::from_utf8(v).ok())
+    }
+
+    /// All headers with their raw values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.iter().map(|(n, v)| (n.as_str(), v.as_slice()))
+    }
+
+    pub(crate) fn of(message: &BorrowedMessage<'_>) -> Self {
+        let copy = |h: rdkafka::message::Header<'_, &[u8]>| h.value.map(|v| (h.key.to_owned(), v.to_vec()));
+        Self(message.headers().map(|all| all.iter().filter_map(copy).collect()).unwrap_or_default())
+    }
+}
+
+/// A consumed record. `T` is its parsed value, or `Vec<u8>` where the reader wants the bytes.
+#[derive(Debug, Clone)]
+pub struct Incoming<T> {
+    /// Full topic name.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// Milliseconds since the Unix epoch: append or create time, as the topic is configured.
+    pub timestamp_ms: i64,
+    /// The key's bytes.
+    pub key: Option<Vec<u8>>,
+    /// Headers.
+    pub headers: Headers,
+    /// This hop's trace context: the producer's trace, this consumer's span.
+    pub trace: TraceContext,
+    /// The value.
+    pub value: T,
+}
+
+impl Incoming<Vec<u8>> {
+    pub(crate) fn of(message: &BorrowedMessage<'_>) -> Self {
+        let headers = Headers::of(message);
+        let trace = headers
+            .get(headers::TRACEPARENT)
+            .and_then(|parent| TraceContext::parse(parent, headers.get(headers::TRACESTATE)))
+            .unwrap_or_default();
+        Self {
+            topic: message.topic().to_owned(),
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
+            key: message.key().map(<[u8]>::to_vec),
+            headers,
+            trace,
+            value: message.payload().unwrap_or_default().to_vec(),
+        }
+    }
+}
+
+impl<T> Incoming<T> {
+    /// Everything but the value.
+    pub(crate) fn clone_without_value(&self) -> Incoming<()> {
+        Incoming {
+            topic: self.topic.clone(),
+            partition: self.partition,
+            offset: self.offset,
+            timestamp_ms: self.timestamp_ms,
+            key: self.key.clone(),
+            headers: self.headers.clone(),
+            trace: self.trace.clone(),
+            value: (),
+        }
+    }
+
+    /// The same record with another value.
+    pub fn with<U>(self, value: U) -> Incoming<U> {
+        let Self { topic, partition, offset, timestamp_ms, key, headers, trace, value: _ } = self;
+        Incoming { topic, partition, offset, timestamp_ms, key, headers, trace, value }
+    }
+}
+
+/// Where a record goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicName {
+    /// An internal topic, without the prefix.
+    Internal(&'static str),
+    /// A full name, e.g. a team's `out.` topic.
+    Full(String),
+}
+
+/// A record to produce.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// Topic.
+    pub topic: TopicName,
+    /// Explicit partition; `None`: by key.
+    pub partition: Option<i32>,
+    /// Key; `None`: any partition.
+    pub key: Option<Vec<u8>>,
+    /// Headers, in order.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Value.
+    pub payload: Vec<u8>,
+}
+
+impl Outgoing {
+    /// A record of an internal topic, keyed by request id, with CloudEvents headers and the hop's trace context.
+    pub fn of<T: Serialize>(topic: &Topic<T>, id: RequestId, value: &T, trace: &TraceContext) -> Result<Self, Error> {
+        let mut record = Self {
+            topic: TopicName::Internal(topic.spec.name),
+            partition: None,
+            key: Some(id.to_string().into_bytes()),
+            headers: Vec::with_capacity(8),
+            payload: serde_json::to_vec(value)?,
+        };
+        record.cloud_event(&id.to_string(), topic.event_type, trace);
+        Ok(record)
+    }
+
+    /// Adds the CloudEvents and trace headers.
+    pub fn cloud_event(&mut self, id: &str, event_type: &str, trace: &TraceContext) {
+        let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+        self.header(headers::SPEC_VERSION, "1.0");
+        self.header(headers::ID, id);
+        self.header(headers::SOURCE, "tollgate");
+        self.header(headers::TYPE, event_type);
+        self.header(headers::TIME, now);
+        self.header(headers::CONTENT_TYPE, "application/json");
+        self.header(headers::TRACEPARENT, trace.to_string());
+        if let Some(state) = &trace.state {
+            self.header(headers::TRACESTATE, state.as_str());
+        }
+    }
+
+    /// Adds a header.
+    pub fn header(&mut self, name: &str, value: impl Into<Vec<u8>>) {
+        self.headers.push((name.to_owned(), value.into()));
+    }
+
+    /// Sends it to this partition rather than the key's.
+    #[must_use]
+    pub fn to_partition(mut self, partition: Option<i32>) -> Self {
+        self.partition = partition;
+        self
+    }
+
+    pub(crate) fn native_headers(&self) -> OwnedHeaders {
+        let empty = OwnedHeaders::new_with_capacity(self.headers.len());
+        self.headers.iter().fold(empty, |all, (key, value)| all.insert(Header { key, value: Some(value) }))
+    }
+}

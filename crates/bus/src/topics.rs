@@ -1,0 +1,126 @@
+//! Creating the topics of `schemas::topic` where they are missing.
+
+use crate::{Bus, Error, record::RECORD_MAX_BYTES};
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    error::RDKafkaErrorCode,
+};
+use std::time::Duration;
+use tollgate_schemas::topic::{self, Cleanup, Partitions, Retention, TopicSpec};
+
+/// Milliseconds each class of topic keeps its records.
+#[derive(Debug, Clone, Copy)]
+pub struct Retentions {
+    /// `retention.requests`.
+    pub requests_ms: i64,
+    /// `retention.replies`.
+    pub replies_ms: i64,
+    /// `retention.results`.
+    pub results_ms: i64,
+    /// `retention.dead_letters`.
+    pub dead_letters_ms: i64,
+}
+
+/// The topics of a team's Kafka door, full names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TeamTopics {
+    /// Jobs.
+    pub requests: String,
+    /// Answers.
+    pub replies: String,
+}
+
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Bus {
+    /// Creates what is missing and checks what exists: a topic with another partition count is an error, because keys
+    /// would move. Several services may do this at the same time.
+    pub async fn ensure_topics(&self, teams: &[TeamTopics]) -> Result<(), Error> {
+        let mut wanted: Vec<(String, TopicSpec)> =
+            topic::all().into_iter().map(|spec| (self.full_name(spec.name), spec)).collect();
+        for team in teams {
+            wanted.push((team.requests.clone(), topic::TEAM_IN));
+            wanted.push((team.replies.clone(), topic::TEAM_OUT));
+        }
+        let bus = self.clone();
+        // Metadata is a blocking call in librdkafka.
+        let existing = tokio::task::spawn_blocking(move || bus.partition_counts()).await.map_err(|_| Error::Stopped("admin".into()))??;
+        let (found, missing): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(name, _)| existing.contains_key(name));
+        for (name, spec) in &found {
+            let (found, expected) = (existing[name], self.partition_count(spec.partitions));
+            if !spec.name.ends_with('*') && i32::try_from(found).ok() != Some(expected) {
+                return Err(Error::PartitionCount { topic: name.clone(), found, expected });
+            }
+        }
+        self.create(&missing).await
+    }
+
+    /// Partition counts of all topics with our prefix or any other name. Blocks.
+    fn partition_counts(&self) -> Result<std::collections::HashMap<String, usize>, Error> {
+        use rdkafka::producer::Producer as _;
+        let producer: rdkafka::producer::BaseProducer = self.config(&[]).create()?;
+        let metadata = producer.client().fetch_metadata(None, ADMIN_TIMEOUT).map_err(|_| Error::Unreachable(self.settings().brokers.clone()))?;
+        Ok(metadata.topics().iter().map(|t| (t.name().to_owned(), t.partitions().len())).collect())
+    }
+
+    /// How many partitions a topic of this kind has.
+    pub fn partition_count(&self, partitions: Partitions) -> i32 {
+        match partitions {
+            Partitions::Default => self.settings().partitions_default,
+            Partitions::Usage => self.settings().partitions_usage,
+            Partitions::One => 1,
+        }
+    }
+
+    async fn create(&self, missing: &[(String, TopicSpec)]) -> Result<(), Error> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let admin: AdminClient<DefaultClientContext> = self.config(&[]).create()?;
+        let settings: Vec<_> = missing.iter().map(|(name, spec)| (name, spec, self.topic_config(spec))).collect();
+        let new: Vec<NewTopic<'_>> = settings
+            .iter()
+            .map(|(name, spec, config)| {
+                let replication = TopicReplication::Fixed(self.settings().replication);
+                let start = NewTopic::new(name, self.partition_count(spec.partitions), replication);
+                config.iter().fold(start, |topic, (key, value)| topic.set(key, value))
+            })
+            .collect();
+        let options = AdminOptions::new().operation_timeout(Some(ADMIN_TIMEOUT)).request_timeout(Some(ADMIN_TIMEOUT));
+        for result in admin.create_topics(&new, &options).await? {
+            match result {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((topic, code)) => return Err(Error::Topic { topic, reason: code.to_string() }),
+            }
+        }
+        Ok(())
+    }
+
+    fn topic_config(&self, spec: &TopicSpec) -> Vec<(&'static str, String)> {
+        let retentions = &self.settings().retentions;
+        let retention_ms = match spec.retention {
+            Retention::Requests => retentions.requests_ms,
+            Retention::Replies => retentions.replies_ms,
+            Retention::Results => retentions.results_ms,
+            Retention::DeadLetters => retentions.dead_letters_ms,
+            Retention::Days(days) => i64::from(days) * 86_400_000,
+            Retention::Forever => -1,
+        };
+        let cleanup = match spec.cleanup {
+            Cleanup::Delete => "delete",
+            Cleanup::CompactDelete => "compact,delete",
+        };
+        let time = if spec.append_time { "LogAppendTime" } else { "CreateTime" };
+        let mut config = vec![
+            ("cleanup.policy", cleanup.to_owned()),
+            ("retention.ms", retention_ms.to_string()),
+            ("message.timestamp.type", time.to_owned()),
+            ("max.message.bytes", RECORD_MAX_BYTES.to_string()),
+        ];
+        if self.settings().replication >= 3 {
+            config.push(("min.insync.replicas", "2".to_owned()));
+        }
+        config
+    }
+}

@@ -1,0 +1,446 @@
+//! Consuming work: records of a group, handled concurrently, committed when everything they caused is acknowledged.
+//!
+//! A thread polls and never stops polling, so a ten-minute call does not trip `max.poll.interval.ms`. Each record becomes
+//! a task. What is in flight is bounded per partition (records) and per consumer (bytes); a full bound pauses intake and
+//! half of it resumes.
+
+use crate::{
+    Bus, DeadLetter, Emitter, Error, Incoming, Outgoing, Producer,
+    error::Error as BusError,
+    groups::{Change, GroupContext, Members},
+    producer::{CountedAck, OnAck},
+    trace,
+    tracker::Tracker,
+};
+use futures::FutureExt;
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer},
+};
+use serde::de::DeserializeOwned;
+use std::{
+    collections::HashMap,
+    marker::PhantomData,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+/// What handling a record led to. Everything in it is acknowledged before the record's offset is committed.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Records to produce.
+    pub emit: Vec<Outgoing>,
+    /// The record cannot be processed, now or ever: it goes to `dead-letters` with its original bytes.
+    pub dead_letter: Option<DeadLetter>,
+}
+
+impl Outcome {
+    /// These records, nothing else.
+    pub fn emit(emit: Vec<Outgoing>) -> Self {
+        Self { emit, dead_letter: None }
+    }
+
+    /// The record is poison.
+    pub fn dead(reason: DeadLetter) -> Self {
+        Self { emit: Vec::new(), dead_letter: Some(reason) }
+    }
+}
+
+/// What a service does with a record.
+pub trait Handler<T>: Send + Sync + 'static {
+    /// Handles one record. `emitter` sends what must not wait for the outcome (chunks of a stream).
+    fn handle(&self, record: Incoming<T>, emitter: Emitter) -> impl Future<Output = Outcome> + Send;
+}
+
+/// How to consume.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Group, without the prefix.
+    pub group: &'static str,
+    /// Full topic names.
+    pub topics: Vec<String>,
+    /// Records in flight per partition.
+    pub max_in_flight: usize,
+    /// Bytes of values in flight over all partitions.
+    pub max_bytes: usize,
+    /// How long a revoked partition, or a stop, waits for what is in flight.
+    pub drain_timeout: Duration,
+}
+
+impl Options {
+    /// The usual bounds: 1,000 records a partition, 64 MiB, 20 s.
+    pub fn new(group: &'static str, topics: Vec<String>) -> Self {
+        Self { group, topics, max_in_flight: 1000, max_bytes: 64 << 20, drain_timeout: Duration::from_secs(20) }
+    }
+}
+
+/// A running consumer. Dropping it does not stop it: cancel the token it was started with.
+#[derive(Debug)]
+pub struct Running {
+    thread: std::thread::JoinHandle<Result<(), Error>>,
+    members: Members,
+}
+
+impl Running {
+    /// Whether the group has given this consumer its partitions at least once.
+    pub fn assigned(&self) -> bool {
+        self.members.assigned()
+    }
+
+    /// A cheap probe for [`Running::assigned`] that outlives it.
+    pub fn probe(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let members = self.members.clone();
+        move || members.assigned()
+    }
+
+    /// Waits for the consumer to end after its token was cancelled.
+    pub async fn stopped(self) -> Result<(), Error> {
+        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
+        joined.map_err(|_| Error::Stopped("consumer".into()))?.map_err(|_| Error::Stopped("consumer".into()))?
+    }
+}
+
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+const POLL_BATCH: usize = 256;
+
+impl Bus {
+    /// Starts consuming. Records whose value does not parse are dead-lettered here. Ends, committed, after `stop`; if a
+    /// record's effects cannot be produced it ends with an error, uncommitted, so that a restart repeats the record.
+    pub fn consume<T, H>(&self, options: Options, producer: Producer, handler: Arc<H>, stop: CancellationToken) -> Result<Running, Error>
+    where
+        T: DeserializeOwned + Send + 'static,
+        H: Handler<T>,
+    {
+        let group = self.full_name(options.group);
+        let config = self.consumer_config(&[
+            ("group.id", &group),
+            ("partition.assignment.strategy", "cooperative-sticky"),
+            ("session.timeout.ms", "6000"),
+            ("heartbeat.interval.ms", "2000"),
+        ]);
+        let members = Members::default();
+        let consumer: BaseConsumer<GroupContext> = config.create_with_context(GroupContext::new(members.clone()))?;
+        let topics: Vec<&str> = options.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics)?;
+        let (done, completions) = mpsc::channel();
+        let loop_ = PollLoop {
+            consumer,
+            members: members.clone(),
+            group,
+            producer,
+            handler,
+            runtime: tokio::runtime::Handle::current(),
+            partitions: HashMap::new(),
+            topics: HashMap::new(),
+            epoch: 0,
+            bytes: Arc::new(AtomicUsize::new(0)),
+            all_paused: false,
+            done,
+            completions,
+            stop,
+            options,
+            record: PhantomData::<fn() -> T>,
+        };
+        let name = format!("consume-{}", loop_.options.group);
+        let thread = std::thread::Builder::new().name(name).spawn(move || loop_.run()).map_err(|_| Error::Stopped("thread".into()))?;
+        Ok(Running { thread, members })
+    }
+}
+
+struct Partition {
+    tracker: Tracker,
+    epoch: u64,
+    committed: Option<i64>,
+    paused: bool,
+    draining_until: Option<Instant>,
+}
+
+type Key = (Arc<str>, i32);
+
+struct PollLoop<T, H> {
+    consumer: BaseConsumer<GroupContext>,
+    members: Members,
+    group: String,
+    producer: Producer,
+    handler: Arc<H>,
+    runtime: tokio::runtime::Handle,
+    partitions: HashMap<Key, Partition>,
+    topics: HashMap<String, Arc<str>>,
+    epoch: u64,
+    bytes: Arc<AtomicUsize>,
+    all_paused: bool,
+    done: mpsc::Sender<Completed>,
+    completions: mpsc::Receiver<Completed>,
+    stop: CancellationToken,
+    options: Options,
+    record: PhantomData<fn() -> T>,
+}
+
+/// A record whose handling ended and whose effects are acknowledged, or failed.
+struct Completed {
+    key: Key,
+    epoch: u64,
+    offset: i64,
+    result: Result<(), Error>,
+}
+
+impl<T: DeserializeOwned + Send + 'static, H: Handler<T>> PollLoop<T, H> {
+    fn run(mut self) -> Result<(), Error> {
+        let mut next_commit = Instant::now() + COMMIT_EVERY;
+        let mut stop_by: Option<Instant> = None;
+        loop {
+            self.poll_batch()?;
+            self.take_rebalances()?;
+            self.take_completions()?;
+            self.apply_bounds()?;
+            if Instant::now() >= next_commit {
+                self.commit(CommitMode::Async)?;
+                next_commit = Instant::now() + COMMIT_EVERY;
+            }
+            if self.stop.is_cancelled() {
+                let deadline = *stop_by.get_or_insert_with(|| Instant::now() + self.options.drain_timeout);
+                if self.in_flight() == 0 || Instant::now() >= deadline {
+                    break;
+                }
+            }
+        }
+        self.commit(CommitMode::Sync)?;
+        self.members.close();
+        Ok(())
+    }
+
+    fn in_flight(&self) -> usize {
+        self.partitions.values().map(|p| p.tracker.in_flight()).sum()
+    }
+
+    fn poll_batch(&mut self) -> Result<(), Error> {
+        // While work is in flight its completions must be seen soon, for commits and for resuming.
+        let mut timeout = Duration::from_millis(if self.in_flight() > 0 { 20 } else { 100 });
+        for _ in 0..POLL_BATCH {
+            match self.consumer.poll(timeout) {
+                None => break,
+                Some(Ok(message)) => {
+                    let incoming = Incoming::of(&message);
+                    drop(message);
+                    self.begin(incoming);
+                }
+                Some(Err(error)) => {
+                    if let rdkafka::error::KafkaError::MessageConsumptionFatal(_) = error {
+                        return Err(error.into());
+                    }
+                    crate::client::log_error("consumer", &error, &error.to_string());
+                }
+            }
+            timeout = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, record: Incoming<Vec<u8>>) {
+        let topic = self.topics.entry(record.topic.clone()).or_insert_with(|| Arc::from(record.topic.as_str())).clone();
+        let key = (topic, record.partition);
+        let Some(partition) = self.partitions.get_mut(&key) else { return };
+        // A stopping or draining consumer leaves the record to its successor.
+        if self.stop.is_cancelled() || partition.draining_until.is_some() || !partition.tracker.begin(record.offset) {
+            return;
+        }
+        let bytes = record.value.len();
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let work = Arc::new(Work {
+            open: AtomicUsize::new(1),
+            failure: Mutex::new(None),
+            done: self.done.clone(),
+            key,
+            epoch: partition.epoch,
+            offset: record.offset,
+            bytes,
+            total: self.bytes.clone(),
+        });
+        let emitter = Emitter::new(self.producer.clone(), work.clone());
+        let (handler, group) = (self.handler.clone(), self.group.clone());
+        self.runtime.spawn(handle_one(handler, record, group, emitter, work));
+    }
+
+    fn take_completions(&mut self) -> Result<(), Error> {
+        while let Ok(completed) = self.completions.try_recv() {
+            completed.result?;
+            if let Some(partition) = self.partitions.get_mut(&completed.key) {
+                // A late completion of an earlier assignment has been emitted, but is not ours to commit.
+                if partition.epoch == completed.epoch {
+                    partition.tracker.complete(completed.offset);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_rebalances(&mut self) -> Result<(), Error> {
+        for change in self.members.take() {
+            match change {
+                Change::Assigned(list) => {
+                    for (topic, partition) in list {
+                        self.epoch += 1;
+                        let topic = self.topics.entry(topic.clone()).or_insert_with(|| Arc::from(topic.as_str())).clone();
+                        let fresh = Partition { tracker: Tracker::default(), epoch: self.epoch, committed: None, paused: false, draining_until: None };
+                        self.partitions.insert((topic, partition), fresh);
+                    }
+                }
+                Change::Revoked(list) => {
+                    let until = Instant::now() + self.options.drain_timeout;
+                    for (topic, partition) in list {
+                        if let Some(p) = self.partitions.get_mut(&(Arc::from(topic.as_str()), partition)) {
+                            p.draining_until = Some(until);
+                        }
+                    }
+                }
+                Change::Lost => self.partitions.clear(),
+            }
+        }
+        let now = Instant::now();
+        let is_drained = |p: &Partition| p.draining_until.is_some_and(|until| p.tracker.in_flight() == 0 || now >= until);
+        // librdkafka waits for one answer to a revocation, so all of it is given back at once.
+        let draining = self.partitions.values().filter(|p| p.draining_until.is_some()).count();
+        if draining > 0 && self.partitions.values().filter(|p| is_drained(p)).count() == draining {
+            self.commit(CommitMode::Sync)?;
+            let mut list = TopicPartitionList::new();
+            self.partitions.retain(|(topic, partition), p| {
+                if p.draining_until.is_some() {
+                    list.add_partition(topic, *partition);
+                }
+                p.draining_until.is_none()
+            });
+            self.consumer.incremental_unassign(&list)?;
+        }
+        Ok(())
+    }
+
+    fn apply_bounds(&mut self) -> Result<(), Error> {
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        if bytes >= self.options.max_bytes {
+            self.all_paused = true;
+        } else if bytes <= self.options.max_bytes / 2 {
+            self.all_paused = false;
+        }
+        let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
+        for ((topic, number), partition) in &mut self.partitions {
+            // The window counts too: one slow record must not let completed ones above it grow without bound.
+            let full = partition.tracker.in_flight() >= self.options.max_in_flight || partition.tracker.span() >= 20 * self.options.max_in_flight;
+            let half = partition.tracker.in_flight() <= self.options.max_in_flight / 2 && partition.tracker.span() < 20 * self.options.max_in_flight;
+            if !partition.paused && (full || self.all_paused) {
+                partition.paused = true;
+                pause.add_partition(topic, *number);
+            } else if partition.paused && half && !self.all_paused {
+                partition.paused = false;
+                resume.add_partition(topic, *number);
+            }
+        }
+        if pause.count() > 0 {
+            self.consumer.pause(&pause)?;
+        }
+        if resume.count() > 0 {
+            self.consumer.resume(&resume)?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, mode: CommitMode) -> Result<(), Error> {
+        let mut list = TopicPartitionList::new();
+        for ((topic, number), partition) in &mut self.partitions {
+            let next = partition.tracker.committable();
+            if let Some(offset) = next.filter(|_| next != partition.committed) {
+                list.add_partition_offset(topic, *number, Offset::Offset(offset)).map_err(BusError::Kafka)?;
+                partition.committed = next;
+            }
+        }
+        if list.count() == 0 {
+            return Ok(());
+        }
+        if let Err(error) = self.consumer.commit(&list, mode) {
+            // Not fatal: what was not committed is repeated, and repeated work has no second effect.
+            tracing::warn!(%error, group = self.group, "offsets were not committed; they will be with the next commit");
+            for partition in self.partitions.values_mut() {
+                partition.committed = None;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn handle_one<T: DeserializeOwned + Send, H: Handler<T>>(
+    handler: Arc<H>,
+    record: Incoming<Vec<u8>>,
+    group: String,
+    emitter: Emitter,
+    work: Arc<Work>,
+) {
+    let (span, here) = trace::process_span(&record, &group);
+    async {
+        let poison = |reason: DeadLetter| reason.record(&record, &here);
+        let outcome = match serde_json::from_slice::<T>(&record.value) {
+            Ok(value) => {
+                let mut typed = record.clone_without_value().with(value);
+                typed.trace = here.clone();
+                let handled = AssertUnwindSafe(handler.handle(typed, emitter.clone())).catch_unwind().await;
+                handled.unwrap_or_else(|_| Outcome::dead(DeadLetter::new("panic", "the handler panicked on this record; see the log")))
+            }
+            Err(error) => Outcome::dead(DeadLetter::new("parse", error.to_string())),
+        };
+        for out in outcome.emit {
+            if let Err(error) = emitter.send(out).await {
+                tracing::error!(%error, topic = record.topic, partition = record.partition, offset = record.offset, "an effect of this record could not be produced");
+            }
+        }
+        if let Some(reason) = outcome.dead_letter {
+            tracing::error!(topic = record.topic, partition = record.partition, offset = record.offset, reason = %reason, "record moved to dead-letters");
+            metrics::counter!("tollgate_dead_letters_total", "group" => group.clone()).increment(1);
+            let _ = emitter.send(poison(reason)).await;
+        }
+    }
+    .instrument(span)
+    .await;
+    work.acknowledged(Ok(()));
+}
+
+/// Counts what one record still waits for: its handler and each record it caused.
+struct Work {
+    open: AtomicUsize,
+    failure: Mutex<Option<Error>>,
+    done: mpsc::Sender<Completed>,
+    key: Key,
+    epoch: u64,
+    offset: i64,
+    bytes: usize,
+    total: Arc<AtomicUsize>,
+}
+
+impl OnAck for Work {
+    fn acknowledged(&self, result: Result<(), Error>) {
+        if let (Err(error), Ok(mut failure)) = (result, self.failure.lock()) {
+            failure.get_or_insert(error);
+        }
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+            let failure = self.failure.lock().ok().and_then(|mut f| f.take());
+            let result = failure.map_or(Ok(()), Err);
+            // Fails only when the poll loop has ended, and then nobody commits any more.
+            let _ = self.done.send(Completed { key: self.key.clone(), epoch: self.epoch, offset: self.offset, result });
+        }
+    }
+}
+
+impl CountedAck for Work {
+    fn expect_one(&self) {
+        self.open.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn as_on_ack(self: Arc<Self>) -> Arc<dyn OnAck> {
+        self
+    }
+}

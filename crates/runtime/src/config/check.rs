@@ -1,0 +1,272 @@
+//! What can be wrong with a configuration that parsed: references, duplicates, ranges, and what this version cannot do.
+
+use super::{Checks, Config, Destination, Endpoint, Judged, Limit, Problem, ProviderKind, Routing, Task};
+use std::collections::{BTreeMap, HashMap};
+
+struct Checker<'a> {
+    config: &'a Config,
+    problems: Vec<Problem>,
+}
+
+/// Everything found, fatal or not.
+pub(super) fn check(config: &Config) -> Vec<Problem> {
+    let mut checker = Checker { config, problems: Vec::new() };
+    checker.basics();
+    checker.providers();
+    checker.endpoints();
+    checker.judges();
+    checker.teams();
+    checker.keys();
+    checker.problems
+}
+
+impl Checker<'_> {
+    fn fatal(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(Problem { path: path.into(), message: message.into(), fatal: true });
+    }
+
+    fn warn(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(Problem { path: path.into(), message: message.into(), fatal: false });
+    }
+
+    fn unique<'n>(&mut self, what: &str, names: impl Iterator<Item = (String, &'n str)>) {
+        let mut seen: HashMap<&str, String> = HashMap::new();
+        for (path, name) in names {
+            if let Some(first) = seen.get(name) {
+                self.fatal(path, format!("{what} `{name}` is already used at {first}; names must be unique"));
+            } else {
+                seen.insert(name, path);
+            }
+        }
+    }
+
+    fn basics(&mut self) {
+        let config = self.config;
+        if config.listen.parse::<std::net::SocketAddr>().is_err() {
+            self.fatal("listen", format!("`{}` is not an address; write host:port with a numeric host, as in 127.0.0.1:8080", config.listen));
+        }
+        let kafka = &config.kafka;
+        for (name, count) in [("default", kafka.partitions.default), ("usage", kafka.partitions.usage)] {
+            if !(1..=1000).contains(&count) {
+                self.fatal(format!("kafka.partitions.{name}"), "must be from 1 to 1000");
+            }
+        }
+        if !(1..=7).contains(&kafka.replication) {
+            self.fatal("kafka.replication", "must be from 1 to 7, and not above the number of brokers");
+        }
+        if !kafka.topic_prefix.chars().all(is_topic_char) || kafka.topic_prefix.len() > 100 {
+            self.fatal("kafka.topic_prefix", "may hold letters, digits, `.`, `_` and `-`, at most 100 of them");
+        }
+        for name in kafka.properties.keys().filter(|name| RESERVED.contains(&name.as_str())) {
+            self.fatal(format!("kafka.properties.{name}"), "is set by Tollgate, because its guarantees rest on it; remove it");
+        }
+        if config.usage.flush.rows == 0 || config.usage.flush.rows > 1_000_000 {
+            self.fatal("usage.flush.rows", "must be from 1 to 1000000");
+        }
+        if !(100..=3_600_000).contains(&config.usage.flush.after.0) {
+            self.fatal("usage.flush.after", "must be from 100ms to 1h");
+        }
+        if config.usage.delta {
+            self.fatal("usage.delta", "Delta tables are not in this version; remove it and read the Parquet files");
+        }
+        if config.admission.store.expose() != "memory" {
+            self.warn("admission.store", "shared admission is not in this version: limits are not enforced yet");
+        }
+    }
+
+    fn providers(&mut self) {
+        for (name, provider) in &self.config.providers {
+            let path = format!("providers.{name}");
+            if !matches!(provider.kind, ProviderKind::Openai | ProviderKind::Anthropic | ProviderKind::Mock) {
+                let kind = provider.kind.as_str();
+                self.fatal(format!("{path}.kind"), format!("`{kind}` is not in this version; there are openai, anthropic and mock"));
+            }
+            if let Some(url) = &provider.base_url
+                && !(url.starts_with("http://") || url.starts_with("https://"))
+            {
+                self.fatal(format!("{path}.base_url"), "must begin with http:// or https://");
+            }
+            if provider.api_key.is_some() && !provider.api_keys.is_empty() {
+                self.fatal(format!("{path}.api_keys"), "set either api_key or api_keys");
+            }
+            if !(1..=100_000).contains(&provider.concurrency) {
+                self.fatal(format!("{path}.concurrency"), "must be from 1 to 100000");
+            }
+        }
+    }
+
+    fn endpoints(&mut self) {
+        let endpoints = &self.config.endpoints;
+        let names = endpoints.iter().enumerate().flat_map(|(i, e)| {
+            let own = std::iter::once((format!("endpoints[{i}].name"), e.name.as_str()));
+            own.chain(e.aliases.iter().enumerate().map(move |(j, alias)| (format!("endpoints[{i}].aliases[{j}]"), alias.as_str())))
+        });
+        self.unique("endpoint name or alias", names);
+        for (i, endpoint) in endpoints.iter().enumerate() {
+            self.endpoint(&format!("endpoints[{i}]"), endpoint);
+        }
+    }
+
+    fn endpoint(&mut self, path: &str, endpoint: &Endpoint) {
+        if endpoint.name.is_empty() || endpoint.name.len() > 256 {
+            self.fatal(format!("{path}.name"), "must have 1 to 256 characters");
+        }
+        if endpoint.task != Task::Chat {
+            self.fatal(format!("{path}.task"), "only chat is in this version");
+        }
+        if endpoint.routing != Routing::Weighted {
+            self.fatal(format!("{path}.routing"), "only weighted is in this version");
+        }
+        if endpoint.destinations.is_empty() {
+            self.fatal(format!("{path}.destinations"), "needs at least one destination");
+        } else if endpoint.destinations.iter().map(|d| u64::from(d.weight)).sum::<u64>() == 0 {
+            self.fatal(format!("{path}.destinations"), "at least one weight must be above 0");
+        }
+        self.destinations(path, endpoint);
+        let retry = &endpoint.retry;
+        if !(1..=10).contains(&retry.attempts) || !(1..=10).contains(&retry.max_attempts) {
+            self.fatal(format!("{path}.retry"), "attempts and max_attempts must be from 1 to 10");
+        }
+        let timeout = &endpoint.timeout;
+        if timeout.total.0 == 0 || timeout.total.0 > 86_400_000 {
+            self.fatal(format!("{path}.timeout.total"), "must be above 0 and at most 24h");
+        }
+        if timeout.total > self.config.retention.requests {
+            self.fatal(format!("{path}.timeout.total"), "must be below retention.requests, or a waiting request could be forgotten");
+        }
+        for (j, limit) in endpoint.limits.iter().enumerate() {
+            self.limit(&format!("{path}.limits[{j}]"), limit);
+        }
+        if endpoint.payload_log.is_some_and(|log| log.enabled) {
+            self.warn(format!("{path}.payload_log"), "payload logs are not in this version: nothing is logged yet");
+        }
+        self.checks(&format!("{path}.guardrails.input"), &endpoint.guardrails.input);
+        self.checks(&format!("{path}.guardrails.output"), &endpoint.guardrails.output);
+    }
+
+    fn destinations(&mut self, path: &str, endpoint: &Endpoint) {
+        let both = |list: &'static str, all: &'_ [Destination]| {
+            all.iter().enumerate().map(|(j, d)| (format!("{path}.{list}[{j}]"), d.clone())).collect::<Vec<_>>()
+        };
+        let all: Vec<(String, Destination)> =
+            both("destinations", &endpoint.destinations).into_iter().chain(both("fallbacks", &endpoint.fallbacks)).collect();
+        self.unique("destination name", all.iter().map(|(at, d)| (format!("{at}.name"), d.name.as_str())));
+        for (at, destination) in &all {
+            if !self.config.providers.contains_key(&destination.provider) {
+                self.fatal(format!("{at}.provider"), format!("there is no provider `{}`", destination.provider));
+            }
+        }
+    }
+
+    fn limit(&mut self, path: &str, limit: &Limit) {
+        let set = [limit.requests, limit.tokens, limit.concurrent].iter().flatten().count();
+        if set != 1 {
+            self.fatal(path, "set exactly one of requests, tokens and concurrent");
+        } else if limit.concurrent.is_none() == limit.per.is_none() {
+            self.fatal(path, "requests and tokens need `per`; concurrent takes none");
+        }
+        self.warn(path, "limits are not in this version: nothing is refused because of it yet");
+    }
+
+    fn checks(&mut self, path: &str, checks: &Checks) {
+        if let Some(keywords) = &checks.keywords
+            && (keywords.words.is_empty() || keywords.words.len() > 100_000)
+        {
+            self.fatal(format!("{path}.keywords.words"), "needs 1 to 100000 words");
+        }
+        let judged = [("safety", &checks.safety), ("injection", &checks.injection)];
+        for (name, check) in judged {
+            if let Some(Judged { judge, .. }) = check {
+                self.judged(&format!("{path}.{name}"), judge.as_deref());
+            }
+        }
+        if let Some(topics) = &checks.topics {
+            self.judged(&format!("{path}.topics"), Some(&topics.judge));
+        }
+    }
+
+    fn judged(&mut self, path: &str, judge: Option<&str>) {
+        if let Some(name) = judge.filter(|name| !self.config.judges.contains_key(*name)) {
+            self.fatal(format!("{path}.judge"), format!("there is no judge `{name}`"));
+        }
+        self.warn(
+            path,
+            "this check is not in this version: with action block every request is refused with guardrail_unavailable, with log it is recorded as not_run",
+        );
+    }
+
+    fn judges(&mut self) {
+        for (name, judge) in &self.config.judges {
+            if let Some(provider) = judge.provider.as_ref().filter(|p| !self.config.providers.contains_key(*p)) {
+                self.fatal(format!("judges.{name}.provider"), format!("there is no provider `{provider}`"));
+            }
+        }
+    }
+
+    fn teams(&mut self) {
+        let teams = &self.config.teams;
+        self.unique("team", teams.iter().enumerate().map(|(i, t)| (format!("teams[{i}].name"), t.name.as_str())));
+        let mut topics: BTreeMap<&str, String> = BTreeMap::new();
+        for (i, team) in teams.iter().enumerate() {
+            let path = format!("teams[{i}]");
+            for (j, endpoint) in team.endpoints.iter().enumerate() {
+                if !self.config.endpoints.iter().any(|e| e.name == *endpoint) {
+                    self.fatal(format!("{path}.endpoints[{j}]"), format!("there is no endpoint `{endpoint}`"));
+                }
+            }
+            for (j, limit) in team.limits.iter().enumerate() {
+                self.limit(&format!("{path}.limits[{j}]"), limit);
+            }
+            for j in 0..team.budgets.len() {
+                self.warn(format!("{path}.budgets[{j}]"), "budgets are not in this version: spend is recorded, nothing is refused yet");
+            }
+            let Some(kafka) = &team.kafka else { continue };
+            for (field, topic, start) in [("requests", &kafka.requests, "in."), ("replies", &kafka.replies, "out.")] {
+                let at = format!("{path}.kafka.{field}");
+                if !topic.starts_with(start) || topic.len() < start.len() + 1 || topic.len() > 100 || !topic.chars().all(is_topic_char) {
+                    self.fatal(&at, format!("must begin with `{start}` and hold letters, digits, `.`, `_` and `-`, at most 100"));
+                }
+                if let Some(first) = topics.insert(topic, at.clone()) {
+                    self.fatal(at, format!("topic `{topic}` is already used at {first}; the topic is the team's identity"));
+                }
+            }
+        }
+    }
+
+    fn keys(&mut self) {
+        let (keys, admins) = (&self.config.keys, &self.config.admin.keys);
+        self.unique("key name", keys.iter().enumerate().map(|(i, k)| (format!("keys[{i}].name"), k.name.as_str())));
+        self.unique("key hash", keys.iter().enumerate().map(|(i, k)| (format!("keys[{i}].sha256"), k.sha256.as_str())));
+        self.unique("admin key name", admins.iter().enumerate().map(|(i, k)| (format!("admin.keys[{i}].name"), k.name.as_str())));
+        for (i, key) in keys.iter().enumerate() {
+            if self.config.team(&key.team).is_none() {
+                self.fatal(format!("keys[{i}].team"), format!("there is no team `{}`", key.team));
+            }
+        }
+        let hashes = keys.iter().enumerate().map(|(i, k)| (format!("keys[{i}].sha256"), &k.sha256));
+        let hashes = hashes.chain(admins.iter().enumerate().map(|(i, k)| (format!("admin.keys[{i}].sha256"), &k.sha256)));
+        for (path, hash) in hashes.collect::<Vec<_>>() {
+            if hash.len() != 64 || !hash.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')) {
+                self.fatal(path, "must be 64 lower-case hex digits: the SHA-256 of the whole key; `tollgate keys new` prints both");
+            }
+        }
+    }
+}
+
+fn is_topic_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+}
+
+/// librdkafka properties that Tollgate sets itself.
+const RESERVED: [&str; 10] = [
+    "bootstrap.servers",
+    "group.id",
+    "acks",
+    "request.required.acks",
+    "enable.idempotence",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "partition.assignment.strategy",
+    "partitioner",
+    "group.protocol",
+];

@@ -1,0 +1,296 @@
+//! Text to [`Config`]: YAML, then `${…}`, then each element by itself, so that one mistake hides no other.
+
+use super::{Config, Problem, Problems, Role, check, model};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// A usable configuration and what its owner should know about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Problems that are not fatal.
+    pub warnings: Vec<Problem>,
+}
+
+/// A configuration file is small; this stops a wrong path from eating the memory.
+const FILE_MAX_BYTES: u64 = 16 << 20;
+
+/// Reads and checks a file for a role. Environment variables and `${file:…}` are read here and nowhere else.
+pub fn load(path: &std::path::Path, role: Role) -> Result<Loaded, Problems> {
+    let whole = |message: String| Problems(vec![Problem { path: String::new(), message, fatal: true }]);
+    let size = std::fs::metadata(path).map_err(|e| whole(format!("{} cannot be read: {e}", path.display())))?.len();
+    if size > FILE_MAX_BYTES {
+        return Err(whole(format!("{} is larger than {FILE_MAX_BYTES} bytes", path.display())));
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| whole(format!("{} cannot be read: {e}", path.display())))?;
+    parse(&text, role, &environment)
+}
+
+/// Looks a variable or, with a `file:` in front, a file up.
+fn environment(name: &str) -> Result<Option<String>, String> {
+    if let Some(path) = name.strip_prefix("file:") {
+        let text = std::fs::read_to_string(path).map_err(|e| format!("file {path} cannot be read: {e}"))?;
+        return Ok(Some(text.strip_suffix('\n').unwrap_or(&text).to_owned()));
+    }
+    Ok(std::env::var(name).ok())
+}
+
+type Lookup<'a> = &'a dyn Fn(&str) -> Result<Option<String>, String>;
+
+/// Parses and checks a configuration text for a role. `lookup` gives the value of `NAME` or `file:PATH`.
+pub fn parse(text: &str, role: Role, lookup: Lookup<'_>) -> Result<Loaded, Problems> {
+    let mut reader = Reader { problems: Vec::new() };
+    let root = match serde_saphyr::from_str::<Value>(text) {
+        Ok(Value::Object(map)) => map,
+        Ok(Value::Null) => Map::new(),
+        Ok(_) => {
+            reader.fatal("", "the file must be a mapping of sections");
+            Map::new()
+        }
+        Err(error) => {
+            // The first line says what and where; the rest quotes the file, which may hold secrets.
+            let message = error.to_string();
+            reader.fatal("", format!("not valid YAML: {}", message.lines().next().unwrap_or_default()));
+            return Err(Problems(reader.problems));
+        }
+    };
+    let config = reader.config(root, role, lookup);
+    reader.problems.extend(check::check(&config));
+    let (fatal, warnings): (Vec<_>, Vec<_>) = reader.problems.into_iter().partition(|p| p.fatal);
+    if fatal.is_empty() { Ok(Loaded { config, warnings }) } else { Err(Problems(fatal)) }
+}
+
+struct Reader {
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    fn fatal(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(Problem { path: path.into(), message: message.into(), fatal: true });
+    }
+
+    fn config(&mut self, mut root: Map<String, Value>, role: Role, lookup: Lookup<'_>) -> Config {
+        for (name, value) in &mut root {
+            self.resolve(value, name, role, lookup);
+        }
+        let mut take = |name: &str| root.remove(name).filter(|v| !v.is_null());
+        let config = Config {
+            listen: self.one("listen", take("listen")).unwrap_or_else(|| "127.0.0.1:8080".into()),
+            data_dir: self.one("data_dir", take("data_dir")).unwrap_or_else(|| "./tollgate-data".into()),
+            gateway: self.one("gateway", take("gateway")).unwrap_or_else(|| "main".into()),
+            region: self.one("region", take("region")).unwrap_or_else(|| "local".into()),
+            kafka: self.one("kafka", take("kafka")).unwrap_or_default(),
+            retention: self.one("retention", take("retention")).unwrap_or_default(),
+            storage: self.one("storage", take("storage")),
+            usage: self.one("usage", take("usage")).unwrap_or_default(),
+            admission: self.one("admission", take("admission")).unwrap_or_default(),
+            providers: self.named("providers", take("providers")),
+            endpoints: self.list("endpoints", take("endpoints")),
+            judges: self.named("judges", take("judges")),
+            teams: self.list("teams", take("teams")),
+            keys: self.list("keys", take("keys")),
+            admin: self.one("admin", take("admin")).unwrap_or_default(),
+            prices: self.list::<model::Price>("prices", take("prices")),
+        };
+        for name in root.keys() {
+            self.fatal(name, "there is no such section");
+        }
+        config
+    }
+
+    fn one<T: DeserializeOwned>(&mut self, path: &str, value: Option<Value>) -> Option<T> {
+        let mut unknown = Vec::new();
+        let mut track = serde_path_to_error::Track::new();
+        let value = value?;
+        let deserializer = serde_path_to_error::Deserializer::new(&value, &mut track);
+        let result = serde_ignored::deserialize(deserializer, |field| unknown.push(field.to_string()));
+        for field in unknown {
+            // serde_ignored writes `?` for the content of an optional field.
+            let field: Vec<&str> = field.split('.').filter(|part| *part != "?").collect();
+            self.fatal(join(path, &indexed(&field)), "unknown field; see tollgate.example.yaml for those there are");
+        }
+        match result {
+            Ok(parsed) => Some(parsed),
+            Err(error) => {
+                let error: serde_json::Error = error;
+                let at = track.path().to_string();
+                self.fatal(if at == "." { path.to_owned() } else { join(path, &at) }, error.to_string());
+                None
+            }
+        }
+    }
+
+    fn list<T: DeserializeOwned>(&mut self, path: &str, value: Option<Value>) -> Vec<T> {
+        match value {
+            None => Vec::new(),
+            Some(Value::Array(items)) => {
+                let each = items.into_iter().enumerate();
+                each.filter_map(|(i, item)| self.one(&format!("{path}[{i}]"), Some(item))).collect()
+            }
+            Some(_) => {
+                self.fatal(path, "must be a list");
+                Vec::new()
+            }
+        }
+    }
+
+    fn named<T: DeserializeOwned>(&mut self, path: &str, value: Option<Value>) -> BTreeMap<String, T> {
+        match value {
+            None => BTreeMap::new(),
+            Some(Value::Object(items)) => {
+                let each = items.into_iter();
+                each.filter_map(|(name, item)| self.one(&join(path, &name), Some(item)).map(|v| (name, v))).collect()
+            }
+            Some(_) => {
+                self.fatal(path, "must be a mapping from names to settings");
+                BTreeMap::new()
+            }
+        }
+    }
+
+    /// Replaces `${…}` in every string of a section that the role uses; others keep their references as written.
+    fn resolve(&mut self, value: &mut Value, path: &str, role: Role, lookup: Lookup<'_>) {
+        match value {
+            Value::String(text) if text.contains('$') && uses(role, path) => match expand(text, lookup) {
+                Ok(expanded) => *text = expanded,
+                Err(message) => self.fatal(path, message),
+            },
+            Value::Array(items) => {
+                for (i, item) in items.iter_mut().enumerate() {
+                    self.resolve(item, &format!("{path}[{i}]"), role, lookup);
+                }
+            }
+            Value::Object(items) => {
+                for (name, item) in items.iter_mut() {
+                    self.resolve(item, &join(path, name), role, lookup);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether a role uses the value at this path. Credentials are resolved by their one user.
+fn uses(role: Role, path: &str) -> bool {
+    let secret_of = |path: &str| {
+        if path.starts_with("providers.") && (path.contains(".api_key")) {
+            Some(Role::RouterWorker)
+        } else if path.starts_with("admission.") {
+            Some(Role::Ingress)
+        } else if path.starts_with("kafka.users") {
+            Some(Role::All)
+        } else {
+            None
+        }
+    };
+    secret_of(path).is_none_or(|owner| role.does(owner))
+}
+
+/// `${NAME}`, `${NAME:-default}`, `${file:PATH}`, `$$`.
+fn expand(text: &str, lookup: Lookup<'_>) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix('{') {
+            let end = after.find('}').ok_or("`${` without `}`; write $$ for a dollar sign")?;
+            let (name, default) = match after[..end].split_once(":-") {
+                Some((name, default)) => (name, Some(default)),
+                None => (&after[..end], None),
+            };
+            match lookup(name)?.filter(|v| default.is_none() || !v.is_empty()).or(default.map(str::to_owned)) {
+                Some(value) => out.push_str(&value),
+                None => return Err(format!("environment variable {name} is not set; set it, or write ${{{name}:-default}}")),
+            }
+            rest = &after[end + 1..];
+        } else {
+            return Err("a single `$` means nothing; write $$ for a dollar sign, or ${NAME}".to_owned());
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+fn join(path: &str, field: &str) -> String {
+    if field.starts_with('[') { format!("{path}{field}") } else { format!("{path}.{field}") }
+}
+
+/// serde_ignored writes list positions as plain numbers.
+fn indexed(parts: &[&str]) -> String {
+    parts.iter().fold(String::new(), |path, part| match part.parse::<usize>() {
+        Ok(index) => format!("{path}[{index}]"),
+        Err(_) if path.is_empty() => (*part).to_owned(),
+        Err(_) => format!("{path}.{part}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lookup(name: &str) -> Result<Option<String>, String> {
+        Ok(match name {
+            "SET" => Some("value".into()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        })
+    }
+
+    fn problems(text: &str, role: Role) -> Vec<String> {
+        match parse(text, role, &lookup) {
+            Ok(_) => Vec::new(),
+            Err(Problems(all)) => all.into_iter().map(|p| format!("{}: {}", p.path, p.message)).collect(),
+        }
+    }
+
+    #[test]
+    fn expansion() {
+        let ok = |text| expand(text, &lookup).expect("expands");
+        assert_eq!(ok("a${SET}b$$c"), "avalueb$c");
+        assert_eq!(ok("${EMPTY:-x}${UNSET:-y}${SET:-z}"), "xyvalue");
+        assert!(expand("${UNSET}", &lookup).is_err_and(|e| e.contains("UNSET")));
+        assert!(expand("$x", &lookup).is_err() && expand("${x", &lookup).is_err());
+    }
+
+    #[test]
+    fn every_problem_is_reported_with_its_path() {
+        let text = "
+listen: 5
+nonsense: 1
+kafka: { topic_prefx: x, partitions: { default: many } }
+providers: { a: { kind: openai, api_key: '${UNSET}' }, b: { kind: nope } }
+endpoints: [ { name: e, destinations: [ { name: d, provider: a, model: m, wait: 1 } ] }, { name: f } ]
+";
+        let found = problems(text, Role::All);
+        for path in ["listen", "nonsense", "kafka.topic_prefx", "kafka.partitions.default", "providers.a.api_key", "providers.b.kind",
+            "endpoints[0].destinations[0].wait", "endpoints[1]"] {
+            assert!(found.iter().any(|p| p.starts_with(&format!("{path}:"))), "{path} not in {found:#?}");
+        }
+    }
+
+    #[test]
+    fn only_the_router_worker_needs_provider_credentials() {
+        let text = "providers: { a: { kind: openai, api_key: '${UNSET}' } }";
+        assert_eq!(problems(text, Role::Ingress), Vec::<String>::new());
+        assert_eq!(problems(text, Role::RouterWorker).len(), 1);
+    }
+
+    #[test]
+    fn a_duplicate_key_is_an_error() {
+        assert_eq!(problems("listen: a:1\nlisten: b:1\n", Role::All).len(), 1);
+    }
+
+    #[test]
+    fn the_shipped_example_passes() {
+        let text = include_str!("../../../../tollgate.example.yaml");
+        let given = |_: &str| Ok(Some("x".to_owned()));
+        let loaded = parse(text, Role::All, &given).expect("the example is valid");
+        assert!(loaded.warnings.iter().all(|w| !w.fatal));
+    }
+}
