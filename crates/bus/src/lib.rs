@@ -30,7 +30,7 @@ pub mod work;
 pub use dead_letter::DeadLetter;
 pub use error::Error;
 pub use producer::{Ack, Emitter, Producer, Profile};
-pub use record::{Headers, Incoming, Outgoing, TopicName};
+pub use record::{FromRecord, Headers, Incoming, Outgoing, RawValueBytes, TopicName};
 pub use topics::{Retentions, TeamTopics};
 pub use trace::producer_span;
 

@@ -92,6 +92,28 @@ impl<T> Incoming<T> {
     }
 }
 
+/// How a record's value becomes what a handler takes.
+pub trait FromRecord: Sized + Send + 'static {
+    /// Parses it; the error is for people and must not quote the value.
+    fn from_record(value: &[u8]) -> Result<Self, String>;
+}
+
+impl<T: serde::de::DeserializeOwned + Send + 'static> FromRecord for T {
+    fn from_record(value: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(value).map_err(|error| format!("not a valid record: {:?} error at line {}, column {}", error.classify(), error.line(), error.column()))
+    }
+}
+
+/// A value as it came, for handlers that parse it themselves.
+#[derive(Debug, Clone)]
+pub struct RawValueBytes(pub Vec<u8>);
+
+impl FromRecord for RawValueBytes {
+    fn from_record(value: &[u8]) -> Result<Self, String> {
+        Ok(Self(value.to_vec()))
+    }
+}
+
 /// Where a record goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TopicName {

@@ -9,6 +9,7 @@ use crate::{
     error::Error as BusError,
     groups::{Change, GroupContext, Members},
     producer::{CountedAck, OnAck},
+    record::FromRecord,
     trace,
     tracker::Tracker,
 };
@@ -17,7 +18,6 @@ use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer},
 };
-use serde::de::DeserializeOwned;
 use std::{
     collections::HashMap,
     marker::PhantomData,
@@ -115,7 +115,7 @@ impl Bus {
     /// record's effects cannot be produced it ends with an error, uncommitted, so that a restart repeats the record.
     pub fn consume<T, H>(&self, options: Options, producer: Producer, handler: Arc<H>, stop: CancellationToken) -> Result<Running, Error>
     where
-        T: DeserializeOwned + Send + 'static,
+        T: FromRecord,
         H: Handler<T>,
     {
         let group = self.full_name(options.group);
@@ -191,7 +191,7 @@ struct Completed {
     result: Result<(), Error>,
 }
 
-impl<T: DeserializeOwned + Send + 'static, H: Handler<T>> PollLoop<T, H> {
+impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
     fn run(mut self) -> Result<(), Error> {
         let mut next_commit = Instant::now() + COMMIT_EVERY;
         let mut stop_by: Option<Instant> = None;
@@ -373,7 +373,7 @@ impl<T: DeserializeOwned + Send + 'static, H: Handler<T>> PollLoop<T, H> {
     }
 }
 
-async fn handle_one<T: DeserializeOwned + Send, H: Handler<T>>(
+async fn handle_one<T: FromRecord, H: Handler<T>>(
     handler: Arc<H>,
     record: Incoming<Vec<u8>>,
     group: String,
@@ -383,14 +383,14 @@ async fn handle_one<T: DeserializeOwned + Send, H: Handler<T>>(
     let (span, here) = trace::process_span(&record, &group);
     async {
         let poison = |reason: DeadLetter| reason.record(&record, &here);
-        let outcome = match serde_json::from_slice::<T>(&record.value) {
+        let outcome = match T::from_record(&record.value) {
             Ok(value) => {
                 let mut typed = record.clone_without_value().with(value);
                 typed.trace = here.clone();
                 let handled = AssertUnwindSafe(handler.handle(typed, emitter.clone())).catch_unwind().await;
                 handled.unwrap_or_else(|_| Outcome::dead(DeadLetter::new("panic", "the handler panicked on this record; see the log")))
             }
-            Err(error) => Outcome::dead(DeadLetter::new("parse", error.to_string())),
+            Err(error) => Outcome::dead(DeadLetter::new("parse", error)),
         };
         for out in outcome.emit {
             if let Err(error) = emitter.send(out).await {

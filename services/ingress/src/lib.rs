@@ -1,1 +1,91 @@
-//! placeholder
+//! Ingress: who asks, whether they may, and the way back of the answer.
+//!
+//! ```text
+//! HTTP ──► auth ─► admit ─► requests.<lane> (approved.<lane> where the policy has no input check)
+//! in.<team> ─► jobs ─► admit ─┘
+//! replies ─► replies ─► waiters ─► HTTP        replies (group `results`) ─► results ─► GET /v1/requests/{id}
+//! ```
+//!
+//! Writes: `requests.*`, `approved.*`, `cancellations`, `out.<team>` (answers of jobs that were refused here),
+//! `dead-letters`. Reads: `in.<team>`, `replies`.
+//!
+//! Deliberately absent: provider credentials, checks, and ending a request: once published, a request belongs to whoever
+//! holds its latest record, so a wait that runs out answers `still_running`, which is not an end.
+
+mod admit;
+mod auth;
+mod config;
+mod error;
+mod gateway;
+mod http;
+mod jobs;
+mod replies;
+mod results;
+mod waiters;
+
+pub use admit::{Admission, Door};
+pub use config::IngressConfig;
+pub use error::Error;
+pub use gateway::{Answer, Gateway, Pending};
+
+use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+use tollgate_bus::{Bus, Profile};
+use tollgate_runtime::{BlobStore, Config, Readiness, health, store};
+
+/// How long requests in flight may take to finish after `stop`.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// Runs the service until `stop`, then finishes what is in flight. `listener` is where HTTP comes in. Topics must exist.
+pub async fn run(config: &Config, bus: Bus, listener: tokio::net::TcpListener, readiness: Readiness, stop: CancellationToken) -> Result<(), Error> {
+    // Callers in flight need their replies after `stop`, so what runs in the background ends later.
+    let background = CancellationToken::new();
+    let (gateway, mut parts) = start(config, bus, &readiness, background.clone()).await?;
+    let stopping = stop.clone();
+    readiness.require("not stopping", move || !stopping.is_cancelled());
+    let routes = http::routes(gateway).merge(health::routes(readiness));
+    tracing::info!(address = %listener.local_addr()?, "ingress is listening");
+    let drained = async {
+        stop.cancelled().await;
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
+    };
+    tokio::select! {
+        served = health::serve(listener, routes, stop.clone()) => served?,
+        () = drained => tracing::warn!("requests were still in flight after {DRAIN_TIMEOUT:?}; their callers can ask again by id"),
+    }
+    background.cancel();
+    parts.stopped().await
+}
+
+/// Starts everything but HTTP: for `run`, and for programs that embed the gateway (the benchmark).
+pub async fn start(config: &Config, bus: Bus, readiness: &Readiness, stop: CancellationToken) -> Result<(Arc<Gateway>, Parts), Error> {
+    let config = Arc::new(IngressConfig::of(config, store::open(config)?)?);
+    let interactive = bus.producer(Profile::Interactive)?;
+    let blobs = BlobStore::new(config.store.clone());
+    let replies = replies::assign(&bus, stop.clone()).await?;
+    let results = results::Results::start(&bus, &config, readiness, stop.clone())?;
+    let gateway = Arc::new(Gateway::new(config.clone(), interactive, blobs, replies, results.reader()));
+    let jobs = jobs::start(&config, &bus, gateway.clone(), readiness, stop).await?;
+    // The replies of this replica are assigned by now, so this condition holds as soon as it is asked for.
+    readiness.require("reply assignment", || true);
+    Ok((gateway, Parts { jobs, results: Some(results) }))
+}
+
+/// What runs in the background.
+pub struct Parts {
+    jobs: Option<tollgate_bus::work::Running>,
+    results: Option<results::Results>,
+}
+
+impl Parts {
+    /// Waits for the end of everything after the stop token was cancelled.
+    pub async fn stopped(&mut self) -> Result<(), Error> {
+        if let Some(jobs) = self.jobs.take() {
+            jobs.stopped().await?;
+        }
+        if let Some(results) = self.results.take() {
+            results.stopped().await?;
+        }
+        Ok(())
+    }
+}

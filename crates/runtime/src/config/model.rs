@@ -5,11 +5,11 @@
 use super::units::{Millis, Per};
 use crate::Secret;
 use rust_decimal::Decimal;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The whole file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs, reason = "sections, documented in tollgate.example.yaml")]
 pub struct Config {
     pub listen: String,
@@ -43,7 +43,7 @@ impl Config {
 }
 
 /// `kafka`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Kafka {
@@ -75,7 +75,7 @@ impl Default for Kafka {
 }
 
 /// `kafka.users[]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct KafkaUser {
     pub name: String,
@@ -84,7 +84,7 @@ pub struct KafkaUser {
 }
 
 /// `kafka.fsync`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Fsync {
@@ -93,7 +93,7 @@ pub enum Fsync {
 }
 
 /// `kafka.partitions`.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
 #[serde(default)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct PartitionCounts {
@@ -108,7 +108,7 @@ impl Default for PartitionCounts {
 }
 
 /// `retention`.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
 #[serde(default)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Retention {
@@ -133,7 +133,7 @@ impl Default for Retention {
 }
 
 /// `storage`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Storage {
     pub url: String,
@@ -142,7 +142,7 @@ pub struct Storage {
 }
 
 /// `usage`.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
 #[serde(default)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Usage {
@@ -151,7 +151,7 @@ pub struct Usage {
 }
 
 /// `usage.flush`.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
 #[serde(default)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Flush {
@@ -166,7 +166,7 @@ impl Default for Flush {
 }
 
 /// `admission`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Admission {
@@ -181,7 +181,7 @@ impl Default for Admission {
 }
 
 /// What a failure of something that decides means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum OnFailure {
@@ -190,7 +190,7 @@ pub enum OnFailure {
 }
 
 /// `providers.NAME`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Provider {
     pub kind: ProviderKind,
@@ -210,7 +210,7 @@ fn default_concurrency() -> usize {
 }
 
 /// `providers.NAME.kind`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum ProviderKind {
@@ -245,7 +245,7 @@ impl ProviderKind {
 }
 
 /// `endpoints[]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Endpoint {
     pub name: String,
@@ -281,7 +281,7 @@ fn default_reserve_output() -> u32 {
 }
 
 /// `endpoints[].task`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Task {
@@ -292,7 +292,7 @@ pub enum Task {
 }
 
 /// `endpoints[].destinations[]` and `.fallbacks[]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Destination {
     pub name: String,
@@ -309,7 +309,7 @@ fn default_weight() -> u32 {
 }
 
 /// `endpoints[].routing`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Routing {
@@ -321,7 +321,7 @@ pub enum Routing {
 }
 
 /// `endpoints[].retry`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Retry {
@@ -361,8 +361,18 @@ impl<'de> Deserialize<'de> for RetryOn {
     }
 }
 
+impl Serialize for RetryOn {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Status(status) => serializer.serialize_u16(*status),
+            Self::ServerError => serializer.serialize_str("5xx"),
+            Self::Timeout => serializer.serialize_str("timeout"),
+        }
+    }
+}
+
 /// `endpoints[].timeout`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Timeout {
@@ -379,7 +389,7 @@ impl Default for Timeout {
 }
 
 /// `limits[]` of an endpoint or a team: exactly one of `requests`, `tokens` (each with `per`) and `concurrent`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Limit {
     #[serde(default)]
@@ -395,7 +405,7 @@ pub struct Limit {
 }
 
 /// `endpoints[].guardrails`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Guardrails {
@@ -404,7 +414,7 @@ pub struct Guardrails {
 }
 
 /// `guardrails.input` and `.output`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Checks {
@@ -423,7 +433,7 @@ impl Checks {
 }
 
 /// What a check does when it finds something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Action {
@@ -433,7 +443,7 @@ pub enum Action {
 }
 
 /// `guardrails.*.pii`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Pii {
     pub action: Action,
@@ -446,7 +456,7 @@ pub struct Pii {
 }
 
 /// `guardrails.*.keywords`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Keywords {
     pub action: Action,
@@ -454,7 +464,7 @@ pub struct Keywords {
 }
 
 /// `guardrails.*.topics`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Topics {
     #[serde(default)]
@@ -465,7 +475,7 @@ pub struct Topics {
 }
 
 /// `guardrails.*.safety` and `.injection`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Judged {
     pub action: Action,
@@ -474,7 +484,7 @@ pub struct Judged {
 }
 
 /// `endpoints[].payload_log`.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct PayloadLog {
     pub enabled: bool,
@@ -489,7 +499,7 @@ fn all() -> f64 {
 }
 
 /// `judges.NAME`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Judge {
     pub kind: JudgeKind,
@@ -502,7 +512,7 @@ pub struct Judge {
 }
 
 /// `judges.NAME.kind`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum JudgeKind {
@@ -516,7 +526,7 @@ pub enum JudgeKind {
 }
 
 /// `teams[]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Team {
     pub name: String,
@@ -533,7 +543,7 @@ pub struct Team {
 }
 
 /// `teams[].budgets[]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Budget {
     pub usd: Decimal,
@@ -546,7 +556,7 @@ pub struct Budget {
 }
 
 /// `teams[].budgets[].action`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum BudgetAction {
@@ -555,7 +565,7 @@ pub enum BudgetAction {
 }
 
 /// `teams[].budgets[].enforcement`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Enforcement {
@@ -565,7 +575,7 @@ pub enum Enforcement {
 }
 
 /// `teams[].kafka`: topic names without the prefix.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct TeamKafka {
     pub requests: String,
@@ -573,7 +583,7 @@ pub struct TeamKafka {
 }
 
 /// `keys[]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Key {
     pub name: String,
@@ -585,7 +595,7 @@ pub struct Key {
 }
 
 /// `admin`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Admin {
@@ -593,7 +603,7 @@ pub struct Admin {
 }
 
 /// `admin.keys[]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct AdminKey {
     pub name: String,
@@ -601,7 +611,7 @@ pub struct AdminKey {
 }
 
 /// `prices[]`: dollars per million tokens, over the built-in list.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Price {
     pub provider: String,

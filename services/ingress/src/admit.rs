@@ -1,0 +1,141 @@
+//! Admission: from a body and a caller to a request that may be published. Pure; both doors use it.
+
+use crate::config::IngressConfig;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::{borrow::Cow, collections::BTreeMap};
+use tollgate_runtime::config::Endpoint;
+use tollgate_schemas::{ApiError, ApiType, Body, Caller, ErrorCode, Lane, OnDisconnect, ReplyTo, Request, RequestId, now_us};
+
+/// Tags per request, and characters per tag name and value, as OpenAI documents for `metadata`.
+const TAGS_MAX: usize = 16;
+const TAG_NAME_MAX_CHARS: usize = 64;
+const TAG_VALUE_MAX_CHARS: usize = 512;
+
+/// Which way a request came in.
+#[derive(Debug)]
+pub enum Door {
+    /// A caller waits on this replica.
+    Http {
+        /// Its `Idempotency-Key`.
+        idempotency_key: Option<String>,
+    },
+    /// A record of `in.<team>`.
+    Topic {
+        /// When the job expires, milliseconds since the Unix epoch, if it says so.
+        expires_ms: Option<i64>,
+        /// How long it may take otherwise.
+        default_ms: i64,
+    },
+}
+
+/// A request before it is admitted.
+pub struct Admission<'a> {
+    /// Its id.
+    pub request_id: RequestId,
+    /// The API it speaks.
+    pub api_type: ApiType,
+    /// The body as it came.
+    pub body: Box<RawValue>,
+    /// Who asks.
+    pub caller: Caller,
+    /// Where the answer goes.
+    pub reply: ReplyTo,
+    /// Which way it came.
+    pub door: &'a Door,
+}
+
+/// The few fields the gateway reads of a chat body; everything else passes through unread.
+#[derive(Deserialize)]
+struct Peek<'a> {
+    #[serde(borrow)]
+    model: Option<Cow<'a, str>>,
+    stream: Option<bool>,
+    #[serde(borrow)]
+    user: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    messages: Option<&'a RawValue>,
+    metadata: Option<serde_json::Value>,
+}
+
+impl Admission<'_> {
+    /// Checks permission and shape. Errors are the caller's.
+    pub(crate) fn admit(self, config: &IngressConfig) -> Result<Request, ApiError> {
+        let peek: Peek<'_> = serde_json::from_str(self.body.get()).map_err(|error| invalid(&error))?;
+        let model = peek.model.ok_or_else(|| missing("model"))?.into_owned();
+        if !peek.messages.is_some_and(|m| m.get().starts_with('[') && m.get().len() > 2) {
+            return Err(missing("messages"));
+        }
+        let tags = tags_of(peek.metadata)?;
+        let (stream, end_user) = (peek.stream.unwrap_or(false), peek.user.map(Cow::into_owned));
+        let endpoint = config.endpoint(&self.caller.team, &model).ok_or_else(|| not_found(&model))?;
+        let accepted_us = now_us();
+        let (lane, deadline_ms, idempotency_key) = terms(self.door, endpoint, accepted_us / 1000);
+        Ok(Request {
+            request_id: self.request_id,
+            lane,
+            endpoint: endpoint.name.clone(),
+            model,
+            api_type: self.api_type,
+            // Nobody reads a job's answer piece by piece, so its answer is always whole.
+            stream: stream && matches!(self.door, Door::Http { .. }),
+            body: Body::Inline(self.body),
+            caller: Caller { end_user, ..self.caller },
+            reply: self.reply,
+            tags,
+            accepted_us,
+            deadline_ms,
+            on_disconnect: if idempotency_key.is_some() || lane != Lane::Interactive { OnDisconnect::Finish } else { endpoint.on_disconnect },
+            parent_request_id: None,
+            batch_id: None,
+            idempotency_key,
+            guardrail_outcome: None,
+            policy_version: None,
+        })
+    }
+}
+
+fn terms(door: &Door, endpoint: &Endpoint, now_ms: i64) -> (Lane, i64, Option<String>) {
+    match door {
+        Door::Http { idempotency_key } => {
+            let total_ms = i64::try_from(endpoint.timeout.total.0).unwrap_or(i64::MAX / 2);
+            (Lane::Interactive, now_ms + total_ms, idempotency_key.clone())
+        }
+        Door::Topic { expires_ms, default_ms } => {
+            let latest = now_ms + default_ms;
+            (Lane::Batch, expires_ms.map_or(latest, |ms| ms.min(latest)), None)
+        }
+    }
+}
+
+/// `metadata` as attribution: OpenAI's is a map of strings; anything else passes through unread.
+fn tags_of(metadata: Option<serde_json::Value>) -> Result<BTreeMap<String, String>, ApiError> {
+    let Some(serde_json::Value::Object(map)) = metadata else { return Ok(BTreeMap::new()) };
+    let too_big = |name: &str, value: &str| name.chars().count() > TAG_NAME_MAX_CHARS || value.chars().count() > TAG_VALUE_MAX_CHARS;
+    let tags: BTreeMap<String, String> = map.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect();
+    if tags.len() > TAGS_MAX || tags.iter().any(|(name, value)| too_big(name, value)) {
+        let message = format!("metadata may hold {TAGS_MAX} pairs, names of {TAG_NAME_MAX_CHARS} and values of {TAG_VALUE_MAX_CHARS} characters");
+        return Err(ApiError::new(ErrorCode::InvalidRequest, message).param("metadata"));
+    }
+    Ok(tags)
+}
+
+fn missing(field: &str) -> ApiError {
+    ApiError::new(ErrorCode::InvalidRequest, format!("`{field}` is required")).param(field)
+}
+
+fn not_found(model: &str) -> ApiError {
+    let shown: String = model.chars().take(128).collect();
+    ApiError::new(ErrorCode::ModelNotFound, format!("the model `{shown}` does not exist or you may not use it; GET /v1/models lists what you may use")).param("model")
+}
+
+/// A JSON error without a quote of the body.
+pub(crate) fn invalid(error: &serde_json::Error) -> ApiError {
+    let at = format!("line {}, column {}", error.line(), error.column());
+    let message = if error.is_data() {
+        format!("a field of the body has the wrong type or is there twice, at {at}")
+    } else {
+        format!("the body is not valid JSON, at {at}")
+    };
+    ApiError::new(ErrorCode::InvalidRequest, message)
+}

@@ -1,0 +1,75 @@
+//! What ingress needs of the configuration, indexed for requests.
+
+use crate::{Error, auth::KeyRing};
+use object_store::ObjectStore;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tollgate_runtime::config::{Config, Endpoint, Team};
+
+/// The largest request body, decompressed, in bytes.
+pub(crate) const BODY_MAX_BYTES: usize = 32 << 20;
+/// Callers that may wait for an answer at the same time on one replica.
+pub(crate) const WAITING_MAX: usize = 10_000;
+/// How long a job that came by topic may take when it names no expiry.
+pub(crate) const JOB_DEADLINE: Duration = Duration::from_secs(24 * 3600);
+
+/// The part of the configuration that ingress uses.
+pub struct IngressConfig {
+    pub(crate) gateway: String,
+    pub(crate) keys: KeyRing,
+    pub(crate) teams: HashMap<String, TeamAccess>,
+    /// By name and by alias.
+    pub(crate) endpoints: HashMap<String, Arc<Endpoint>>,
+    /// Endpoint names in the order of the file.
+    pub(crate) endpoint_names: Vec<String>,
+    /// Full name of `in.<team>` → the team.
+    pub(crate) doors: HashMap<String, JobDoor>,
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) results_window: Duration,
+    pub(crate) started_s: i64,
+}
+
+/// What a team may use.
+pub(crate) struct TeamAccess {
+    pub(crate) endpoints: Vec<String>,
+}
+
+/// A team's Kafka door.
+pub(crate) struct JobDoor {
+    pub(crate) team: String,
+    /// Full name of `out.<team>`.
+    pub(crate) replies: String,
+}
+
+impl IngressConfig {
+    /// Picks and indexes.
+    pub(crate) fn of(config: &Config, store: Arc<dyn ObjectStore>) -> Result<Self, Error> {
+        let mut endpoints = HashMap::new();
+        for endpoint in &config.endpoints {
+            let shared = Arc::new(endpoint.clone());
+            for name in std::iter::once(&endpoint.name).chain(&endpoint.aliases) {
+                endpoints.insert(name.clone(), shared.clone());
+            }
+        }
+        let door = |team: &Team| {
+            let (requests, replies) = config.team_topics(team)?;
+            Some((requests, JobDoor { team: team.name.clone(), replies }))
+        };
+        Ok(Self {
+            gateway: config.gateway.clone(),
+            keys: KeyRing::of(&config.keys)?,
+            teams: config.teams.iter().map(|t| (t.name.clone(), TeamAccess { endpoints: t.endpoints.clone() })).collect(),
+            endpoints,
+            endpoint_names: config.endpoints.iter().map(|e| e.name.clone()).collect(),
+            doors: config.teams.iter().filter_map(door).collect(),
+            store,
+            results_window: config.retention.results.duration(),
+            started_s: chrono::Utc::now().timestamp(),
+        })
+    }
+
+    /// The endpoint `model` means, if the team may use it. One it may not use looks like one that does not exist.
+    pub(crate) fn endpoint(&self, team: &str, model: &str) -> Option<&Arc<Endpoint>> {
+        let endpoint = self.endpoints.get(model)?;
+        self.teams.get(team)?.endpoints.contains(&endpoint.name).then_some(endpoint)
+    }
+}

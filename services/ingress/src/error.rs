@@ -1,0 +1,22 @@
+//! What stops ingress.
+
+/// An error that ends the service. What callers see is `tollgate_schemas::ApiError`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Kafka.
+    #[error(transparent)]
+    Bus(#[from] tollgate_bus::Error),
+    /// Storage cannot be opened.
+    #[error(transparent)]
+    Store(#[from] tollgate_runtime::store::Error),
+    /// The listener failed.
+    #[error("HTTP listener: {0}")]
+    Listen(#[from] std::io::Error),
+    /// A key hash is not hex.
+    #[error("key {0} has no valid SHA-256; run `tollgate config check`")]
+    KeyHash(String),
+    /// A background thread ended.
+    #[error("a background thread of ingress ended early; see the log above")]
+    Thread,
+}

@@ -1,0 +1,106 @@
+//! `POST /v1/chat/completions`.
+//!
+//! Source: <https://platform.openai.com/docs/api-reference/chat/create>.
+
+use super::{
+    REQUEST_ID, body,
+    error::{Failure, respond, set_headers},
+    stream,
+};
+use crate::{Admission, Door, Gateway, Pending};
+use axum::{
+    extract::{ConnectInfo, OriginalUri, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use std::{net::SocketAddr, sync::Arc};
+use tollgate_schemas::{ApiError, ApiType, Caller, ErrorCode, RequestId, Terminal, TraceContext, headers};
+use tracing::Instrument;
+
+const USER_AGENT_MAX_CHARS: usize = 256;
+const IDEMPOTENCY_KEY_MAX_CHARS: usize = 255;
+
+pub(super) async fn completions(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Response, Failure> {
+    let parent = trace_parent(request.headers());
+    let (span, trace) = tollgate_bus::producer_span("POST /v1/chat/completions", parent.as_ref());
+    answer(gateway, request, trace).instrument(span).await
+}
+
+async fn answer(gateway: Arc<Gateway>, request: Request, trace: TraceContext) -> Result<Response, Failure> {
+    let (parts, body) = request.into_parts();
+    let identity = gateway.config.keys.identify(&parts.headers)?;
+    let request_id = parts.extensions.get::<RequestId>().copied().unwrap_or_else(RequestId::new);
+    let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_string());
+    let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |uri| &uri.0);
+    let caller = Caller {
+        ip_address: address,
+        user_agent: text(&parts.headers, header::USER_AGENT.as_str(), USER_AGENT_MAX_CHARS),
+        url: Some(uri.path().to_owned()),
+        ..identity.caller()
+    };
+    let door = Door::Http { idempotency_key: text(&parts.headers, "idempotency-key", IDEMPOTENCY_KEY_MAX_CHARS) };
+    let body = body::json(&parts.headers, body).await?;
+    let admission = Admission { request_id, api_type: ApiType::ChatCompletions, body, caller, reply: gateway.reply_to(), door: &door };
+    let request = gateway.admit(admission)?;
+    let (streaming, model) = (request.stream, request.model.clone());
+    let usage_wanted = streaming && stream::wants_usage(&request);
+    let pending = gateway.submit(request, &trace).await?;
+    if streaming { stream::respond_with_stream(pending, usage_wanted, model).await } else { whole(pending).await }
+}
+
+/// Waits for the end and answers with it.
+async fn whole(mut pending: Pending) -> Result<Response, Failure> {
+    match pending.terminal().await? {
+        Some(terminal) => finished(&pending, &terminal).await,
+        None => Err(still_running(&pending).into()),
+    }
+}
+
+/// The response for a terminal: its body as it came, or its error.
+pub(super) async fn finished(pending: &Pending, terminal: &Terminal) -> Result<Response, Failure> {
+    let mut response = match (&terminal.error, pending.body(terminal).await?) {
+        (Some(error), _) => respond(terminal.status, &terminal.headers, error),
+        (None, Some(body)) => {
+            let status = StatusCode::from_u16(terminal.status).unwrap_or(StatusCode::OK);
+            let mut response = (status, body.get().to_owned()).into_response();
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            set_headers(&mut response, &terminal.headers);
+            response
+        }
+        (None, None) => return Err(ApiError::new(ErrorCode::Internal, "the answer has no body").into()),
+    };
+    tell(&mut response, pending.id(), terminal.destination.as_deref(), Some(terminal.attempts));
+    Ok(response)
+}
+
+/// Sets the headers that say what happened.
+pub(super) fn tell(response: &mut Response, id: RequestId, destination: Option<&str>, attempts: Option<u32>) {
+    let mut set = |name: &'static str, value: String| {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
+    };
+    set(REQUEST_ID, id.to_string());
+    if let Some(destination) = destination {
+        set("x-tollgate-destination", destination.to_owned());
+    }
+    if let Some(attempts) = attempts {
+        set("x-tollgate-attempts", attempts.to_string());
+    }
+}
+
+/// The wait ran out.
+pub(super) fn still_running(pending: &Pending) -> ApiError {
+    let id = pending.id();
+    ApiError::new(ErrorCode::StillRunning, format!("the request {id} is still running; fetch its answer with GET /v1/requests/{id}"))
+}
+
+fn text(headers: &HeaderMap, name: &str, max_chars: usize) -> Option<String> {
+    let value = headers.get(name)?.to_str().ok()?;
+    Some(value.chars().take(max_chars).collect()).filter(|text: &String| !text.is_empty())
+}
+
+fn trace_parent(all: &HeaderMap) -> Option<TraceContext> {
+    let state = all.get(headers::TRACESTATE).and_then(|v| v.to_str().ok());
+    TraceContext::parse(all.get(headers::TRACEPARENT)?.to_str().ok()?, state)
+}

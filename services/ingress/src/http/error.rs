@@ -1,0 +1,48 @@
+//! The one place where an error becomes an HTTP response.
+
+use axum::{
+    Json,
+    http::{HeaderName, HeaderValue, StatusCode},
+    response::{IntoResponse, Response},
+};
+use std::collections::BTreeMap;
+use tollgate_schemas::{ApiError, ErrorCode};
+
+/// An error on its way to a caller, in OpenAI's shape.
+pub(super) struct Failure(pub(super) ApiError);
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let headers = match self.0.code {
+            // The bound is a matter of seconds; SDKs retry with this.
+            ErrorCode::Overloaded => BTreeMap::from([("retry-after".to_owned(), "1".to_owned())]),
+            // The work goes on: a retry would start it again.
+            ErrorCode::StillRunning => BTreeMap::from([("x-should-retry".to_owned(), "false".to_owned())]),
+            _ => BTreeMap::new(),
+        };
+        respond(self.0.code.status(), &headers, &self.0)
+    }
+}
+
+/// A response with an error document and headers from a terminal.
+pub(super) fn respond(status: u16, headers: &BTreeMap<String, String>, error: &ApiError) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, Json(error.openai())).into_response();
+    set_headers(&mut response, headers);
+    response
+}
+
+/// Copies headers, leaving out what is no header.
+pub(super) fn set_headers(response: &mut Response, headers: &BTreeMap<String, String>) {
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The HTTP door: routes, and what is the same for all of them.
+
+mod body;
+mod chat;
+mod error;
+mod models;
+mod requests;
+mod stream;
+
+use crate::Gateway;
+use axum::{
+    Router,
+    extract::{MatchedPath, Request, State},
+    http::HeaderValue,
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use error::Failure;
+use std::{sync::Arc, time::Instant};
+use tollgate_schemas::{ApiError, ErrorCode, RequestId};
+
+/// The header that every answer and error carries.
+const REQUEST_ID: &str = "x-request-id";
+
+/// All routes of the API.
+pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat::completions))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*id}", get(models::retrieve))
+        .route("/v1/requests/{id}", get(requests::retrieve))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(middleware::from_fn_with_state(gateway.clone(), every_request))
+        .with_state(gateway)
+}
+
+async fn no_route() -> Failure {
+    Failure(ApiError::new(ErrorCode::NotFound, "there is no such route; the API is under /v1"))
+}
+
+async fn no_method() -> Failure {
+    Failure(ApiError::new(ErrorCode::MethodNotAllowed, "this route does not take that method"))
+}
+
+/// Gives the request its id, and counts it.
+async fn every_request(State(_): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
+    let (id, begun) = (RequestId::new(), Instant::now());
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    request.extensions_mut().insert(id);
+    let mut response = next.run(request).await.into_response();
+    if let (false, Ok(value)) = (response.headers().contains_key(REQUEST_ID), HeaderValue::from_str(&id.to_string())) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    let status = response.status().as_str().to_owned();
+    metrics::counter!("tollgate_http_requests_total", "route" => route.clone(), "status" => status).increment(1);
+    metrics::histogram!("tollgate_http_response_head_seconds", "route" => route).record(begun.elapsed().as_secs_f64());
+    response
+}

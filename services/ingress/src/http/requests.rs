@@ -1,0 +1,50 @@
+//! `GET /v1/requests/{id}`: the answer of an earlier request, for its team.
+
+use super::error::Failure;
+use crate::Gateway;
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+use std::sync::Arc;
+use tollgate_schemas::{ApiError, ErrorCode, ReplyEvent, RequestId};
+
+pub(super) async fn retrieve(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
+    let identity = gateway.config.keys.identify(&headers)?;
+    let id: RequestId = id.parse().map_err(|_| not_found())?;
+    let found = gateway.results.find(id).await.map_err(|error| {
+        tracing::error!(%error, "stored results cannot be read");
+        ApiError::new(ErrorCode::Overloaded, "stored results cannot be read now; try again")
+    })?;
+    let Some(ReplyEvent::Terminal(terminal)) = found.map(|reply| reply.event) else {
+        if gateway.waits(id) {
+            let running = json!({ "id": id, "object": "request", "status": "in_progress" });
+            return Ok((StatusCode::ACCEPTED, Json(running)).into_response());
+        }
+        return Err(not_found().into());
+    };
+    // Another team's request looks like one that does not exist.
+    if terminal.team != identity.team {
+        return Err(not_found().into());
+    }
+    let body = match &terminal.body {
+        Some(body) => Some(gateway.blobs.check_out(body).await.map_err(|error| {
+            tracing::error!(%error, "a stored answer cannot be read");
+            ApiError::new(ErrorCode::Overloaded, "the stored answer cannot be read now; try again")
+        })?),
+        None => None,
+    };
+    let error = terminal.error.as_ref().map(|error| error.openai()["error"].take());
+    let status = if error.is_some() { "failed" } else { "completed" };
+    let response = body.map(|body| json!({ "status_code": terminal.status, "request_id": id, "body": body }));
+    let document = json!({ "id": id, "object": "request", "status": status, "status_code": terminal.status, "response": response, "error": error });
+    Ok(Json(document).into_response())
+}
+
+fn not_found() -> ApiError {
+    let message = "no finished request of yours has this id; it may still be running (ask again), or be older than the window of stored results";
+    ApiError::new(ErrorCode::RequestNotFound, message)
+}

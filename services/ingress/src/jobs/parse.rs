@@ -1,0 +1,137 @@
+//! The three shapes of a job. Pure.
+//!
+//! * OpenAI's batch input line `{custom_id, method, url, body, metadata}`
+//!   (<https://platform.openai.com/docs/api-reference/batch/request-input>);
+//! * KubeAI's message `{metadata, path, body}` (<https://www.kubeai.org/concepts/messaging/>);
+//! * a bare body with CloudEvents headers: `ce_id` names the job, `ce_subject` the path.
+
+use super::{ID_HEADER, bad_job};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+use tollgate_bus::Headers;
+use tollgate_schemas::{ApiError, ApiType, headers};
+
+/// A job as its record says it.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) custom_id: Option<String>,
+    pub(super) api_type: ApiType,
+    pub(super) body: Box<RawValue>,
+    pub(super) metadata: Option<Value>,
+    /// From `ce_expirytime`, milliseconds since the Unix epoch.
+    pub(super) expires_ms: Option<i64>,
+}
+
+/// Why a record is no job, and the id it names nevertheless.
+#[derive(Debug)]
+pub(super) struct Malformed {
+    pub(super) custom_id: Option<String>,
+    pub(super) error: ApiError,
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    custom_id: Option<Value>,
+    method: Option<String>,
+    url: Option<String>,
+    path: Option<String>,
+    body: Option<Box<RawValue>>,
+    metadata: Option<Value>,
+}
+
+/// Longer ids are refused, because they come back as record keys and headers.
+const CUSTOM_ID_MAX_BYTES: usize = 512;
+
+/// Reads a job. `all` are the record's headers.
+pub(super) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
+    let header_id = all.get(ID_HEADER).map(str::to_owned);
+    let fail = |custom_id: Option<String>, message: &str| Malformed { custom_id: custom_id.filter(|id| id.len() <= CUSTOM_ID_MAX_BYTES), error: bad_job(message) };
+    let Ok(text) = std::str::from_utf8(value) else {
+        return Err(fail(header_id, "the record is not UTF-8"));
+    };
+    let envelope: Envelope = match serde_json::from_str(text) {
+        Ok(envelope) => envelope,
+        Err(error) => return Err(Malformed { custom_id: named(text).or(header_id), error: crate::admit::invalid(&error) }),
+    };
+    let custom_id = match envelope.custom_id {
+        Some(Value::String(id)) => Some(id),
+        Some(_) => return Err(fail(header_id, "custom_id must be a string")),
+        None => header_id,
+    };
+    if custom_id.as_ref().is_some_and(|id| id.len() > CUSTOM_ID_MAX_BYTES) {
+        return Err(fail(None, "custom_id may have at most 512 bytes"));
+    }
+    if envelope.method.as_deref().is_some_and(|method| !method.eq_ignore_ascii_case("POST")) {
+        return Err(fail(custom_id, "method must be POST"));
+    }
+    let (body, metadata, path) = match envelope.body {
+        Some(body) => (body, envelope.metadata, envelope.url.or(envelope.path)),
+        // A bare body: `metadata` and the like are the body's own.
+        None => match serde_json::from_str::<Box<RawValue>>(text) {
+            Ok(body) if text.contains("\"messages\"") => (body, None, None),
+            _ => return Err(fail(custom_id, "the record is no job: it has neither `body` nor `messages`")),
+        },
+    };
+    let path = path.or_else(|| all.get(headers::SUBJECT).map(str::to_owned));
+    let Some(api_type) = api_type(path.as_deref()) else {
+        return Err(fail(custom_id, "the job's url must be /v1/chat/completions"));
+    };
+    let expires_ms = match all.get(headers::EXPIRY_TIME).map(chrono::DateTime::parse_from_rfc3339) {
+        None => None,
+        Some(Ok(time)) => Some(time.timestamp_millis()),
+        Some(Err(_)) => return Err(fail(custom_id, "ce_expirytime must be an RFC 3339 time")),
+    };
+    Ok(Job { custom_id, api_type, body, metadata, expires_ms })
+}
+
+fn api_type(path: Option<&str>) -> Option<ApiType> {
+    let default = ApiType::ChatCompletions;
+    match path {
+        None => Some(default),
+        Some(path) if path == default.path() => Some(default),
+        Some(_) => None,
+    }
+}
+
+/// The id a broken record names, if that much of it can be read.
+fn named(text: &str) -> Option<String> {
+    let value: Value = serde_json::from_str(text).ok()?;
+    value.get("custom_id")?.as_str().filter(|id| id.len() <= CUSTOM_ID_MAX_BYTES).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Job, Malformed> {
+        job(text.as_bytes(), &Headers::default())
+    }
+
+    #[test]
+    fn three_shapes() {
+        let openai = parse(r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m"},"metadata":{"k":1}}"#).expect("job");
+        assert_eq!((openai.custom_id.as_deref(), openai.body.get()), (Some("a"), r#"{"model":"m"}"#));
+        let kubeai = parse(r#"{"metadata":{"a":1},"path":"/v1/chat/completions","body":{"model":"m"}}"#).expect("job");
+        assert_eq!((kubeai.custom_id, kubeai.metadata), (None, Some(serde_json::json!({"a":1}))));
+        let bare = parse(r#"{"model":"m","messages":[],"metadata":{"mine":"x"}}"#).expect("job");
+        assert_eq!((bare.metadata, bare.body.get().len()), (None, 52));
+    }
+
+    #[test]
+    fn malformed_records_name_their_id_where_they_can() {
+        let id = |text: &str| parse(text).expect_err("malformed").custom_id;
+        assert_eq!(id(r#"{"custom_id":"a","body":{},"url":"/v1/nothing"}"#).as_deref(), Some("a"));
+        assert_eq!(id(r#"{"custom_id":"a","method":5,"body":{}}"#).as_deref(), Some("a"));
+        assert_eq!(id(r#"{"custom_id":"a","method":"GET","body":{}}"#).as_deref(), Some("a"));
+        assert_eq!(id(r#"{"custom_id":7,"body":{}}"#), None);
+        assert_eq!(id("not json"), None);
+        assert_eq!(job(&[0xff, 0xfe], &Headers::default()).expect_err("malformed").custom_id, None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn never_panics(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+            let _ = job(&bytes, &Headers::default());
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Who waits for which answer on this replica, and handing replies over. In memory, bounded, no I/O.
+//!
+//! A stream is bound to the first execution it forwards. A slow reader's queue is bounded too: what does not fit is
+//! dropped, because the terminal carries the whole answer and the missing end is served from it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+use tokio::sync::mpsc;
+use tollgate_schemas::{ExecutionId, Reply, ReplyEvent, RequestId, StreamEvent, Terminal};
+
+/// Chunks queued for one slow reader.
+const QUEUE_MAX: usize = 1024;
+
+/// What a waiter receives.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The next events of the stream, in order, without a gap.
+    Chunk(Vec<StreamEvent>),
+    /// The end. `interrupted`: chunks of another execution had been forwarded.
+    Terminal {
+        /// The end itself.
+        terminal: Box<Terminal>,
+        /// How many chunk records had been queued for the waiter.
+        forwarded: u32,
+        /// Chunks of another execution than the terminal's were forwarded.
+        interrupted: bool,
+    },
+}
+
+/// All waiters. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Waiters(Arc<Mutex<HashMap<RequestId, Slot>>>);
+
+struct Slot {
+    sender: mpsc::Sender<Event>,
+    bound: Option<ExecutionId>,
+    next_seq: u32,
+    /// Chunks that overtook an earlier one.
+    early: HashMap<u32, Vec<StreamEvent>>,
+    /// The queue was full, or a chunk came too early: nothing but the terminal follows.
+    cut: bool,
+}
+
+impl Waiters {
+    /// Begins to wait. `None` at the bound.
+    pub(crate) fn register(&self, id: RequestId, max: usize) -> Option<mpsc::Receiver<Event>> {
+        // One place more than chunks may use, so that the terminal always fits.
+        let (sender, receiver) = mpsc::channel(QUEUE_MAX + 1);
+        let mut slots = self.0.lock().ok()?;
+        if slots.len() >= max {
+            return None;
+        }
+        slots.insert(id, Slot { sender, bound: None, next_seq: 0, early: HashMap::new(), cut: false });
+        Some(receiver)
+    }
+
+    /// Stops waiting.
+    pub(crate) fn forget(&self, id: RequestId) {
+        if let Ok(mut slots) = self.0.lock() {
+            slots.remove(&id);
+        }
+    }
+
+    /// Whether somebody waits for it here.
+    pub(crate) fn waits(&self, id: RequestId) -> bool {
+        self.0.lock().is_ok_and(|slots| slots.contains_key(&id))
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().map_or(0, |slots| slots.len())
+    }
+
+    /// Hands a reply to its waiter, if there is one.
+    pub(crate) fn deliver(&self, reply: Reply) {
+        let Ok(mut slots) = self.0.lock() else { return };
+        match reply.event {
+            ReplyEvent::Chunk { seq, events } => {
+                if let Some(slot) = slots.get_mut(&reply.request_id) {
+                    slot.chunk(reply.execution_id, seq, events);
+                }
+            }
+            ReplyEvent::Terminal(terminal) => {
+                if let Some(slot) = slots.remove(&reply.request_id) {
+                    let interrupted = slot.bound.is_some_and(|bound| bound != reply.execution_id);
+                    // Fails only if the waiter has just gone.
+                    let _ = slot.sender.try_send(Event::Terminal { terminal, forwarded: slot.next_seq, interrupted });
+                }
+            }
+        }
+    }
+}
+
+impl Slot {
+    fn chunk(&mut self, execution: ExecutionId, seq: u32, events: Vec<StreamEvent>) {
+        if *self.bound.get_or_insert(execution) != execution || self.cut || seq < self.next_seq {
+            return;
+        }
+        self.early.insert(seq, events);
+        while let Some(events) = self.early.remove(&self.next_seq) {
+            if self.sender.capacity() <= 1 || self.sender.try_send(Event::Chunk(events)).is_err() {
+                self.cut = true;
+                self.early.clear();
+                return;
+            }
+            self.next_seq += 1;
+        }
+        if self.early.len() > QUEUE_MAX {
+            self.cut = true;
+            self.early.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tollgate_schemas::{ApiError, ErrorCode};
+
+    fn chunk(id: RequestId, execution: ExecutionId, seq: u32) -> Reply {
+        let events = vec![StreamEvent { event: None, data: seq.to_string() }];
+        Reply { request_id: id, execution_id: execution, boot_id: None, event: ReplyEvent::Chunk { seq, events } }
+    }
+
+    fn terminal(id: RequestId, execution: ExecutionId) -> Reply {
+        let terminal = Terminal::failed("t", ApiError::new(ErrorCode::Internal, "x"));
+        Reply { request_id: id, execution_id: execution, boot_id: None, event: ReplyEvent::Terminal(Box::new(terminal)) }
+    }
+
+    fn received(receiver: &mut mpsc::Receiver<Event>) -> (Vec<String>, Option<(u32, bool)>) {
+        let (mut data, mut end) = (Vec::new(), None);
+        while let Ok(event) = receiver.try_recv() {
+            match event {
+                Event::Chunk(events) => data.extend(events.into_iter().map(|e| e.data)),
+                Event::Terminal { forwarded, interrupted, .. } => end = Some((forwarded, interrupted)),
+            }
+        }
+        (data, end)
+    }
+
+    #[test]
+    fn a_stream_keeps_to_its_first_execution() {
+        let (waiters, id, a, b) = (Waiters::default(), RequestId::new(), ExecutionId::new(), ExecutionId::new());
+        let mut receiver = waiters.register(id, 1).expect("room");
+        assert!(waiters.register(RequestId::new(), 1).is_none());
+        for reply in [chunk(id, a, 0), chunk(id, b, 0), chunk(id, b, 1), terminal(id, b)] {
+            waiters.deliver(reply);
+        }
+        assert_eq!(received(&mut receiver), (vec!["0".to_owned()], Some((1, true))));
+        assert!(!waiters.waits(id));
+    }
+
+    #[test]
+    fn a_full_queue_is_cut_and_still_takes_the_end() {
+        let (waiters, id, a) = (Waiters::default(), RequestId::new(), ExecutionId::new());
+        let mut receiver = waiters.register(id, 1).expect("room");
+        for seq in 0..5000 {
+            waiters.deliver(chunk(id, a, seq));
+        }
+        waiters.deliver(terminal(id, a));
+        let (data, end) = received(&mut receiver);
+        assert_eq!((data.len(), end), (QUEUE_MAX, Some((QUEUE_MAX as u32, false))));
+    }
+
+    proptest! {
+        /// In whatever order chunks come, with repeats, the waiter sees 0, 1, 2, … and each once.
+        #[test]
+        fn chunks_come_out_in_order(order in Just((0u32..40).collect::<Vec<_>>()).prop_shuffle(), repeats in prop::collection::vec(0u32..40, 0..20)) {
+            let (waiters, id, a) = (Waiters::default(), RequestId::new(), ExecutionId::new());
+            let mut receiver = waiters.register(id, 1).expect("room");
+            for seq in order.into_iter().chain(repeats) {
+                waiters.deliver(chunk(id, a, seq));
+            }
+            let expected: Vec<String> = (0..40).map(|n| n.to_string()).collect();
+            prop_assert_eq!(received(&mut receiver).0, expected);
+        }
+    }
+}

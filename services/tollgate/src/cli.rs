@@ -1,0 +1,198 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use tollgate_runtime::config::Role;
+
+/// An AI gateway on Kafka: one API in front of every LLM provider.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, about, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Everything `tollgate` does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run all four services in one process.
+    Up(Run),
+    /// Run ingress alone: the HTTP and Kafka doors.
+    Ingress(Run),
+    /// Run guardrail alone: input and output checks.
+    Guardrail(Run),
+    /// Run router-worker alone: provider calls.
+    RouterWorker(Run),
+    /// Run usage-aggregator alone: the ledger of Parquet files.
+    UsageAggregator(Run),
+    /// Write a minimal tollgate.yaml and print a key for it.
+    Init(Init),
+    /// Check or show a configuration.
+    #[command(subcommand)]
+    Config(Config),
+    /// Make API keys.
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Submit a JSONL file of jobs to a team's topic and wait for the answers.
+    Submit(Submit),
+    /// Show who used what: a chargeback table read from the usage files.
+    Usage(Usage),
+    /// Help for operating Kafka.
+    #[command(subcommand)]
+    Kafka(Kafka),
+    /// Start everything on a temporary directory, send requests of every kind, and show what happened.
+    Demo(Demo),
+}
+
+/// Where the configuration and Kafka are.
+#[derive(Debug, Clone, Args)]
+pub struct Run {
+    /// The configuration file. `up` runs without one, with the mock provider and a key it prints.
+    #[arg(long, env = "TOLLGATE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Kafka's bootstrap servers, host:port,host:port; over kafka.brokers.
+    #[arg(long, env = "TOLLGATE_BROKERS")]
+    pub brokers: Option<String>,
+}
+
+/// `tollgate init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Where to write it. An existing file is never touched.
+    #[arg(default_value = "tollgate.yaml")]
+    pub path: PathBuf,
+}
+
+/// `tollgate config …`.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Report every problem of a configuration at once. Exits 1 if there is an error.
+    Check {
+        /// The file.
+        #[arg(long, default_value = "tollgate.yaml", env = "TOLLGATE_CONFIG")]
+        config: PathBuf,
+        /// Check as this service would: only its secrets must be there.
+        #[arg(long, value_enum, default_value_t = RoleName::All)]
+        service: RoleName,
+    },
+    /// Print a configuration as Tollgate understands it, secrets as ***.
+    Show {
+        /// The file.
+        #[arg(long, default_value = "tollgate.yaml", env = "TOLLGATE_CONFIG")]
+        config: PathBuf,
+        /// Every section with its defaults, not only those in the file.
+        #[arg(long)]
+        effective: bool,
+    },
+}
+
+/// A service's name on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum RoleName {
+    Ingress,
+    Guardrail,
+    RouterWorker,
+    UsageAggregator,
+    All,
+}
+
+impl From<RoleName> for Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::Ingress => Role::Ingress,
+            RoleName::Guardrail => Role::Guardrail,
+            RoleName::RouterWorker => Role::RouterWorker,
+            RoleName::UsageAggregator => Role::UsageAggregator,
+            RoleName::All => Role::All,
+        }
+    }
+}
+
+/// `tollgate keys …`.
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Make a key: prints it once, and the line for the configuration, which holds only its hash.
+    New {
+        /// Name of the key.
+        #[arg(long, default_value = "my-key")]
+        name: String,
+        /// Team it belongs to.
+        #[arg(long, default_value = "my-team")]
+        team: String,
+    },
+}
+
+/// `tollgate submit`.
+#[derive(Debug, Args)]
+pub struct Submit {
+    /// One job a line: {"custom_id", "url", "body", "metadata"}, as OpenAI's batch files.
+    pub file: PathBuf,
+    /// The configuration file (topics and Kafka's settings).
+    #[arg(long, env = "TOLLGATE_CONFIG", default_value = "tollgate.yaml")]
+    pub config: PathBuf,
+    /// Kafka's bootstrap servers; over kafka.brokers.
+    #[arg(long, env = "TOLLGATE_BROKERS")]
+    pub brokers: Option<String>,
+    /// The team whose topics are used. May be left out if only one has any.
+    #[arg(long)]
+    pub team: Option<String>,
+    /// Where to write the answers, in the order of the input. Default: FILE with `.out.jsonl`.
+    #[arg(long)]
+    pub output: Option<PathBuf>,
+    /// Give up this many seconds after the last answer.
+    #[arg(long, default_value_t = 600)]
+    pub timeout_s: u64,
+}
+
+/// `tollgate usage`.
+#[derive(Debug, Args)]
+pub struct Usage {
+    /// What to group by, comma separated: team, key, user, endpoint, model, provider, destination, day, tag:NAME.
+    #[arg(long, value_delimiter = ',', default_value = "team,model")]
+    pub by: Vec<String>,
+    /// The month, YYYY-MM, UTC. Default: this month.
+    #[arg(long)]
+    pub month: Option<String>,
+    /// The configuration file (storage). Without one: ./tollgate-data.
+    #[arg(long, env = "TOLLGATE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+/// How to print a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Format {
+    Table,
+    Csv,
+    Json,
+}
+
+/// `tollgate kafka …`.
+#[derive(Debug, Subcommand)]
+pub enum Kafka {
+    /// Print the least-privilege ACLs for Apache Kafka, as kafka-acls.sh commands.
+    Acls {
+        /// The configuration file.
+        #[arg(long, env = "TOLLGATE_CONFIG", default_value = "tollgate.yaml")]
+        config: PathBuf,
+        /// The principal the services connect as.
+        #[arg(long, default_value = "User:tollgate")]
+        services: String,
+    },
+}
+
+/// `tollgate demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Kafka's bootstrap servers.
+    #[arg(long, env = "TOLLGATE_BROKERS")]
+    pub brokers: String,
+    /// Keep the temporary directory.
+    #[arg(long)]
+    pub keep: bool,
+}

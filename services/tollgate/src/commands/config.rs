@@ -1,0 +1,49 @@
+//! `tollgate config check` and `config show`.
+
+use crate::cli::Config as Command;
+use anyhow::Context;
+use std::{collections::BTreeMap, path::Path, process::ExitCode};
+use tollgate_runtime::config::{self as file, Role};
+
+pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Check { config, service } => Ok(check(config, (*service).into())),
+        Command::Show { config, effective } => show(config, *effective),
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "the command's result")]
+fn check(path: &Path, role: Role) -> ExitCode {
+    match file::load(path, role) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                println!("{warning}");
+            }
+            println!("{}: no errors, {} warning(s)", path.display(), loaded.warnings.len());
+            ExitCode::SUCCESS
+        }
+        Err(problems) => {
+            for problem in &problems.0 {
+                println!("{problem}");
+            }
+            println!("{}: {} error(s)", path.display(), problems.0.len());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "the command's result")]
+fn show(path: &Path, effective: bool) -> anyhow::Result<ExitCode> {
+    // Secrets need not be there to show the rest: as the role that uses none of them.
+    let config = super::load(path, Role::Guardrail)?;
+    let mut all = serde_json::to_value(&config)?;
+    if !effective {
+        let text = std::fs::read_to_string(path)?;
+        let written: BTreeMap<String, serde_json::Value> = serde_saphyr::from_str(&text)?;
+        if let Some(sections) = all.as_object_mut() {
+            sections.retain(|name, _| written.contains_key(name));
+        }
+    }
+    print!("{}", serde_saphyr::to_string(&all).context("the configuration cannot be written as YAML")?);
+    Ok(ExitCode::SUCCESS)
+}

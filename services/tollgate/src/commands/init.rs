@@ -1,0 +1,47 @@
+//! `tollgate init`, and the configuration of a gateway that has none.
+
+use super::keys::new_key;
+use crate::cli::Init;
+use anyhow::Context;
+use std::{fs::OpenOptions, io::Write, process::ExitCode};
+
+/// A minimal configuration: the mock provider, one endpoint, one team with both doors, one key.
+pub(crate) fn minimal(key_hash: &str) -> String {
+    format!(
+        r#"# A minimal Tollgate. tollgate.example.yaml shows everything there is; check changes with `tollgate config check`.
+listen: 127.0.0.1:8080
+data_dir: ./tollgate-data
+
+kafka:
+  brokers: 127.0.0.1:9092
+
+providers:
+  demo: {{ kind: mock }}                # answers by itself; no key, no network
+  # openai: {{ kind: openai, api_key: "${{OPENAI_API_KEY}}" }}
+
+endpoints:
+  - name: chat                        # what callers send as "model"
+    destinations: [ {{ name: mock, provider: demo, model: mock-1 }} ]
+
+teams:
+  - name: my-team
+    endpoints: [ chat ]
+    kafka: {{ requests: in.my-team, replies: out.my-team }}
+
+keys:
+  - {{ name: my-key, team: my-team, sha256: "{key_hash}" }}
+"#
+    )
+}
+
+#[allow(clippy::print_stdout, reason = "the command's result")]
+pub(crate) fn run(arguments: &Init) -> anyhow::Result<ExitCode> {
+    let path = &arguments.path;
+    let (key, hash) = new_key();
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path).with_context(|| format!("{} cannot be written", path.display()))?;
+    file.write_all(minimal(&hash).as_bytes())?;
+    println!("{key}");
+    eprintln!("Wrote {}. The line above is a key for it: keep it now, only its hash is stored.", path.display());
+    eprintln!("Next: tollgate up --config {}", path.display());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,33 @@
+//! The one binary: all services in one process or one of them, and the commands around a running gateway.
+//!
+//! ```text
+//! cli ─► commands/{up, service, config, keys, init, submit, usage, kafka, demo}
+//!              └─► stack: Config ─► Bus ─► the four services, started and stopped in order
+//! ```
+//!
+//! Deliberately absent: the work itself; that is in the services, which never see each other.
+
+pub mod cli;
+mod commands;
+pub mod stack;
+
+use cli::{Cli, Command};
+use std::process::ExitCode;
+
+/// Runs a command. An `Err` is printed and exits with 1.
+pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Up(arguments) => commands::up::run(&arguments).await,
+        Command::Ingress(arguments) => commands::service::run(stack::Service::Ingress, &arguments).await,
+        Command::Guardrail(arguments) => commands::service::run(stack::Service::Guardrail, &arguments).await,
+        Command::RouterWorker(arguments) => commands::service::run(stack::Service::RouterWorker, &arguments).await,
+        Command::UsageAggregator(arguments) => commands::service::run(stack::Service::UsageAggregator, &arguments).await,
+        Command::Init(arguments) => commands::init::run(&arguments),
+        Command::Config(command) => commands::config::run(&command),
+        Command::Keys(command) => commands::keys::run(&command),
+        Command::Submit(arguments) => commands::submit::run(&arguments).await,
+        Command::Usage(arguments) => commands::usage::run(&arguments).await,
+        Command::Kafka(command) => commands::kafka::run(&command),
+        Command::Demo(arguments) => commands::demo::run(&arguments).await,
+    }
+}

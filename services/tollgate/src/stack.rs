@@ -1,0 +1,139 @@
+//! From a configuration to running services, started and stopped in order.
+//!
+//! Stopping goes with the flow: ingress first, so that callers in flight get their answers from services that still run;
+//! then guardrail and router-worker; then the ledger.
+
+use anyhow::{Context, bail};
+use std::{collections::BTreeMap, time::Duration};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tollgate_bus::{Bus, Retentions, Settings, TeamTopics};
+use tollgate_runtime::{BlobStore, Config, Readiness, health, store, supervised};
+
+/// One of the four.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Service {
+    Ingress,
+    Guardrail,
+    RouterWorker,
+    UsageAggregator,
+}
+
+impl Service {
+    /// Its name on the command line, in client ids and in traces.
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Ingress => "ingress",
+            Service::Guardrail => "guardrail",
+            Service::RouterWorker => "router-worker",
+            Service::UsageAggregator => "usage-aggregator",
+        }
+    }
+}
+
+/// What the configuration says of Kafka, with `brokers` over it.
+pub fn settings(config: &Config, brokers: Option<&str>, client: &str) -> anyhow::Result<Settings> {
+    let brokers = brokers.unwrap_or(&config.kafka.brokers);
+    if brokers == "embedded" {
+        bail!("the embedded broker is not in this version: set kafka.brokers to host:port of a Kafka cluster, or pass --brokers (scripts/kafka starts one)");
+    }
+    let ms = |millis: tollgate_runtime::config::Millis| i64::try_from(millis.0).unwrap_or(i64::MAX);
+    let properties = config.kafka.properties.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
+    Ok(Settings {
+        brokers: brokers.to_owned(),
+        prefix: config.kafka.topic_prefix.clone(),
+        properties: properties.collect::<BTreeMap<_, _>>(),
+        partitions_default: config.kafka.partitions.default,
+        partitions_usage: config.kafka.partitions.usage,
+        replication: config.kafka.replication,
+        retentions: Retentions {
+            requests_ms: ms(config.retention.requests),
+            replies_ms: ms(config.retention.replies),
+            results_ms: ms(config.retention.results),
+            dead_letters_ms: ms(config.retention.dead_letters),
+        },
+        client_id: format!("tollgate-{client}"),
+    })
+}
+
+/// How long a start waits for a broker before it gives up.
+const BROKER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A bus whose topics exist.
+pub async fn connect(config: &Config, brokers: Option<&str>, client: &str) -> anyhow::Result<Bus> {
+    let bus = Bus::new(settings(config, brokers, client)?);
+    let pair = |(requests, replies)| TeamTopics { requests, replies };
+    let teams: Vec<TeamTopics> = config.teams.iter().filter_map(|team| config.team_topics(team).map(pair)).collect();
+    let begun = tokio::time::Instant::now();
+    loop {
+        match bus.ensure_topics(&teams).await {
+            Ok(()) => return Ok(bus),
+            Err(error @ tollgate_bus::Error::Unreachable(_)) if begun.elapsed() < BROKER_TIMEOUT => {
+                tracing::warn!(%error, "waiting for Kafka");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Binds the configured address.
+pub async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(&config.listen).await.with_context(|| format!("listen: {} cannot be bound", config.listen))
+}
+
+/// Runs one service until `stop`. Services other than ingress serve health and metrics on the listener.
+pub async fn run_one(service: Service, config: &Config, bus: Bus, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+    let readiness = Readiness::default();
+    if service == Service::Ingress {
+        return Ok(tollgate_ingress::run(config, bus, listener, readiness, stop).await?);
+    }
+    let over = CancellationToken::new();
+    let routes = health::routes(readiness.clone());
+    let server = supervised("health", health::serve(listener, routes, over.clone()));
+    let result = run_inner(service, config, bus, readiness, stop).await;
+    over.cancel();
+    let _ = server.await;
+    result
+}
+
+async fn run_inner(service: Service, config: &Config, bus: Bus, readiness: Readiness, stop: CancellationToken) -> anyhow::Result<()> {
+    match service {
+        Service::Ingress => unreachable!("ingress has its own listener"),
+        Service::Guardrail => tollgate_guardrail::run(config, bus, BlobStore::new(store::open(config)?), readiness, stop).await?,
+        Service::RouterWorker => tollgate_router_worker::run(config, bus, readiness, stop).await?,
+        Service::UsageAggregator => tollgate_usage_aggregator::run(config, bus, readiness, stop).await?,
+    }
+    Ok(())
+}
+
+/// Runs all four until `stop`. If one ends early, all are stopped and its error is returned.
+pub async fn run_all(config: Config, bus: Bus, listener: TcpListener, readiness: Readiness, stop: CancellationToken) -> anyhow::Result<()> {
+    let config = std::sync::Arc::new(config);
+    let (middle, last) = (CancellationToken::new(), CancellationToken::new());
+    let background = |service: Service, token: &CancellationToken| {
+        let (config, bus, readiness, token) = (config.clone(), bus.clone(), readiness.clone(), token.clone());
+        let all = stop.clone();
+        supervised(service.name(), async move {
+            let result = run_inner(service, &config, bus, readiness, token).await.with_context(|| service.name());
+            // Ended without being asked to: nothing works without it.
+            all.cancel();
+            result
+        })
+    };
+    let aggregator = background(Service::UsageAggregator, &last);
+    let router = background(Service::RouterWorker, &middle);
+    let guardrail = background(Service::Guardrail, &middle);
+    let ingress = tollgate_ingress::run(&config, bus.clone(), listener, readiness.clone(), stop.clone()).await.context("ingress");
+    stop.cancel();
+    middle.cancel();
+    let results = [router.await, guardrail.await];
+    last.cancel();
+    let [a, b] = results.map(joined);
+    ingress.and(a).and(b).and(joined(aggregator.await))
+}
+
+fn joined(result: Result<Option<anyhow::Result<()>>, tokio::task::JoinError>) -> anyhow::Result<()> {
+    result.ok().flatten().unwrap_or_else(|| bail!("a service panicked; see the log above"))
+}
