@@ -35,3 +35,60 @@ pub use usage::{Attempt, AttemptAction, PriceStatus, TokenDetails, TokenSource, 
 pub fn now_us() -> i64 {
     chrono::Utc::now().timestamp_micros()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn folder(name: &str) -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
+    }
+
+    /// The committed schemas are those of the types. `UPDATE_SCHEMAS=1 cargo test -p tollgate-schemas` rewrites them.
+    #[test]
+    fn json_schemas_are_current() {
+        let all = [
+            ("request", schemars::schema_for!(Request)),
+            ("reply", schemars::schema_for!(Reply)),
+            ("completion", schemars::schema_for!(Completion)),
+            ("cancellation", schemars::schema_for!(Cancellation)),
+            ("usage", schemars::schema_for!(UsageRow)),
+            ("job-output", schemars::schema_for!(job::JobOutput)),
+        ];
+        for (name, schema) in all {
+            let path = folder("json").join(format!("{name}.json"));
+            let text = format!("{}\n", serde_json::to_string_pretty(&schema).expect("a schema is JSON"));
+            if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+                std::fs::write(&path, &text).expect("schemas/json can be written");
+            }
+            let committed = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(committed == text, "schemas/json/{name}.json is not what the types say; run with UPDATE_SCHEMAS=1");
+        }
+    }
+
+    /// Records written by every earlier version still parse. Files are only ever added to `samples/`.
+    #[test]
+    fn old_records_parse() {
+        fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<(), serde_json::Error> {
+            serde_json::from_str::<T>(text).map(drop)
+        }
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder("samples")).expect("samples") {
+            let path = entry.expect("entry").path();
+            let text = std::fs::read_to_string(&path).expect("readable");
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
+            let parsed = match name.split('-').next() {
+                Some("request") => parse::<Request>(&text),
+                Some("reply") => parse::<Reply>(&text),
+                Some("completion") => parse::<Completion>(&text),
+                Some("cancellation") => parse::<Cancellation>(&text),
+                Some("usage") => parse::<UsageRow>(&text),
+                _ => panic!("{name}: name a sample RECORD-vN….json"),
+            };
+            assert!(parsed.is_ok(), "{name} no longer parses: {}", parsed.expect_err("checked"));
+            count += 1;
+        }
+        assert!(count >= 6, "samples are missing");
+    }
+}

@@ -1,28 +1,48 @@
 //! Ending a request: the one terminal reply, the usage row, and a topic job's answer. Only the request's owner calls it.
 
 use crate::{Error, Outgoing, TopicName};
-use tollgate_schemas::{ExecutionId, Reply, ReplyEvent, Request, Terminal, TraceContext, UsageRow, headers, job::JobOutput, topic};
+use tollgate_schemas::{
+    ExecutionId, Reply, ReplyEvent, Request, Terminal, TraceContext, UsageRow, headers, job::JobOutput, topic,
+};
 
 /// The records that end `request`. `usage` gets its last fields from `terminal` here.
-pub fn end_request(request: &Request, execution_id: ExecutionId, terminal: Terminal, mut usage: UsageRow, trace: &TraceContext) -> Result<Vec<Outgoing>, Error> {
+pub fn end_request(
+    request: &Request,
+    execution_id: ExecutionId,
+    terminal: Terminal,
+    mut usage: UsageRow,
+    trace: &TraceContext,
+) -> Result<Vec<Outgoing>, Error> {
     usage.end(&terminal);
     let mut records = vec![Outgoing::of(&topic::USAGE, request.request_id, &usage, trace)?];
     if let Some(reply_to) = &request.reply.topic {
         let output = JobOutput::ended(request.request_id, reply_to, &terminal);
-        records.push(job_answer(&reply_to.topic, reply_to.key.as_deref(), &output, &request.request_id.to_string(), trace)?);
+        records.push(job_answer(
+            &reply_to.topic,
+            reply_to.key.as_deref(),
+            &output,
+            &request.request_id.to_string(),
+            trace,
+        )?);
     }
     records.push(reply(request, execution_id, ReplyEvent::Terminal(Box::new(terminal)), trace)?);
     Ok(records)
 }
 
 /// A chunk or terminal on its way to whoever waits for `request`.
-pub fn reply(request: &Request, execution_id: ExecutionId, event: ReplyEvent, trace: &TraceContext) -> Result<Outgoing, Error> {
+pub fn reply(
+    request: &Request,
+    execution_id: ExecutionId,
+    event: ReplyEvent,
+    trace: &TraceContext,
+) -> Result<Outgoing, Error> {
     let kind = match event {
         ReplyEvent::Chunk { .. } => "chunk",
         ReplyEvent::Terminal(_) => "terminal",
     };
     let value = Reply { request_id: request.request_id, execution_id, boot_id: request.reply.boot_id, event };
-    let mut record = Outgoing::of(&topic::REPLIES, request.request_id, &value, trace)?.to_partition(request.reply.partition);
+    let mut record =
+        Outgoing::of(&topic::REPLIES, request.request_id, &value, trace)?.to_partition(request.reply.partition);
     record.header(headers::REPLY_KIND, kind);
     if let Some(boot_id) = request.reply.boot_id {
         record.header(headers::BOOT_ID, boot_id.to_string());
@@ -31,7 +51,13 @@ pub fn reply(request: &Request, execution_id: ExecutionId, event: ReplyEvent, tr
 }
 
 /// An answer line for a team's `out.` topic (`topic` is its full name).
-pub fn job_answer(topic: &str, key: Option<&str>, output: &JobOutput, event_id: &str, trace: &TraceContext) -> Result<Outgoing, Error> {
+pub fn job_answer(
+    topic: &str,
+    key: Option<&str>,
+    output: &JobOutput,
+    event_id: &str,
+    trace: &TraceContext,
+) -> Result<Outgoing, Error> {
     let key = key.or(output.custom_id.as_deref());
     let mut record = Outgoing {
         topic: TopicName::Full(topic.to_owned()),

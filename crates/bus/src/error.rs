@@ -12,8 +12,8 @@ pub enum Error {
     /// No broker answered.
     #[error("no Kafka broker answered at {0}; check kafka.brokers and that the broker is up")]
     Unreachable(String),
-    /// A topic could not be created.
-    #[error("topic {topic} cannot be created: {reason}")]
+    /// A topic cannot be created or read.
+    #[error("topic {topic} cannot be used: {reason}")]
     Topic {
         /// Full name.
         topic: String,
@@ -33,7 +33,9 @@ pub enum Error {
         expected: i32,
     },
     /// A record is over the bound.
-    #[error("a record of {bytes} bytes for {topic} is over the bound of {max} bytes; large bodies belong in object storage")]
+    #[error(
+        "a record of {bytes} bytes for {topic} is over the bound of {max} bytes; large bodies belong in object storage"
+    )]
     TooLarge {
         /// Topic it was for.
         topic: String,

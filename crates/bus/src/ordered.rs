@@ -312,7 +312,11 @@ impl Reader {
             list.add_partition(&self.topic, *partition);
         }
         self.paused = pause;
-        if pause { self.consumer.pause(&list)? } else { self.consumer.resume(&list)? }
+        if pause {
+            self.consumer.pause(&list)?
+        } else {
+            self.consumer.resume(&list)?
+        }
         Ok(())
     }
 
@@ -330,7 +334,9 @@ impl Reader {
                         self.tell(Event::Record(record));
                     }
                 }
-                Some(Err(KafkaError::MessageConsumptionFatal(code))) => return Err(KafkaError::MessageConsumptionFatal(code).into()),
+                Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                    return Err(KafkaError::MessageConsumptionFatal(code).into());
+                }
                 Some(Err(error)) => crate::client::log_error("ordered consumer", &error, &error.to_string()),
             }
             timeout = Duration::ZERO;

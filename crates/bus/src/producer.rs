@@ -132,9 +132,8 @@ impl Producer {
         if bytes > max {
             return Err(Error::TooLarge { topic, bytes, max });
         }
-        let mut native = BaseRecord::with_opaque_to(&topic, Box::new(ack))
-            .payload(&record.payload)
-            .headers(record.native_headers());
+        let mut native =
+            BaseRecord::with_opaque_to(&topic, Box::new(ack)).payload(&record.payload).headers(record.native_headers());
         native.partition = record.partition;
         native.key = record.key.as_ref();
         loop {

@@ -100,7 +100,14 @@ pub trait FromRecord: Sized + Send + 'static {
 
 impl<T: serde::de::DeserializeOwned + Send + 'static> FromRecord for T {
     fn from_record(value: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(value).map_err(|error| format!("not a valid record: {:?} error at line {}, column {}", error.classify(), error.line(), error.column()))
+        serde_json::from_slice(value).map_err(|error| {
+            format!(
+                "not a valid record: {:?} error at line {}, column {}",
+                error.classify(),
+                error.line(),
+                error.column()
+            )
+        })
     }
 }
 

@@ -17,7 +17,8 @@ use std::{
 impl Bus {
     /// The topic's id as the broker writes it, 22 characters of base64. Blocks up to `timeout`.
     pub fn topic_id(&self, topic: &str, timeout: Duration) -> Result<String, Error> {
-        let fail = |reason: &str| Error::Topic { topic: topic.to_owned(), reason: format!("its id cannot be read: {reason}") };
+        let fail =
+            |reason: &str| Error::Topic { topic: topic.to_owned(), reason: format!("its id cannot be read: {reason}") };
         let producer: BaseProducer = self.config(&[]).create()?;
         let client = producer.client().native_ptr();
         let name = CString::new(topic).map_err(|_| fail("the name holds a zero byte"))?;
@@ -30,7 +31,11 @@ impl Bus {
             let queue = sys::rd_kafka_queue_new(client);
             sys::rd_kafka_DescribeTopics(client, collection, std::ptr::null(), queue);
             let event = sys::rd_kafka_queue_poll(queue, timeout_ms);
-            let id = if event.is_null() { Err(Error::Unreachable(self.settings().brokers.clone())) } else { read_id(event).map_err(|e| fail(&e)) };
+            let id = if event.is_null() {
+                Err(Error::Unreachable(self.settings().brokers.clone()))
+            } else {
+                read_id(event).map_err(|e| fail(&e))
+            };
             if !event.is_null() {
                 sys::rd_kafka_event_destroy(event);
             }
@@ -48,13 +53,19 @@ impl Bus {
 unsafe fn read_id(event: *mut sys::rd_kafka_event_t) -> Result<String, String> {
     // SAFETY: the caller's promise; every pointer is checked before it is followed.
     unsafe {
-        let text = |p: *const c_char| if p.is_null() { "unknown".to_owned() } else { CStr::from_ptr(p).to_string_lossy().into_owned() };
+        let text = |p: *const c_char| {
+            if p.is_null() { "unknown".to_owned() } else { CStr::from_ptr(p).to_string_lossy().into_owned() }
+        };
         if sys::rd_kafka_event_error(event) as i32 != 0 {
             return Err(text(sys::rd_kafka_event_error_string(event)));
         }
         let result = sys::rd_kafka_event_DescribeTopics_result(event);
         let mut count = 0;
-        let topics = if result.is_null() { std::ptr::null_mut() } else { sys::rd_kafka_DescribeTopics_result_topics(result, &mut count) };
+        let topics = if result.is_null() {
+            std::ptr::null_mut()
+        } else {
+            sys::rd_kafka_DescribeTopics_result_topics(result, &mut count)
+        };
         if topics.is_null() || count == 0 {
             return Err("the broker's answer names no topic".to_owned());
         }

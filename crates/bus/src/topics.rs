@@ -5,8 +5,9 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     error::RDKafkaErrorCode,
+    metadata::MetadataPartition,
 };
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 use tollgate_schemas::topic::{self, Cleanup, Partitions, Retention, TopicSpec};
 
 /// Milliseconds each class of topic keeps its records.
@@ -31,6 +32,13 @@ pub struct TeamTopics {
     pub replies: String,
 }
 
+/// Partitions of an existing topic.
+struct Counts {
+    all: usize,
+    /// Those with a leader.
+    led: usize,
+}
+
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Bus {
@@ -45,10 +53,12 @@ impl Bus {
         }
         let bus = self.clone();
         // Metadata is a blocking call in librdkafka.
-        let existing = tokio::task::spawn_blocking(move || bus.partition_counts()).await.map_err(|_| Error::Stopped("admin".into()))??;
+        let existing = tokio::task::spawn_blocking(move || bus.partition_counts())
+            .await
+            .map_err(|_| Error::Stopped("admin".into()))??;
         let (found, missing): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(name, _)| existing.contains_key(name));
         for (name, spec) in &found {
-            let (found, expected) = (existing[name], self.partition_count(spec.partitions));
+            let (found, expected) = (existing[name].all, self.partition_count(spec.partitions));
             if !spec.name.ends_with('*') && i32::try_from(found).ok() != Some(expected) {
                 return Err(Error::PartitionCount { topic: name.clone(), found, expected });
             }
@@ -56,12 +66,19 @@ impl Bus {
         self.create(&missing).await
     }
 
-    /// Partition counts of all topics with our prefix or any other name. Blocks.
-    fn partition_counts(&self) -> Result<std::collections::HashMap<String, usize>, Error> {
+    /// How many partitions each topic of the cluster has. Blocks.
+    fn partition_counts(&self) -> Result<HashMap<String, Counts>, Error> {
         use rdkafka::producer::Producer as _;
         let producer: rdkafka::producer::BaseProducer = self.config(&[]).create()?;
-        let metadata = producer.client().fetch_metadata(None, ADMIN_TIMEOUT).map_err(|_| Error::Unreachable(self.settings().brokers.clone()))?;
-        Ok(metadata.topics().iter().map(|t| (t.name().to_owned(), t.partitions().len())).collect())
+        let metadata = producer
+            .client()
+            .fetch_metadata(None, ADMIN_TIMEOUT)
+            .map_err(|_| Error::Unreachable(self.settings().brokers.clone()))?;
+        let counts = |partitions: &[MetadataPartition]| Counts {
+            all: partitions.len(),
+            led: partitions.iter().filter(|p| p.leader() >= 0).count(),
+        };
+        Ok(metadata.topics().iter().map(|t| (t.name().to_owned(), counts(t.partitions()))).collect())
     }
 
     /// How many partitions a topic of this kind has.
@@ -94,7 +111,29 @@ impl Bus {
                 Err((topic, code)) => return Err(Error::Topic { topic, reason: code.to_string() }),
             }
         }
-        Ok(())
+        self.until_led(missing).await
+    }
+
+    /// A topic just created has no leader for a moment; readers and producers would fail on it.
+    async fn until_led(&self, created: &[(String, TopicSpec)]) -> Result<(), Error> {
+        let begun = std::time::Instant::now();
+        loop {
+            let bus = self.clone();
+            let now = tokio::task::spawn_blocking(move || bus.partition_counts())
+                .await
+                .map_err(|_| Error::Stopped("admin".into()))??;
+            let expected = |spec: &TopicSpec| usize::try_from(self.partition_count(spec.partitions)).unwrap_or(0);
+            match created.iter().find(|(name, spec)| now.get(name).map(|p| p.led) != Some(expected(spec))) {
+                None => return Ok(()),
+                Some((topic, _)) if begun.elapsed() > ADMIN_TIMEOUT => {
+                    return Err(Error::Topic {
+                        topic: topic.clone(),
+                        reason: "its partitions have no leader; is every broker up?".into(),
+                    });
+                }
+                Some(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
     }
 
     fn topic_config(&self, spec: &TopicSpec) -> Vec<(&'static str, String)> {

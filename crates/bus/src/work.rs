@@ -113,7 +113,13 @@ const POLL_BATCH: usize = 256;
 impl Bus {
     /// Starts consuming. Records whose value does not parse are dead-lettered here. Ends, committed, after `stop`; if a
     /// record's effects cannot be produced it ends with an error, uncommitted, so that a restart repeats the record.
-    pub fn consume<T, H>(&self, options: Options, producer: Producer, handler: Arc<H>, stop: CancellationToken) -> Result<Running, Error>
+    pub fn consume<T, H>(
+        &self,
+        options: Options,
+        producer: Producer,
+        handler: Arc<H>,
+        stop: CancellationToken,
+    ) -> Result<Running, Error>
     where
         T: FromRecord,
         H: Handler<T>,
@@ -149,7 +155,10 @@ impl Bus {
             record: PhantomData::<fn() -> T>,
         };
         let name = format!("consume-{}", loop_.options.group);
-        let thread = std::thread::Builder::new().name(name).spawn(move || loop_.run()).map_err(|_| Error::Stopped("thread".into()))?;
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || loop_.run())
+            .map_err(|_| Error::Stopped("thread".into()))?;
         Ok(Running { thread, members })
     }
 }
@@ -287,8 +296,15 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
                 Change::Assigned(list) => {
                     for (topic, partition) in list {
                         self.epoch += 1;
-                        let topic = self.topics.entry(topic.clone()).or_insert_with(|| Arc::from(topic.as_str())).clone();
-                        let fresh = Partition { tracker: Tracker::default(), epoch: self.epoch, committed: None, paused: false, draining_until: None };
+                        let topic =
+                            self.topics.entry(topic.clone()).or_insert_with(|| Arc::from(topic.as_str())).clone();
+                        let fresh = Partition {
+                            tracker: Tracker::default(),
+                            epoch: self.epoch,
+                            committed: None,
+                            paused: false,
+                            draining_until: None,
+                        };
                         self.partitions.insert((topic, partition), fresh);
                     }
                 }
@@ -304,7 +320,8 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
             }
         }
         let now = Instant::now();
-        let is_drained = |p: &Partition| p.draining_until.is_some_and(|until| p.tracker.in_flight() == 0 || now >= until);
+        let is_drained =
+            |p: &Partition| p.draining_until.is_some_and(|until| p.tracker.in_flight() == 0 || now >= until);
         // librdkafka waits for one answer to a revocation, so all of it is given back at once.
         let draining = self.partitions.values().filter(|p| p.draining_until.is_some()).count();
         if draining > 0 && self.partitions.values().filter(|p| is_drained(p)).count() == draining {
@@ -331,8 +348,10 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
         let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
         for ((topic, number), partition) in &mut self.partitions {
             // The window counts too: one slow record must not let completed ones above it grow without bound.
-            let full = partition.tracker.in_flight() >= self.options.max_in_flight || partition.tracker.span() >= 20 * self.options.max_in_flight;
-            let half = partition.tracker.in_flight() <= self.options.max_in_flight / 2 && partition.tracker.span() < 20 * self.options.max_in_flight;
+            let full = partition.tracker.in_flight() >= self.options.max_in_flight
+                || partition.tracker.span() >= 20 * self.options.max_in_flight;
+            let half = partition.tracker.in_flight() <= self.options.max_in_flight / 2
+                && partition.tracker.span() < 20 * self.options.max_in_flight;
             if !partition.paused && (full || self.all_paused) {
                 partition.paused = true;
                 pause.add_partition(topic, *number);

@@ -60,7 +60,11 @@ pub fn prometheus() -> &'static PrometheusHandle {
 }
 
 /// Serves a router until `stop`, with `TCP_NODELAY` on each connection (a stream would stall 40 ms without it).
-pub async fn serve(listener: tokio::net::TcpListener, router: Router, stop: tokio_util::sync::CancellationToken) -> std::io::Result<()> {
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    router: Router,
+    stop: tokio_util::sync::CancellationToken,
+) -> std::io::Result<()> {
     use axum::serve::ListenerExt;
     let listener = listener.tap_io(|stream| {
         let _ = stream.set_nodelay(true);

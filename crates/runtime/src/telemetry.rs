@@ -29,7 +29,8 @@ pub fn init(service: &str) -> Telemetry {
     let logs = if json { text.json().with_current_span(true).boxed() } else { text.boxed() };
     let provider = exporter(service);
     let spans = provider.as_ref().map(|p| {
-        let layer = tracing_opentelemetry::layer().with_tracer(p.tracer("tollgate")).with_location(false).with_threads(false);
+        let layer =
+            tracing_opentelemetry::layer().with_tracer(p.tracer("tollgate")).with_location(false).with_threads(false);
         layer.with_filter(EnvFilter::new("info"))
     });
     let registry = tracing_subscriber::registry().with(logs.with_filter(filter())).with(spans);

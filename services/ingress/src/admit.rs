@@ -5,7 +5,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::BTreeMap};
 use tollgate_runtime::config::Endpoint;
-use tollgate_schemas::{ApiError, ApiType, Body, Caller, ErrorCode, Lane, OnDisconnect, ReplyTo, Request, RequestId, now_us};
+use tollgate_schemas::{
+    ApiError, ApiType, Body, Caller, ErrorCode, Lane, OnDisconnect, ReplyTo, Request, RequestId, now_us,
+};
 
 /// Tags per request, and characters per tag name and value, as OpenAI documents for `metadata`.
 const TAGS_MAX: usize = 16;
@@ -85,7 +87,11 @@ impl Admission<'_> {
             tags,
             accepted_us,
             deadline_ms,
-            on_disconnect: if idempotency_key.is_some() || lane != Lane::Interactive { OnDisconnect::Finish } else { endpoint.on_disconnect },
+            on_disconnect: if idempotency_key.is_some() || lane != Lane::Interactive {
+                OnDisconnect::Finish
+            } else {
+                endpoint.on_disconnect
+            },
             parent_request_id: None,
             batch_id: None,
             idempotency_key,
@@ -111,10 +117,15 @@ fn terms(door: &Door, endpoint: &Endpoint, now_ms: i64) -> (Lane, i64, Option<St
 /// `metadata` as attribution: OpenAI's is a map of strings; anything else passes through unread.
 fn tags_of(metadata: Option<serde_json::Value>) -> Result<BTreeMap<String, String>, ApiError> {
     let Some(serde_json::Value::Object(map)) = metadata else { return Ok(BTreeMap::new()) };
-    let too_big = |name: &str, value: &str| name.chars().count() > TAG_NAME_MAX_CHARS || value.chars().count() > TAG_VALUE_MAX_CHARS;
-    let tags: BTreeMap<String, String> = map.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect();
+    let too_big = |name: &str, value: &str| {
+        name.chars().count() > TAG_NAME_MAX_CHARS || value.chars().count() > TAG_VALUE_MAX_CHARS
+    };
+    let tags: BTreeMap<String, String> =
+        map.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect();
     if tags.len() > TAGS_MAX || tags.iter().any(|(name, value)| too_big(name, value)) {
-        let message = format!("metadata may hold {TAGS_MAX} pairs, names of {TAG_NAME_MAX_CHARS} and values of {TAG_VALUE_MAX_CHARS} characters");
+        let message = format!(
+            "metadata may hold {TAGS_MAX} pairs, names of {TAG_NAME_MAX_CHARS} and values of {TAG_VALUE_MAX_CHARS} characters"
+        );
         return Err(ApiError::new(ErrorCode::InvalidRequest, message).param("metadata"));
     }
     Ok(tags)
@@ -126,7 +137,11 @@ fn missing(field: &str) -> ApiError {
 
 fn not_found(model: &str) -> ApiError {
     let shown: String = model.chars().take(128).collect();
-    ApiError::new(ErrorCode::ModelNotFound, format!("the model `{shown}` does not exist or you may not use it; GET /v1/models lists what you may use")).param("model")
+    ApiError::new(
+        ErrorCode::ModelNotFound,
+        format!("the model `{shown}` does not exist or you may not use it; GET /v1/models lists what you may use"),
+    )
+    .param("model")
 }
 
 /// A JSON error without a quote of the body.

@@ -43,10 +43,18 @@ impl KeyRing {
     /// The holder of the key in the headers.
     pub(crate) fn identify(&self, headers: &HeaderMap) -> Result<&Identity, ApiError> {
         let key = key_of(headers).ok_or_else(|| {
-            ApiError::new(ErrorCode::InvalidApiKey, "no API key was given; send it as `Authorization: Bearer KEY`, `x-api-key` or `api-key`")
+            ApiError::new(
+                ErrorCode::InvalidApiKey,
+                "no API key was given; send it as `Authorization: Bearer KEY`, `x-api-key` or `api-key`",
+            )
         })?;
         let known = (key.len() <= KEY_MAX_BYTES).then(|| self.0.get(&<[u8; 32]>::from(Sha256::digest(key)))).flatten();
-        known.ok_or_else(|| ApiError::new(ErrorCode::InvalidApiKey, "the API key is not known; check it, or ask your administrator for one"))
+        known.ok_or_else(|| {
+            ApiError::new(
+                ErrorCode::InvalidApiKey,
+                "the API key is not known; check it, or ask your administrator for one",
+            )
+        })
     }
 }
 
@@ -69,7 +77,11 @@ fn key_of(headers: &HeaderMap) -> Option<&[u8]> {
         scheme.eq_ignore_ascii_case(b"bearer ").then_some(key)
     });
     let plain = |name: &str| headers.get(name).map(|v| v.as_bytes());
-    bearer.or_else(|| plain("x-api-key")).or_else(|| plain("api-key")).map(<[u8]>::trim_ascii).filter(|key| !key.is_empty())
+    bearer
+        .or_else(|| plain("x-api-key"))
+        .or_else(|| plain("api-key"))
+        .map(<[u8]>::trim_ascii)
+        .filter(|key| !key.is_empty())
 }
 
 fn unhex(text: &str) -> Option<[u8; 32]> {
@@ -91,7 +103,12 @@ mod tests {
     fn three_headers_one_key() {
         let hash = tollgate_runtime::blob::hex(&Sha256::digest(b"tg-secret"));
         let ring = KeyRing::of(&[Key { name: "k".into(), team: "t".into(), sha256: hash, user: None }]).expect("ring");
-        for (name, value) in [("authorization", "Bearer tg-secret"), ("authorization", "bearer  tg-secret "), ("x-api-key", "tg-secret"), ("api-key", "tg-secret")] {
+        for (name, value) in [
+            ("authorization", "Bearer tg-secret"),
+            ("authorization", "bearer  tg-secret "),
+            ("x-api-key", "tg-secret"),
+            ("api-key", "tg-secret"),
+        ] {
             let mut headers = HeaderMap::new();
             headers.insert(name, value.parse().expect("header"));
             assert_eq!(ring.identify(&headers).expect("known").key_name, "k");

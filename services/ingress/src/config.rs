@@ -57,7 +57,11 @@ impl IngressConfig {
         Ok(Self {
             gateway: config.gateway.clone(),
             keys: KeyRing::of(&config.keys)?,
-            teams: config.teams.iter().map(|t| (t.name.clone(), TeamAccess { endpoints: t.endpoints.clone() })).collect(),
+            teams: config
+                .teams
+                .iter()
+                .map(|t| (t.name.clone(), TeamAccess { endpoints: t.endpoints.clone() }))
+                .collect(),
             endpoints,
             endpoint_names: config.endpoints.iter().map(|e| e.name.clone()).collect(),
             doors: config.teams.iter().filter_map(door).collect(),

@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 use tollgate_bus::{Ack, Outgoing, Producer};
 use tollgate_runtime::{BlobStore, supervised};
 use tollgate_schemas::{
-    ApiError, Body, Cancellation, ErrorCode, OnDisconnect, ReplyTo, Request, RequestId, StreamEvent, Terminal, TraceContext, headers, topic,
+    ApiError, Body, Cancellation, ErrorCode, OnDisconnect, ReplyTo, Request, RequestId, StreamEvent, Terminal,
+    TraceContext, headers, topic,
 };
 
 /// How much longer than the request's deadline a caller waits for the owner to say that it has passed.
@@ -46,7 +47,13 @@ pub enum Answer {
 }
 
 impl Gateway {
-    pub(crate) fn new(config: Arc<IngressConfig>, producer: Producer, blobs: BlobStore, replies: Replies, results: Reader) -> Self {
+    pub(crate) fn new(
+        config: Arc<IngressConfig>,
+        producer: Producer,
+        blobs: BlobStore,
+        replies: Replies,
+        results: Reader,
+    ) -> Self {
         Self { config, blobs, results, producer, replies }
     }
 
@@ -90,7 +97,10 @@ impl Gateway {
         let (id, on_disconnect, deadline_ms) = (request.request_id, request.on_disconnect, request.deadline_ms);
         let record = self.record(request, trace).await?;
         let events = self.replies.waiters.register(id, WAITING_MAX).ok_or_else(|| {
-            ApiError::new(ErrorCode::Overloaded, format!("{WAITING_MAX} callers are waiting on this replica already; try again in a moment"))
+            ApiError::new(
+                ErrorCode::Overloaded,
+                format!("{WAITING_MAX} callers are waiting on this replica already; try again in a moment"),
+            )
         })?;
         metrics::gauge!("tollgate_ingress_waiting").set(self.replies.waiters.len() as f64);
         let (sender, published) = oneshot::channel();
@@ -185,7 +195,10 @@ impl Pending {
         let Some(body) = &terminal.body else { return Ok(None) };
         self.gateway.blobs.check_out(body).await.map(Some).map_err(|error| {
             tracing::error!(%error, "a stored answer could not be read");
-            ApiError::new(ErrorCode::Overloaded, format!("the answer is stored but cannot be read now; GET /v1/requests/{} later", self.id))
+            ApiError::new(
+                ErrorCode::Overloaded,
+                format!("the answer is stored but cannot be read now; GET /v1/requests/{} later", self.id),
+            )
         })
     }
 
@@ -221,4 +234,3 @@ impl Drop for Pending {
 pub(crate) fn job_reply(reply: tollgate_schemas::TopicReply) -> ReplyTo {
     ReplyTo { partition: None, boot_id: None, topic: Some(reply) }
 }
-

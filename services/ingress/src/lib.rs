@@ -37,7 +37,13 @@ use tollgate_runtime::{BlobStore, Config, Readiness, health, store};
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// Runs the service until `stop`, then finishes what is in flight. `listener` is where HTTP comes in. Topics must exist.
-pub async fn run(config: &Config, bus: Bus, listener: tokio::net::TcpListener, readiness: Readiness, stop: CancellationToken) -> Result<(), Error> {
+pub async fn run(
+    config: &Config,
+    bus: Bus,
+    listener: tokio::net::TcpListener,
+    readiness: Readiness,
+    stop: CancellationToken,
+) -> Result<(), Error> {
     // Callers in flight need their replies after `stop`, so what runs in the background ends later.
     let background = CancellationToken::new();
     let (gateway, mut parts) = start(config, bus, &readiness, background.clone()).await?;
@@ -58,7 +64,12 @@ pub async fn run(config: &Config, bus: Bus, listener: tokio::net::TcpListener, r
 }
 
 /// Starts everything but HTTP: for `run`, and for programs that embed the gateway (the benchmark).
-pub async fn start(config: &Config, bus: Bus, readiness: &Readiness, stop: CancellationToken) -> Result<(Arc<Gateway>, Parts), Error> {
+pub async fn start(
+    config: &Config,
+    bus: Bus,
+    readiness: &Readiness,
+    stop: CancellationToken,
+) -> Result<(Arc<Gateway>, Parts), Error> {
     let config = Arc::new(IngressConfig::of(config, store::open(config)?)?);
     let interactive = bus.producer(Profile::Interactive)?;
     let blobs = BlobStore::new(config.store.clone());

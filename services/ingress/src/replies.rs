@@ -30,11 +30,14 @@ pub(crate) async fn assign(bus: &Bus, stop: CancellationToken) -> Result<Replies
         }
         match serde_json::from_slice::<Reply>(record.value()) {
             Ok(reply) => sink.deliver(reply),
-            Err(error) => tracing::error!(%error, partition, "a reply for this replica cannot be parsed; its caller will get still_running"),
+            Err(error) => {
+                tracing::error!(%error, partition, "a reply for this replica cannot be parsed; its caller will get still_running")
+            }
         }
     };
     let name = bus.full_name(topic::REPLIES.spec.name);
-    let assigned = tokio::task::spawn_blocking(move || bus.broadcast(&name, &[partition], Start::End, stop, each)).await;
+    let assigned =
+        tokio::task::spawn_blocking(move || bus.broadcast(&name, &[partition], Start::End, stop, each)).await;
     assigned.map_err(|_| Error::Thread)??;
     tracing::info!(partition, %boot_id, "replies are assigned");
     Ok(Replies { partition, boot_id, waiters })

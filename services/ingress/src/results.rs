@@ -66,11 +66,21 @@ impl Index {
 }
 
 impl Results {
-    pub(crate) fn start(bus: &Bus, config: &IngressConfig, readiness: &Readiness, stop: CancellationToken) -> Result<Self, Error> {
+    pub(crate) fn start(
+        bus: &Bus,
+        config: &IngressConfig,
+        readiness: &Readiness,
+        stop: CancellationToken,
+    ) -> Result<Self, Error> {
         let ordered = bus.ordered("results", &bus.full_name(topic::REPLIES.spec.name), stop.clone())?;
         readiness.require("results group", ordered.probe());
         let reader = Reader { store: config.store.clone(), index: Arc::default() };
-        let writer = Writer { reader: reader.clone(), control: ordered.control(), open: BTreeMap::new(), window: config.results_window };
+        let writer = Writer {
+            reader: reader.clone(),
+            control: ordered.control(),
+            open: BTreeMap::new(),
+            window: config.results_window,
+        };
         let task = supervised("results", writer.run(ordered, stop));
         Ok(Self { task, reader })
     }
@@ -164,7 +174,11 @@ impl Writer {
         let keep = (chrono::Utc::now() - self.window).date_naive();
         let mut segments = self.reader.store.list(Some(&Path::from("results")));
         while let Ok(Some(segment)) = segments.try_next().await {
-            let date = segment.location.parts().nth(1).and_then(|part| part.as_ref().strip_prefix("date=").and_then(|d| d.parse().ok()));
+            let date = segment
+                .location
+                .parts()
+                .nth(1)
+                .and_then(|part| part.as_ref().strip_prefix("date=").and_then(|d| d.parse().ok()));
             if date.is_some_and(|date: chrono::NaiveDate| date < keep)
                 && let Err(error) = self.reader.store.delete(&segment.location).await
             {

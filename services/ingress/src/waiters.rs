@@ -127,7 +127,12 @@ mod tests {
 
     fn terminal(id: RequestId, execution: ExecutionId) -> Reply {
         let terminal = Terminal::failed("t", ApiError::new(ErrorCode::Internal, "x"));
-        Reply { request_id: id, execution_id: execution, boot_id: None, event: ReplyEvent::Terminal(Box::new(terminal)) }
+        Reply {
+            request_id: id,
+            execution_id: execution,
+            boot_id: None,
+            event: ReplyEvent::Terminal(Box::new(terminal)),
+        }
     }
 
     fn received(receiver: &mut mpsc::Receiver<Event>) -> (Vec<String>, Option<(u32, bool)>) {

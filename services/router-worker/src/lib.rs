@@ -1,1 +1,54 @@
-//! placeholder
+//! Router-worker: calls providers and accounts for every call.
+//!
+//! ```text
+//! approved.{interactive,batch,judge} ─► service ─► execute ─► route (which destination next)
+//! cancellations ─► registry ──────────────┘          │  └──► attempt ─► providers ─► HTTP
+//!                                                     └► ledger ─► prices
+//! ```
+//!
+//! Writes: `replies` (chunks and the terminal), `usage`, `out.<team>` (jobs that came by topic) when it ends a request;
+//! `completions` instead when the answer must pass output checks; `dead-letters`. Reads: `approved.*`, `cancellations`,
+//! bodies in object storage.
+//!
+//! The hard parts are pure: `route` decides over a history, `prices` and `ledger` add up, each provider's leaf turns
+//! values into values. `providers::http` alone talks to the network.
+//!
+//! Deliberately absent: callers' keys (they never come this far), checks, limits and budgets (admission has made them),
+//! provider batch APIs, and routing by anything but weight. A credential is resolved for this service only.
+
+mod attempt;
+mod coalesce;
+mod config;
+mod execute;
+mod failure;
+mod gate;
+mod ledger;
+mod metric;
+mod prices;
+mod providers;
+mod registry;
+mod route;
+mod service;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+pub use service::run;
+
+/// Why the service cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] tollgate_runtime::config::Problems),
+    /// Object storage.
+    #[error(transparent)]
+    Storage(#[from] tollgate_runtime::store::Error),
+    /// Kafka.
+    #[error(transparent)]
+    Bus(#[from] tollgate_bus::Error),
+    /// Something that should not be possible.
+    #[error("{0}; this is a defect, please report it with the log")]
+    Defect(&'static str),
+}

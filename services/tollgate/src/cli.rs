@@ -119,7 +119,7 @@ pub enum Keys {
         #[arg(long, default_value = "my-key")]
         name: String,
         /// Team it belongs to.
-        #[arg(long, default_value = "my-team")]
+        #[arg(long, default_value = "search")]
         team: String,
     },
 }

@@ -21,7 +21,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ingress(arguments) => commands::service::run(stack::Service::Ingress, &arguments).await,
         Command::Guardrail(arguments) => commands::service::run(stack::Service::Guardrail, &arguments).await,
         Command::RouterWorker(arguments) => commands::service::run(stack::Service::RouterWorker, &arguments).await,
-        Command::UsageAggregator(arguments) => commands::service::run(stack::Service::UsageAggregator, &arguments).await,
+        Command::UsageAggregator(arguments) => {
+            commands::service::run(stack::Service::UsageAggregator, &arguments).await
+        }
         Command::Init(arguments) => commands::init::run(&arguments),
         Command::Config(command) => commands::config::run(&command),
         Command::Keys(command) => commands::keys::run(&command),

@@ -36,7 +36,9 @@ impl Service {
 pub fn settings(config: &Config, brokers: Option<&str>, client: &str) -> anyhow::Result<Settings> {
     let brokers = brokers.unwrap_or(&config.kafka.brokers);
     if brokers == "embedded" {
-        bail!("the embedded broker is not in this version: set kafka.brokers to host:port of a Kafka cluster, or pass --brokers (scripts/kafka starts one)");
+        bail!(
+            "the embedded broker is not in this version: set kafka.brokers to host:port of a Kafka cluster, or pass --brokers (scripts/kafka starts one)"
+        );
     }
     let ms = |millis: tollgate_runtime::config::Millis| i64::try_from(millis.0).unwrap_or(i64::MAX);
     let properties = config.kafka.properties.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
@@ -84,7 +86,13 @@ pub async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
 }
 
 /// Runs one service until `stop`. Services other than ingress serve health and metrics on the listener.
-pub async fn run_one(service: Service, config: &Config, bus: Bus, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run_one(
+    service: Service,
+    config: &Config,
+    bus: Bus,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let readiness = Readiness::default();
     if service == Service::Ingress {
         return Ok(tollgate_ingress::run(config, bus, listener, readiness, stop).await?);
@@ -98,10 +106,18 @@ pub async fn run_one(service: Service, config: &Config, bus: Bus, listener: TcpL
     result
 }
 
-async fn run_inner(service: Service, config: &Config, bus: Bus, readiness: Readiness, stop: CancellationToken) -> anyhow::Result<()> {
+async fn run_inner(
+    service: Service,
+    config: &Config,
+    bus: Bus,
+    readiness: Readiness,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     match service {
         Service::Ingress => unreachable!("ingress has its own listener"),
-        Service::Guardrail => tollgate_guardrail::run(config, bus, BlobStore::new(store::open(config)?), readiness, stop).await?,
+        Service::Guardrail => {
+            tollgate_guardrail::run(config, bus, BlobStore::new(store::open(config)?), readiness, stop).await?
+        }
         Service::RouterWorker => tollgate_router_worker::run(config, bus, readiness, stop).await?,
         Service::UsageAggregator => tollgate_usage_aggregator::run(config, bus, readiness, stop).await?,
     }
@@ -109,7 +125,13 @@ async fn run_inner(service: Service, config: &Config, bus: Bus, readiness: Readi
 }
 
 /// Runs all four until `stop`. If one ends early, all are stopped and its error is returned.
-pub async fn run_all(config: Config, bus: Bus, listener: TcpListener, readiness: Readiness, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run_all(
+    config: Config,
+    bus: Bus,
+    listener: TcpListener,
+    readiness: Readiness,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let config = std::sync::Arc::new(config);
     let (middle, last) = (CancellationToken::new(), CancellationToken::new());
     let background = |service: Service, token: &CancellationToken| {
@@ -125,7 +147,8 @@ pub async fn run_all(config: Config, bus: Bus, listener: TcpListener, readiness:
     let aggregator = background(Service::UsageAggregator, &last);
     let router = background(Service::RouterWorker, &middle);
     let guardrail = background(Service::Guardrail, &middle);
-    let ingress = tollgate_ingress::run(&config, bus.clone(), listener, readiness.clone(), stop.clone()).await.context("ingress");
+    let ingress =
+        tollgate_ingress::run(&config, bus.clone(), listener, readiness.clone(), stop.clone()).await.context("ingress");
     stop.cancel();
     middle.cancel();
     let results = [router.await, guardrail.await];

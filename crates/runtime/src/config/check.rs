@@ -43,7 +43,13 @@ impl Checker<'_> {
     fn basics(&mut self) {
         let config = self.config;
         if config.listen.parse::<std::net::SocketAddr>().is_err() {
-            self.fatal("listen", format!("`{}` is not an address; write host:port with a numeric host, as in 127.0.0.1:8080", config.listen));
+            self.fatal(
+                "listen",
+                format!(
+                    "`{}` is not an address; write host:port with a numeric host, as in 127.0.0.1:8080",
+                    config.listen
+                ),
+            );
         }
         let kafka = &config.kafka;
         for (name, count) in [("default", kafka.partitions.default), ("usage", kafka.partitions.usage)] {
@@ -58,7 +64,10 @@ impl Checker<'_> {
             self.fatal("kafka.topic_prefix", "may hold letters, digits, `.`, `_` and `-`, at most 100 of them");
         }
         for name in kafka.properties.keys().filter(|name| RESERVED.contains(&name.as_str())) {
-            self.fatal(format!("kafka.properties.{name}"), "is set by Tollgate, because its guarantees rest on it; remove it");
+            self.fatal(
+                format!("kafka.properties.{name}"),
+                "is set by Tollgate, because its guarantees rest on it; remove it",
+            );
         }
         if config.usage.flush.rows == 0 || config.usage.flush.rows > 1_000_000 {
             self.fatal("usage.flush.rows", "must be from 1 to 1000000");
@@ -79,7 +88,10 @@ impl Checker<'_> {
             let path = format!("providers.{name}");
             if !matches!(provider.kind, ProviderKind::Openai | ProviderKind::Anthropic | ProviderKind::Mock) {
                 let kind = provider.kind.as_str();
-                self.fatal(format!("{path}.kind"), format!("`{kind}` is not in this version; there are openai, anthropic and mock"));
+                self.fatal(
+                    format!("{path}.kind"),
+                    format!("`{kind}` is not in this version; there are openai, anthropic and mock"),
+                );
             }
             if let Some(url) = &provider.base_url
                 && !(url.starts_with("http://") || url.starts_with("https://"))
@@ -99,7 +111,12 @@ impl Checker<'_> {
         let endpoints = &self.config.endpoints;
         let names = endpoints.iter().enumerate().flat_map(|(i, e)| {
             let own = std::iter::once((format!("endpoints[{i}].name"), e.name.as_str()));
-            own.chain(e.aliases.iter().enumerate().map(move |(j, alias)| (format!("endpoints[{i}].aliases[{j}]"), alias.as_str())))
+            own.chain(
+                e.aliases
+                    .iter()
+                    .enumerate()
+                    .map(move |(j, alias)| (format!("endpoints[{i}].aliases[{j}]"), alias.as_str())),
+            )
         });
         self.unique("endpoint name or alias", names);
         for (i, endpoint) in endpoints.iter().enumerate() {
@@ -132,7 +149,10 @@ impl Checker<'_> {
             self.fatal(format!("{path}.timeout.total"), "must be above 0 and at most 24h");
         }
         if timeout.total > self.config.retention.requests {
-            self.fatal(format!("{path}.timeout.total"), "must be below retention.requests, or a waiting request could be forgotten");
+            self.fatal(
+                format!("{path}.timeout.total"),
+                "must be below retention.requests, or a waiting request could be forgotten",
+            );
         }
         for (j, limit) in endpoint.limits.iter().enumerate() {
             self.limit(&format!("{path}.limits[{j}]"), limit);
@@ -148,8 +168,10 @@ impl Checker<'_> {
         let both = |list: &'static str, all: &'_ [Destination]| {
             all.iter().enumerate().map(|(j, d)| (format!("{path}.{list}[{j}]"), d.clone())).collect::<Vec<_>>()
         };
-        let all: Vec<(String, Destination)> =
-            both("destinations", &endpoint.destinations).into_iter().chain(both("fallbacks", &endpoint.fallbacks)).collect();
+        let all: Vec<(String, Destination)> = both("destinations", &endpoint.destinations)
+            .into_iter()
+            .chain(both("fallbacks", &endpoint.fallbacks))
+            .collect();
         self.unique("destination name", all.iter().map(|(at, d)| (format!("{at}.name"), d.name.as_str())));
         for (at, destination) in &all {
             if !self.config.providers.contains_key(&destination.provider) {
@@ -218,16 +240,29 @@ impl Checker<'_> {
                 self.limit(&format!("{path}.limits[{j}]"), limit);
             }
             for j in 0..team.budgets.len() {
-                self.warn(format!("{path}.budgets[{j}]"), "budgets are not in this version: spend is recorded, nothing is refused yet");
+                self.warn(
+                    format!("{path}.budgets[{j}]"),
+                    "budgets are not in this version: spend is recorded, nothing is refused yet",
+                );
             }
             let Some(kafka) = &team.kafka else { continue };
             for (field, topic, start) in [("requests", &kafka.requests, "in."), ("replies", &kafka.replies, "out.")] {
                 let at = format!("{path}.kafka.{field}");
-                if !topic.starts_with(start) || topic.len() < start.len() + 1 || topic.len() > 100 || !topic.chars().all(is_topic_char) {
-                    self.fatal(&at, format!("must begin with `{start}` and hold letters, digits, `.`, `_` and `-`, at most 100"));
+                if !topic.starts_with(start)
+                    || topic.len() < start.len() + 1
+                    || topic.len() > 100
+                    || !topic.chars().all(is_topic_char)
+                {
+                    self.fatal(
+                        &at,
+                        format!("must begin with `{start}` and hold letters, digits, `.`, `_` and `-`, at most 100"),
+                    );
                 }
                 if let Some(first) = topics.insert(topic, at.clone()) {
-                    self.fatal(at, format!("topic `{topic}` is already used at {first}; the topic is the team's identity"));
+                    self.fatal(
+                        at,
+                        format!("topic `{topic}` is already used at {first}; the topic is the team's identity"),
+                    );
                 }
             }
         }
@@ -237,17 +272,24 @@ impl Checker<'_> {
         let (keys, admins) = (&self.config.keys, &self.config.admin.keys);
         self.unique("key name", keys.iter().enumerate().map(|(i, k)| (format!("keys[{i}].name"), k.name.as_str())));
         self.unique("key hash", keys.iter().enumerate().map(|(i, k)| (format!("keys[{i}].sha256"), k.sha256.as_str())));
-        self.unique("admin key name", admins.iter().enumerate().map(|(i, k)| (format!("admin.keys[{i}].name"), k.name.as_str())));
+        self.unique(
+            "admin key name",
+            admins.iter().enumerate().map(|(i, k)| (format!("admin.keys[{i}].name"), k.name.as_str())),
+        );
         for (i, key) in keys.iter().enumerate() {
             if self.config.team(&key.team).is_none() {
                 self.fatal(format!("keys[{i}].team"), format!("there is no team `{}`", key.team));
             }
         }
         let hashes = keys.iter().enumerate().map(|(i, k)| (format!("keys[{i}].sha256"), &k.sha256));
-        let hashes = hashes.chain(admins.iter().enumerate().map(|(i, k)| (format!("admin.keys[{i}].sha256"), &k.sha256)));
+        let hashes =
+            hashes.chain(admins.iter().enumerate().map(|(i, k)| (format!("admin.keys[{i}].sha256"), &k.sha256)));
         for (path, hash) in hashes.collect::<Vec<_>>() {
             if hash.len() != 64 || !hash.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')) {
-                self.fatal(path, "must be 64 lower-case hex digits: the SHA-256 of the whole key; `tollgate keys new` prints both");
+                self.fatal(
+                    path,
+                    "must be 64 lower-case hex digits: the SHA-256 of the whole key; `tollgate keys new` prints both",
+                );
             }
         }
     }

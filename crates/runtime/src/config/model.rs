@@ -333,7 +333,12 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 2, max_attempts: 3, backoff: Millis(200), on: vec![RetryOn::Status(429), RetryOn::ServerError, RetryOn::Timeout] }
+        Self {
+            attempts: 2,
+            max_attempts: 3,
+            backoff: Millis(200),
+            on: vec![RetryOn::Status(429), RetryOn::ServerError, RetryOn::Timeout],
+        }
     }
 }
 
@@ -356,7 +361,9 @@ impl<'de> Deserialize<'de> for RetryOn {
             (Some("5xx"), _) => Ok(Self::ServerError),
             (Some("timeout"), _) => Ok(Self::Timeout),
             (_, Some(status)) if (400..600).contains(&status) => Ok(Self::Status(status)),
-            _ => Err(serde::de::Error::custom(format!("{value} is not one of: a status from 400 to 599, 5xx, timeout"))),
+            _ => {
+                Err(serde::de::Error::custom(format!("{value} is not one of: a status from 400 to 599, 5xx, timeout")))
+            }
         }
     }
 }
@@ -384,7 +391,12 @@ pub struct Timeout {
 
 impl Default for Timeout {
     fn default() -> Self {
-        Self { connect: Millis(5_000), first_byte: Millis(120_000), between_chunks: Millis(60_000), total: Millis(540_000) }
+        Self {
+            connect: Millis(5_000),
+            first_byte: Millis(120_000),
+            between_chunks: Millis(60_000),
+            total: Millis(540_000),
+        }
     }
 }
 

@@ -206,7 +206,11 @@ fn expand(text: &str, lookup: Lookup<'_>) -> Result<String, String> {
             };
             match lookup(name)?.filter(|v| default.is_none() || !v.is_empty()).or(default.map(str::to_owned)) {
                 Some(value) => out.push_str(&value),
-                None => return Err(format!("environment variable {name} is not set; set it, or write ${{{name}:-default}}")),
+                None => {
+                    return Err(format!(
+                        "environment variable {name} is not set; set it, or write ${{{name}:-default}}"
+                    ));
+                }
             }
             rest = &after[end + 1..];
         } else {
@@ -268,8 +272,16 @@ providers: { a: { kind: openai, api_key: '${UNSET}' }, b: { kind: nope } }
 endpoints: [ { name: e, destinations: [ { name: d, provider: a, model: m, wait: 1 } ] }, { name: f } ]
 ";
         let found = problems(text, Role::All);
-        for path in ["listen", "nonsense", "kafka.topic_prefx", "kafka.partitions.default", "providers.a.api_key", "providers.b.kind",
-            "endpoints[0].destinations[0].wait", "endpoints[1]"] {
+        for path in [
+            "listen",
+            "nonsense",
+            "kafka.topic_prefx",
+            "kafka.partitions.default",
+            "providers.a.api_key",
+            "providers.b.kind",
+            "endpoints[0].destinations[0].wait",
+            "endpoints[1]",
+        ] {
             assert!(found.iter().any(|p| p.starts_with(&format!("{path}:"))), "{path} not in {found:#?}");
         }
     }

@@ -20,12 +20,17 @@ impl FromStr for Millis {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("`{text}` is not a duration; write a whole number and ms, s, m, h or d, as in 200ms or 7d");
+        let bad =
+            || format!("`{text}` is not a duration; write a whole number and ms, s, m, h or d, as in 200ms or 7d");
         let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
         let (number, unit) = text.split_at(digits);
         let scale = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(bad)?.1;
         let number: u64 = number.parse().map_err(|_| bad())?;
-        number.checked_mul(scale).filter(|ms| *ms <= 3650 * 86_400_000).map(Millis).ok_or_else(|| format!("`{text}` is longer than ten years"))
+        number
+            .checked_mul(scale)
+            .filter(|ms| *ms <= 3650 * 86_400_000)
+            .map(Millis)
+            .ok_or_else(|| format!("`{text}` is longer than ten years"))
     }
 }
 
@@ -37,7 +42,8 @@ impl<'de> Deserialize<'de> for Millis {
 
 impl Serialize for Millis {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (name, scale) = UNITS.iter().rev().find(|(_, scale)| self.0 > 0 && self.0 % scale == 0).unwrap_or(&UNITS[0]);
+        let (name, scale) =
+            UNITS.iter().rev().find(|(_, scale)| self.0 > 0 && self.0 % scale == 0).unwrap_or(&UNITS[0]);
         serializer.collect_str(&format_args!("{}{name}", self.0 / scale))
     }
 }
@@ -62,7 +68,9 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, ms) in [("0ms", 0), ("200ms", 200), ("5s", 5000), ("9m", 540_000), ("1h", 3_600_000), ("7d", 604_800_000)] {
+        for (text, ms) in
+            [("0ms", 0), ("200ms", 200), ("5s", 5000), ("9m", 540_000), ("1h", 3_600_000), ("7d", 604_800_000)]
+        {
             assert_eq!(text.parse::<Millis>(), Ok(Millis(ms)));
             assert_eq!(serde_json::to_string(&Millis(ms)).expect("json"), format!("\"{text}\""));
         }

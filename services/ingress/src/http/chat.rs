@@ -40,7 +40,14 @@ async fn answer(gateway: Arc<Gateway>, request: Request, trace: TraceContext) ->
     };
     let door = Door::Http { idempotency_key: text(&parts.headers, "idempotency-key", IDEMPOTENCY_KEY_MAX_CHARS) };
     let body = body::json(&parts.headers, body).await?;
-    let admission = Admission { request_id, api_type: ApiType::ChatCompletions, body, caller, reply: gateway.reply_to(), door: &door };
+    let admission = Admission {
+        request_id,
+        api_type: ApiType::ChatCompletions,
+        body,
+        caller,
+        reply: gateway.reply_to(),
+        door: &door,
+    };
     let request = gateway.admit(admission)?;
     let (streaming, model) = (request.stream, request.model.clone());
     let usage_wanted = streaming && stream::wants_usage(&request);
@@ -92,7 +99,10 @@ pub(super) fn tell(response: &mut Response, id: RequestId, destination: Option<&
 /// The wait ran out.
 pub(super) fn still_running(pending: &Pending) -> ApiError {
     let id = pending.id();
-    ApiError::new(ErrorCode::StillRunning, format!("the request {id} is still running; fetch its answer with GET /v1/requests/{id}"))
+    ApiError::new(
+        ErrorCode::StillRunning,
+        format!("the request {id} is still running; fetch its answer with GET /v1/requests/{id}"),
+    )
 }
 
 fn text(headers: &HeaderMap, name: &str, max_chars: usize) -> Option<String> {

@@ -29,7 +29,12 @@ pub(super) struct Models {
 }
 
 fn model(gateway: &Gateway, id: &str) -> Model {
-    Model { id: id.to_owned(), object: "model", created: gateway.config.started_s, owned_by: gateway.config.gateway.clone() }
+    Model {
+        id: id.to_owned(),
+        object: "model",
+        created: gateway.config.started_s,
+        owned_by: gateway.config.gateway.clone(),
+    }
 }
 
 pub(super) async fn list(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Result<Json<Models>, Failure> {
@@ -39,10 +44,16 @@ pub(super) async fn list(State(gateway): State<Arc<Gateway>>, headers: HeaderMap
 }
 
 /// Answers to aliases too, which the list leaves out.
-pub(super) async fn retrieve(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>, headers: HeaderMap) -> Result<Json<Model>, Failure> {
+pub(super) async fn retrieve(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Model>, Failure> {
     let team = &gateway.config.keys.identify(&headers)?.team;
     match gateway.config.endpoint(team, &id) {
         Some(_) => Ok(Json(model(&gateway, &id))),
-        None => Err(ApiError::new(ErrorCode::ModelNotFound, "there is no such model, or you may not use it").param("model").into()),
+        None => Err(ApiError::new(ErrorCode::ModelNotFound, "there is no such model, or you may not use it")
+            .param("model")
+            .into()),
     }
 }

@@ -12,7 +12,11 @@ use serde_json::json;
 use std::sync::Arc;
 use tollgate_schemas::{ApiError, ErrorCode, ReplyEvent, RequestId};
 
-pub(super) async fn retrieve(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
+pub(super) async fn retrieve(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
     let identity = gateway.config.keys.identify(&headers)?;
     let id: RequestId = id.parse().map_err(|_| not_found())?;
     let found = gateway.results.find(id).await.map_err(|error| {

@@ -30,16 +30,23 @@ pub(super) fn wants_usage(request: &Request) -> bool {
         include_usage: Option<bool>,
     }
     let tollgate_schemas::Body::Inline(body) = &request.body else { return false };
-    serde_json::from_str::<Peek>(body.get()).is_ok_and(|p| p.stream_options.is_some_and(|o| o.include_usage == Some(true)))
+    serde_json::from_str::<Peek>(body.get())
+        .is_ok_and(|p| p.stream_options.is_some_and(|o| o.include_usage == Some(true)))
 }
 
 /// Waits for the first content, the end or a keep-alive's time, and answers.
-pub(super) async fn respond_with_stream(mut pending: Pending, usage_wanted: bool, model: String) -> Result<Response, Failure> {
+pub(super) async fn respond_with_stream(
+    mut pending: Pending,
+    usage_wanted: bool,
+    model: String,
+) -> Result<Response, Failure> {
     let mut sent = Sent { usage_wanted, model, ..Sent::default() };
     let first = match tokio::time::timeout(KEEP_ALIVE, pending.next()).await {
         Err(_) => Step::More(KEEP_ALIVE_COMMENT.to_vec()),
         Ok(Ok(Answer::StillRunning)) => return Err(chat::still_running(&pending).into()),
-        Ok(Ok(Answer::Terminal { terminal, .. })) if terminal.error.is_some() && terminal.chunks == 0 => return chat::finished(&pending, &terminal).await,
+        Ok(Ok(Answer::Terminal { terminal, .. })) if terminal.error.is_some() && terminal.chunks == 0 => {
+            return chat::finished(&pending, &terminal).await;
+        }
         Ok(answer) => step(&pending, &mut sent, answer?).await,
     };
     let id = pending.id();
@@ -112,7 +119,10 @@ async fn step(pending: &Pending, sent: &mut Sent, answer: Answer) -> Step {
 /// The last bytes of a stream: what was not forwarded yet, then `[DONE]` or the error.
 async fn end(pending: &Pending, sent: &Sent, terminal: &Terminal, forwarded: u32, interrupted: bool) -> Vec<u8> {
     if interrupted {
-        return error_event(&ApiError::new(ErrorCode::StreamInterrupted, "the work was taken over by another worker after part of the answer had been sent; ask again"));
+        return error_event(&ApiError::new(
+            ErrorCode::StreamInterrupted,
+            "the work was taken over by another worker after part of the answer had been sent; ask again",
+        ));
     }
     let mut bytes = Vec::new();
     if forwarded < terminal.chunks || (terminal.chunks == 0 && terminal.error.is_none()) {
@@ -199,7 +209,12 @@ impl Sent {
 
     /// The events that make a stream of the whole answer `body`, less what was sent.
     fn rest(&self, body: &str) -> Result<Vec<StreamEvent>, ApiError> {
-        let broken = |why: &str| ApiError::new(ErrorCode::StreamInterrupted, format!("the rest of the stream cannot be sent: {why}; GET /v1/requests/{{id}} has the whole answer"));
+        let broken = |why: &str| {
+            ApiError::new(
+                ErrorCode::StreamInterrupted,
+                format!("the rest of the stream cannot be sent: {why}; GET /v1/requests/{{id}} has the whole answer"),
+            )
+        };
         let body: Value = serde_json::from_str(body).map_err(|_| broken("the stored answer is not JSON"))?;
         if self.any && self.beyond_content {
             return Err(broken("it was cut within tool calls"));
@@ -259,7 +274,10 @@ mod tests {
     const BODY: &str = r#"{"id":"c","created":1,"choices":[{"index":0,"message":{"role":"assistant","content":"héllo world"},"finish_reason":"stop"}],"usage":{"total_tokens":3}}"#;
 
     fn event(delta: Value) -> StreamEvent {
-        StreamEvent { event: None, data: json!({ "choices": [{ "index": 0, "delta": delta, "finish_reason": null }] }).to_string() }
+        StreamEvent {
+            event: None,
+            data: json!({ "choices": [{ "index": 0, "delta": delta, "finish_reason": null }] }).to_string(),
+        }
     }
 
     fn content(events: &[StreamEvent]) -> String {

@@ -26,15 +26,28 @@ use tollgate_schemas::{
 };
 
 /// Starts reading every team's door; `None` if no team has one.
-pub(crate) async fn start(config: &Arc<IngressConfig>, bus: &Bus, gateway: Arc<Gateway>, readiness: &Readiness, stop: CancellationToken) -> Result<Option<Running>, Error> {
+pub(crate) async fn start(
+    config: &Arc<IngressConfig>,
+    bus: &Bus,
+    gateway: Arc<Gateway>,
+    readiness: &Readiness,
+    stop: CancellationToken,
+) -> Result<Option<Running>, Error> {
     if config.doors.is_empty() {
         return Ok(None);
     }
     let asking = bus.clone();
-    let cluster = tokio::task::spawn_blocking(move || asking.cluster_id(Duration::from_secs(30))).await.map_err(|_| Error::Thread)??;
+    let cluster = tokio::task::spawn_blocking(move || asking.cluster_id(Duration::from_secs(30)))
+        .await
+        .map_err(|_| Error::Thread)??;
     let topics: Vec<String> = config.doors.keys().cloned().collect();
     let handler = Jobs { config: config.clone(), gateway, cluster };
-    let running = bus.consume::<RawValueBytes, _>(Options::new("ingress", topics), bus.producer(Profile::Bulk)?, Arc::new(handler), stop)?;
+    let running = bus.consume::<RawValueBytes, _>(
+        Options::new("ingress", topics),
+        bus.producer(Profile::Bulk)?,
+        Arc::new(handler),
+        stop,
+    )?;
     readiness.require("job topics", running.probe());
     Ok(Some(running))
 }
@@ -59,7 +72,8 @@ impl Handler<RawValueBytes> for Jobs {
 
 impl Jobs {
     async fn job(&self, door: &JobDoor, record: &Incoming<RawValueBytes>, job: Job) -> Outcome {
-        let id = RequestId::of_record(&self.cluster, &record.topic, record.partition, record.offset, record.timestamp_ms);
+        let id =
+            RequestId::of_record(&self.cluster, &record.topic, record.partition, record.offset, record.timestamp_ms);
         let key = record.key.as_ref().and_then(|key| String::from_utf8(key.clone()).ok()).filter(|key| !key.is_empty());
         let reply = TopicReply { topic: door.replies.clone(), key, custom_id: job.custom_id, metadata: job.metadata };
         let admission = Admission {
@@ -68,7 +82,10 @@ impl Jobs {
             body: job.body,
             caller: Caller { team: door.team.clone(), url: Some(record.topic.clone()), ..Caller::default() },
             reply: job_reply(reply.clone()),
-            door: &Door::Topic { expires_ms: job.expires_ms, default_ms: i64::try_from(JOB_DEADLINE.as_millis()).unwrap_or(i64::MAX) },
+            door: &Door::Topic {
+                expires_ms: job.expires_ms,
+                default_ms: i64::try_from(JOB_DEADLINE.as_millis()).unwrap_or(i64::MAX),
+            },
         };
         let published = match admission.admit(&self.config) {
             Ok(request) => self.gateway.record(request, &record.trace).await,
@@ -92,7 +109,12 @@ impl Jobs {
 }
 
 /// The answer line of a job that ends here.
-fn answer(reply: &TopicReply, id: Option<RequestId>, error: &ApiError, record: &Incoming<RawValueBytes>) -> Option<Outgoing> {
+fn answer(
+    reply: &TopicReply,
+    id: Option<RequestId>,
+    error: &ApiError,
+    record: &Incoming<RawValueBytes>,
+) -> Option<Outgoing> {
     let output = JobOutput {
         id: id.map(|id| format!("batch_req_{id}")),
         custom_id: reply.custom_id.clone(),
@@ -100,7 +122,8 @@ fn answer(reply: &TopicReply, id: Option<RequestId>, error: &ApiError, record: &
         error: Some(JobError::from(error)),
         metadata: reply.metadata.clone(),
     };
-    let event_id = id.map_or_else(|| format!("{}-{}-{}", record.topic, record.partition, record.offset), |id| id.to_string());
+    let event_id =
+        id.map_or_else(|| format!("{}-{}-{}", record.topic, record.partition, record.offset), |id| id.to_string());
     job_answer(&reply.topic, reply.key.as_deref(), &output, &event_id, &record.trace).ok()
 }
 

@@ -45,13 +45,18 @@ const CUSTOM_ID_MAX_BYTES: usize = 512;
 /// Reads a job. `all` are the record's headers.
 pub(super) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
     let header_id = all.get(ID_HEADER).map(str::to_owned);
-    let fail = |custom_id: Option<String>, message: &str| Malformed { custom_id: custom_id.filter(|id| id.len() <= CUSTOM_ID_MAX_BYTES), error: bad_job(message) };
+    let fail = |custom_id: Option<String>, message: &str| Malformed {
+        custom_id: custom_id.filter(|id| id.len() <= CUSTOM_ID_MAX_BYTES),
+        error: bad_job(message),
+    };
     let Ok(text) = std::str::from_utf8(value) else {
         return Err(fail(header_id, "the record is not UTF-8"));
     };
     let envelope: Envelope = match serde_json::from_str(text) {
         Ok(envelope) => envelope,
-        Err(error) => return Err(Malformed { custom_id: named(text).or(header_id), error: crate::admit::invalid(&error) }),
+        Err(error) => {
+            return Err(Malformed { custom_id: named(text).or(header_id), error: crate::admit::invalid(&error) });
+        }
     };
     let custom_id = match envelope.custom_id {
         Some(Value::String(id)) => Some(id),
@@ -109,7 +114,10 @@ mod tests {
 
     #[test]
     fn three_shapes() {
-        let openai = parse(r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m"},"metadata":{"k":1}}"#).expect("job");
+        let openai = parse(
+            r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m"},"metadata":{"k":1}}"#,
+        )
+        .expect("job");
         assert_eq!((openai.custom_id.as_deref(), openai.body.get()), (Some("a"), r#"{"model":"m"}"#));
         let kubeai = parse(r#"{"metadata":{"a":1},"path":"/v1/chat/completions","body":{"model":"m"}}"#).expect("job");
         assert_eq!((kubeai.custom_id, kubeai.metadata), (None, Some(serde_json::json!({"a":1}))));

@@ -2,10 +2,7 @@
 //!
 //! Exits 0 only if all of it came true, so it is a test as well.
 
-use super::{
-    keys::new_key,
-    usage::{self, Month},
-};
+use super::{keys::new_key, usage};
 use crate::{cli::Demo, stack};
 use anyhow::{Context, bail, ensure};
 use comfy_table::Table;
@@ -20,7 +17,7 @@ use tollgate_bus::{Bus, Outgoing, Profile, TopicName, broadcast::Start};
 use tollgate_runtime::{
     Config, Readiness,
     config::{self as file, Role},
-    store, supervised, telemetry,
+    supervised, telemetry,
 };
 use tollgate_schemas::{TraceContext, headers};
 
@@ -38,13 +35,16 @@ pub(crate) async fn run(arguments: &Demo) -> anyhow::Result<ExitCode> {
     let listener = stack::bind(&config).await?;
     let base = format!("http://{}", listener.local_addr()?);
     let (stop, readiness) = (CancellationToken::new(), Readiness::default());
-    let running = supervised("stack", stack::run_all(config.clone(), bus.clone(), listener, readiness.clone(), stop.clone()));
+    let running =
+        supervised("stack", stack::run_all(config.clone(), bus.clone(), listener, readiness.clone(), stop.clone()));
     let ready = async {
         while readiness.missing().is_none_or(|missing| !missing.is_empty()) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, ready).await.context("the services did not become ready; see the log above")?;
+    tokio::time::timeout(PATIENCE, ready).await.with_context(|| {
+        format!("the services did not become ready: waiting for {}", readiness.missing().unwrap_or_default().join(", "))
+    })?;
     let caller = Caller { base, key, http: reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()? };
     let happened = requests(&caller, &bus, &config).await;
     stop.cancel();
@@ -134,8 +134,12 @@ async fn streamed(caller: &Caller) -> anyhow::Result<String> {
 async fn failing_over(caller: &Caller) -> anyhow::Result<String> {
     let response = caller.chat(body("unreliable", "hello")).await?;
     let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-    let (status, destination, attempts) = (response.status(), header("x-tollgate-destination"), header("x-tollgate-attempts"));
-    ensure!(status == 200 && destination == "backup" && attempts == "2", "answered {status} by `{destination}` after {attempts} attempts");
+    let (status, destination, attempts) =
+        (response.status(), header("x-tollgate-destination"), header("x-tollgate-attempts"));
+    ensure!(
+        status == 200 && destination == "backup" && attempts == "2",
+        "answered {status} by `{destination}` after {attempts} attempts"
+    );
     Ok("first destination answered 429; 200 from `backup` at attempt 2".to_owned())
 }
 
@@ -166,7 +170,8 @@ async fn jobs(bus: &Bus, config: &Config) -> anyhow::Result<String> {
     for number in 0..JOBS {
         let job = json!({ "custom_id": format!("job-{number}"), "method": "POST", "url": "/v1/chat/completions", "body": body("chat", "a job") });
         let topic = TopicName::Full(requests.clone());
-        let mut record = Outgoing { topic, partition: None, key: None, headers: Vec::new(), payload: job.to_string().into_bytes() };
+        let mut record =
+            Outgoing { topic, partition: None, key: None, headers: Vec::new(), payload: job.to_string().into_bytes() };
         record.cloud_event(&format!("job-{number}"), "tollgate.job", &TraceContext::new());
         producer.send_acked(record).await?;
     }
@@ -192,10 +197,10 @@ async fn report(happened: Vec<Happened>, config: &Config, folder: &str, kept: bo
     }
     println!("{table}\n");
     let by = ["team".to_owned(), "model".to_owned()];
-    let rows = usage::rows(store::open(config)?.as_ref(), &by, Month::current()).await?;
+    let rows = usage::rows(config, &by, &usage::this_month()).await?;
     println!("Who used what, read back from the Parquet files:\n{}\n", usage::table(&by, &rows));
     let by = ["endpoint".to_owned()];
-    let rows = usage::rows(store::open(config)?.as_ref(), &by, Month::current()).await?;
+    let rows = usage::rows(config, &by, &usage::this_month()).await?;
     let (found, expected) = (rows.iter().map(|row| row.requests).sum::<u64>(), JOBS as u64 + 4);
     if found != expected {
         bail!("the ledger has {found} requests, {expected} were made");

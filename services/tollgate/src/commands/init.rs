@@ -24,12 +24,12 @@ endpoints:
     destinations: [ {{ name: mock, provider: demo, model: mock-1 }} ]
 
 teams:
-  - name: my-team
+  - name: search
     endpoints: [ chat ]
-    kafka: {{ requests: in.my-team, replies: out.my-team }}
+    kafka: {{ requests: in.search, replies: out.search }}
 
 keys:
-  - {{ name: my-key, team: my-team, sha256: "{key_hash}" }}
+  - {{ name: my-key, team: search, sha256: "{key_hash}" }}
 "#
     )
 }
@@ -38,7 +38,11 @@ keys:
 pub(crate) fn run(arguments: &Init) -> anyhow::Result<ExitCode> {
     let path = &arguments.path;
     let (key, hash) = new_key();
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path).with_context(|| format!("{} cannot be written", path.display()))?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .with_context(|| format!("{} cannot be written", path.display()))?;
     file.write_all(minimal(&hash).as_bytes())?;
     println!("{key}");
     eprintln!("Wrote {}. The line above is a key for it: keep it now, only its hash is stored.", path.display());

@@ -54,7 +54,10 @@ fn topics(config: &Config, team: Option<&str>) -> anyhow::Result<(String, String
     let mut with_door = config.teams.iter().filter(|t| t.kafka.is_some() && team.is_none_or(|name| t.name == name));
     match (with_door.next(), with_door.next()) {
         (Some(one), None) => config.team_topics(one).context("the team has no topics"),
-        (None, _) => bail!("no {} has topics: add `kafka: {{ requests: in.NAME, replies: out.NAME }}` to it", team.map_or("team".into(), |t| format!("team `{t}`"))),
+        (None, _) => bail!(
+            "no {} has topics: add `kafka: {{ requests: in.NAME, replies: out.NAME }}` to it",
+            team.map_or("team".into(), |t| format!("team `{t}`"))
+        ),
         (Some(_), Some(_)) => bail!("several teams have topics: pass --team"),
     }
 }
@@ -93,7 +96,12 @@ fn default_output(file: &Path) -> PathBuf {
 }
 
 /// Reads answers of this run from now on.
-async fn listen(bus: &Bus, replies: String, prefix: String, stop: CancellationToken) -> anyhow::Result<mpsc::Receiver<Value>> {
+async fn listen(
+    bus: &Bus,
+    replies: String,
+    prefix: String,
+    stop: CancellationToken,
+) -> anyhow::Result<mpsc::Receiver<Value>> {
     let (sender, receiver) = mpsc::channel(JOBS_MAX);
     let bus = bus.clone();
     let listening = tokio::task::spawn_blocking(move || {
@@ -106,7 +114,10 @@ async fn listen(bus: &Bus, replies: String, prefix: String, stop: CancellationTo
             }
         })
     });
-    listening.await.context("reader")?.context("the response topic cannot be read; has the gateway been started with this configuration?")?;
+    listening
+        .await
+        .context("reader")?
+        .context("the response topic cannot be read; has the gateway been started with this configuration?")?;
     Ok(receiver)
 }
 
@@ -131,7 +142,12 @@ fn bar(total: usize) -> ProgressBar {
 }
 
 /// Answers by id, until all are there or none came for `patience`.
-async fn collect(lines: &[Line], mut answers: mpsc::Receiver<Value>, patience: Duration, progress: &ProgressBar) -> HashMap<String, Value> {
+async fn collect(
+    lines: &[Line],
+    mut answers: mpsc::Receiver<Value>,
+    patience: Duration,
+    progress: &ProgressBar,
+) -> HashMap<String, Value> {
     let mut collected = HashMap::new();
     while collected.len() < lines.len() {
         let Ok(Some(mut answer)) = tokio::time::timeout(patience, answers.recv()).await else { break };
@@ -145,7 +161,9 @@ async fn collect(lines: &[Line], mut answers: mpsc::Receiver<Value>, patience: D
 }
 
 fn finish(lines: &[Line], collected: &HashMap<String, Value>, output: &Path) -> anyhow::Result<ExitCode> {
-    let mut file = BufWriter::new(std::fs::File::create(output).with_context(|| format!("{} cannot be written", output.display()))?);
+    let mut file = BufWriter::new(
+        std::fs::File::create(output).with_context(|| format!("{} cannot be written", output.display()))?,
+    );
     let answered: Vec<&Value> = lines.iter().filter_map(|line| collected.get(&line.custom_id)).collect();
     for answer in &answered {
         writeln!(file, "{answer}")?;
@@ -153,6 +171,11 @@ fn finish(lines: &[Line], collected: &HashMap<String, Value>, output: &Path) -> 
     file.flush()?;
     let failed = answered.iter().filter(|answer| !answer["error"].is_null()).count();
     let missing = lines.len() - answered.len();
-    eprintln!("{} jobs: {} answered, {failed} of them with an error, {missing} without an answer; written to {}", lines.len(), answered.len(), output.display());
+    eprintln!(
+        "{} jobs: {} answered, {failed} of them with an error, {missing} without an answer; written to {}",
+        lines.len(),
+        answered.len(),
+        output.display()
+    );
     Ok(if missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

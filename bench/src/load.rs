@@ -1,0 +1,106 @@
+//! A closed loop: a number of callers, each sending its next request when the last one is answered.
+
+use crate::cpu;
+use anyhow::bail;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tollgate_runtime::supervised;
+
+/// How much to send.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load {
+    /// Callers.
+    pub(crate) in_flight: usize,
+    /// Requests of all callers together.
+    pub(crate) requests: usize,
+    /// No request begins after this time.
+    pub(crate) limit: Duration,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    /// One per answered request, sorted.
+    pub(crate) latencies_us: Vec<u64>,
+    /// From the first request to the last answer.
+    pub(crate) elapsed: Duration,
+    /// CPU time of this process meanwhile; `None` where the system does not tell it.
+    pub(crate) cpu: Option<Duration>,
+}
+
+impl Sample {
+    /// Microseconds at a quantile from 0 to 1.
+    pub(crate) fn quantile_us(&self, quantile: f64) -> f64 {
+        let last = self.latencies_us.len().saturating_sub(1);
+        let at = (last as f64 * quantile).round() as usize;
+        self.latencies_us.get(at).map_or(f64::NAN, |us| *us as f64)
+    }
+
+    /// Requests per second.
+    pub(crate) fn throughput(&self) -> f64 {
+        self.latencies_us.len() as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// CPU microseconds per request.
+    pub(crate) fn cpu_us(&self) -> Option<f64> {
+        self.cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / self.latencies_us.len().max(1) as f64)
+    }
+}
+
+/// Runs the loop. Any failed request fails the measurement: a figure with errors in it says nothing.
+pub(crate) async fn run<F, R>(load: Load, send: F) -> anyhow::Result<Sample>
+where
+    F: Fn() -> R + Clone + Send + 'static,
+    R: Future<Output = anyhow::Result<()>> + Send,
+{
+    let (tickets, begun, cpu_before) = (Arc::new(AtomicUsize::new(0)), Instant::now(), cpu::used());
+    let callers = (0..load.in_flight).map(|_| {
+        let (send, tickets) = (send.clone(), tickets.clone());
+        supervised("caller", async move {
+            let mut latencies_us = Vec::with_capacity(load.requests / load.in_flight + 16);
+            while tickets.fetch_add(1, Ordering::Relaxed) < load.requests && begun.elapsed() < load.limit {
+                let sent = Instant::now();
+                send().await?;
+                latencies_us.push(u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX));
+            }
+            anyhow::Ok(latencies_us)
+        })
+    });
+    let mut latencies_us = Vec::with_capacity(load.requests);
+    for caller in callers.collect::<Vec<_>>() {
+        match caller.await {
+            Ok(Some(answered)) => latencies_us.extend(answered?),
+            _ => bail!("a caller panicked; see the log above"),
+        }
+    }
+    let elapsed = begun.elapsed();
+    let cpu = cpu::used().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
+    latencies_us.sort_unstable();
+    Ok(Sample { latencies_us, elapsed, cpu })
+}
+
+/// CPU microseconds per request of the loop itself: callers that wait for nothing but their turn.
+pub(crate) async fn generator_cost() -> Option<f64> {
+    let load = Load { in_flight: 256, requests: 1_000_000, limit: Duration::from_secs(5) };
+    let idle = || async {
+        tokio::task::yield_now().await;
+        Ok(())
+    };
+    run(load, idle).await.ok()?.cpu_us()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_request_is_counted_once_and_errors_are_not_hidden() {
+        let load = Load { in_flight: 7, requests: 100, limit: Duration::from_secs(60) };
+        let sample = run(load, || async { Ok(()) }).await.expect("no errors");
+        assert_eq!(sample.latencies_us.len(), 100);
+        assert!(sample.latencies_us.is_sorted() && sample.quantile_us(1.0) >= sample.quantile_us(0.5));
+        assert!(run(load, || async { bail!("no") }).await.is_err());
+    }
+}

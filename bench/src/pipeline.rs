@@ -1,0 +1,151 @@
+//! The product itself: the four services in this process, as `tollgate up` runs them, and a second ingress without HTTP
+//! that is called in process.
+
+use crate::topics;
+use anyhow::{Context, bail};
+use serde_json::value::RawValue;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tollgate::stack;
+use tollgate_ingress::{Admission, Door, Gateway, Parts};
+use tollgate_runtime::config::{Role, parse};
+use tollgate_runtime::{Config, Readiness, supervised};
+use tollgate_schemas::{ApiType, Caller, Request, RequestId, TraceContext};
+
+/// Partitions of every topic here, and of the bare hops' topics: the product's default.
+pub(crate) const PARTITIONS: i32 = 12;
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Everything that runs.
+pub(crate) struct Stack {
+    pipeline: Arc<Pipeline>,
+    address: SocketAddr,
+    parts: Parts,
+    services: JoinHandle<Option<anyhow::Result<()>>>,
+    stop: CancellationToken,
+    _data: tempfile::TempDir,
+}
+
+/// The in-process door.
+pub(crate) struct Pipeline {
+    gateway: Arc<Gateway>,
+    body: Box<RawValue>,
+}
+
+/// No checks, no delays: what is left is the gateway.
+fn config(brokers: &str, prefix: &str, data: &std::path::Path) -> anyhow::Result<Config> {
+    let text = serde_json::json!({
+        "data_dir": data,
+        "kafka": { "brokers": brokers, "topic_prefix": prefix, "partitions": { "default": PARTITIONS, "usage": 1 } },
+        "providers": { "mock": { "kind": "mock", "concurrency": 100_000 } },
+        "endpoints": [ { "name": "bench", "destinations": [ { "name": "mock", "provider": "mock", "model": "mock" } ] } ],
+        "teams": [ { "name": "bench", "endpoints": [ "bench" ] } ],
+        "keys": [ {
+            "name": "bench",
+            "team": "bench",
+            "sha256": "563d1f4369ea9d8fdf572303878e1274a9dd806fdd16691045b14901eb2e9895",
+        } ],
+    });
+    // JSON is YAML
+    Ok(parse(&text.to_string(), Role::All, &|_| Ok(None))?.config)
+}
+
+impl Stack {
+    /// Starts everything on fresh topics. `bytes` is the size that a request's record shall have.
+    pub(crate) async fn start(brokers: &str, prefix: &str, bytes: usize) -> anyhow::Result<Self> {
+        let data = tempfile::tempdir()?;
+        let config = config(brokers, prefix, data.path())?;
+        let bus = stack::connect(&config, None, "bench").await?;
+        topics::settled(brokers, prefix).await?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let (readiness, stop) = (Readiness::default(), CancellationToken::new());
+        let all = stack::run_all(config.clone(), bus.clone(), listener, readiness.clone(), stop.clone());
+        let mut services = supervised("services", all);
+        ready(&readiness, &mut services).await?;
+        let (gateway, parts) = tollgate_ingress::start(&config, bus, &readiness, stop.child_token()).await?;
+        ready(&readiness, &mut services).await?;
+        let pipeline = Arc::new(Pipeline { body: sized_body(&gateway, bytes)?, gateway });
+        Ok(Self { pipeline, address, parts, services, stop, _data: data })
+    }
+
+    /// Where HTTP comes in.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The request that every caller sends.
+    pub(crate) fn body(&self) -> String {
+        self.pipeline.body.get().to_owned()
+    }
+
+    /// The in-process door.
+    pub(crate) fn pipeline(&self) -> Arc<Pipeline> {
+        self.pipeline.clone()
+    }
+
+    /// Stops in order.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        self.parts.stopped().await?;
+        self.services.await?.context("the services panicked; see the log above")?
+    }
+}
+
+async fn ready(readiness: &Readiness, services: &mut JoinHandle<Option<anyhow::Result<()>>>) -> anyhow::Result<()> {
+    let begun = tokio::time::Instant::now();
+    // conditions are added while services start, so all of them must have had the time to be added
+    let mut held = 0;
+    while held < 10 {
+        if services.is_finished() {
+            services.await?.context("the services panicked; see the log above")??;
+            bail!("the services ended while they started");
+        }
+        held = if readiness.missing().is_some_and(|missing| missing.is_empty()) { held + 1 } else { 0 };
+        if begun.elapsed() > READY_WITHIN {
+            bail!("the services are not ready after {READY_WITHIN:?}: waiting for {:?}", readiness.missing());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+/// A chat body with which the request's record has this many bytes.
+fn sized_body(gateway: &Gateway, bytes: usize) -> anyhow::Result<Box<RawValue>> {
+    let body = |words: usize| {
+        let content = "lorem ".repeat(words / 6 + 1);
+        let messages = serde_json::json!([{ "role": "user", "content": &content[..words] }]);
+        serde_json::value::to_raw_value(&serde_json::json!({ "model": "bench", "messages": messages }))
+    };
+    let least = serde_json::to_vec(&admitted(gateway, body(0)?)?)?.len();
+    Ok(body(bytes.saturating_sub(least).max(1))?)
+}
+
+fn admitted(gateway: &Gateway, body: Box<RawValue>) -> anyhow::Result<Request> {
+    let admission = Admission {
+        request_id: RequestId::new(),
+        api_type: ApiType::ChatCompletions,
+        body,
+        caller: Caller { team: "bench".to_owned(), ..Caller::default() },
+        reply: gateway.reply_to(),
+        door: &Door::Http { idempotency_key: None },
+    };
+    Ok(gateway.admit(admission)?)
+}
+
+impl Pipeline {
+    /// One request and its answer: what the HTTP door does, without HTTP.
+    pub(crate) async fn send(self: Arc<Self>) -> anyhow::Result<()> {
+        let request = admitted(&self.gateway, self.body.clone())?;
+        let mut pending = self.gateway.submit(request, &TraceContext::new()).await?;
+        match pending.terminal().await? {
+            Some(terminal) if terminal.status == 200 && terminal.body.is_some() => Ok(()),
+            Some(terminal) => bail!("the gateway answered {}: {:?}", terminal.status, terminal.error),
+            None => bail!("no answer came in time"),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Digit groups joined by single separators, and windows of given shapes over them: what most identifiers are written as.
+
+use std::ops::Range;
+
+/// Digits that stand together in one of the wanted shapes.
+pub(super) struct Window {
+    /// From the first digit to the last.
+    pub(super) span: Range<usize>,
+    /// The digits' values.
+    pub(super) digits: Vec<u8>,
+    /// How many groups the digits are written in.
+    pub(super) groups: usize,
+}
+
+/// Calls `visit` for every window whose group sizes are one of `shapes`.
+///
+/// A window's separators are all the same (a space, `-` or `.`). Beyond its ends there is no letter, digit or `_`, and no
+/// further group that is joined by anything but a space, so parts of longer identifiers are never windows.
+pub(super) fn windows(text: &str, shapes: &[&[usize]], mut visit: impl FnMut(Window)) {
+    let longest = shapes.iter().map(|s| s.len()).max().unwrap_or(0);
+    let groups = groups(text);
+    for (i, first) in groups.iter().enumerate() {
+        if !starts(text, first.start) {
+            continue;
+        }
+        for shape in shapes {
+            let Some(window) = groups.get(i..i + shape.len().min(longest)) else { continue };
+            if fits(text, window, shape) {
+                let span = first.start..window[window.len() - 1].end;
+                let digits = text[span.clone()].bytes().filter(u8::is_ascii_digit).map(|b| b - b'0').collect();
+                visit(Window { span, digits, groups: window.len() });
+            }
+        }
+    }
+}
+
+/// Maximal runs of ASCII digits.
+pub(super) fn groups(text: &str) -> Vec<Range<usize>> {
+    let bytes = text.as_bytes();
+    let mut groups = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        if !bytes[at].is_ascii_digit() {
+            at += 1;
+            continue;
+        }
+        let start = at;
+        while at < bytes.len() && bytes[at].is_ascii_digit() {
+            at += 1;
+        }
+        groups.push(start..at);
+    }
+    groups
+}
+
+fn fits(text: &str, window: &[Range<usize>], shape: &[usize]) -> bool {
+    let sizes = window.iter().zip(shape).all(|(group, size)| group.len() == *size);
+    let gap = |pair: &[Range<usize>]| &text[pair[0].end..pair[1].start];
+    let separator = window.windows(2).next().map(gap);
+    sizes
+        && separator.is_none_or(|s| matches!(s, " " | "-" | "."))
+        && window.windows(2).all(|pair| Some(gap(pair)) == separator)
+        && ends(text, window[window.len() - 1].end)
+}
+
+/// Whether an identifier can start here: not inside a word, a decimal number or a hyphenated identifier.
+pub(super) fn starts(text: &str, at: usize) -> bool {
+    let mut before = text[..at].chars().rev();
+    match before.next() {
+        None => true,
+        Some('-' | '.') => !before.next().is_some_and(|c| c.is_alphanumeric()),
+        Some(c) => !c.is_alphanumeric() && c != '_',
+    }
+}
+
+/// Whether an identifier can end here.
+pub(super) fn ends(text: &str, at: usize) -> bool {
+    let mut after = text[at..].chars();
+    match after.next() {
+        None => true,
+        Some('-' | '.') => !after.next().is_some_and(|c| c.is_alphanumeric()),
+        Some(c) => !c.is_alphanumeric() && c != '_',
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spans<'t>(text: &'t str, shapes: &[&[usize]]) -> Vec<&'t str> {
+        let mut out = Vec::new();
+        windows(text, shapes, |w| out.push(&text[w.span]));
+        out
+    }
+
+    #[test]
+    fn shapes_and_ends() {
+        let shapes: &[&[usize]] = &[&[3, 2, 4], &[9]];
+        assert_eq!(
+            spans("7 123-45-6789. 123456789, 123 45 6789 1", shapes),
+            ["123-45-6789", "123456789", "123 45 6789"]
+        );
+        for text in
+            ["1-123-45-6789", "123-45 6789", "123-45-6789-1", "a123-45-6789", "x-123-45-6789", "0.123456789", "1 2"]
+        {
+            assert!(spans(text, shapes).is_empty(), "{text}");
+        }
+    }
+}

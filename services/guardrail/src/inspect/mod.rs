@@ -1,0 +1,173 @@
+//! Finds the texts of a chat request or answer, and replaces those that a check rewrites.
+//!
+//! Looked at: everything below `messages` (all roles, string content and parts, tool calls, tool results), `prediction`,
+//! and the fields by which other API shapes carry a prompt; of an answer, everything below `choices`. Arguments of tools are
+//! read as JSON, so that escapes hide nothing and a replaced number stays valid JSON.
+//!
+//! Not looked at: ids, names, roles, tool definitions, and binary content (images, audio, files).
+
+mod json;
+
+use json::Node;
+use serde_json::value::RawValue;
+use std::ops::Range;
+
+/// Given (the key it stands under or "", text): the text to put in its place, or `None` to keep it.
+pub type MapText<'f> = &'f mut dyn FnMut(&str, &str) -> Option<String>;
+
+/// Fields of a request that carry a prompt, here or in another API shape that a provider might understand.
+const PROMPTS: &[&str] = &["messages", "prediction", "system", "instructions", "prompt", "input"];
+
+/// Fields that hold no text: enumerations, identifiers, and binary data with its address.
+const NO_TEXT: &[&str] = &[
+    "role",
+    "type",
+    "id",
+    "tool_call_id",
+    "name",
+    "index",
+    "finish_reason",
+    "url",
+    "image_url",
+    "input_audio",
+    "file_data",
+    "file_id",
+    "data",
+    "format",
+    "detail",
+    "media_type",
+    "cache_control",
+    "signature",
+    "encrypted_content",
+];
+
+/// Below this depth everything is text: no API nests deeper on purpose.
+const DEPTH_MAX: usize = 16;
+
+/// Shows every text of a chat completion request to `map`. The new body, if any text was replaced.
+pub fn request(body: &RawValue, map: MapText<'_>) -> Option<String> {
+    let mut walk = Walk::new(body, map);
+    match json::open(body) {
+        Node::Object(fields) if fields.iter().any(|(key, _)| key == "messages") => {
+            for (_, value) in fields.iter().filter(|(key, _)| PROMPTS.contains(&key.as_ref())) {
+                walk.value(value, 0);
+            }
+        }
+        // not a chat request: rather look at too much than let it pass unread
+        _ => walk.all(body),
+    }
+    walk.finish(body)
+}
+
+/// Shows every text of a chat completion to `map`. The new body, if any text was replaced.
+pub fn answer(body: &RawValue, map: MapText<'_>) -> Option<String> {
+    let mut walk = Walk::new(body, map);
+    match json::open(body) {
+        Node::Object(fields) if fields.iter().any(|(key, _)| key == "choices") => {
+            for (_, value) in fields.iter().filter(|(key, _)| key == "choices") {
+                match json::open(value) {
+                    Node::Array(choices) => choices.iter().for_each(|choice| walk.choice(choice)),
+                    _ => walk.value(value, 0),
+                }
+            }
+        }
+        _ => walk.all(body),
+    }
+    walk.finish(body)
+}
+
+struct Walk<'f> {
+    /// Address of the body's first byte: every value below it is a slice of the same text.
+    base: usize,
+    map: MapText<'f>,
+    edits: Vec<(Range<usize>, String)>,
+}
+
+impl<'f> Walk<'f> {
+    fn new(body: &RawValue, map: MapText<'f>) -> Self {
+        Self { base: body.get().as_ptr().addr(), map, edits: Vec::new() }
+    }
+
+    fn finish(self, body: &RawValue) -> Option<String> {
+        (!self.edits.is_empty()).then(|| json::splice(body.get(), self.edits))
+    }
+
+    fn replace(&mut self, raw: &RawValue, replacement: String) {
+        let start = raw.get().as_ptr().addr() - self.base;
+        self.edits.push((start..start + raw.get().len(), replacement));
+    }
+
+    fn value(&mut self, raw: &RawValue, depth: usize) {
+        if depth > DEPTH_MAX {
+            return self.all(raw);
+        }
+        match json::open(raw) {
+            Node::Text(text) => {
+                if let Some(text) = (self.map)("", &text) {
+                    self.replace(raw, json::encode(&text));
+                }
+            }
+            Node::Array(elements) => elements.iter().for_each(|element| self.value(element, depth + 1)),
+            Node::Object(fields) => {
+                for (key, value) in &fields {
+                    match key.as_ref() {
+                        "arguments" | "input" => self.arguments(value),
+                        key if NO_TEXT.contains(&key) => {}
+                        _ => self.value(value, depth + 1),
+                    }
+                }
+            }
+            Node::Other => {}
+        }
+    }
+
+    /// A tool's arguments: JSON inside a string, as the API has it, or JSON itself.
+    fn arguments(&mut self, raw: &RawValue) {
+        let Node::Text(text) = json::open(raw) else { return self.all(raw) };
+        let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+        let replaced = match is_json {
+            true => tokens_mapped(&text, self.map),
+            false => (self.map)("", &text),
+        };
+        if let Some(text) = replaced {
+            self.replace(raw, json::encode(&text));
+        }
+    }
+
+    /// Every string and number of a value, whatever it is.
+    fn all(&mut self, raw: &RawValue) {
+        if let Some(text) = tokens_mapped(raw.get(), self.map) {
+            self.replace(raw, text);
+        }
+    }
+
+    /// One choice of an answer. Its token log-probabilities spell the answer again, so they go when the answer is changed.
+    fn choice(&mut self, raw: &RawValue) {
+        let Node::Object(fields) = json::open(raw) else { return self.value(raw, 0) };
+        let before = self.edits.len();
+        for (key, value) in fields.iter().filter(|(key, _)| key != "logprobs" && !NO_TEXT.contains(&key.as_ref())) {
+            match key.as_ref() {
+                "arguments" => self.arguments(value),
+                _ => self.value(value, 0),
+            }
+        }
+        let changed = self.edits.len() > before;
+        for (_, logprobs) in fields.iter().filter(|(key, value)| changed && key == "logprobs" && value.get() != "null")
+        {
+            self.replace(logprobs, "null".to_owned());
+        }
+    }
+}
+
+fn tokens_mapped(text: &str, map: &mut dyn FnMut(&str, &str) -> Option<String>) -> Option<String> {
+    let mut edits = Vec::new();
+    json::tokens(text, |token| {
+        if let Some(replacement) = map(&token.key, &token.text) {
+            edits.push((token.span, json::encode(&replacement)));
+        }
+    });
+    (!edits.is_empty()).then(|| json::splice(text, edits))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+use super::*;
+
+fn raw(json: &str) -> Box<RawValue> {
+    RawValue::from_string(json.to_owned()).expect("valid JSON")
+}
+
+/// Replaces `bad` by `[X]` and collects what was seen.
+fn run(inspect: impl Fn(&RawValue, MapText<'_>) -> Option<String>, json: &str) -> (Option<String>, Vec<String>) {
+    let mut seen = Vec::new();
+    let changed = inspect(&raw(json), &mut |_, text| {
+        seen.push(text.to_owned());
+        text.contains("bad").then(|| text.replace("bad", "[X]"))
+    });
+    if let Some(changed) = &changed {
+        serde_json::from_str::<serde_json::Value>(changed).expect("still JSON");
+    }
+    (changed, seen)
+}
+
+#[test]
+fn every_text_of_a_request_is_seen_and_nothing_else() {
+    let (changed, seen) = run(
+        request,
+        r#"{"model":"m-bad","messages":[
+            {"role":"system","content":"s"},
+            {"role":"user","name":"n-bad","content":[{"type":"text","text":"p1"},{"type":"image_url","image_url":{"url":"data:bad"}},"p2"]},
+            {"role":"assistant","content":null,"refusal":"r","reasoning_content":"t","tool_calls":[
+                {"id":"bad","type":"function","function":{"name":"f-bad","arguments":"{\"k\":[\"v\",7]}"}},
+                {"id":"c","type":"custom","custom":{"name":"f","input":"free text"}}]},
+            {"role":"tool","tool_call_id":"bad","content":"result"},
+            {"role":"assistant","function_call":{"name":"f","arguments":"not json"}}],
+          "prediction":{"type":"content","content":"guess"},"tools":[{"description":"bad"}],"user":"bad"}"#,
+    );
+    assert_eq!(changed, None);
+    assert_eq!(seen, ["s", "p1", "p2", "r", "t", "k", "v", "7", "free text", "result", "not json", "guess"]);
+}
+
+#[test]
+fn only_what_changed_is_rewritten() {
+    let (changed, _) = run(
+        request,
+        r#"{ "x":1.50e3,"messages" : [{"content":"a \u0062ad \"day\"", "role":"user"} ],"seed":18446744073709551616}"#,
+    );
+    let expected =
+        r#"{ "x":1.50e3,"messages" : [{"content":"a [X] \"day\"", "role":"user"} ],"seed":18446744073709551616}"#;
+    assert_eq!(changed.as_deref(), Some(expected));
+}
+
+#[test]
+fn arguments_stay_json_inside_json() {
+    let json = r#"{"messages":[{"tool_calls":[{"function":{"arguments":"{\"a\":\"\\u0062ad\",\"bad\":1}"}}]}]}"#;
+    let (changed, _) = run(request, json);
+    let expected = r#"{"messages":[{"tool_calls":[{"function":{"arguments":"{\"a\":\"[X]\",\"[X]\":1}"}}]}]}"#;
+    assert_eq!(changed.as_deref(), Some(expected));
+    let number = inspect_number(r#"{"messages":[{"tool_calls":[{"function":{"arguments":{"card":411}}}]}]}"#);
+    assert_eq!(
+        number.as_deref(),
+        Some(r#"{"messages":[{"tool_calls":[{"function":{"arguments":{"card":"[card]"}}}]}]}"#)
+    );
+}
+
+fn inspect_number(json: &str) -> Option<String> {
+    request(&raw(json), &mut |key, text| (text == "411").then(|| format!("[{key}]")))
+}
+
+#[test]
+fn repeated_keys_and_odd_shapes_hide_nothing() {
+    for json in [
+        r#"{"messages":[{"content":"bad"}],"messages":[]}"#,
+        r#"{"messages":[{"content":"ok","content":"bad"}]}"#,
+        r#"{"m\u0065ssages":[{"content":"bad"}]}"#,
+        r#"{"messages":"bad"}"#,
+        r#"{"messages":{"content":{"text":"bad"}}}"#,
+        r#"{"messages":[],"prompt":"bad"}"#,
+        r#"{"other":[["bad"]]}"#,
+        r#"["bad"]"#,
+        r#""bad""#,
+    ] {
+        let (changed, _) = run(request, json);
+        assert!(changed.is_some_and(|c| !c.contains("bad")), "{json}");
+    }
+    let deep = format!(r#"{{"messages":{}"bad"{}}}"#, "[".repeat(5_000), "]".repeat(5_000));
+    let seen = std::cell::Cell::new(false);
+    request(&raw(&deep), &mut |_, text| {
+        seen.set(seen.get() || text == "bad");
+        None
+    });
+    assert!(seen.get());
+}
+
+#[test]
+fn answers_are_read_and_their_log_probabilities_follow() {
+    let (changed, seen) = run(
+        answer,
+        r#"{"id":"bad","model":"bad","choices":[
+            {"index":0,"logprobs":{"content":[{"token":"bad"}]},"message":{"role":"assistant","content":"bad","refusal":null},"finish_reason":"stop"},
+            {"index":1,"message":{"content":"fine","reasoning_content":"why","tool_calls":[{"id":"i","function":{"name":"f","arguments":"{}"}}]},"logprobs":{"content":[{"token":"fine"}]}}],
+          "usage":{"total_tokens":3}}"#,
+    );
+    let changed = changed.expect("changed");
+    assert!(
+        changed.contains(r#""logprobs":null,"message":{"role":"assistant","content":"[X]","refusal":null}"#),
+        "{changed}"
+    );
+    assert!(changed.contains(r#""logprobs":{"content":[{"token":"fine"}]}"#), "{changed}");
+    assert_eq!(seen, ["bad", "fine", "why"]);
+}

@@ -1,0 +1,307 @@
+//! One provider call: send, read, decode, within the time it may take, until it ends or is cancelled.
+
+use crate::{
+    coalesce::Coalescer,
+    config::Destination,
+    failure::{Class, Failure},
+    providers::{Answer, Asked, Frame, Head, Incoming, Parser, StreamDecoder},
+};
+use futures::FutureExt;
+use std::{future::Future, time::Duration};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tollgate_runtime::config::Timeout;
+use tollgate_schemas::{Lane, StreamEvent};
+
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+
+/// Takes the chunks of a stream on their way to the caller.
+pub(crate) trait ChunkSink: Send {
+    /// Sends events in order; never an empty list.
+    fn send(&mut self, events: Vec<StreamEvent>) -> impl Future<Output = ()> + Send;
+}
+
+/// What a call may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// The endpoint's time-outs.
+    pub timeout: Timeout,
+    /// When the request's total time-out strikes.
+    pub total: Instant,
+    /// When the request's deadline passes.
+    pub deadline: Instant,
+}
+
+impl Limits {
+    /// The earliest of the total time-out, the deadline and `also`, and what passing it means.
+    fn earliest(&self, also: Option<Instant>) -> (Instant, Class) {
+        let until = also.map_or(self.total, |also| also.min(self.total));
+        if self.deadline < until { (self.deadline, Class::Deadline) } else { (until, Class::Timeout) }
+    }
+
+    /// When nothing more may happen.
+    pub(crate) fn end(&self) -> Instant {
+        self.earliest(None).0
+    }
+}
+
+/// A call to make.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    /// Where.
+    pub destination: &'a Destination,
+    /// What.
+    pub asked: Asked<'a>,
+    /// Whose turn it counts for.
+    pub lane: Lane,
+    /// How long.
+    pub limits: Limits,
+    /// Ends the call early.
+    pub cancel: &'a CancellationToken,
+}
+
+/// Why a call ended without a whole answer.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// The provider, the network or the clock.
+    Failed(Failure),
+    /// The caller does not want it any more.
+    Cancelled,
+}
+
+/// How a call ended.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    /// The answer's head, if one came.
+    pub head: Head,
+    /// The answer, or what there was of it.
+    pub answer: Option<Answer>,
+    /// Why it is not whole.
+    pub broken: Option<Broken>,
+    /// When the call left for the provider, microseconds since the Unix epoch; `None` if it did not.
+    pub sent_us: Option<i64>,
+    /// When the first content came.
+    pub first_content_us: Option<i64>,
+    /// The caller may have seen a part of it, so nothing can take its place.
+    pub is_seen: bool,
+}
+
+impl Ended {
+    fn broken(mut self, broken: Broken) -> Self {
+        self.broken = Some(broken);
+        self
+    }
+}
+
+impl Call<'_> {
+    /// Makes the call. Chunks go to `sink`, if the caller is to see them.
+    pub(crate) async fn run<S: ChunkSink>(&self, sink: Option<&mut S>) -> Ended {
+        let mut ended = Ended::default();
+        let provider = &self.destination.provider;
+        let request = match provider.kind.wire.encode(&self.asked) {
+            Ok(request) => request,
+            Err(failure) => return ended.broken(Broken::Failed(failure)),
+        };
+        let permits = async {
+            let provider = provider.gate.enter(self.lane).await;
+            let own = match &self.destination.gate {
+                Some(gate) => Some(gate.enter(self.lane).await),
+                None => None,
+            };
+            Ok((provider, own))
+        };
+        let _permits = match self.within(None, permits).await {
+            Ok(permits) => permits,
+            Err(broken) => return ended.broken(broken),
+        };
+        ended.sent_us = Some(tollgate_schemas::now_us());
+        let first_byte = self.asked.stream.then(|| Instant::now() + self.limits.timeout.first_byte.duration());
+        let connect = self.limits.timeout.connect.duration();
+        let call = provider.transport.call(provider.kind.wire, &self.asked, request, connect);
+        let mut incoming = match self.within(first_byte, call).await {
+            Ok(incoming) => incoming,
+            Err(broken) => return ended.broken(broken),
+        };
+        ended.head = incoming.head.clone();
+        if !(200..300).contains(&ended.head.status) {
+            return self.refusal(ended, &mut incoming, first_byte).await;
+        }
+        match first_byte {
+            Some(first_byte) => self.stream(ended, incoming, first_byte, sink).await,
+            None => self.whole(ended, &mut incoming).await,
+        }
+    }
+
+    /// Waits for `work` until the limits, `also` or the cancellation end it.
+    async fn within<T>(
+        &self,
+        also: Option<Instant>,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Broken> {
+        let (until, class) = self.limits.earliest(also);
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(Broken::Cancelled),
+            result = timeout_at(until, work) => match result {
+                Ok(result) => result.map_err(Broken::Failed),
+                Err(_) => Err(Broken::Failed(Failure::new(class, "the provider did not answer in time"))),
+            },
+        }
+    }
+
+    async fn refusal(&self, ended: Ended, incoming: &mut Incoming, also: Option<Instant>) -> Ended {
+        // An error document that does not arrive is no reason to lose the status.
+        let body = match self.within(also, incoming.body()).await {
+            Ok(body) => body,
+            Err(Broken::Failed(_)) => Vec::new(),
+            Err(Broken::Cancelled) => return ended.broken(Broken::Cancelled),
+        };
+        let mut failure = self.destination.provider.kind.wire.classify(ended.head.status, &body);
+        failure.retry_after = ended.head.retry_after;
+        failure.request_id = ended.head.request_id.clone().or(failure.request_id);
+        ended.broken(Broken::Failed(failure))
+    }
+
+    async fn whole(&self, mut ended: Ended, incoming: &mut Incoming) -> Ended {
+        let body = match self.within(None, incoming.body()).await {
+            Ok(body) => body,
+            Err(broken) => return ended.broken(broken),
+        };
+        match self.destination.provider.kind.wire.decode(&self.asked, &body) {
+            Ok(answer) => {
+                ended.first_content_us = Some(tollgate_schemas::now_us());
+                ended.answer = Some(answer);
+                ended
+            }
+            Err(failure) => ended.broken(Broken::Failed(failure)),
+        }
+    }
+
+    async fn stream<S: ChunkSink>(
+        &self,
+        ended: Ended,
+        incoming: Incoming,
+        first_byte: Instant,
+        sink: Option<&mut S>,
+    ) -> Ended {
+        let decoder = self.destination.provider.kind.wire.decoder(&self.asked);
+        let mut stream = Stream {
+            call: self,
+            ended,
+            decoder,
+            parser: Parser::default(),
+            frames: Vec::new(),
+            held: Coalescer::default(),
+            sink,
+        };
+        let broken = stream.run(incoming, first_byte).await.err();
+        // What a broken stream still holds goes out only if the caller has seen its beginning.
+        if broken.is_none() || stream.held.is_open() {
+            stream.flush().await;
+        }
+        let Stream { mut ended, decoder, held, sink, .. } = stream;
+        ended.is_seen = sink.is_some() && held.is_open();
+        // An answer without any content has used nothing that anybody could count.
+        ended.answer = (broken.is_none() || ended.first_content_us.is_some()).then(|| decoder.answer());
+        ended.broken = broken;
+        ended
+    }
+}
+
+/// A stream that is being read.
+struct Stream<'a, S> {
+    call: &'a Call<'a>,
+    ended: Ended,
+    decoder: Box<dyn StreamDecoder>,
+    parser: Parser,
+    frames: Vec<Frame>,
+    held: Coalescer,
+    sink: Option<&'a mut S>,
+}
+
+impl<S: ChunkSink> Stream<'_, S> {
+    async fn run(&mut self, mut incoming: Incoming, first_byte: Instant) -> Result<(), Broken> {
+        let mut last = Instant::now();
+        loop {
+            let idle = match self.ended.first_content_us {
+                Some(_) => last + self.call.limits.timeout.between_chunks.duration(),
+                None => first_byte,
+            };
+            let due = self.held.due();
+            // A timer would take up to a millisecond to say that it is already time.
+            if due.is_some_and(|due| due <= Instant::now()) {
+                self.flush().await;
+                continue;
+            }
+            let piece = tokio::select! {
+                biased;
+                () = sleep_until(due.unwrap_or(last)), if due.is_some() => {
+                    self.flush().await;
+                    continue;
+                }
+                piece = self.call.within(Some(idle), incoming.chunk()) => piece?,
+            };
+            last = Instant::now();
+            let Some(bytes) = piece else {
+                // The end of the bytes is the end of the answer only if the provider said so before.
+                return if self.decoder.is_complete() { Ok(()) } else { Err(Broken::Failed(cut_off())) };
+            };
+            let mut frames = std::mem::take(&mut self.frames);
+            let parsed = self.parser.push(&bytes, &mut frames);
+            for frame in frames.drain(..) {
+                self.take(&frame, last).map_err(Broken::Failed)?;
+            }
+            self.frames = frames;
+            parsed.map_err(|error| Broken::Failed(Failure::malformed(&error.to_string())))?;
+            if self.decoder.is_done() {
+                drain(incoming);
+                return Ok(());
+            }
+        }
+    }
+
+    fn take(&mut self, frame: &Frame, now: Instant) -> Result<(), Failure> {
+        // Some servers keep a connection alive with empty events instead of comments.
+        if frame.data.trim().is_empty() {
+            return Ok(());
+        }
+        let decoded = self.decoder.frame(frame)?;
+        if decoded.content {
+            self.ended.first_content_us.get_or_insert_with(tollgate_schemas::now_us);
+        }
+        self.held.add(decoded.events, decoded.content, now);
+        if self.held.is_too_large() { Err(Failure::malformed("a stream event that is too large")) } else { Ok(()) }
+    }
+
+    /// Sends what is held, unless nothing of the answer has come yet.
+    async fn flush(&mut self) {
+        if self.ended.first_content_us.is_none() {
+            return;
+        }
+        let chunks = self.held.take();
+        if let Some(sink) = &mut self.sink {
+            for events in chunks {
+                sink.send(events).await;
+            }
+        }
+    }
+}
+
+/// Reads the little that follows an answer's last event, so that its connection can be used again.
+fn drain(mut incoming: Incoming) {
+    if matches!(incoming.chunk().now_or_never(), Some(Ok(None) | Err(_))) {
+        return;
+    }
+    tollgate_runtime::supervised("drain", async move {
+        let rest = async { while let Ok(Some(_)) = incoming.chunk().await {} };
+        // Over the bound the connection is dropped.
+        let _ = tokio::time::timeout(DRAIN_MAX, rest).await;
+    });
+}
+
+fn cut_off() -> Failure {
+    Failure {
+        code: Some("stream_cut_off".to_owned()),
+        ..Failure::new(Class::Connect, "the provider's stream ended early")
+    }
+}

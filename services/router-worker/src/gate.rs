@@ -1,0 +1,222 @@
+//! A bound on concurrent calls that is fair between lanes.
+//!
+//! Waiting calls queue per lane; a free place goes to the lanes in turn, by weight, so that a flood on one lane does not
+//! hold up the others. The batch lane never takes the last eighth of the places, so a waiting caller seldom finds all of
+//! them taken by bulk work that runs for minutes.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::oneshot;
+use tollgate_schemas::Lane;
+
+/// Turns per round, by lane in the order of [`Lane::ALL`]: interactive, batch, judge. A judge's request is a part of a
+/// request that somebody waits for, so it comes close to that.
+const WEIGHTS: [i64; 3] = [8, 1, 4];
+
+/// The bound. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Gate(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    batch_left: usize,
+    credit: [i64; 3],
+    waiting: [VecDeque<oneshot::Sender<()>>; 3],
+}
+
+/// A place; dropping it frees it.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    gate: Gate,
+    lane: Lane,
+}
+
+impl Gate {
+    /// A gate with this many places, at least one.
+    pub(crate) fn new(places: usize) -> Self {
+        let places = places.max(1);
+        let batch_left = (places - places / 8).max(1);
+        Self(Arc::new(Mutex::new(State { free: places, batch_left, credit: [0; 3], waiting: Default::default() })))
+    }
+
+    /// Waits for a place. A call that is dropped while waiting takes none.
+    pub(crate) async fn enter(&self, lane: Lane) -> Permit {
+        let waiter = {
+            let mut state = self.state();
+            if state.waiting[lane as usize].is_empty() && state.has_place(lane) {
+                state.take(lane);
+                None
+            } else {
+                let (sender, receiver) = oneshot::channel();
+                state.waiting[lane as usize].push_back(sender);
+                Some(Waiter { gate: self, lane, receiver })
+            }
+        };
+        if let Some(mut waiter) = waiter {
+            // The sender is dropped only together with the gate, which this call borrows. Once the place is received, the
+            // waiter's own drop finds nothing to give back.
+            let _ = (&mut waiter.receiver).await;
+        }
+        Permit { gate: self.clone(), lane }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The state is whole between any two statements that could panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leave(&self, lane: Lane) {
+        let mut state = self.state();
+        state.free += 1;
+        if lane == Lane::Batch {
+            state.batch_left += 1;
+        }
+        state.admit();
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.gate.leave(self.lane);
+    }
+}
+
+struct Waiter<'a> {
+    gate: &'a Gate,
+    lane: Lane,
+    receiver: oneshot::Receiver<()>,
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.receiver.close();
+        // A place that was given in the moment of giving up goes back.
+        if self.receiver.try_recv().is_ok() {
+            self.gate.leave(self.lane);
+        }
+    }
+}
+
+impl State {
+    fn has_place(&self, lane: Lane) -> bool {
+        self.free > 0 && (lane != Lane::Batch || self.batch_left > 0)
+    }
+
+    fn take(&mut self, lane: Lane) {
+        self.free -= 1;
+        if lane == Lane::Batch {
+            self.batch_left -= 1;
+        }
+    }
+
+    /// Gives free places to those who wait.
+    fn admit(&mut self) {
+        while let Some(lane) = self.turn() {
+            while let Some(sender) = self.waiting[lane as usize].pop_front() {
+                if sender.send(()).is_ok() {
+                    self.take(lane);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Whose turn it is: smooth weighted round robin over the lanes that wait and may enter.
+    fn turn(&mut self) -> Option<Lane> {
+        let ready = Lane::ALL.map(|lane| !self.waiting[lane as usize].is_empty() && self.has_place(lane));
+        let total: i64 = WEIGHTS.iter().zip(ready).filter(|(_, ready)| *ready).map(|(weight, _)| weight).sum();
+        let mut best: Option<Lane> = None;
+        for lane in Lane::ALL.into_iter().filter(|lane| ready[*lane as usize]) {
+            self.credit[lane as usize] += WEIGHTS[lane as usize];
+            if best.is_none_or(|best| self.credit[lane as usize] > self.credit[best as usize]) {
+                best = Some(lane);
+            }
+        }
+        if let Some(best) = best {
+            self.credit[best as usize] -= total;
+        }
+        best
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    type Entering = Pin<Box<dyn Future<Output = Permit>>>;
+
+    fn poll(entering: &mut Entering) -> Option<Permit> {
+        match entering.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(permit) => Some(permit),
+            Poll::Pending => None,
+        }
+    }
+
+    fn entering(gate: &Gate, lane: Lane) -> Entering {
+        let gate = gate.clone();
+        Box::pin(async move { gate.enter(lane).await })
+    }
+
+    #[test]
+    fn a_flood_on_one_lane_does_not_hold_up_another() {
+        let gate = Gate::new(1);
+        let held = poll(&mut entering(&gate, Lane::Interactive)).expect("free");
+        let mut batch: Vec<Entering> = (0..100).map(|_| entering(&gate, Lane::Batch)).collect();
+        assert!(batch.iter_mut().all(|call| poll(call).is_none()));
+        let mut late = entering(&gate, Lane::Interactive);
+        assert!(poll(&mut late).is_none());
+        drop(held);
+        assert!(poll(&mut late).is_some(), "the interactive call came last and goes first");
+    }
+
+    #[test]
+    fn every_lane_gets_its_share_and_nothing_is_lost() {
+        let gate = Gate::new(1);
+        let mut held = poll(&mut entering(&gate, Lane::Interactive));
+        let mut waiting: Vec<(Lane, Entering)> =
+            (0..39).map(|i| Lane::ALL[i % 3]).map(|lane| (lane, entering(&gate, lane))).collect();
+        waiting.iter_mut().for_each(|(_, call)| assert!(poll(call).is_none()));
+        let mut served = Vec::new();
+        while !waiting.is_empty() {
+            drop(held.take());
+            let at = waiting.iter_mut().position(|(_, call)| {
+                held = poll(call);
+                held.is_some()
+            });
+            served.push(waiting.swap_remove(at.expect("someone is let in")).0);
+        }
+        let first: Vec<_> = served.iter().take(13).collect();
+        assert_eq!(
+            [Lane::Interactive, Lane::Batch, Lane::Judge].map(|l| first.iter().filter(|s| ***s == l).count()),
+            [8, 1, 4]
+        );
+    }
+
+    #[test]
+    fn giving_up_while_waiting_leaves_no_hole() {
+        let gate = Gate::new(1);
+        let held = poll(&mut entering(&gate, Lane::Batch)).expect("free");
+        let (mut first, mut second) = (entering(&gate, Lane::Batch), entering(&gate, Lane::Batch));
+        assert!(poll(&mut first).is_none() && poll(&mut second).is_none());
+        drop(held);
+        drop(first);
+        assert!(poll(&mut second).is_some());
+        assert!(poll(&mut entering(&gate, Lane::Judge)).is_some());
+    }
+
+    #[test]
+    fn bulk_work_leaves_an_eighth_of_the_places() {
+        let gate = Gate::new(8);
+        let mut batch: Vec<Option<Permit>> = (0..8).map(|_| poll(&mut entering(&gate, Lane::Batch))).collect();
+        assert_eq!(batch.iter().flatten().count(), 7);
+        let interactive = poll(&mut entering(&gate, Lane::Interactive));
+        assert!(interactive.is_some());
+        batch.clear();
+    }
+}

@@ -1,0 +1,185 @@
+//! What a request's provider calls come to: the attempts and sums of its usage row.
+
+use crate::{
+    attempt::{Broken, Ended},
+    config::{Destination, Router},
+    prices::{Called, Cost},
+    providers::Fields,
+    tokens::{Tokens, Usage},
+};
+use rust_decimal::Decimal;
+use tollgate_schemas::{Attempt, AttemptAction, PriceStatus, TokenDetails, TokenSource, UsageRow};
+
+/// The calls of one request so far.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    attempts: Vec<Attempt>,
+    tokens: Option<Tokens>,
+    source: Option<TokenSource>,
+    raw: Option<String>,
+    cost: Option<Cost>,
+    first_call_us: Option<i64>,
+    last: Option<(String, String, String)>,
+}
+
+/// A provider's usage document longer than this is not kept.
+const RAW_MAX_BYTES: usize = 64 * 1024;
+/// Words from a provider, such as a finish reason, are cut at this many characters.
+const WORD_MAX_CHARS: usize = 128;
+
+fn word(text: String) -> String {
+    if text.len() <= WORD_MAX_CHARS { text } else { text.chars().take(WORD_MAX_CHARS).collect() }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+impl Ledger {
+    /// How many calls were made.
+    pub(crate) fn calls(&self) -> usize {
+        self.attempts.len()
+    }
+
+    /// The calls, in order.
+    pub(crate) fn attempts(&self) -> &[Attempt] {
+        &self.attempts
+    }
+
+    /// Enters a call that left for its provider. `chat` is what an estimate is made from.
+    pub(crate) fn enter(
+        &mut self,
+        router: &Router,
+        destination: &Destination,
+        action: AttemptAction,
+        ended: &Ended,
+        chat: &Fields,
+    ) {
+        let Some(start_us) = ended.sent_us else { return };
+        let end_us = tollgate_schemas::now_us();
+        let usage = ended.answer.as_ref().map(|answer| answer.usage_or_estimate(chat));
+        let tier = ended.answer.as_ref().and_then(|answer| answer.service_tier.clone()).map(word);
+        let cost = usage.as_ref().map(|usage| cost(router, destination, tier.as_deref(), start_us, usage));
+        let error_code = ended.broken.as_ref().map(|broken| match broken {
+            Broken::Failed(failure) => failure.error_code(),
+            Broken::Cancelled => "cancelled".to_owned(),
+        });
+        let tokens = usage.as_ref().map(|usage| usage.tokens);
+        let provider_request_id = match &ended.broken {
+            Some(Broken::Failed(failure)) => failure.request_id.clone(),
+            _ => None,
+        };
+        self.attempts.push(Attempt {
+            priority: i32::try_from(self.attempts.len() + 1).unwrap_or(i32::MAX),
+            action,
+            destination: destination.name.clone(),
+            provider: destination.provider.name.clone(),
+            model: destination.model.clone(),
+            service_tier: tier,
+            status_code: (ended.head.status != 0).then(|| i32::from(ended.head.status)),
+            error_code,
+            latency_ms: (end_us - start_us) / 1000,
+            start_time_us: start_us,
+            end_time_us: end_us,
+            input_tokens: tokens.map(|t| signed(t.input)),
+            output_tokens: tokens.map(|t| signed(t.output)),
+            cache_read_input_tokens: tokens.and_then(|t| t.cache_read).map(signed),
+            cache_creation_input_tokens: tokens.and_then(|t| t.cache_write).map(signed),
+            output_reasoning_tokens: tokens.and_then(|t| t.reasoning).map(signed),
+            cost_usd: cost.as_ref().and_then(|cost| cost.usd),
+            price_version: cost.as_ref().and_then(|cost| cost.version.clone()),
+            provider_request_id: ended.head.request_id.clone().or(provider_request_id).map(word),
+        });
+        self.first_call_us.get_or_insert(start_us);
+        self.last = Some((destination.name.clone(), destination.provider.name.clone(), destination.model.clone()));
+        if let (Some(usage), Some(cost)) = (usage, cost) {
+            self.add(usage, cost);
+        }
+    }
+
+    fn add(&mut self, usage: Usage, cost: Cost) {
+        self.tokens = Some(self.tokens.unwrap_or_default().plus(usage.tokens));
+        // One estimate among counts makes the sum an estimate.
+        if self.source != Some(TokenSource::Estimated) {
+            self.source = Some(usage.source);
+        }
+        self.raw = usage.raw.filter(|raw| raw.len() <= RAW_MAX_BYTES).or(self.raw.take());
+        self.cost = Some(match self.cost.take() {
+            None => cost,
+            Some(before) => join(before, cost),
+        });
+    }
+
+    /// Fills the row. Status, error and latency are set where the request is ended.
+    pub(crate) fn fill(self, row: &mut UsageRow, first_content_us: Option<i64>, finish_reason: Option<String>) {
+        let since_accepted = |us: i64| ((us - row.event_time_us) / 1000).max(0);
+        row.queue_ms = self.first_call_us.map(since_accepted);
+        row.time_to_first_byte_ms = first_content_us.map(since_accepted);
+        row.finish_reason = finish_reason.map(word);
+        if let Some((destination, provider, model)) = self.last {
+            row.destination_type = Some("EXTERNAL_MODEL".to_owned());
+            row.destination_id = Some(destination.clone());
+            row.destination_name = Some(destination);
+            row.destination_provider = Some(provider);
+            row.destination_model = Some(model);
+        }
+        if let Some(tokens) = self.tokens {
+            row.input_tokens = Some(signed(tokens.input));
+            row.output_tokens = Some(signed(tokens.output));
+            row.total_tokens = Some(signed(tokens.input + tokens.output));
+            row.token_details = TokenDetails {
+                cache_read_input_tokens: tokens.cache_read.map(signed),
+                cache_creation_input_tokens: tokens.cache_write.map(signed),
+                output_reasoning_tokens: tokens.reasoning.map(signed),
+            };
+        }
+        row.token_source = self.source;
+        row.provider_usage = self.raw;
+        match self.cost {
+            Some(cost) => {
+                row.cost_usd = cost.usd;
+                row.price_status = Some(cost.status);
+                row.price_version = cost.version;
+            }
+            // Called, and every provider said no: nothing was used. Where one said nothing, nobody knows.
+            None if !self.attempts.is_empty() && self.attempts.iter().all(is_refused) => {
+                row.cost_usd = Some(Decimal::ZERO);
+                row.price_status = Some(PriceStatus::Free);
+            }
+            None => {}
+        }
+        row.attempts = self.attempts;
+    }
+}
+
+fn cost(router: &Router, destination: &Destination, tier: Option<&str>, start_us: i64, usage: &Usage) -> Cost {
+    let date = chrono::DateTime::from_timestamp_micros(start_us).unwrap_or_default().format("%Y-%m-%d").to_string();
+    let provider = &destination.provider;
+    let call = Called {
+        provider: &provider.name,
+        kind: provider.kind.price_name,
+        model: &destination.model,
+        free: provider.kind.free,
+        service_tier: tier,
+        date: &date,
+    };
+    router.prices.cost(&call, &usage.tokens)
+}
+
+/// The provider answered with an error, or was never reached.
+fn is_refused(attempt: &Attempt) -> bool {
+    attempt.status_code.is_some_and(|status| status >= 300)
+        || attempt.error_code.as_deref() == Some("connection_failed")
+}
+
+/// The cost of two calls: null if either is, and as doubtful as the more doubtful.
+fn join(a: Cost, b: Cost) -> Cost {
+    let doubt = |status: PriceStatus| match status {
+        PriceStatus::Free => 0,
+        PriceStatus::Priced => 1,
+        PriceStatus::Partial => 2,
+        PriceStatus::Unpriced => 3,
+    };
+    let status = if doubt(a.status) > doubt(b.status) { a.status } else { b.status };
+    Cost { usd: a.usd.zip(b.usd).map(|(a, b)| a + b), status, version: b.version.or(a.version) }
+}

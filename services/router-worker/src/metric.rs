@@ -1,0 +1,56 @@
+//! The router's metrics. Labels are bounded: names from the configuration, HTTP statuses, a few words.
+
+use crate::attempt::Ended;
+use std::time::Duration;
+use tollgate_schemas::{Attempt, Lane};
+
+/// Counts and times one provider call.
+pub(crate) fn attempt(attempt: &Attempt, ended: &Ended) {
+    let status = match (attempt.status_code, attempt.error_code.as_deref()) {
+        (Some(status), _) => status.to_string(),
+        (None, Some("timeout" | "deadline_exceeded")) => "timeout".to_owned(),
+        (None, Some("cancelled")) => "cancelled".to_owned(),
+        (None, _) => "failed".to_owned(),
+    };
+    let (provider, destination) = (attempt.provider.clone(), attempt.destination.clone());
+    metrics::counter!("tollgate_provider_requests_total",
+        "provider" => provider.clone(), "destination" => destination.clone(), "status" => status)
+    .increment(1);
+    let seconds = Duration::from_millis(u64::try_from(attempt.latency_ms).unwrap_or(0)).as_secs_f64();
+    metrics::histogram!("tollgate_provider_request_duration_seconds",
+        "provider" => provider.clone(), "destination" => destination.clone())
+    .record(seconds);
+    if let (Some(first), Some(sent)) = (ended.first_content_us, ended.sent_us) {
+        metrics::histogram!("tollgate_provider_time_to_first_token_seconds",
+            "provider" => provider, "destination" => destination.clone())
+        .record((first - sent) as f64 / 1e6);
+    }
+    for (kind, count) in [("input", attempt.input_tokens), ("output", attempt.output_tokens)] {
+        let count = count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
+        metrics::counter!("tollgate_tokens_total", "destination" => destination.clone(), "type" => kind)
+            .increment(count);
+    }
+}
+
+/// Counts one request at its end.
+pub(crate) fn ended(lane: Lane, status: u16) {
+    metrics::counter!("tollgate_router_requests_total", "lane" => lane.as_str(), "status" => status.to_string())
+        .increment(1);
+}
+
+/// A request under way on a lane; dropping it is its end.
+pub(crate) struct InFlight(Lane);
+
+impl InFlight {
+    /// Counts one more.
+    pub(crate) fn begin(lane: Lane) -> Self {
+        metrics::gauge!("tollgate_router_in_flight", "lane" => lane.as_str()).increment(1.0);
+        Self(lane)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        metrics::gauge!("tollgate_router_in_flight", "lane" => self.0.as_str()).decrement(1.0);
+    }
+}

@@ -1,0 +1,182 @@
+//! Puts the chunks of a stream together into the answer they amount to.
+//!
+//! Source: <https://platform.openai.com/docs/api-reference/chat/streaming>. A delta's strings are appended, lists whose
+//! items carry an `index` are merged by it, other lists grow, names and ids are set once: so fields this gateway has
+//! never heard of survive too.
+
+use serde_json::{Map, Value, json};
+
+/// Largest answer that is assembled, in bytes of text.
+pub(super) const ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// The answer as far as it came.
+#[derive(Debug, Default)]
+pub(crate) struct Assembler {
+    head: Map<String, Value>,
+    choices: Vec<Value>,
+    chars: usize,
+    bytes: usize,
+}
+
+impl Assembler {
+    /// Sets a top-level field of the answer (`id`, `created`, `usage`, …).
+    pub(crate) fn set(&mut self, name: &str, value: Value) {
+        self.head.insert(name.to_owned(), value);
+    }
+
+    /// Takes the `choices` of one chunk. Returns whether they carry content: anything but a role or an empty string.
+    pub(crate) fn choices(&mut self, choices: Vec<Value>) -> bool {
+        let mut content = false;
+        for choice in choices {
+            let Value::Object(mut choice) = choice else { continue };
+            let index = choice.remove("index").and_then(|i| i.as_u64()).unwrap_or(0);
+            let delta = choice.remove("delta").unwrap_or(Value::Null);
+            content |= has_content(&delta) || choice.get("finish_reason").is_some_and(|reason| !reason.is_null());
+            // A choice is found by its index; the few there are make a list as good as a map.
+            let at = self.choices.iter().position(|known| known["index"] == index).unwrap_or_else(|| {
+                self.choices.push(json!({ "index": index, "message": { "role": "assistant", "content": null } }));
+                self.choices.len() - 1
+            });
+            self.count(&delta);
+            merge(&mut self.choices[at]["message"], delta);
+            for (name, value) in choice {
+                merge_field(&mut self.choices[at], name, value);
+            }
+        }
+        content
+    }
+
+    /// Characters of text so far.
+    pub(crate) fn chars(&self) -> usize {
+        self.chars
+    }
+
+    /// Whether the answer is past [`ANSWER_MAX_BYTES`].
+    pub(crate) fn is_too_large(&self) -> bool {
+        self.bytes > ANSWER_MAX_BYTES
+    }
+
+    /// The first choice's finish reason.
+    pub(crate) fn finish_reason(&self) -> Option<&str> {
+        self.choices.first().and_then(|choice| choice["finish_reason"].as_str())
+    }
+
+    /// Whether there are choices and each has a finish reason.
+    pub(crate) fn all_finished(&self) -> bool {
+        !self.choices.is_empty() && self.choices.iter().all(|choice| choice["finish_reason"].is_string())
+    }
+
+    /// The `chat.completion` document.
+    pub(crate) fn into_completion(self) -> Value {
+        let mut choices = self.choices;
+        choices.sort_by_key(|choice| choice["index"].as_u64());
+        for choice in &mut choices {
+            let Some(choice) = choice.as_object_mut() else { continue };
+            choice.entry("finish_reason").or_insert(Value::Null);
+            choice.entry("logprobs").or_insert(Value::Null);
+            if let Some(message) = choice.get_mut("message") {
+                tidy_message(message);
+            }
+        }
+        let mut completion = self.head;
+        completion.insert("choices".to_owned(), Value::Array(choices));
+        if let Some(usage) = completion.remove("usage") {
+            completion.insert("usage".to_owned(), usage);
+        }
+        Value::Object(completion)
+    }
+
+    fn count(&mut self, value: &Value) {
+        match value {
+            Value::String(text) => self.bytes += text.len(),
+            Value::Array(items) => items.iter().for_each(|item| self.count(item)),
+            Value::Object(map) => {
+                for (key, value) in map {
+                    if let (
+                        "content" | "refusal" | "reasoning_content" | "reasoning" | "arguments",
+                        Value::String(text),
+                    ) = (key.as_str(), value)
+                    {
+                        self.chars += text.chars().count();
+                    }
+                    self.count(value);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A delta's tool calls carry an index and its text begins empty; a whole message has neither.
+fn tidy_message(message: &mut Value) {
+    let Some(calls) = message.get_mut("tool_calls").and_then(Value::as_array_mut) else { return };
+    for call in calls.iter_mut().filter_map(Value::as_object_mut) {
+        call.remove("index");
+    }
+    if message["content"] == "" {
+        message["content"] = Value::Null;
+    }
+}
+
+fn has_content(delta: &Value) -> bool {
+    delta.as_object().is_some_and(|delta| {
+        delta.iter().any(|(key, value)| match value {
+            Value::String(text) => key != "role" && !text.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(map) => !map.is_empty(),
+            _ => false,
+        })
+    })
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (name, value) in from {
+                match into.get_mut(&name) {
+                    Some(old) => merge_value(&name, old, value),
+                    None => merge_value(&name, into.entry(name.clone()).or_insert(Value::Null), value),
+                }
+            }
+        }
+        (into, from) => merge_value("", into, from),
+    }
+}
+
+fn merge_field(into: &mut Value, name: String, value: Value) {
+    if let Some(map) = into.as_object_mut() {
+        merge_value(&name, map.entry(name.clone()).or_insert(Value::Null), value);
+    }
+}
+
+fn merge_value(name: &str, old: &mut Value, new: Value) {
+    match (old, new) {
+        (_, Value::Null) => {}
+        (Value::String(old), Value::String(new)) => match name {
+            "role" | "id" | "type" | "name" | "finish_reason" | "signature" => {
+                if !new.is_empty() {
+                    *old = new;
+                }
+            }
+            _ => old.push_str(&new),
+        },
+        (Value::Array(old), Value::Array(new)) => merge_list(old, new),
+        (old @ Value::Object(_), new @ Value::Object(_)) => merge(old, new),
+        (old @ Value::Null, Value::Array(new)) => {
+            let mut list = Vec::new();
+            merge_list(&mut list, new);
+            *old = Value::Array(list);
+        }
+        (old, new) => *old = new,
+    }
+}
+
+fn merge_list(old: &mut Vec<Value>, new: Vec<Value>) {
+    for item in new {
+        let index = item.get("index").filter(|index| index.is_u64()).cloned();
+        match index.and_then(|index| old.iter().position(|known| known.get("index") == Some(&index))) {
+            Some(at) => merge(&mut old[at], item),
+            None => old.push(item),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The parts of OpenAI's chat request body that the gateway itself reads.
+//!
+//! Source: <https://platform.openai.com/docs/api-reference/chat/create>.
+
+use super::Fields;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// Characters of prompt text, for estimates: message texts and tool call arguments; images and files do not count.
+pub(super) fn prompt_chars(chat: &Fields) -> usize {
+    let messages: Vec<Value> = chat.read("messages").ok().flatten().unwrap_or_default();
+    messages.iter().map(text_chars).sum()
+}
+
+fn text_chars(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.iter().map(text_chars).sum(),
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| match (key.as_str(), value) {
+                ("content" | "text" | "arguments" | "refusal", Value::String(text)) => text.chars().count(),
+                ("content" | "tool_calls" | "function", nested) => text_chars(nested),
+                _ => 0,
+            })
+            .sum(),
+        _ => 0,
+    }
+}
+
+#[derive(Deserialize)]
+struct Message {
+    #[serde(default)]
+    role: String,
+    content: Option<Box<RawValue>>,
+}
+
+/// The text of the last user message, parts joined; empty if there is none.
+pub(super) fn last_user_text(chat: &Fields) -> String {
+    let messages: Vec<Message> = chat.read("messages").ok().flatten().unwrap_or_default();
+    let Some(content) = messages.iter().rev().find(|m| m.role == "user").and_then(|m| m.content.as_ref()) else {
+        return String::new();
+    };
+    match serde_json::from_str::<Value>(content.get()) {
+        Ok(Value::String(text)) => text,
+        Ok(Value::Array(parts)) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,171 @@
+//! Providers: what is particular to each, behind one trait; this file alone matches the provider kind.
+//!
+//! A leaf (`openai`, `anthropic`) holds pure functions: encode, decode, stream decode, error classification. `mock`
+//! makes answers in OpenAI's wire format by itself. `http` does the only I/O. Callers always see OpenAI's chat shape.
+
+pub(crate) mod anthropic;
+mod assemble;
+mod chat;
+mod fields;
+mod http;
+mod mock;
+mod openai;
+mod sse;
+mod transport;
+
+pub(crate) use assemble::Assembler;
+pub(crate) use fields::Fields;
+pub(crate) use http::{BODY_MAX_BYTES, Http};
+pub(crate) use sse::{Frame, Parser};
+pub(crate) use transport::{Head, Incoming, Transport};
+
+use crate::{
+    failure::Failure,
+    tokens::{Tokens, Usage, estimate},
+};
+use serde_json::value::RawValue;
+use tollgate_runtime::config::ProviderKind;
+use tollgate_schemas::{StreamEvent, TokenSource};
+
+/// A request as a leaf needs it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// The OpenAI chat body.
+    pub chat: &'a Fields,
+    /// The model at the provider.
+    pub upstream_model: &'a str,
+    /// What the caller sent as `model`; answers show it.
+    pub shown_model: &'a str,
+    /// The provider is asked for a stream.
+    pub stream: bool,
+    /// Output tokens when the caller sets no maximum and the provider demands one.
+    pub default_max_tokens: u32,
+    /// Seconds since the Unix epoch, for answers that carry no time of their own.
+    pub created: i64,
+}
+
+impl Asked<'_> {
+    /// The caller wants the usage chunk at the end of a stream.
+    pub(crate) fn wants_usage_chunk(&self) -> bool {
+        let options = self.chat.read::<Fields>("stream_options").ok().flatten();
+        options.and_then(|o| o.read::<bool>("include_usage").ok().flatten()).unwrap_or(false)
+    }
+}
+
+/// A request in a provider's own wire format. Credentials are not in it; the transport adds them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Encoded {
+    /// Path below the provider's base URL.
+    pub path: &'static str,
+    /// The JSON body.
+    pub body: String,
+}
+
+/// A whole answer in the caller's shape.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The `chat.completion` document.
+    pub body: Box<RawValue>,
+    /// First choice's finish reason.
+    pub finish_reason: Option<String>,
+    /// What it used; `None` if the provider does not say.
+    pub usage: Option<Usage>,
+    /// Characters of text it holds, to estimate by.
+    pub output_chars: usize,
+    /// The model that answered, in the provider's words.
+    pub response_model: Option<String>,
+    /// The tier that served it, in the provider's words.
+    pub service_tier: Option<String>,
+}
+
+impl Answer {
+    /// What the call used: the provider's count, else an estimate from the texts.
+    pub(crate) fn usage_or_estimate(&self, chat: &Fields) -> Usage {
+        self.usage.clone().unwrap_or_else(|| Usage {
+            tokens: Tokens {
+                input: estimate(chat::prompt_chars(chat)),
+                output: estimate(self.output_chars),
+                ..Tokens::default()
+            },
+            source: TokenSource::Estimated,
+            raw: None,
+        })
+    }
+}
+
+/// What one frame of a provider's stream becomes.
+#[derive(Debug, Default)]
+pub(crate) struct Decoded {
+    /// Events for the caller.
+    pub events: Vec<StreamEvent>,
+    /// At least one event carries content, so the caller has seen something once it is sent.
+    pub content: bool,
+}
+
+/// Turns a provider's stream into the caller's, and keeps the whole answer.
+pub(crate) trait StreamDecoder: Send {
+    /// Takes one frame. Errors end the stream.
+    fn frame(&mut self, frame: &Frame) -> Result<Decoded, Failure>;
+    /// Whether the answer is whole if the stream ends now; if not, it was cut off.
+    fn is_complete(&self) -> bool;
+    /// Whether nothing more can come.
+    fn is_done(&self) -> bool;
+    /// The answer as far as it came.
+    fn answer(self: Box<Self>) -> Answer;
+}
+
+/// The wire format of a kind of provider.
+pub(crate) trait Wire: Send + Sync {
+    /// `gen_ai.provider.name` in OpenTelemetry's conventions.
+    fn otel_name(&self) -> &'static str;
+    /// The request in the provider's format, or the field that it cannot express.
+    fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure>;
+    /// A whole answer (status 2xx).
+    fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure>;
+    /// A decoder for one stream.
+    fn decoder(&self, asked: &Asked<'_>) -> Box<dyn StreamDecoder>;
+    /// What an answer with another status means.
+    fn classify(&self, status: u16, body: &[u8]) -> Failure;
+    /// Headers that carry a credential, and any the API demands.
+    fn headers(&self, key: Option<&str>) -> Vec<(&'static str, String)>;
+    /// Name of the response header with the provider's id of the call.
+    fn request_id_header(&self) -> &'static str;
+}
+
+/// A kind's properties that are not wire format.
+pub(crate) struct Kind {
+    /// Its wire format.
+    pub wire: &'static dyn Wire,
+    /// Base URL when the configuration gives none; `None` if the kind needs no network.
+    pub base_url: Option<&'static str>,
+    /// Name in the built-in price list.
+    pub price_name: &'static str,
+    /// Answers cost nothing, whatever the model.
+    pub free: bool,
+}
+
+/// The one place that tells provider kinds apart. `None` for a kind this release does not speak.
+pub(crate) fn kind(kind: ProviderKind) -> Option<Kind> {
+    match kind {
+        ProviderKind::Openai => Some(Kind {
+            wire: &openai::OpenAi,
+            base_url: Some("https://api.openai.com/v1"),
+            price_name: "openai",
+            free: false,
+        }),
+        ProviderKind::Anthropic => Some(Kind {
+            wire: &anthropic::Anthropic,
+            base_url: Some("https://api.anthropic.com/v1"),
+            price_name: "anthropic",
+            free: false,
+        }),
+        // The mock answers in OpenAI's format, so that its answers take the same way as any other.
+        ProviderKind::Mock => Some(Kind { wire: &openai::OpenAi, base_url: None, price_name: "mock", free: true }),
+        _ => None,
+    }
+}
+
+/// A value as raw JSON. Serialising a `Value` into memory cannot fail; `null` stands for the impossible.
+fn raw(value: &serde_json::Value) -> Box<RawValue> {
+    serde_json::value::to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}

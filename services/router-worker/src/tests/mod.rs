@@ -1,0 +1,7 @@
+//! Tests that cross modules: fixtures through the leaves, and whole requests against a provider on the loopback.
+
+mod fake;
+mod fixtures;
+mod requests;
+
+pub(crate) use requests::ask;

@@ -1,0 +1,164 @@
+//! Starting and stopping: topics, the log's identity, the ledger, then a reader and a writer until the end.
+
+use crate::{
+    Error,
+    config::Settings,
+    epoch::Source,
+    ledger::Ledger,
+    log::Log,
+    metric,
+    writer::{End, Writer},
+};
+use object_store::{ObjectStore, path::Path};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio_util::sync::CancellationToken;
+use tollgate_bus::{
+    Bus, Incoming, Outgoing, Producer, Profile, TopicName,
+    ordered::{Control, Event, Ordered},
+};
+use tollgate_runtime::{Config, Readiness, store};
+use tollgate_schemas::{headers, topic};
+
+/// The consumer group, without prefix.
+pub const GROUP: &str = "usage-aggregator";
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Runs until `stop`; then what was read is written and committed. Storage that is down at that moment is waited for ten
+/// seconds; rows that are not in the table then are read again by the next start.
+pub async fn run(config: &Config, bus: Bus, readiness: Readiness, stop: CancellationToken) -> Result<(), Error> {
+    metric::describe();
+    bus.ensure_topics(&[]).await?;
+    let store = store::open(config).map_err(|e| Error::Config(e.to_string()))?;
+    let probe = Probe::default();
+    let asked = probe.clone();
+    readiness.require("the usage topic's partitions", move || asked.holds());
+    let settings = Settings::of(config);
+    loop {
+        match session(&bus, &store, settings, &probe, &stop).await {
+            Ok(End::Raced) => tracing::info!("reading again from where the table is"),
+            Ok(End::Stopped) => return Ok(()),
+            Err(error @ Error::StorageDown(_)) if stop.is_cancelled() => {
+                tracing::warn!("stopped with rows unwritten: {error}");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// One membership of the group, from joining to leaving.
+async fn session(
+    bus: &Bus,
+    store: &Arc<dyn ObjectStore>,
+    settings: Settings,
+    probe: &Probe,
+    stop: &CancellationToken,
+) -> Result<End, Error> {
+    let name = bus.full_name(topic::USAGE.spec.name);
+    let source = identify(bus, &name).await?;
+    let ledger = Ledger::open(store.clone(), Path::default(), source, None);
+    let ledger = tokio::select! {
+        ledger = ledger => ledger?,
+        () = stop.cancelled() => return Ok(End::Stopped),
+    };
+    let reader_stop = CancellationToken::new();
+    let reader = bus.ordered(GROUP, &name, reader_stop.clone())?;
+    probe.watch(reader.probe());
+    let log = KafkaLog { control: reader.control(), reader, producer: bus.producer(Profile::Bulk)? };
+    let (end, log) = Writer::new(ledger, settings, log, stop.clone()).run().await;
+    reader_stop.cancel();
+    let KafkaLog { control, reader, producer: _ } = log;
+    drop(control);
+    reader.stopped().await?;
+    end
+}
+
+/// Which log this is. A topic created again has another id.
+async fn identify(bus: &Bus, topic: &str) -> Result<Source, Error> {
+    let (bus, topic) = (bus.clone(), topic.to_owned());
+    let ask = move || -> Result<Source, tollgate_bus::Error> {
+        let cluster_id = bus.cluster_id(ADMIN_TIMEOUT)?;
+        let topic_id = Some(bus.topic_id(&topic, ADMIN_TIMEOUT)?);
+        Ok(Source { cluster_id, topic, topic_id })
+    };
+    Ok(tokio::task::spawn_blocking(ask).await.map_err(|_| Error::Panicked)??)
+}
+
+type IsAssigned = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// Whether the present session has its partitions.
+#[derive(Clone, Default)]
+struct Probe(Arc<Mutex<Option<IsAssigned>>>);
+
+impl Probe {
+    fn watch(&self, probe: impl Fn() -> bool + Send + Sync + 'static) {
+        if let Ok(mut slot) = self.0.lock() {
+            *slot = Some(Box::new(probe));
+        }
+    }
+
+    fn holds(&self) -> bool {
+        self.0.lock().is_ok_and(|slot| slot.as_ref().is_some_and(|probe| probe()))
+    }
+}
+
+struct KafkaLog {
+    reader: Ordered,
+    control: Control,
+    producer: Producer,
+}
+
+impl Log for KafkaLog {
+    async fn next(&mut self) -> Option<Event> {
+        self.reader.next().await
+    }
+
+    async fn ends(&self, _partition: i32) -> Result<Option<(i64, i64)>, tollgate_bus::Error> {
+        Ok(None)
+    }
+
+    fn start(&self, partition: i32, offset: Option<i64>) {
+        self.control.start(partition, offset);
+    }
+
+    fn commit(&self, partition: i32, next_offset: i64) {
+        self.control.commit(partition, next_offset);
+    }
+
+    fn release(&self, partition: i32) {
+        self.control.release(partition);
+    }
+
+    async fn dead_letter(&self, record: Incoming<Vec<u8>>, reason: String) -> Result<(), tollgate_bus::Error> {
+        self.producer.send_acked(dead(record, &reason)).await
+    }
+}
+
+/// The record for `dead-letters`, with the headers that Kafka Connect's and Spring's tools read.
+fn dead(record: Incoming<Vec<u8>>, reason: &str) -> Outgoing {
+    let headers = record.headers.iter().filter(|(name, _)| *name != headers::TRACEPARENT);
+    let mut out = Outgoing {
+        topic: TopicName::Internal(topic::DEAD_LETTERS.name),
+        partition: None,
+        key: record.key.clone(),
+        headers: headers.map(|(name, value)| (name.to_owned(), value.to_vec())).collect(),
+        payload: record.value,
+    };
+    let (partition, offset) = (record.partition, record.offset);
+    out.header("__connect.errors.topic", record.topic.as_str());
+    out.header("__connect.errors.partition", partition.to_string());
+    out.header("__connect.errors.offset", offset.to_string());
+    out.header("__connect.errors.stage", "parse");
+    out.header("__connect.errors.exception.message", reason);
+    out.header("kafka_dlt-original-topic", record.topic.as_str());
+    out.header("kafka_dlt-original-partition", partition.to_be_bytes().as_slice());
+    out.header("kafka_dlt-original-offset", offset.to_be_bytes().as_slice());
+    out.header("kafka_dlt-original-timestamp", record.timestamp_ms.to_be_bytes().as_slice());
+    out.header("kafka_dlt-exception-fqcn", "parse");
+    out.header("kafka_dlt-exception-message", reason);
+    out.header(headers::TRACEPARENT, record.trace.to_string());
+    out
+}

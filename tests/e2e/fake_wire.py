@@ -1,0 +1,199 @@
+"""What the fake provider answers: OpenAI's chat completions and Anthropic's Messages, as JSON and as server-sent events.
+
+Pure functions from a request document to an answer document or to a list of event texts; `fake_provider.py` does the I/O.
+The answer to a chat is `echo: ` and the last user text, or what follows `say:` in it; a request that offers tools is
+answered by a call of the first tool; a tool's result is answered by `tool said: ` and the result.
+"""
+
+import json
+
+# Cached and reasoning tokens are part of the totals in OpenAI's convention and beside them in Anthropic's, so both stand
+# for 1000 tokens in (300 read from a cache; Anthropic: 100 written to one) and 200 out.
+OPENAI_USAGE = {
+    "prompt_tokens": 1000,
+    "completion_tokens": 200,
+    "total_tokens": 1200,
+    "prompt_tokens_details": {"cached_tokens": 300, "audio_tokens": 0},
+    "completion_tokens_details": {"reasoning_tokens": 50, "audio_tokens": 0},
+}
+ANTHROPIC_USAGE = {
+    "input_tokens": 600,
+    "cache_read_input_tokens": 300,
+    "cache_creation_input_tokens": 100,
+    "output_tokens": 200,
+    "service_tier": "standard",
+}
+PIECE_CHARS = 7  # small and odd, so that words, e-mail addresses and keywords are cut between chunks
+TOOL_CALL_ID = "call_1"
+OPENAI, ANTHROPIC = "openai", "anthropic"
+
+
+class Invalid(Exception):
+    """The provider would refuse this request with a 400."""
+
+
+def text_of(content):
+    """The text of a message's content, a string or a list of parts."""
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", "") for part in content or [] if part.get("type") == "text")
+
+
+def pieces(text):
+    return [text[at : at + PIECE_CHARS] for at in range(0, len(text), PIECE_CHARS)]
+
+
+def validate(kind, request):
+    """Raises Invalid where the real API would answer 400."""
+    messages = request.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise Invalid("messages: at least one message is required")
+    if kind == OPENAI:
+        return
+    if not isinstance(request.get("max_tokens"), int):
+        raise Invalid("max_tokens: Field required")
+    if any(m.get("role") not in ("user", "assistant") for m in messages):
+        raise Invalid("messages: roles are user and assistant; system is a top-level parameter")
+    open_calls = set()
+    for message in messages:
+        parts = message["content"] if isinstance(message["content"], list) else []
+        results = {part["tool_use_id"] for part in parts if part.get("type") == "tool_result"}
+        if results != open_calls:
+            raise Invalid("messages: each tool_use must be followed by its tool_result in the next message")
+        open_calls = {part["id"] for part in parts if part.get("type") == "tool_use"}
+
+
+def answer_of(kind, request):
+    """The answer as ("text", text) or ("tool", name, arguments)."""
+    last = request["messages"][-1]
+    if last["role"] == "tool":
+        return ("text", "tool said: " + text_of(last["content"]))
+    if kind == ANTHROPIC and isinstance(last["content"], list):
+        results = [part for part in last["content"] if part.get("type") == "tool_result"]
+        if results:
+            return ("text", "tool said: " + text_of(results[0].get("content", "")))
+    users = [m for m in request["messages"] if m["role"] == "user"]
+    said = text_of(users[-1]["content"]) if users else ""
+    if request.get("tools"):
+        tool = request["tools"][0]
+        name = tool["function"]["name"] if kind == OPENAI else tool["name"]
+        return ("tool", name, json.dumps({"said": said}))
+    return ("text", said[len("say:") :].strip() if said.startswith("say:") else "echo: " + said)
+
+
+def error(kind, status, message, code=None):
+    """An error document in the provider's shape."""
+    types = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+    name = types.get(status, "api_error" if status != 529 else "overloaded_error")
+    if kind == ANTHROPIC:
+        return {"type": "error", "error": {"type": name, "message": message}, "request_id": "req_fake"}
+    return {"error": {"message": message, "type": name, "param": None, "code": code}}
+
+
+def whole(kind, request):
+    """The answer document."""
+    answer = answer_of(kind, request)
+    return openai_whole(request, answer) if kind == OPENAI else anthropic_whole(request, answer)
+
+
+def events(kind, request):
+    """The answer as the texts of server-sent events, in order."""
+    answer = answer_of(kind, request)
+    return openai_events(request, answer) if kind == OPENAI else anthropic_events(request, answer)
+
+
+def openai_whole(request, answer):
+    if answer[0] == "text":
+        message, finish = {"role": "assistant", "content": answer[1], "refusal": None, "annotations": []}, "stop"
+    else:
+        function = {"name": answer[1], "arguments": answer[2]}
+        call = {"id": TOOL_CALL_ID, "type": "function", "function": function}
+        message, finish = {"role": "assistant", "content": None, "tool_calls": [call], "refusal": None}, "tool_calls"
+    return {
+        "id": "chatcmpl-fake",
+        "object": "chat.completion",
+        "created": 1700000000,
+        "model": request["model"] + "-2026-01-01",
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
+        "usage": OPENAI_USAGE,
+        "service_tier": "default",
+        "system_fingerprint": "fp_fake",
+    }
+
+
+def openai_events(request, answer):
+    wants_usage = bool((request.get("stream_options") or {}).get("include_usage"))
+
+    def chunk(choices, usage=None):
+        document = {
+            "id": "chatcmpl-fake",
+            "object": "chat.completion.chunk",
+            "created": 1700000000,
+            "model": request["model"] + "-2026-01-01",
+            "service_tier": "default",
+            "system_fingerprint": "fp_fake",
+            "choices": choices,
+        }
+        if wants_usage:
+            document["usage"] = usage
+        return "data: " + json.dumps(document) + "\n\n"
+
+    def delta(content, finish=None):
+        return chunk([{"index": 0, "delta": content, "logprobs": None, "finish_reason": finish}])
+
+    out = [delta({"role": "assistant", "content": "", "refusal": None})]
+    if answer[0] == "text":
+        out += [delta({"content": piece}) for piece in pieces(answer[1])]
+        out.append(delta({}, "stop"))
+    else:
+        function = {"name": answer[1], "arguments": ""}
+        out.append(delta({"tool_calls": [{"index": 0, "id": TOOL_CALL_ID, "type": "function", "function": function}]}))
+        out += [delta({"tool_calls": [{"index": 0, "function": {"arguments": p}}]}) for p in pieces(answer[2])]
+        out.append(delta({}, "tool_calls"))
+    if wants_usage:
+        out.append(chunk([], OPENAI_USAGE))
+    return out + ["data: [DONE]\n\n"]
+
+
+def anthropic_block(answer):
+    if answer[0] == "text":
+        return {"type": "text", "text": answer[1]}, "end_turn"
+    return {"type": "tool_use", "id": "toolu_1", "name": answer[1], "input": json.loads(answer[2])}, "tool_use"
+
+
+def anthropic_whole(request, answer):
+    block, stop = anthropic_block(answer)
+    return {
+        "id": "msg_fake",
+        "type": "message",
+        "role": "assistant",
+        "model": request["model"],
+        "content": [block],
+        "stop_reason": stop,
+        "stop_sequence": None,
+        "usage": ANTHROPIC_USAGE,
+    }
+
+
+def anthropic_events(request, answer):
+    def event(name, **fields):
+        return f"event: {name}\ndata: " + json.dumps({"type": name, **fields}) + "\n\n"
+
+    block, stop = anthropic_block(answer)
+    start = {**anthropic_whole(request, answer), "content": [], "stop_reason": None}
+    start["usage"] = {**ANTHROPIC_USAGE, "output_tokens": 1}
+    if answer[0] == "text":
+        empty = {"type": "text", "text": ""}
+        deltas = [{"type": "text_delta", "text": piece} for piece in pieces(answer[1])]
+    else:
+        empty = {**block, "input": {}}
+        deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in ["", *pieces(answer[2])]]
+    return [
+        event("message_start", message=start),
+        event("content_block_start", index=0, content_block=empty),
+        event("ping"),
+        *[event("content_block_delta", index=0, delta=delta) for delta in deltas],
+        event("content_block_stop", index=0),
+        event("message_delta", delta={"stop_reason": stop, "stop_sequence": None}, usage={"output_tokens": 200}),
+        event("message_stop"),
+    ]

@@ -1,0 +1,74 @@
+"""Reading the usage table as an analyst does: plain Parquet files and DuckDB, nothing of Tollgate's."""
+
+from pathlib import Path
+
+import duckdb
+
+from support import eventually
+
+
+class Ledger:
+    """The usage table under a directory, which holds `usage/date=…/*.parquet`."""
+
+    def __init__(self, root):
+        self.root = Path(root)
+
+    def files(self):
+        return sorted((self.root / "usage").glob("date=*/*.parquet"))
+
+    def query(self, sql):
+        """Rows as dictionaries; `usage` in the statement is the table."""
+        files = [str(path) for path in self.files()]
+        if not files:
+            return []
+        with duckdb.connect() as db:
+            db.execute("SET TimeZone = 'UTC'")
+            db.execute(f"CREATE VIEW usage AS SELECT * FROM read_parquet({files!r}, hive_partitioning = false)")
+            cursor = db.execute(sql)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row)) for row in cursor.fetchall()]
+
+    def count(self):
+        found = self.query("SELECT count(*) AS n FROM usage")
+        return found[0]["n"] if found else 0
+
+    def row(self, request_id):
+        """The row of a request, waiting for it; times as microseconds since the Unix epoch."""
+        sql = f"""SELECT * EXCLUDE (event_time), epoch_us(event_time) AS event_time FROM usage
+                  WHERE request_id = '{request_id}'"""
+        # DuckDB gives a time with a zone as a Python object that needs one more package; attempts hold such times too.
+        sql = sql.replace("* EXCLUDE (event_time)", "* EXCLUDE (event_time, routing_information)") + " LIMIT 2"
+        rows = eventually(lambda: self.query(sql), f"the row of {request_id}", 40)
+        assert len(rows) == 1, f"request {request_id} has more than one row"
+        attempts = self.query(
+            f"""SELECT unnest(list_transform(routing_information.attempts, a -> struct_update(a,
+                    start_time := epoch_us(a.start_time), end_time := epoch_us(a.end_time)))) AS attempt
+                FROM usage WHERE request_id = '{request_id}'"""
+        )
+        return {**rows[0], "attempts": [found["attempt"] for found in attempts]}
+
+    def footers(self):
+        """File name → the footer's `tollgate.` statements, without that prefix."""
+        out = {}
+        for path in self.files():
+            with duckdb.connect() as db:
+                pairs = db.execute("SELECT key, value FROM parquet_kv_metadata(?)", [str(path)]).fetchall()
+            named = {bytes(key).decode(): bytes(value).decode() for key, value in pairs}
+            out[path.name] = {k.removeprefix("tollgate."): v for k, v in named.items() if k.startswith("tollgate.")}
+        return out
+
+
+def ledger_of(gateway):
+    """The table of a gateway that keeps it under its data directory."""
+    return Ledger(gateway.data_dir)
+
+
+def ledger_of_bucket(client, bucket, prefix, folder):
+    """A local copy of a table in a bucket, made anew at each call."""
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for found in page.get("Contents", []):
+            path = Path(folder) / found["Key"].removeprefix(prefix).lstrip("/")
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                client.download_file(bucket, found["Key"], str(path))
+    return Ledger(folder)

@@ -1,0 +1,65 @@
+"""The default build talks TLS and SASL to Kafka through `kafka.properties`, and refuses a broker it should not trust."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from conftest import start_kafka
+from support import ROOT, eventually, user
+
+USER, PASSWORD = "tollgate", "tollgate-secret"  # scripts/kafka makes the broker know them
+
+
+@pytest.fixture(scope="module")
+def secured():
+    """Port of a broker that also listens for SASL_SSL."""
+    port, clean = start_kafka("--sasl-ssl")
+    yield port
+    clean()
+
+
+def properties(port, **other):
+    state = Path(os.environ.get("KAFKA_STATE", ROOT / ".kafka"))
+    return {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "PLAIN",
+        "sasl.username": USER,
+        "sasl.password": PASSWORD,
+        "ssl.ca.location": str(state / str(port) / "tls" / "ca.pem"),
+        **other,
+    }
+
+
+def start(gateway, port, wait=True, **other):
+    kafka = {"partitions": {"default": 2, "usage": 1}, "properties": properties(port, **other)}
+    # Topics are made and read through the secured listener; the tests' own clients use the plain one.
+    kafka["brokers"] = f"localhost:{port + 2}"
+    return gateway(kafka=kafka, brokers=f"localhost:{port + 2}", wait=wait)
+
+
+def test_sasl_ssl(gateway, secured, fake_provider):
+    running = start(gateway, secured)
+    running.brokers = f"127.0.0.1:{secured}"
+    answer = running.chat({"model": "chat", "messages": user("over tls")})
+    assert answer.json()["choices"][0]["message"]["content"] == "echo: over tls"
+    assert PASSWORD not in running.log()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sign"),
+    [
+        ({"sasl.password": "wrong-secret"}, "auth"),
+        ({"ssl.ca.location": "/etc/ssl/certs/ca-certificates.crt"}, "certificate"),
+    ],
+    ids=["wrong-password", "unknown-ca"],
+)
+def test_a_broker_that_must_not_be_trusted_or_does_not_trust_us(gateway, secured, wrong, sign):
+    running = start(gateway, secured, wait=False, **wrong)
+    (process,) = running.processes
+    eventually(lambda: sign in process.log().lower(), f"the log speaks of {sign}", 60)
+    assert process.child.poll() is not None or not process.is_ready()
+    assert "wrong-secret" not in process.log()
+    running.kill()
+    # Nothing of it stands on the broker, and it has been ended already: its exit code is no matter of this test.
+    running.stop = lambda: None

@@ -1,0 +1,250 @@
+"""The usage table, read with DuckDB from local disk and from S3: its columns, one exact row per request, names and footers."""
+
+import datetime
+import json
+import re
+import time
+from decimal import Decimal
+
+import pytest
+
+from kafka_tools import produce
+from ledger import ledger_of, ledger_of_bucket
+from support import endpoint, eventually, sha256, user, SEARCH_KEY
+
+MAP, TEXT, BIG, INT, TIME, MONEY = "MAP(VARCHAR, VARCHAR)", "VARCHAR", "BIGINT", "INTEGER", "TIMESTAMP WITH TIME ZONE", "DECIMAL(38,12)"
+DETAILS = ["cache_read_input_tokens", "cache_creation_input_tokens", "output_reasoning_tokens"]
+ATTEMPT = {
+    "priority": INT, "action": TEXT, "destination": TEXT, "provider": TEXT, "model": TEXT, "service_tier": TEXT,
+    "status_code": INT, "error_code": TEXT, "latency_ms": BIG, "start_time": TIME, "end_time": TIME,
+    "input_tokens": BIG, "output_tokens": BIG, **dict.fromkeys(DETAILS, BIG), "cost_usd": MONEY, "price_version": TEXT,
+    "provider_request_id": TEXT,
+}  # fmt: skip
+
+
+def struct(fields):
+    return "STRUCT(" + ", ".join(f'"{name}" {kind}' for name, kind in fields.items()) + ")"
+
+
+COLUMNS = {
+    "schema_version": INT, "gateway": TEXT, "region": TEXT, "account_id": TEXT, "workspace_id": TEXT, "request_id": TEXT,
+    "invocation_id": TEXT, "execution_id": TEXT, "parent_request_id": TEXT, "batch_id": TEXT, "trace_id": TEXT,
+    "event_time": TIME, "endpoint_id": TEXT, "endpoint_name": TEXT, "endpoint_tags": MAP, "destination_type": TEXT,
+    "destination_name": TEXT, "destination_id": TEXT, "destination_provider": TEXT, "destination_model": TEXT,
+    "requester": TEXT, "requester_type": TEXT, "team": TEXT, "key_id": TEXT, "key_name": TEXT, "user_id": TEXT,
+    "end_user": TEXT, "ip_address": TEXT, "user_agent": TEXT, "url": TEXT, "api_type": TEXT, "lane": TEXT,
+    "stream": "BOOLEAN", "status_code": INT, "error_code": TEXT, "finish_reason": TEXT, "response_content_type": TEXT,
+    "latency_ms": BIG, "time_to_first_byte_ms": BIG, "queue_ms": BIG, "input_tokens": BIG, "output_tokens": BIG,
+    "total_tokens": BIG, "token_details": struct(dict.fromkeys(DETAILS, BIG)), "token_source": TEXT,
+    "provider_usage": TEXT, "request_tags": MAP, "routing_information": struct({"attempts": struct(ATTEMPT) + "[]"}),
+    "cost_usd": MONEY, "price_status": TEXT, "price_version": TEXT, "cache_hit": "BOOLEAN", "saved_usd": MONEY,
+    "guardrail_outcome": TEXT, "policy_version": TEXT, "source_partition": INT, "source_offset": BIG,
+}  # fmt: skip
+KEYWORDS = {"input": {"keywords": {"action": "block", "words": ["orion"]}}}
+ENDPOINTS = [
+    endpoint("chat", ["main alpha fake-large"], tags={"cost_center": "1234"}),
+    endpoint("claude", ["main claude fake-claude"]),
+    endpoint("twice", ["first alpha fault-503"], retry={"attempts": 2}, fallbacks=["second beta fake-small"]),
+    endpoint("failing", ["only alpha fault-500"]),
+    endpoint("unpriced", ["main alpha fake-unlisted"]),
+    endpoint("mock", ["main demo any"]),
+    endpoint("guarded", ["main alpha fake-large"], guardrails=KEYWORDS),
+]
+OPENAI_COST = Decimal("0.003150")  # 700 at $2, 300 cached at $0.50, 200 at $8 per million
+CLAUDE_COST = Decimal("0.005265")  # 600 at $3, 300 read at $0.30, 100 written at $3.75, 200 at $15 per million
+BETA_COST = Decimal("0.001575")  # 700 at $1, 300 cached at $0.25, 200 at $4 per million
+
+
+@pytest.fixture(scope="module", params=["local", "s3"])
+def place(request, gateway, moto_s3, tmp_path_factory):
+    """A gateway and a function that gives its table."""
+    if request.param == "local":
+        running = gateway(ENDPOINTS)
+        return running, lambda: ledger_of(running)
+    address, client = moto_s3
+    options = {
+        "aws_access_key_id": "e2e",
+        "aws_secret_access_key": "e2e-secret",
+        "aws_region": "us-east-1",
+        "aws_endpoint": address,
+        "aws_allow_http": "true",
+    }
+    prefix = f"e2e-{time.time_ns()}"
+    running = gateway(ENDPOINTS, storage={"url": f"s3://tollgate/{prefix}", "options": options})
+    folder = tmp_path_factory.mktemp("s3")
+    return running, lambda: ledger_of_bucket(client, "tollgate", prefix, folder)
+
+
+@pytest.fixture
+def running(place, fake_provider):
+    return place[0]
+
+
+def row_of(place, request_id):
+    """The row of a request; files in a bucket are fetched anew until it is there."""
+    found = f"SELECT 1 FROM usage WHERE request_id = '{request_id}'"
+    eventually(lambda: place[1]().query(found), "the row", 60)
+    return place[1]().row(request_id)
+
+
+def asked(place, model, text="hello", stream=False, **headers):
+    """Sends one request; gives the response and its row."""
+    body = {"model": model, "messages": user(text), "stream": stream, "user": "end-user-7"}
+    response = place[0].chat(body, user_agent="e2e/1.0", **headers)
+    return response, row_of(place, response.headers["x-request-id"])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("model", "cost"), [("chat", OPENAI_COST), ("claude", CLAUDE_COST)])
+def test_tokens_and_cost_are_exact(running, place, model, cost, stream):
+    response, row = asked(place, model, stream=stream)
+    assert response.status_code == 200
+    assert (row["input_tokens"], row["output_tokens"], row["total_tokens"]) == (1000, 200, 1200)
+    written, reasoned = (100, None) if model == "claude" else (None, 50)
+    details = row["token_details"]
+    assert details["cache_read_input_tokens"] == 300
+    assert (details["cache_creation_input_tokens"] or None) == written
+    assert (details["output_reasoning_tokens"] or None) == reasoned
+    assert (row["cost_usd"], row["price_status"]) == (cost, "priced")
+    assert row["token_source"] == "provider" and json.loads(row["provider_usage"])
+    assert row["price_version"] and row["stream"] is stream
+    (attempt,) = row["attempts"]
+    assert (attempt["action"], attempt["cost_usd"], attempt["status_code"]) == ("INITIAL_ATTEMPT", cost, 200)
+    assert attempt["provider_request_id"] == "req_fake"
+    assert (row["finish_reason"], row["status_code"], row["error_code"]) == ("stop", 200, None)
+
+
+def test_who_asked_for_what(running, place):
+    _, row = asked(place, "chat")
+    expected = {
+        "schema_version": 1,
+        "gateway": "e2e",
+        "region": "test-1",
+        "endpoint_name": "chat",
+        "destination_name": "main",
+        "destination_provider": "alpha",
+        "destination_model": "fake-large",
+        "team": "search",
+        "key_name": "search-web",
+        "key_id": sha256(SEARCH_KEY)[:16],
+        "end_user": "end-user-7",
+        "user_agent": "e2e/1.0",
+        "ip_address": "127.0.0.1",
+        "url": "/v1/chat/completions",
+        "lane": "interactive",
+        "response_content_type": "application/json",
+        "cache_hit": False,
+    }
+    assert {name: row[name] for name in expected} == expected
+    tags = row["endpoint_tags"]
+    assert tags == {"cost_center": "1234"} or tags == {"key": ["cost_center"], "value": ["1234"]}
+    assert re.fullmatch("[0-9a-f]{32}", row["trace_id"])
+    assert abs(row["event_time"] / 1e6 - time.time()) < 300
+    assert 0 <= row["queue_ms"] <= row["latency_ms"] and 0 <= row["time_to_first_byte_ms"] <= row["latency_ms"]
+    assert len({row["request_id"], row["invocation_id"], row["execution_id"]}) == 3
+
+
+def test_attempts_are_nested_with_their_own_money(running, place):
+    response, row = asked(place, "twice")
+    assert response.headers["x-tollgate-attempts"] == "3"
+    assert [(a["action"], a["destination"], a["status_code"]) for a in row["attempts"]] == [
+        ("INITIAL_ATTEMPT", "first", 503),
+        ("RETRY", "first", 503),
+        ("FALLBACK", "second", 200),
+    ]
+    assert [a["priority"] for a in row["attempts"]] == [1, 2, 3]
+    assert [(a["provider"], a["model"]) for a in row["attempts"]][-1] == ("beta", "fake-small")
+    assert row["attempts"][-1]["cost_usd"] == row["cost_usd"] == BETA_COST
+    assert all(a["start_time"] <= a["end_time"] for a in row["attempts"])
+    assert row["destination_name"] == "second"
+
+
+def test_requests_without_an_answer_have_a_row_too(running, place):
+    response, row = asked(place, "failing")
+    assert (response.status_code, row["status_code"], row["error_code"]) == (502, 502, "provider_error")
+    assert len(row["attempts"]) == 1
+    response, row = asked(place, "guarded", "about orion")
+    assert (row["status_code"], row["error_code"], row["guardrail_outcome"]) == (400, "guardrail_blocked", "blocked")
+    assert row["attempts"] == [] and row["input_tokens"] is None
+
+
+def test_an_unknown_price_is_null_and_a_free_one_zero(running, place):
+    _, row = asked(place, "unpriced")
+    assert (row["cost_usd"], row["price_status"]) == (None, "unpriced")
+    assert row["input_tokens"] == 1000
+    _, row = asked(place, "mock")
+    assert (row["cost_usd"], row["price_status"]) == (Decimal(0), "free")
+
+
+def test_a_topic_job_has_a_row(running, place):
+    body = {"model": "chat", "messages": user("hi")}
+    job = {"custom_id": "j-1", "url": "/v1/chat/completions", "body": body}
+    produce(running, running.topic("in.search"), job)
+    sql = "SELECT * EXCLUDE (event_time, routing_information) FROM usage WHERE lane = 'batch'"
+    (row,) = eventually(lambda: place[1]().query(sql), "the job's row", 60)
+    assert (row["team"], row["key_id"], row["url"]) == ("search", None, running.topic("in.search"))
+    assert row["cost_usd"] == OPENAI_COST
+
+
+def test_columns_are_as_documented(running, place):
+    asked(place, "chat")
+    described = place[1]().query("DESCRIBE usage")
+    assert {row["column_name"]: row["column_type"].replace('"', "") for row in described} == {
+        name: kind.replace('"', "") for name, kind in COLUMNS.items()
+    }
+    assert [row["column_name"] for row in described] == list(COLUMNS)
+
+
+def test_each_request_has_one_row(running, place):
+    before = place[1]().count()
+    ids = [running.chat({"model": "chat", "messages": user(f"{n}")}).headers["x-request-id"] for n in range(50)]
+    eventually(lambda: place[1]().count() >= before + 50, "50 more rows", 60)
+    ledger = place[1]()
+    counted = ledger.query("SELECT count(*) AS n, count(DISTINCT request_id) AS d FROM usage")[0]
+    assert counted["n"] == counted["d"]
+    listed = ", ".join(f"'{request_id}'" for request_id in ids)
+    assert ledger.query(f"SELECT count(*) AS n FROM usage WHERE request_id IN ({listed})")[0]["n"] == 50
+    assert ledger.query("SELECT count(DISTINCT (source_partition, source_offset)) AS n FROM usage")[0]["n"] == counted["n"]
+
+
+def test_files_are_named_by_their_first_record_and_their_ranges_join(running, place):
+    asked(place, "chat")
+    asked(place, "chat")
+    ledger = place[1]()
+    name = re.compile(r"(.+)-(\d+)-(\d+)-(\d{20})\.parquet")
+    next_offset = {}
+    footers = sorted(ledger.footers().items(), key=lambda item: int(item[1]["first_offset"]))
+    assert len(footers) >= 2
+    for file, footer in footers:
+        cluster, epoch, partition, offset = name.fullmatch(file).groups()
+        first, last = int(footer["first_offset"]), int(footer["last_offset"])
+        assert (epoch, partition) == (footer["epoch"], footer["partition"])
+        assert first <= int(offset) <= last
+        assert next_offset.setdefault(partition, first) == first, "a gap or an overlap between two files"
+        next_offset[partition] = last + 1
+        assert cluster.endswith(footer["cluster_id"]) or "_" in cluster
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    dates = {path.parent.name for path in ledger.files()}
+    assert dates <= {f"date={today - datetime.timedelta(days=n)}" for n in (0, 1)}
+
+
+def test_files_are_compressed_and_have_a_bloom_filter(running, place):
+    import duckdb
+
+    asked(place, "chat")
+    path = str(place[1]().files()[-1])
+    with duckdb.connect() as db:
+        sql = "SELECT path_in_schema, compression, bloom_filter_offset FROM parquet_metadata(?)"
+        columns = db.execute(sql, [path]).fetchall()
+    assert {compression for _, compression, _ in columns} == {"ZSTD"}
+    assert [column for column, _, bloom in columns if bloom] == ["request_id"]
+
+
+def test_rows_survive_a_restart_and_none_comes_twice(running, place):
+    _, first = asked(place, "chat")
+    running.restart()
+    response, _ = asked(place, "chat", "after")
+    assert response.status_code == 200
+    assert row_of(place, first["request_id"])["invocation_id"] == first["invocation_id"]
+    counted = place[1]().query("SELECT count(*) AS n, count(DISTINCT request_id) AS d FROM usage")[0]
+    assert counted["n"] == counted["d"]
