@@ -183,7 +183,9 @@ def test_an_answer_can_be_fetched_later_by_its_team_only(running, client):
         stored = eventually(
             lambda: (found := http.get(f"/v1/requests/{request_id}")).status_code == 200 and found, "it is stored"
         )
-        assert stored.json() == raw.http_response.json()
+        document = stored.json()
+        assert (document["id"], document["object"], document["status"]) == (request_id, "request", "completed")
+        assert document["response"]["body"] == raw.http_response.json() and document["error"] is None
         for client_of, unknown in ((others, request_id), (http, uuid.uuid4()), (http, "no-id")):
             refused = client_of.get(f"/v1/requests/{unknown}")
             assert (refused.status_code, refused.json()["error"]["code"]) == (404, "request_not_found")
@@ -202,13 +204,14 @@ def test_with_an_idempotency_key_the_work_goes_on_after_a_disconnect(running, cl
     )
     next(chunk for chunk in stream if chunk.choices[0].delta.content)
     request_id = stream.response.headers["x-request-id"]
-    stream.close()
-    fake_provider.open_gate("fault-gate-stream")
     with running.http() as http:
+        assert http.get(f"/v1/requests/{request_id}").json()["status"] == "in_progress"
+        stream.close()
+        fake_provider.open_gate("fault-gate-stream")
         stored = eventually(
             lambda: (found := http.get(f"/v1/requests/{request_id}")).status_code == 200 and found, "it is stored"
         )
-    assert stored.json()["choices"][0]["message"]["content"] == "echo: hello there"
+    assert stored.json()["response"]["body"]["choices"][0]["message"]["content"] == "echo: hello there"
     assert not fake_provider.calls[0]["caller_gone"]
 
 

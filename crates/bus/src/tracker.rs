@@ -91,7 +91,7 @@ mod tests {
             while !waiting.is_empty() || !open.is_empty() {
                 seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 let pick = (seed >> 33) as usize;
-                if !waiting.is_empty() && (open.is_empty() || pick % 2 == 0) {
+                if !waiting.is_empty() && (open.is_empty() || pick.is_multiple_of(2)) {
                     let next = waiting.remove(0);
                     prop_assert!(tracker.begin(next));
                     open.insert(next);

@@ -23,6 +23,11 @@ impl Drop for Telemetry {
 /// the async runtime.
 pub fn init(service: &str) -> Telemetry {
     crate::health::prometheus();
+    // A panic's message may quote what was being worked on, so only its place is told.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        tracing::error!(place, "panic");
+    }));
     let filter = || EnvFilter::try_from_env("TOLLGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let json = std::env::var("TOLLGATE_LOG_FORMAT").is_ok_and(|format| format == "json");
     let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());

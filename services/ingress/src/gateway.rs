@@ -83,7 +83,12 @@ impl Gateway {
             })?;
         }
         let checked = self.config.endpoints.get(&request.endpoint).is_none_or(|e| e.guardrails.input.any());
-        let topic = if checked { topic::requests(request.lane) } else { topic::approved(request.lane) };
+        let topic = if checked {
+            topic::requests(request.lane)
+        } else {
+            request.guardrail_outcome = Some("none".to_owned());
+            topic::approved(request.lane)
+        };
         let unserialisable = |_| ApiError::new(ErrorCode::Internal, "the request could not be written");
         let mut record = Outgoing::of(topic, request.request_id, &request, trace).map_err(unserialisable)?;
         if let Some(expiry) = chrono::DateTime::from_timestamp_millis(request.deadline_ms) {

@@ -43,7 +43,7 @@ impl<'de> Deserialize<'de> for Millis {
 impl Serialize for Millis {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (name, scale) =
-            UNITS.iter().rev().find(|(_, scale)| self.0 > 0 && self.0 % scale == 0).unwrap_or(&UNITS[0]);
+            UNITS.iter().rev().find(|(_, scale)| self.0 > 0 && self.0.is_multiple_of(*scale)).unwrap_or(&UNITS[0]);
         serializer.collect_str(&format_args!("{}{name}", self.0 / scale))
     }
 }

@@ -1,3 +1,5 @@
+//! What policies decide, by table and by property.
+
 use super::*;
 use crate::checks::Check;
 use crate::checks::keywords::Keywords;

@@ -1,3 +1,5 @@
+//! The service on real record types, without Kafka.
+
 use super::*;
 use object_store::memory::InMemory;
 use serde_json::{Value, json};

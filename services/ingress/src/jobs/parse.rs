@@ -122,7 +122,7 @@ mod tests {
         let kubeai = parse(r#"{"metadata":{"a":1},"path":"/v1/chat/completions","body":{"model":"m"}}"#).expect("job");
         assert_eq!((kubeai.custom_id, kubeai.metadata), (None, Some(serde_json::json!({"a":1}))));
         let bare = parse(r#"{"model":"m","messages":[],"metadata":{"mine":"x"}}"#).expect("job");
-        assert_eq!((bare.metadata, bare.body.get().len()), (None, 52));
+        assert_eq!((bare.metadata, bare.body.get().len()), (None, 51));
     }
 
     #[test]

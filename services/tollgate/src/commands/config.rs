@@ -3,7 +3,7 @@
 use crate::cli::Config as Command;
 use anyhow::Context;
 use std::{collections::BTreeMap, path::Path, process::ExitCode};
-use tollgate_runtime::config::{self as file, Role};
+use tollgate_runtime::config::Role;
 
 pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
@@ -14,7 +14,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
 
 #[allow(clippy::print_stdout, reason = "the command's result")]
 fn check(path: &Path, role: Role) -> ExitCode {
-    match file::load(path, role) {
+    match super::read(path, role) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 println!("{warning}");

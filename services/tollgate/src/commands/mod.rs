@@ -14,12 +14,19 @@ use anyhow::bail;
 use std::path::Path;
 use tollgate_runtime::{
     Config,
-    config::{self as file, Role},
+    config::{self as file, Loaded, Problems, Role},
 };
 
-/// Reads a configuration; warnings go to standard error, problems become the error.
+/// Reads and checks a configuration, the services' own checks included.
+fn read(path: &Path, role: Role) -> Result<Loaded, Problems> {
+    let loaded = file::load(path, role)?;
+    let problems = tollgate_guardrail::config::problems(&loaded.config);
+    if problems.is_empty() { Ok(loaded) } else { Err(Problems(problems)) }
+}
+
+/// As [`read`]; warnings go to standard error, problems become the error.
 fn load(path: &Path, role: Role) -> anyhow::Result<Config> {
-    match file::load(path, role) {
+    match read(path, role) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 eprintln!("{}: {warning}", path.display());
