@@ -32,7 +32,7 @@ pub use error::Error;
 pub use producer::{Ack, Emitter, Producer, Profile};
 pub use record::{FromRecord, Headers, Incoming, Outgoing, RawValueBytes, TopicName};
 pub use topics::{Retentions, TeamTopics};
-pub use trace::producer_span;
+pub use trace::{ROW_SPANS, producer_span, row_span};
 
 use rdkafka::ClientConfig;
 use std::{collections::BTreeMap, sync::Arc};

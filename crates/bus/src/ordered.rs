@@ -11,7 +11,7 @@ use crate::{
 use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
     types::RDKafkaRespErr,
 };
 use std::{
@@ -41,6 +41,15 @@ pub enum Event {
     Revoked(i32),
     /// The partition is somebody else's already. Drop what was not written.
     Lost(i32),
+}
+
+/// What to do if the log no longer has (or never had) the offset to read next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnMissing {
+    /// Go on with the oldest record there is.
+    Oldest,
+    /// End with an error, because going on would skip records in silence.
+    Fail,
 }
 
 enum Command {
@@ -138,13 +147,20 @@ impl ConsumerContext for Context {
 impl Bus {
     /// Starts an ordered reader of one topic (full name) in a group (without prefix). After `stop` no more records come;
     /// commits are still taken until [`Ordered::stopped`].
-    pub fn ordered(&self, group: &str, topic: &str, stop: CancellationToken) -> Result<Ordered, Error> {
+    pub fn ordered(
+        &self,
+        group: &str,
+        topic: &str,
+        on_missing: OnMissing,
+        stop: CancellationToken,
+    ) -> Result<Ordered, Error> {
         let group = self.full_name(group);
         let config = self.consumer_config(&[
             ("group.id", &group),
             ("partition.assignment.strategy", "cooperative-sticky"),
             ("session.timeout.ms", "6000"),
             ("heartbeat.interval.ms", "2000"),
+            ("auto.offset.reset", if on_missing == OnMissing::Oldest { "earliest" } else { "error" }),
         ]);
         let members = Members::default();
         let consumer: BaseConsumer<Context> = config.create_with_context(Context(members.clone()))?;
@@ -336,6 +352,9 @@ impl Reader {
                 }
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
                     return Err(KafkaError::MessageConsumptionFatal(code).into());
+                }
+                Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                    return Err(error.into());
                 }
                 Some(Err(error)) => crate::client::log_error("ordered consumer", &error, &error.to_string()),
             }

@@ -4,7 +4,7 @@
 //! records are in flight; above that the second takes over, which lingers, so that many records share a request and its
 //! CPU. Records of one stream carry a sequence number, so the two may overtake each other.
 
-use crate::{Bus, Error, Outgoing, TopicName, record::RECORD_MAX_BYTES};
+use crate::{Bus, DeadLetter, Error, Incoming, Outgoing, TopicName, record::RECORD_MAX_BYTES};
 use rdkafka::{
     ClientContext, Message,
     error::{KafkaError, RDKafkaErrorCode},
@@ -159,6 +159,11 @@ impl Producer {
         let (sender, receiver) = oneshot::channel();
         self.send(record, Ack::Once(sender)).await?;
         receiver.await.map_err(|_| Error::Stopped("producer".to_owned()))?
+    }
+
+    /// Moves a record nobody can process to `dead-letters`; done when acknowledged.
+    pub async fn dead_letter(&self, dead: &Incoming<Vec<u8>>, reason: &DeadLetter) -> Result<(), Error> {
+        self.send_acked(reason.record(dead, &dead.trace)).await
     }
 
     /// Waits until everything queued is acknowledged, at most `timeout`. Blocks: run it off the async threads.

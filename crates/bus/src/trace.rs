@@ -7,30 +7,57 @@ use crate::record::Incoming;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use std::str::FromStr;
 use tollgate_schemas::TraceContext;
-use tracing::Span;
+use tracing::{Level, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// A consumer span of one record, at a level and target that decide who sees it.
+macro_rules! hop {
+    ($level:expr, $target:expr, $record:expr, $group:expr) => {
+        tracing::span!(
+            target: $target,
+            $level,
+            "process",
+            otel.name = %format_args!("process {}", $record.topic),
+            otel.kind = "consumer",
+            trace_id = %$record.trace.trace_id_hex(),
+            messaging.system = "kafka",
+            messaging.operation.name = "process",
+            messaging.operation.type = "process",
+            messaging.destination.name = %$record.topic,
+            messaging.destination.partition.id = $record.partition,
+            messaging.kafka.offset = $record.offset,
+            messaging.consumer.group.name = $group,
+        )
+    };
+}
 
 /// A span for processing one record, and the context to put on what the processing sends.
 pub(crate) fn process_span<T>(record: &Incoming<T>, group: &str) -> (Span, TraceContext) {
-    let span = tracing::info_span!(
-        "process",
-        otel.name = %format_args!("process {}", record.topic),
-        otel.kind = "consumer",
-        trace_id = %record.trace.trace_id_hex(),
-        messaging.system = "kafka",
-        messaging.operation.name = "process",
-        messaging.operation.type = "process",
-        messaging.destination.name = %record.topic,
-        messaging.destination.partition.id = record.partition,
-        messaging.kafka.offset = record.offset,
-        messaging.consumer.group.name = group,
-    );
-    let parent = to_otel(&record.trace);
+    let span = hop!(Level::INFO, "tollgate_bus", record, group);
+    continue_trace(&span, &record.trace);
+    let here = current(&span, &record.trace);
+    (span, here)
+}
+
+/// A span for a record that is one of many processed together. It exists only where spans are exported: its level keeps it
+/// out of logs, and then it costs nothing.
+pub fn row_span<T>(record: &Incoming<T>, group: &str) -> Span {
+    let span = hop!(Level::TRACE, ROW_SPANS, record, group);
+    if !span.is_disabled() {
+        continue_trace(&span, &record.trace);
+    }
+    span
+}
+
+/// The target of spans that only an exporter wants; `runtime::telemetry` lets it through to exporters.
+pub const ROW_SPANS: &str = "tollgate_rows";
+
+/// The producer's span becomes the parent, and is linked to as the conventions ask.
+fn continue_trace(span: &Span, producer: &TraceContext) {
+    let parent = to_otel(producer);
     span.add_link(parent.clone());
     // Fails only if there is no exporter, and then nobody would see the parent.
     let _ = span.set_parent(opentelemetry::Context::new().with_remote_span_context(parent));
-    let here = current(&span, &record.trace);
-    (span, here)
 }
 
 /// A span for publishing to a topic on behalf of a caller, and the context to put on the record. `parent` is the

@@ -36,7 +36,8 @@ pub fn init(service: &str) -> Telemetry {
     let spans = provider.as_ref().map(|p| {
         let layer =
             tracing_opentelemetry::layer().with_tracer(p.tracer("tollgate")).with_location(false).with_threads(false);
-        layer.with_filter(EnvFilter::new("info"))
+        // `tollgate_rows`: spans of single records in a batch (`tollgate_bus::ROW_SPANS`), for exporters only.
+        layer.with_filter(EnvFilter::new("info,tollgate_rows=trace"))
     });
     let registry = tracing_subscriber::registry().with(logs.with_filter(filter())).with(spans);
     // Fails only if an embedding program has set its own subscriber; then that one is used.

@@ -16,7 +16,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use tollgate_bus::{
     Bus, Incoming,
-    ordered::{Control, Event, Ordered},
+    ordered::{Control, Event, OnMissing, Ordered},
 };
 use tollgate_runtime::{Readiness, supervised};
 use tollgate_schemas::{Reply, RequestId, headers, topic};
@@ -72,7 +72,8 @@ impl Results {
         readiness: &Readiness,
         stop: CancellationToken,
     ) -> Result<Self, Error> {
-        let ordered = bus.ordered("results", &bus.full_name(topic::REPLIES.spec.name), stop.clone())?;
+        let ordered =
+            bus.ordered("results", &bus.full_name(topic::REPLIES.spec.name), OnMissing::Oldest, stop.clone())?;
         readiness.require("results group", ordered.probe());
         let reader = Reader { store: config.store.clone(), index: Arc::default() };
         let writer = Writer {

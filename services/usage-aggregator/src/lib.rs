@@ -15,7 +15,7 @@
 //! * a file is created with put-if-absent under the name of its first record, so two writers cannot both succeed
 //!   ([`name`], [`ledger`]);
 //! * what a record becomes is a function of the log ([`fold`]), so a twin's file is our file;
-//! * superseded rows ride in the usage file's footer until they are in their own table, so one put decides both ([`file`]);
+//! * superseded rows ride in the usage file's footer until they are in their own table, so one put decides both ([`mod@file`]);
 //! * a table is fed from one log; a created-again topic or another cluster is refused ([`epoch`]);
 //! * storage that is down is waited for without end, with bounded memory (`retry`).
 //!

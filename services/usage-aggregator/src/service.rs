@@ -16,11 +16,11 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 use tollgate_bus::{
-    Bus, Incoming, Outgoing, Producer, Profile, TopicName,
-    ordered::{Control, Event, Ordered},
+    Bus, DeadLetter, Incoming, Producer, Profile,
+    ordered::{Control, Event, OnMissing, Ordered},
 };
 use tollgate_runtime::{Config, Readiness, store};
-use tollgate_schemas::{headers, topic};
+use tollgate_schemas::topic;
 
 /// The consumer group, without prefix.
 pub const GROUP: &str = "usage-aggregator";
@@ -65,12 +65,12 @@ async fn session(
         () = stop.cancelled() => return Ok(End::Stopped),
     };
     let reader_stop = CancellationToken::new();
-    let reader = bus.ordered(GROUP, &name, reader_stop.clone())?;
+    let reader = bus.ordered(GROUP, &name, OnMissing::Fail, reader_stop.clone())?;
     probe.watch(reader.probe());
-    let log = KafkaLog { control: reader.control(), reader, producer: bus.producer(Profile::Bulk)? };
+    let log = KafkaLog { bus: bus.clone(), control: reader.control(), reader, producer: bus.producer(Profile::Bulk)? };
     let (end, log) = Writer::new(ledger, settings, log, stop.clone()).run().await;
     reader_stop.cancel();
-    let KafkaLog { control, reader, producer: _ } = log;
+    let KafkaLog { bus: _, control, reader, producer: _ } = log;
     drop(control);
     reader.stopped().await?;
     end
@@ -106,6 +106,7 @@ impl Probe {
 }
 
 struct KafkaLog {
+    bus: Bus,
     reader: Ordered,
     control: Control,
     producer: Producer,
@@ -113,11 +114,18 @@ struct KafkaLog {
 
 impl Log for KafkaLog {
     async fn next(&mut self) -> Option<Event> {
-        self.reader.next().await
+        let event = self.reader.next().await;
+        if let Some(Event::Record(record)) = &event {
+            // Rows are written many at a time; each gets a span of its own only where spans are exported.
+            drop(tollgate_bus::row_span(record, GROUP));
+        }
+        event
     }
 
-    async fn ends(&self, _partition: i32) -> Result<Option<(i64, i64)>, tollgate_bus::Error> {
-        Ok(None)
+    async fn ends(&self, partition: i32) -> Result<Option<(i64, i64)>, tollgate_bus::Error> {
+        let (bus, topic) = (self.bus.clone(), self.bus.full_name(topic::USAGE.spec.name));
+        let asked = tokio::task::spawn_blocking(move || bus.watermarks(&topic, partition, ADMIN_TIMEOUT)).await;
+        asked.map_err(|_| tollgate_bus::Error::Stopped("watermarks".to_owned()))?.map(Some)
     }
 
     fn start(&self, partition: i32, offset: Option<i64>) {
@@ -133,32 +141,6 @@ impl Log for KafkaLog {
     }
 
     async fn dead_letter(&self, record: Incoming<Vec<u8>>, reason: String) -> Result<(), tollgate_bus::Error> {
-        self.producer.send_acked(dead(record, &reason)).await
+        self.producer.dead_letter(&record, &DeadLetter::new("parse", reason)).await
     }
-}
-
-/// The record for `dead-letters`, with the headers that Kafka Connect's and Spring's tools read.
-fn dead(record: Incoming<Vec<u8>>, reason: &str) -> Outgoing {
-    let headers = record.headers.iter().filter(|(name, _)| *name != headers::TRACEPARENT);
-    let mut out = Outgoing {
-        topic: TopicName::Internal(topic::DEAD_LETTERS.name),
-        partition: None,
-        key: record.key.clone(),
-        headers: headers.map(|(name, value)| (name.to_owned(), value.to_vec())).collect(),
-        payload: record.value,
-    };
-    let (partition, offset) = (record.partition, record.offset);
-    out.header("__connect.errors.topic", record.topic.as_str());
-    out.header("__connect.errors.partition", partition.to_string());
-    out.header("__connect.errors.offset", offset.to_string());
-    out.header("__connect.errors.stage", "parse");
-    out.header("__connect.errors.exception.message", reason);
-    out.header("kafka_dlt-original-topic", record.topic.as_str());
-    out.header("kafka_dlt-original-partition", partition.to_be_bytes().as_slice());
-    out.header("kafka_dlt-original-offset", offset.to_be_bytes().as_slice());
-    out.header("kafka_dlt-original-timestamp", record.timestamp_ms.to_be_bytes().as_slice());
-    out.header("kafka_dlt-exception-fqcn", "parse");
-    out.header("kafka_dlt-exception-message", reason);
-    out.header(headers::TRACEPARENT, record.trace.to_string());
-    out
 }

@@ -1,3 +1,5 @@
+//! Bodies of every shape, and what inspection must not change.
+
 use super::*;
 
 fn raw(json: &str) -> Box<RawValue> {
