@@ -34,16 +34,16 @@ class Ledger:
 
     def row(self, request_id):
         """The row of a request, waiting for it; times as microseconds since the Unix epoch."""
-        sql = f"""SELECT * EXCLUDE (event_time), epoch_us(event_time) AS event_time FROM usage
-                  WHERE request_id = '{request_id}'"""
-        # DuckDB gives a time with a zone as a Python object that needs one more package; attempts hold such times too.
-        sql = sql.replace("* EXCLUDE (event_time)", "* EXCLUDE (event_time, routing_information)") + " LIMIT 2"
+        # DuckDB gives a time with a zone as a Python object that needs one more package, so times are turned into numbers.
+        one = f"FROM usage WHERE request_id = '{request_id}'"
+        sql = f"SELECT * EXCLUDE (event_time, routing_information), epoch_us(event_time) AS event_time {one}"
         rows = eventually(lambda: self.query(sql), f"the row of {request_id}", 40)
         assert len(rows) == 1, f"request {request_id} has more than one row"
         attempts = self.query(
-            f"""SELECT unnest(list_transform(routing_information.attempts, a -> struct_update(a,
-                    start_time := epoch_us(a.start_time), end_time := epoch_us(a.end_time)))) AS attempt
-                FROM usage WHERE request_id = '{request_id}'"""
+            f"""SELECT unnest([
+                    struct_update(a, start_time := epoch_us(a.start_time), end_time := epoch_us(a.end_time))
+                    for a in routing_information.attempts
+                ]) AS attempt {one}"""
         )
         return {**rows[0], "attempts": [found["attempt"] for found in attempts]}
 

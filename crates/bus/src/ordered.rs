@@ -337,7 +337,9 @@ impl Reader {
     }
 
     fn poll_batch(&mut self) -> Result<(), Error> {
-        let mut timeout = Duration::from_millis(20);
+        // An answer to a rebalance holds the group up; commits can wait.
+        let answering = !self.starting.is_empty() || self.release_by.is_some();
+        let mut timeout = Duration::from_millis(if answering { 10 } else { 100 });
         // Leaves at least 512 places of the 1,024 spare ones for events that are not records.
         for _ in 0..512 {
             match self.consumer.poll(timeout) {
