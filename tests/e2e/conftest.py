@@ -10,10 +10,9 @@ import subprocess
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
-
 from fake_provider import FakeProvider
 from gateway import Gateway
+from moto.server import ThreadedMotoServer
 from support import ROOT, config, free_port
 
 _running = []

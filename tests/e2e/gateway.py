@@ -9,7 +9,6 @@ import httpx
 import openai
 import yaml
 from confluent_kafka.admin import AdminClient
-
 from support import PROVIDER_KEYS, SEARCH_KEY, clean_environment, eventually, free_port
 
 START_SECONDS = 60
@@ -41,7 +40,9 @@ class Process:
         return f"http://127.0.0.1:{self.port}"
 
     def is_ready(self):
-        assert self.child.poll() is None, f"{self.name} ended with {self.child.returncode} while it started\n{self.tail()}"
+        assert self.child.poll() is None, (
+            f"{self.name} ended with {self.child.returncode} while it started\n{self.tail()}"
+        )
         try:
             return httpx.get(self.url + "/health/ready", timeout=5).status_code == 200
         except httpx.TransportError:

@@ -69,7 +69,9 @@ def collect(gateway, topic, count, seconds=60):
     reader.subscribe([topic])
     records, end = [], time.monotonic() + seconds
     while len(records) < count:
-        assert time.monotonic() < end, f"{len(records)} of {count} records came on {topic}: {[r.value() for r in records]}"
+        assert time.monotonic() < end, (
+            f"{len(records)} of {count} records came on {topic}: {[r.value() for r in records]}"
+        )
         record = reader.poll(0.5)
         if record is not None and not record.error():
             records.append(record)

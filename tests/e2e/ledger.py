@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import duckdb
-
 from support import eventually
 
 

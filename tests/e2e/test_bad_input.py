@@ -6,7 +6,6 @@ import subprocess
 
 import pytest
 import yaml
-
 from support import OTHER_KEY, SEARCH_KEY, clean_environment, config, endpoint, user
 
 CHAT = "/v1/chat/completions"

@@ -1,7 +1,7 @@
 """docker-compose.yml, the Dockerfile and deploy/tollgate.compose.yaml against the code and against each other.
 
-No container engine is needed: what could be wrong in these files is a name, a port, a path, a command or a variable that does
-not fit the other side, and each of those can be looked up.
+No container engine is needed: what could be wrong in these files is a name, a port, a path, a command or a variable that
+does not fit the other side, and each of those can be looked up.
 """
 
 import hashlib
@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-
 from support import ROOT, clean_environment
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -27,7 +26,10 @@ REFERENCE = re.compile(r"\$\{([A-Z0-9_]+)(:-[^}]*)?\}")
 
 def environment(service):
     """A service's variables as a container gets them when the user sets none."""
-    return {name: REFERENCE.sub(lambda m: (m[2] or ":-")[2:], str(value)) for name, value in service.get("environment", {}).items()}
+    return {
+        name: REFERENCE.sub(lambda m: (m[2] or ":-")[2:], str(value))
+        for name, value in service.get("environment", {}).items()
+    }
 
 
 def ports(service):
@@ -42,7 +44,9 @@ def ports(service):
 
 def run(binary, *arguments, env=None):
     command = [binary, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env={**clean_environment(), **(env or {})})
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env={**clean_environment(), **(env or {})}
+    )
 
 
 def test_it_has_the_four_services_and_what_they_need():
@@ -67,7 +71,9 @@ def test_volumes_and_configs_are_declared_or_in_the_repository():
     for name, service in SERVICES.items():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
-            assert (ROOT / source).exists() if source.startswith(".") else source in COMPOSE["volumes"], f"{name}: {volume}"
+            assert (ROOT / source).exists() if source.startswith(".") else source in COMPOSE["volumes"], (
+                f"{name}: {volume}"
+            )
         for entry in service.get("configs", []):
             assert entry["source"] in COMPOSE["configs"]
 
@@ -93,7 +99,9 @@ def test_each_service_has_the_secrets_it_uses_and_no_others(binary, name):
     checked = run(binary, "config", "check", "--config", str(CONFIG_FILE), "--service", name, env=given)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     provider_keys = {
-        match[1] for provider in CONFIG["providers"].values() for match in REFERENCE.finditer(str(provider.get("api_key")))
+        match[1]
+        for provider in CONFIG["providers"].values()
+        for match in REFERENCE.finditer(str(provider.get("api_key")))
     }
     assert bool(set(given) & provider_keys) == (name == "router-worker")
 
@@ -151,7 +159,9 @@ def test_storage_and_its_bucket_are_where_the_configuration_says():
     (keys,) = identity["credentials"]
     for service in OURS.values():
         given = environment(service)
-        name_of = {option: REFERENCE.fullmatch(options[option])[1] for option in ("aws_access_key_id", "aws_secret_access_key")}
+        name_of = {
+            option: REFERENCE.fullmatch(options[option])[1] for option in ("aws_access_key_id", "aws_secret_access_key")
+        }
         assert given[name_of["aws_access_key_id"]] == keys["accessKey"]
         assert given[name_of["aws_secret_access_key"]] == keys["secretKey"]
     assert {match[1] for match in REFERENCE.finditer(content)} == set(name_of.values())

@@ -6,7 +6,6 @@ import uuid
 
 import openai
 import pytest
-
 from support import SEARCH_KEY, endpoint, eventually, text_of_stream, user
 
 CALLERS = 200

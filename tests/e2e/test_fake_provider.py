@@ -5,7 +5,6 @@ import json
 import httpx
 import openai
 import pytest
-
 from support import eventually
 
 HELLO = [{"role": "user", "content": "hello"}]

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-
 from kafka_tools import read
 from support import endpoint, text_of_stream, user
 
@@ -22,7 +21,9 @@ def running(gateway):
         [
             guarded("in-block", "input", keywords={"action": "block", "words": WORDS}, pii={"action": "block", **PII}),
             guarded("in-mask", "input", keywords={"action": "mask", "words": WORDS}, pii={"action": "mask", **PII}),
-            guarded("out-block", "output", keywords={"action": "block", "words": WORDS}, pii={"action": "block", **PII}),
+            guarded(
+                "out-block", "output", keywords={"action": "block", "words": WORDS}, pii={"action": "block", **PII}
+            ),
             guarded("out-mask", "output", keywords={"action": "mask", "words": WORDS}, pii={"action": "mask", **PII}),
             guarded("in-log", "input", keywords={"action": "log", "words": WORDS}),
         ]

@@ -6,7 +6,6 @@ import uuid
 
 import openai
 import pytest
-
 from support import CANARIES, OTHER_KEY, PROVIDER_KEYS, SEARCH_KEY, endpoint, eventually, text_of_stream, user
 
 BIG_MODEL = "team/large:v1"

@@ -4,7 +4,6 @@ import json
 import uuid
 
 import pytest
-
 from kafka_tools import collect, headers_of, produce, produce_all, read
 from support import endpoint, eventually, user
 

@@ -1,7 +1,7 @@
 """Every snippet of README.md works as it stands, but for the addresses and names that a test must choose itself.
 
-Snippets run in order in one folder, as if typed by one reader: variables that one exports are there for the next, and the gateway
-is the one that the README itself starts. `snippets.py` says how a fence is marked.
+Snippets run in order in one folder, as if typed by one reader: variables that one exports are there for the next, and the
+gateway is the one that the README itself starts. `snippets.py` says how a fence is marked.
 """
 
 import os
@@ -14,7 +14,6 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
-
 from ledger import Ledger
 from snippets import snippets
 from support import ROOT, clean_environment, eventually, free_port
@@ -96,7 +95,9 @@ class Stage:
     def finish(self, command, snippet, **variables):
         env = {**self.env, **variables}
         done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=150)
-        assert done.returncode == 0, f"README.md:{snippet.line} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == 0, (
+            f"README.md:{snippet.line} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
 
     def start(self, text):
         child = subprocess.Popen(["bash", "-euc", "exec " + text], cwd=self.folder, env=self.env)
@@ -114,7 +115,11 @@ class Stage:
     def localise(self, file):
         """Moves a configuration that a snippet has written to this test's address, broker and topics."""
         config = yaml.safe_load(file.read_text())
-        if not isinstance(config, dict) or config.get("listen") != "127.0.0.1:8080" or file.name.startswith("tollgate.example"):
+        if (
+            not isinstance(config, dict)
+            or config.get("listen") != "127.0.0.1:8080"
+            or file.name.startswith("tollgate.example")
+        ):
             return
         config["listen"] = self.address
         config.setdefault("kafka", {}).update(brokers=self.brokers, topic_prefix=self.prefix)

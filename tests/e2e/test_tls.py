@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from conftest import start_kafka
 from support import ROOT, eventually, user
 

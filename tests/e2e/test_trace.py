@@ -3,7 +3,6 @@
 import secrets
 
 import pytest
-
 from collector import Collector
 from kafka_tools import all_topics, headers_of, read
 from ledger import ledger_of

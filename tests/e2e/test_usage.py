@@ -1,4 +1,4 @@
-"""The usage table, read with DuckDB from local disk and from S3: its columns, one exact row per request, names and footers."""
+"""The usage table, read with DuckDB from local disk and from S3: columns, one exact row per request, names, footers."""
 
 import datetime
 import json
@@ -7,12 +7,12 @@ import time
 from decimal import Decimal
 
 import pytest
-
 from kafka_tools import produce
 from ledger import ledger_of, ledger_of_bucket
-from support import endpoint, eventually, sha256, user, SEARCH_KEY
+from support import SEARCH_KEY, endpoint, eventually, sha256, user
 
-MAP, TEXT, BIG, INT, TIME, MONEY = "MAP(VARCHAR, VARCHAR)", "VARCHAR", "BIGINT", "INTEGER", "TIMESTAMP WITH TIME ZONE", "DECIMAL(38,12)"
+TEXT, BIG, INT, MONEY = "VARCHAR", "BIGINT", "INTEGER", "DECIMAL(38,12)"
+MAP, TIME = "MAP(VARCHAR, VARCHAR)", "TIMESTAMP WITH TIME ZONE"
 DETAILS = ["cache_read_input_tokens", "cache_creation_input_tokens", "output_reasoning_tokens"]
 ATTEMPT = {
     "priority": INT, "action": TEXT, "destination": TEXT, "provider": TEXT, "model": TEXT, "service_tier": TEXT,
@@ -204,7 +204,9 @@ def test_each_request_has_one_row(running, place):
     assert counted["n"] == counted["d"]
     listed = ", ".join(f"'{request_id}'" for request_id in ids)
     assert ledger.query(f"SELECT count(*) AS n FROM usage WHERE request_id IN ({listed})")[0]["n"] == 50
-    assert ledger.query("SELECT count(DISTINCT (source_partition, source_offset)) AS n FROM usage")[0]["n"] == counted["n"]
+    assert (
+        ledger.query("SELECT count(DISTINCT (source_partition, source_offset)) AS n FROM usage")[0]["n"] == counted["n"]
+    )
 
 
 def test_files_are_named_by_their_first_record_and_their_ranges_join(running, place):

@@ -109,6 +109,21 @@ mod tidy {
         assert_none("provider kinds matched elsewhere", spread.map(|(name, _)| name).collect());
     }
 
+    /// Every error a caller can see stands in docs/api.md with its status.
+    #[test]
+    fn errors_are_documented() {
+        let document = fs::read_to_string(root().join("docs/api.md")).expect("docs/api.md");
+        let missing = tollgate_schemas::ErrorCode::ALL.iter().filter(|code| {
+            let status = if code.as_str() == "provider_rejected" {
+                "the provider's 4xx".to_owned()
+            } else {
+                code.status().to_string()
+            };
+            !document.contains(&format!("| `{}` | {status} |", code.as_str()))
+        });
+        assert_none("errors missing in docs/api.md", missing.map(|code| code.as_str().to_owned()).collect());
+    }
+
     /// `tollgate → services → {runtime, bus} → schemas`; services never see each other; only `bus` (and the benchmark, which
     /// measures against it) names rdkafka.
     #[test]
