@@ -25,7 +25,7 @@ pub use cancellation::Cancellation;
 pub use completion::Completion;
 pub use error::{ApiError, ErrorCode};
 pub use ids::{ExecutionId, RequestId};
-pub use reply::{Reply, ReplyEvent, StreamEvent, Terminal};
+pub use reply::{Origin, Reply, ReplyEvent, StreamEvent, Terminal};
 pub use request::{ApiType, Caller, Lane, OnDisconnect, ReplyTo, Request, TopicReply};
 pub use topic::{Topic, TopicSpec};
 pub use trace::TraceContext;

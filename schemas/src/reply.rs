@@ -29,9 +29,21 @@ pub enum ReplyEvent {
         seq: u32,
         /// Events in order; never empty.
         events: Vec<StreamEvent>,
+        /// Where they come from: with the first chunk only, for the response's headers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        origin: Option<Origin>,
     },
     /// The end of the request.
     Terminal(Box<Terminal>),
+}
+
+/// Who answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Origin {
+    /// The destination that answers.
+    pub destination: String,
+    /// How many provider calls it took to come to it.
+    pub attempts: u32,
 }
 
 /// One server-sent event in the shape of the request's API.

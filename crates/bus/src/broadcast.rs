@@ -4,7 +4,7 @@ use crate::{Bus, Error, Incoming};
 use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
-    error::{KafkaError, RDKafkaErrorCode},
+    error::KafkaError,
     message::{BorrowedMessage, Headers as _, Message},
 };
 use std::time::{Duration, Instant};
@@ -75,15 +75,7 @@ impl Bus {
         let group = self.full_name("broadcast");
         let config = self.consumer_config(&[("group.id", &group)]);
         let consumer: BaseConsumer<Context> = config.create_with_context(Context)?;
-        // A topic just created answers "not leader" for a moment, and so does one whose leader is moving.
-        let begun = Instant::now();
-        let list = loop {
-            match self.start_offsets(&consumer, topic, partitions, start) {
-                Ok(list) => break list,
-                Err(error) if begun.elapsed() > QUERY_TIMEOUT => return Err(error),
-                Err(_) => std::thread::sleep(Duration::from_millis(100)),
-            }
-        };
+        let list = patiently(QUERY_TIMEOUT, || start_offsets(&consumer, topic, partitions, start))?;
         consumer.assign(&list)?;
         let name = format!("read-{topic}");
         let run = move || {
@@ -103,51 +95,56 @@ impl Bus {
     /// `timeout`.
     pub fn watermarks(&self, topic: &str, partition: i32, timeout: Duration) -> Result<(i64, i64), Error> {
         let consumer: BaseConsumer<Context> = self.consumer_config(&[]).create_with_context(Context)?;
-        Ok(consumer.fetch_watermarks(topic, partition, timeout)?)
+        patiently(timeout, || Ok(consumer.fetch_watermarks(topic, partition, timeout)?))
     }
+}
 
-    fn start_offsets(
-        &self,
-        consumer: &BaseConsumer<Context>,
-        topic: &str,
-        partitions: &[i32],
-        start: Start,
-    ) -> Result<TopicPartitionList, Error> {
-        let failed = |error: KafkaError| match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown) => {
-                Error::Unreachable(self.settings().brokers.clone())
-            }
-            _ => Error::Topic { topic: topic.to_owned(), reason: format!("its offsets cannot be read: {error}") },
-        };
-        let all: Vec<i32> = if partitions.is_empty() {
-            let metadata = consumer.fetch_metadata(Some(topic), QUERY_TIMEOUT).map_err(failed)?;
-            metadata
-                .topics()
-                .iter()
-                .flat_map(|t| t.partitions())
-                .map(rdkafka::metadata::MetadataPartition::id)
-                .collect()
-        } else {
-            partitions.to_vec()
-        };
-        let mut list = TopicPartitionList::new();
-        for partition in all {
-            let end = || consumer.fetch_watermarks(topic, partition, QUERY_TIMEOUT).map_err(failed);
-            let offset = match start {
-                Start::Beginning => Offset::Beginning,
-                Start::End => Offset::Offset(end()?.1),
-                Start::Since(ms) => {
-                    let mut query = TopicPartitionList::new();
-                    query.add_partition_offset(topic, partition, Offset::Offset(ms))?;
-                    let found = consumer.offsets_for_times(query, QUERY_TIMEOUT).map_err(failed)?;
-                    match found.elements().first().map(rdkafka::topic_partition_list::TopicPartitionListElem::offset) {
-                        Some(Offset::Offset(offset)) if offset >= 0 => Offset::Offset(offset),
-                        _ => Offset::Offset(end()?.1),
-                    }
-                }
-            };
-            list.add_partition_offset(topic, partition, offset)?;
+/// Asks again until `timeout`: a topic just created answers "not leader" for a moment, and so does one whose leader is
+/// moving.
+fn patiently<T>(timeout: Duration, mut ask: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    let begun = Instant::now();
+    loop {
+        match ask() {
+            Ok(answer) => return Ok(answer),
+            Err(error) if begun.elapsed() > timeout => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }
-        Ok(list)
     }
+}
+
+fn start_offsets(
+    consumer: &BaseConsumer<Context>,
+    topic: &str,
+    partitions: &[i32],
+    start: Start,
+) -> Result<TopicPartitionList, Error> {
+    let failed = |error: KafkaError| Error::Topic {
+        topic: topic.to_owned(),
+        reason: format!("its offsets cannot be read: {error}"),
+    };
+    let all: Vec<i32> = if partitions.is_empty() {
+        let metadata = consumer.fetch_metadata(Some(topic), QUERY_TIMEOUT).map_err(failed)?;
+        metadata.topics().iter().flat_map(|t| t.partitions()).map(rdkafka::metadata::MetadataPartition::id).collect()
+    } else {
+        partitions.to_vec()
+    };
+    let mut list = TopicPartitionList::new();
+    for partition in all {
+        let end = || consumer.fetch_watermarks(topic, partition, QUERY_TIMEOUT).map_err(failed);
+        let offset = match start {
+            Start::Beginning => Offset::Beginning,
+            Start::End => Offset::Offset(end()?.1),
+            Start::Since(ms) => {
+                let mut query = TopicPartitionList::new();
+                query.add_partition_offset(topic, partition, Offset::Offset(ms))?;
+                let found = consumer.offsets_for_times(query, QUERY_TIMEOUT).map_err(failed)?;
+                match found.elements().first().map(rdkafka::topic_partition_list::TopicPartitionListElem::offset) {
+                    Some(Offset::Offset(offset)) if offset >= 0 => Offset::Offset(offset),
+                    _ => Offset::Offset(end()?.1),
+                }
+            }
+        };
+        list.add_partition_offset(topic, partition, offset)?;
+    }
+    Ok(list)
 }

@@ -9,9 +9,16 @@ pub enum Error {
     /// librdkafka's own.
     #[error("kafka: {0}")]
     Kafka(#[from] KafkaError),
-    /// No broker answered.
-    #[error("no Kafka broker answered at {0}; check kafka.brokers and that the broker is up")]
-    Unreachable(String),
+    /// No broker answered as it should.
+    #[error(
+        "no Kafka broker answered at {brokers} ({reason}); check kafka.brokers, kafka.properties and that the broker is up"
+    )]
+    Unreachable {
+        /// Who was asked.
+        brokers: String,
+        /// librdkafka's last words.
+        reason: String,
+    },
     /// A topic cannot be created or read.
     #[error("topic {topic} cannot be used: {reason}")]
     Topic {

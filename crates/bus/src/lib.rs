@@ -94,8 +94,7 @@ impl Bus {
 
     /// The cluster's id. Waits up to `timeout` for a broker; run it off the async threads.
     pub fn cluster_id(&self, timeout: std::time::Duration) -> Result<String, Error> {
-        let producer: rdkafka::producer::BaseProducer = self.config(&[]).create()?;
-        use rdkafka::producer::Producer as _;
-        producer.client().fetch_cluster_id(timeout).ok_or_else(|| Error::Unreachable(self.0.brokers.clone()))
+        let asker = self.asker()?;
+        asker.client().fetch_cluster_id(timeout).ok_or_else(|| asker.unreachable())
     }
 }

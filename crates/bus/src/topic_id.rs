@@ -5,10 +5,7 @@
 #![allow(unsafe_code, reason = "the one call that the safe API lacks")]
 
 use crate::{Bus, Error};
-use rdkafka::{
-    bindings as sys,
-    producer::{BaseProducer, Producer as _},
-};
+use rdkafka::bindings as sys;
 use std::{
     ffi::{CStr, CString, c_char},
     time::Duration,
@@ -19,8 +16,8 @@ impl Bus {
     pub fn topic_id(&self, topic: &str, timeout: Duration) -> Result<String, Error> {
         let fail =
             |reason: &str| Error::Topic { topic: topic.to_owned(), reason: format!("its id cannot be read: {reason}") };
-        let producer: BaseProducer = self.config(&[]).create()?;
-        let client = producer.client().native_ptr();
+        let asker = self.asker()?;
+        let client = asker.client().native_ptr();
         let name = CString::new(topic).map_err(|_| fail("the name holds a zero byte"))?;
         let mut names: [*const c_char; 1] = [name.as_ptr()];
         let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
@@ -31,11 +28,7 @@ impl Bus {
             let queue = sys::rd_kafka_queue_new(client);
             sys::rd_kafka_DescribeTopics(client, collection, std::ptr::null(), queue);
             let event = sys::rd_kafka_queue_poll(queue, timeout_ms);
-            let id = if event.is_null() {
-                Err(Error::Unreachable(self.settings().brokers.clone()))
-            } else {
-                read_id(event).map_err(|e| fail(&e))
-            };
+            let id = if event.is_null() { Err(asker.unreachable()) } else { read_id(event).map_err(|e| fail(&e)) };
             if !event.is_null() {
                 sys::rd_kafka_event_destroy(event);
             }

@@ -39,6 +39,8 @@ struct Counts {
     led: usize,
 }
 
+/// Short, so that whoever waits for a broker soon learns why it does not answer.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Bus {
@@ -68,12 +70,8 @@ impl Bus {
 
     /// How many partitions each topic of the cluster has. Blocks.
     fn partition_counts(&self) -> Result<HashMap<String, Counts>, Error> {
-        use rdkafka::producer::Producer as _;
-        let producer: rdkafka::producer::BaseProducer = self.config(&[]).create()?;
-        let metadata = producer
-            .client()
-            .fetch_metadata(None, ADMIN_TIMEOUT)
-            .map_err(|_| Error::Unreachable(self.settings().brokers.clone()))?;
+        let asker = self.asker()?;
+        let metadata = asker.client().fetch_metadata(None, METADATA_TIMEOUT).map_err(|_| asker.unreachable())?;
         let counts = |partitions: &[MetadataPartition]| Counts {
             all: partitions.len(),
             led: partitions.iter().filter(|p| p.leader() >= 0).count(),

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tollgate_bus::{Ack, Outgoing, Producer};
 use tollgate_runtime::{BlobStore, supervised};
 use tollgate_schemas::{
-    ApiError, Body, Cancellation, ErrorCode, OnDisconnect, ReplyTo, Request, RequestId, StreamEvent, Terminal,
+    ApiError, Body, Cancellation, ErrorCode, OnDisconnect, Origin, ReplyTo, Request, RequestId, StreamEvent, Terminal,
     TraceContext, headers, topic,
 };
 
@@ -31,8 +31,8 @@ pub struct Gateway {
 /// One step of an answer.
 #[derive(Debug)]
 pub enum Answer {
-    /// Events of the stream.
-    Events(Vec<StreamEvent>),
+    /// Events of the stream; with the first ones, who answers.
+    Events(Vec<StreamEvent>, Option<Origin>),
     /// The end.
     Terminal {
         /// The end itself; a large body is a claim check.
@@ -62,9 +62,9 @@ impl Gateway {
         self.replies.reply_to()
     }
 
-    /// Whether somebody waits for this request on this replica.
-    pub(crate) fn waits(&self, id: RequestId) -> bool {
-        self.replies.waiters.waits(id)
+    /// Whether somebody of the team waits for this request on this replica.
+    pub(crate) fn waits(&self, id: RequestId, team: &str) -> bool {
+        self.replies.waiters.waits(id, team)
     }
 
     /// Admits a request: permission and shape. Pure; nothing is published.
@@ -100,8 +100,9 @@ impl Gateway {
     /// Publishes a request and returns the wait for its answer. Dropping the wait before its end is a disconnect.
     pub async fn submit(self: &Arc<Self>, request: Request, trace: &TraceContext) -> Result<Pending, ApiError> {
         let (id, on_disconnect, deadline_ms) = (request.request_id, request.on_disconnect, request.deadline_ms);
+        let team = request.caller.team.clone();
         let record = self.record(request, trace).await?;
-        let events = self.replies.waiters.register(id, WAITING_MAX).ok_or_else(|| {
+        let events = self.replies.waiters.register(id, &team, WAITING_MAX).ok_or_else(|| {
             ApiError::new(
                 ErrorCode::Overloaded,
                 format!("{WAITING_MAX} callers are waiting on this replica already; try again in a moment"),
@@ -172,7 +173,7 @@ impl Pending {
 
     fn answer(&mut self, event: Option<Event>) -> Answer {
         match event {
-            Some(Event::Chunk(events)) => Answer::Events(events),
+            Some(Event::Chunk(events, origin)) => Answer::Events(events, origin),
             Some(Event::Terminal { terminal, forwarded, interrupted }) => {
                 self.ended = true;
                 Answer::Terminal { terminal, forwarded, interrupted }
@@ -188,7 +189,7 @@ impl Pending {
     pub async fn terminal(&mut self) -> Result<Option<Box<Terminal>>, ApiError> {
         loop {
             match self.next().await? {
-                Answer::Events(_) => {}
+                Answer::Events(..) => {}
                 Answer::Terminal { terminal, .. } => return Ok(Some(terminal)),
                 Answer::StillRunning => return Ok(None),
             }

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 use tokio::sync::mpsc;
-use tollgate_schemas::{ExecutionId, Reply, ReplyEvent, RequestId, StreamEvent, Terminal};
+use tollgate_schemas::{ExecutionId, Origin, Reply, ReplyEvent, RequestId, StreamEvent, Terminal};
 
 /// Chunks queued for one slow reader.
 const QUEUE_MAX: usize = 1024;
@@ -17,7 +17,7 @@ const QUEUE_MAX: usize = 1024;
 #[derive(Debug)]
 pub(crate) enum Event {
     /// The next events of the stream, in order, without a gap.
-    Chunk(Vec<StreamEvent>),
+    Chunk(Vec<StreamEvent>, Option<Origin>),
     /// The end. `interrupted`: chunks of another execution had been forwarded.
     Terminal {
         /// The end itself.
@@ -34,25 +34,29 @@ pub(crate) enum Event {
 pub(crate) struct Waiters(Arc<Mutex<HashMap<RequestId, Slot>>>);
 
 struct Slot {
+    team: String,
     sender: mpsc::Sender<Event>,
     bound: Option<ExecutionId>,
     next_seq: u32,
     /// Chunks that overtook an earlier one.
-    early: HashMap<u32, Vec<StreamEvent>>,
+    early: HashMap<u32, (Vec<StreamEvent>, Option<Origin>)>,
     /// The queue was full, or a chunk came too early: nothing but the terminal follows.
     cut: bool,
 }
 
 impl Waiters {
     /// Begins to wait. `None` at the bound.
-    pub(crate) fn register(&self, id: RequestId, max: usize) -> Option<mpsc::Receiver<Event>> {
+    pub(crate) fn register(&self, id: RequestId, team: &str, max: usize) -> Option<mpsc::Receiver<Event>> {
         // One place more than chunks may use, so that the terminal always fits.
         let (sender, receiver) = mpsc::channel(QUEUE_MAX + 1);
         let mut slots = self.0.lock().ok()?;
         if slots.len() >= max {
             return None;
         }
-        slots.insert(id, Slot { sender, bound: None, next_seq: 0, early: HashMap::new(), cut: false });
+        slots.insert(
+            id,
+            Slot { team: team.to_owned(), sender, bound: None, next_seq: 0, early: HashMap::new(), cut: false },
+        );
         Some(receiver)
     }
 
@@ -63,9 +67,9 @@ impl Waiters {
         }
     }
 
-    /// Whether somebody waits for it here.
-    pub(crate) fn waits(&self, id: RequestId) -> bool {
-        self.0.lock().is_ok_and(|slots| slots.contains_key(&id))
+    /// Whether somebody of the team waits for it here.
+    pub(crate) fn waits(&self, id: RequestId, team: &str) -> bool {
+        self.0.lock().is_ok_and(|slots| slots.get(&id).is_some_and(|slot| slot.team == team))
     }
 
     /// How many wait.
@@ -77,9 +81,9 @@ impl Waiters {
     pub(crate) fn deliver(&self, reply: Reply) {
         let Ok(mut slots) = self.0.lock() else { return };
         match reply.event {
-            ReplyEvent::Chunk { seq, events } => {
+            ReplyEvent::Chunk { seq, events, origin } => {
                 if let Some(slot) = slots.get_mut(&reply.request_id) {
-                    slot.chunk(reply.execution_id, seq, events);
+                    slot.chunk(reply.execution_id, seq, events, origin);
                 }
             }
             ReplyEvent::Terminal(terminal) => {
@@ -94,13 +98,13 @@ impl Waiters {
 }
 
 impl Slot {
-    fn chunk(&mut self, execution: ExecutionId, seq: u32, events: Vec<StreamEvent>) {
+    fn chunk(&mut self, execution: ExecutionId, seq: u32, events: Vec<StreamEvent>, origin: Option<Origin>) {
         if *self.bound.get_or_insert(execution) != execution || self.cut || seq < self.next_seq {
             return;
         }
-        self.early.insert(seq, events);
-        while let Some(events) = self.early.remove(&self.next_seq) {
-            if self.sender.capacity() <= 1 || self.sender.try_send(Event::Chunk(events)).is_err() {
+        self.early.insert(seq, (events, origin));
+        while let Some((events, origin)) = self.early.remove(&self.next_seq) {
+            if self.sender.capacity() <= 1 || self.sender.try_send(Event::Chunk(events, origin)).is_err() {
                 self.cut = true;
                 self.early.clear();
                 return;
@@ -122,7 +126,12 @@ mod tests {
 
     fn chunk(id: RequestId, execution: ExecutionId, seq: u32) -> Reply {
         let events = vec![StreamEvent { event: None, data: seq.to_string() }];
-        Reply { request_id: id, execution_id: execution, boot_id: None, event: ReplyEvent::Chunk { seq, events } }
+        Reply {
+            request_id: id,
+            execution_id: execution,
+            boot_id: None,
+            event: ReplyEvent::Chunk { seq, events, origin: None },
+        }
     }
 
     fn terminal(id: RequestId, execution: ExecutionId) -> Reply {
@@ -139,7 +148,7 @@ mod tests {
         let (mut data, mut end) = (Vec::new(), None);
         while let Ok(event) = receiver.try_recv() {
             match event {
-                Event::Chunk(events) => data.extend(events.into_iter().map(|e| e.data)),
+                Event::Chunk(events, _) => data.extend(events.into_iter().map(|e| e.data)),
                 Event::Terminal { forwarded, interrupted, .. } => end = Some((forwarded, interrupted)),
             }
         }
@@ -149,19 +158,19 @@ mod tests {
     #[test]
     fn a_stream_keeps_to_its_first_execution() {
         let (waiters, id, a, b) = (Waiters::default(), RequestId::new(), ExecutionId::new(), ExecutionId::new());
-        let mut receiver = waiters.register(id, 1).expect("room");
-        assert!(waiters.register(RequestId::new(), 1).is_none());
+        let mut receiver = waiters.register(id, "t", 1).expect("room");
+        assert!(waiters.register(RequestId::new(), "t", 1).is_none());
         for reply in [chunk(id, a, 0), chunk(id, b, 0), chunk(id, b, 1), terminal(id, b)] {
             waiters.deliver(reply);
         }
         assert_eq!(received(&mut receiver), (vec!["0".to_owned()], Some((1, true))));
-        assert!(!waiters.waits(id));
+        assert!(!waiters.waits(id, "t"));
     }
 
     #[test]
     fn a_full_queue_is_cut_and_still_takes_the_end() {
         let (waiters, id, a) = (Waiters::default(), RequestId::new(), ExecutionId::new());
-        let mut receiver = waiters.register(id, 1).expect("room");
+        let mut receiver = waiters.register(id, "t", 1).expect("room");
         for seq in 0..5000 {
             waiters.deliver(chunk(id, a, seq));
         }
@@ -175,7 +184,7 @@ mod tests {
         #[test]
         fn chunks_come_out_in_order(order in Just((0u32..40).collect::<Vec<_>>()).prop_shuffle(), repeats in prop::collection::vec(0u32..40, 0..20)) {
             let (waiters, id, a) = (Waiters::default(), RequestId::new(), ExecutionId::new());
-            let mut receiver = waiters.register(id, 1).expect("room");
+            let mut receiver = waiters.register(id, "t", 1).expect("room");
             for seq in order.into_iter().chain(repeats) {
                 waiters.deliver(chunk(id, a, seq));
             }

@@ -17,6 +17,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// Takes the chunks of a stream on their way to the caller.
 pub(crate) trait ChunkSink: Send {
+    /// Tells who is called next, and which attempt it is (1, 2, …).
+    fn trying(&mut self, destination: &str, attempt: u32);
     /// Sends events in order; never an empty list.
     fn send(&mut self, events: Vec<StreamEvent>) -> impl Future<Output = ()> + Send;
 }

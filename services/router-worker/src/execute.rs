@@ -162,8 +162,11 @@ impl<S: ChunkSink> Execution<'_, S> {
         };
         let call = Call { destination, asked, lane: self.request.lane, limits: self.limits, cancel: self.cancel };
         let span = call_span(&call);
-        let ended = call.run(self.sink.as_deref_mut()).instrument(span.clone()).await;
         let calls = self.ledger.calls();
+        if let Some(sink) = &mut self.sink {
+            sink.trying(&destination.name, u32::try_from(calls).unwrap_or(u32::MAX).saturating_add(1));
+        }
+        let ended = call.run(self.sink.as_deref_mut()).instrument(span.clone()).await;
         self.ledger.enter(&self.executor.router, destination, action, &ended, &self.chat);
         if let Some(attempt) = self.ledger.attempts().get(calls) {
             metric::attempt(attempt, &ended);

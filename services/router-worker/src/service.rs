@@ -19,7 +19,7 @@ use tollgate_bus::{
 };
 use tollgate_runtime::{BlobStore, Config, Readiness, store};
 use tollgate_schemas::{
-    Body, Cancellation, Completion, ExecutionId, Lane, ReplyEvent, Request, StreamEvent, TraceContext, topic,
+    Body, Cancellation, Completion, ExecutionId, Lane, Origin, ReplyEvent, Request, StreamEvent, TraceContext, topic,
 };
 
 /// Runs the service until `stop`, then finishes what is in flight. Topics must exist.
@@ -101,7 +101,8 @@ impl Handler<Request> for Worker {
         };
         let _in_flight = metric::InFlight::begin(self.lane);
         let execution_id = ExecutionId::new();
-        let mut sink = BusSink { request: &request, execution_id, trace: record.trace.clone(), emitter, chunks: 0 };
+        let mut sink =
+            BusSink { request: &request, execution_id, trace: record.trace.clone(), emitter, chunks: 0, origin: None };
         let trace_id = Some(record.trace.trace_id_hex());
         let mut finished = self.executor.execute(&request, execution_id, trace_id, &mut sink, &working.cancel).await;
         finished.terminal.chunks = sink.chunks;
@@ -138,11 +139,16 @@ struct BusSink<'a> {
     trace: TraceContext,
     emitter: Emitter,
     chunks: u32,
+    origin: Option<Origin>,
 }
 
 impl ChunkSink for BusSink<'_> {
+    fn trying(&mut self, destination: &str, attempt: u32) {
+        self.origin = Some(Origin { destination: destination.to_owned(), attempts: attempt });
+    }
+
     async fn send(&mut self, events: Vec<StreamEvent>) {
-        let event = ReplyEvent::Chunk { seq: self.chunks, events };
+        let event = ReplyEvent::Chunk { seq: self.chunks, events, origin: self.origin.take() };
         self.chunks += 1;
         let sent = match end::reply(self.request, self.execution_id, event, &self.trace) {
             Ok(record) => self.emitter.send(record).await,

@@ -71,7 +71,7 @@ pub async fn connect(config: &Config, brokers: Option<&str>, client: &str) -> an
     loop {
         match bus.ensure_topics(&teams).await {
             Ok(()) => return Ok(bus),
-            Err(error @ tollgate_bus::Error::Unreachable(_)) if begun.elapsed() < BROKER_TIMEOUT => {
+            Err(error @ tollgate_bus::Error::Unreachable { .. }) if begun.elapsed() < BROKER_TIMEOUT => {
                 tracing::warn!(%error, "waiting for Kafka");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    http::{HeaderName, HeaderValue, StatusCode},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use std::collections::BTreeMap;
@@ -26,7 +26,12 @@ impl IntoResponse for Failure {
             ErrorCode::StillRunning => BTreeMap::from([("x-should-retry".to_owned(), "false".to_owned())]),
             _ => BTreeMap::new(),
         };
-        respond(self.0.code.status(), &headers, &self.0)
+        let mut response = respond(self.0.code.status(), &headers, &self.0);
+        if self.0.code == ErrorCode::RequestTooLarge {
+            // The rest of the body is never read, so the connection cannot carry another request.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) async fn retrieve(
         ApiError::new(ErrorCode::Overloaded, "stored results cannot be read now; try again")
     })?;
     let Some(ReplyEvent::Terminal(terminal)) = found.map(|reply| reply.event) else {
-        if gateway.waits(id) {
+        if gateway.waits(id, &identity.team) {
             let running = json!({ "id": id, "object": "request", "status": "in_progress" });
             return Ok((StatusCode::ACCEPTED, Json(running)).into_response());
         }

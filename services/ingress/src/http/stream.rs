@@ -103,7 +103,10 @@ impl State {
 /// Turns one step of the answer into bytes.
 async fn step(pending: &Pending, sent: &mut Sent, answer: Answer) -> Step {
     match answer {
-        Answer::Events(events) => {
+        Answer::Events(events, origin) => {
+            if let Some(origin) = origin {
+                (sent.destination, sent.attempts) = (Some(origin.destination), Some(origin.attempts));
+            }
             sent.note(&events);
             Step::More(frames(&events))
         }

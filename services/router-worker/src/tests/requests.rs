@@ -25,6 +25,8 @@ const ANSWER: &str = r#"{"id":"1","object":"chat.completion","created":1,"model"
 struct Chunks(Vec<Vec<StreamEvent>>);
 
 impl ChunkSink for Chunks {
+    fn trying(&mut self, _: &str, _: u32) {}
+
     async fn send(&mut self, events: Vec<StreamEvent>) {
         self.0.push(events);
     }
