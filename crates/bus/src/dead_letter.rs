@@ -29,6 +29,7 @@ impl DeadLetter {
             key: dead.key.clone(),
             headers: dead.headers.iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect(),
             payload: dead.value.clone(),
+            relaxed: true,
         };
         out.header("__connect.errors.topic", dead.topic.as_str());
         out.header("__connect.errors.partition", dead.partition.to_string());

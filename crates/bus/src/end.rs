@@ -14,18 +14,17 @@ pub fn end_request(
     trace: &TraceContext,
 ) -> Result<Vec<Outgoing>, Error> {
     usage.end(&terminal);
-    let mut records = vec![Outgoing::of(&topic::USAGE, request.request_id, &usage, trace)?];
-    if let Some(reply_to) = &request.reply.topic {
+    let mut row = Outgoing::of(&topic::USAGE, request.request_id, &usage, trace)?;
+    row.relaxed = true;
+    let answer = request.reply.topic.as_ref().map(|reply_to| {
         let output = JobOutput::ended(request.request_id, reply_to, &terminal);
-        records.push(job_answer(
-            &reply_to.topic,
-            reply_to.key.as_deref(),
-            &output,
-            &request.request_id.to_string(),
-            trace,
-        )?);
-    }
-    records.push(reply(request, execution_id, ReplyEvent::Terminal(Box::new(terminal)), trace)?);
+        let id = request.request_id.to_string();
+        job_answer(&reply_to.topic, reply_to.key.as_deref(), &output, &id, trace)
+    });
+    // A broker serves a connection's requests one by one, so what somebody waits for goes first.
+    let mut records = vec![reply(request, execution_id, ReplyEvent::Terminal(Box::new(terminal)), trace)?];
+    records.extend(answer.transpose()?);
+    records.push(row);
     Ok(records)
 }
 
@@ -65,6 +64,7 @@ pub fn job_answer(
         key: key.map(|k| k.as_bytes().to_vec()),
         headers: Vec::with_capacity(9),
         payload: serde_json::to_vec(output)?,
+        relaxed: false,
     };
     record.cloud_event(event_id, "tollgate.answer", trace);
     if let Some(custom_id) = &output.custom_id {

@@ -143,6 +143,8 @@ pub struct Outgoing {
     pub headers: Vec<(String, Vec<u8>)>,
     /// Value.
     pub payload: Vec<u8>,
+    /// Nobody waits for it: it may linger for company.
+    pub relaxed: bool,
 }
 
 impl Outgoing {
@@ -154,6 +156,7 @@ impl Outgoing {
             key: Some(id.to_string().into_bytes()),
             headers: Vec::with_capacity(8),
             payload: serde_json::to_vec(value)?,
+            relaxed: false,
         };
         record.cloud_event(&id.to_string(), topic.event_type, trace);
         Ok(record)

@@ -8,7 +8,7 @@ use crate::{
 };
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tollgate_bus::{Ack, Outgoing, Producer};
 use tollgate_runtime::{BlobStore, supervised};
 use tollgate_schemas::{
@@ -109,19 +109,24 @@ impl Gateway {
             )
         })?;
         metrics::gauge!("tollgate_ingress_waiting").set(self.replies.waiters.len() as f64);
-        let (sender, published) = oneshot::channel();
-        let pending = Pending {
+        let mut pending = Pending {
             gateway: self.clone(),
             id,
             on_disconnect,
             trace: trace.clone(),
             events,
-            published: Some(published),
             give_up_at: tokio::time::Instant::now() + wait_for(deadline_ms),
             ended: false,
         };
-        if let Err(error) = self.producer.send(record, Ack::Once(sender)).await {
-            return Err(pending.unpublished(&error));
+        let waiters = self.replies.waiters.clone();
+        let failed = move |error| {
+            tracing::error!(%error, request_id = %id, "a request could not be published");
+            waiters.fail(id);
+        };
+        if let Err(error) = self.producer.send(record, Ack::OnFailure(Box::new(failed))).await {
+            tracing::error!(%error, "a request could not be queued");
+            pending.ended = true;
+            return Err(unpublished());
         }
         Ok(pending)
     }
@@ -139,7 +144,6 @@ pub struct Pending {
     on_disconnect: OnDisconnect,
     trace: TraceContext,
     events: mpsc::Receiver<Event>,
-    published: Option<oneshot::Receiver<Result<(), tollgate_bus::Error>>>,
     give_up_at: tokio::time::Instant,
     ended: bool,
 }
@@ -153,35 +157,27 @@ impl Pending {
     /// The next step. After [`Answer::Terminal`] or [`Answer::StillRunning`] there is none. An error means that the request
     /// was not published. Safe to drop and call again.
     pub async fn next(&mut self) -> Result<Answer, ApiError> {
-        loop {
-            tokio::select! {
-                biased;
-                event = self.events.recv() => return Ok(self.answer(event)),
-                result = async { self.published.as_mut().expect("guarded").await }, if self.published.is_some() => {
-                    self.published = None;
-                    if let Ok(Err(error)) = result {
-                        return Err(self.unpublished_by(&error));
-                    }
-                }
-                () = tokio::time::sleep_until(self.give_up_at) => {
-                    self.ended = true;
-                    return Ok(Answer::StillRunning);
-                }
+        tokio::select! {
+            biased;
+            event = self.events.recv() => self.answer(event),
+            () = tokio::time::sleep_until(self.give_up_at) => {
+                self.ended = true;
+                Ok(Answer::StillRunning)
             }
         }
     }
 
-    fn answer(&mut self, event: Option<Event>) -> Answer {
+    fn answer(&mut self, event: Option<Event>) -> Result<Answer, ApiError> {
+        if let Some(Event::Chunk(events, origin)) = event {
+            return Ok(Answer::Events(events, origin));
+        }
+        self.ended = true;
         match event {
-            Some(Event::Chunk(events, origin)) => Answer::Events(events, origin),
             Some(Event::Terminal { terminal, forwarded, interrupted }) => {
-                self.ended = true;
-                Answer::Terminal { terminal, forwarded, interrupted }
+                Ok(Answer::Terminal { terminal, forwarded, interrupted })
             }
-            None => {
-                self.ended = true;
-                Answer::StillRunning
-            }
+            Some(Event::Unpublished) => Err(unpublished()),
+            _ => Ok(Answer::StillRunning),
         }
     }
 
@@ -207,16 +203,10 @@ impl Pending {
             )
         })
     }
+}
 
-    fn unpublished(mut self, error: &tollgate_bus::Error) -> ApiError {
-        self.unpublished_by(error)
-    }
-
-    fn unpublished_by(&mut self, error: &tollgate_bus::Error) -> ApiError {
-        self.ended = true;
-        tracing::error!(%error, "a request could not be published");
-        ApiError::new(ErrorCode::Overloaded, "the request could not be queued; try again in a moment")
-    }
+fn unpublished() -> ApiError {
+    ApiError::new(ErrorCode::Overloaded, "the request could not be queued; try again in a moment")
 }
 
 impl Drop for Pending {

@@ -18,6 +18,8 @@ const QUEUE_MAX: usize = 1024;
 pub(crate) enum Event {
     /// The next events of the stream, in order, without a gap.
     Chunk(Vec<StreamEvent>, Option<Origin>),
+    /// The request was not published; nothing follows.
+    Unpublished,
     /// The end. `interrupted`: chunks of another execution had been forwarded.
     Terminal {
         /// The end itself.
@@ -75,6 +77,13 @@ impl Waiters {
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
         self.0.lock().map_or(0, |slots| slots.len())
+    }
+
+    /// Tells a waiter that its request was not published.
+    pub(crate) fn fail(&self, id: RequestId) {
+        if let Some(slot) = self.0.lock().ok().and_then(|mut slots| slots.remove(&id)) {
+            let _ = slot.sender.try_send(Event::Unpublished);
+        }
     }
 
     /// Hands a reply to its waiter, if there is one.
@@ -149,6 +158,7 @@ mod tests {
         while let Ok(event) = receiver.try_recv() {
             match event {
                 Event::Chunk(events, _) => data.extend(events.into_iter().map(|e| e.data)),
+                Event::Unpublished => {}
                 Event::Terminal { forwarded, interrupted, .. } => end = Some((forwarded, interrupted)),
             }
         }

@@ -170,8 +170,14 @@ async fn jobs(bus: &Bus, config: &Config) -> anyhow::Result<String> {
     for number in 0..JOBS {
         let job = json!({ "custom_id": format!("job-{number}"), "method": "POST", "url": "/v1/chat/completions", "body": body("chat", "a job") });
         let topic = TopicName::Full(requests.clone());
-        let mut record =
-            Outgoing { topic, partition: None, key: None, headers: Vec::new(), payload: job.to_string().into_bytes() };
+        let mut record = Outgoing {
+            topic,
+            partition: None,
+            key: None,
+            headers: Vec::new(),
+            payload: job.to_string().into_bytes(),
+            relaxed: false,
+        };
         record.cloud_event(&format!("job-{number}"), "tollgate.job", &TraceContext::new());
         producer.send_acked(record).await?;
     }

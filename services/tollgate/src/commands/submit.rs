@@ -128,6 +128,7 @@ async fn send(producer: &Producer, topic: &str, key: &str, record: String) -> an
         key: Some(key.as_bytes().to_vec()),
         headers: Vec::new(),
         payload: record.into_bytes(),
+        relaxed: true,
     };
     out.cloud_event(key, "tollgate.job", &TraceContext::new());
     Ok(producer.send(out, Ack::None).await?)

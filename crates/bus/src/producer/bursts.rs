@@ -1,0 +1,228 @@
+//! One librdkafka producer, the thread that takes its acknowledgements, and what waits for the next burst.
+
+use super::Ack;
+use crate::{Error, Outgoing};
+use rdkafka::{
+    ClientConfig, ClientContext, Message,
+    error::{KafkaError, RDKafkaErrorCode},
+    message::DeliveryResult,
+    producer::{BaseProducer, BaseRecord, ProducerContext},
+};
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// Records that may wait for the next burst.
+const WAITING_MAX: usize = 50_000;
+/// Bytes of values that may wait for the next burst.
+const WAITING_MAX_BYTES: usize = 64 << 20;
+/// The longest a record waits for a burst's last acknowledgement: one slow broker must not hold up the others.
+const WAIT_MAX: Duration = Duration::from_millis(5);
+
+/// A record on its way, and who wants to know.
+pub(super) struct Queued {
+    pub(super) topic: String,
+    pub(super) record: Outgoing,
+    pub(super) ack: Ack,
+}
+
+/// What became of a record that was offered.
+pub(super) enum Offer {
+    /// It will be sent, and its acknowledgement told.
+    Taken,
+    /// No room now.
+    Full(Queued),
+    /// It can never be sent. Its acknowledgement has not been told.
+    Refused(Error, Ack),
+}
+
+/// See the module's documentation. Dropping the last handle ends the thread.
+pub(super) struct Bursts {
+    native: Arc<BaseProducer<Context>>,
+    /// `None`: every record goes at once, and librdkafka lingers.
+    waiting: Option<Arc<Waiting>>,
+    stop: Arc<AtomicBool>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    state: Mutex<State>,
+    native: OnceLock<Weak<BaseProducer<Context>>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Sent and not acknowledged.
+    open: usize,
+    next: Vec<Queued>,
+    next_bytes: usize,
+}
+
+struct Context(Option<Arc<Waiting>>);
+
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        crate::client::log_error("producer", &error, reason);
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Box<Ack>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ack: Box<Ack>) {
+        if let Some(waiting) = &self.0 {
+            waiting.acknowledged();
+        }
+        ack.tell(match result {
+            Ok(_) => Ok(()),
+            Err((error, message)) => {
+                Err(Error::NotAcknowledged { topic: message.topic().to_owned(), reason: error.to_string() })
+            }
+        });
+    }
+}
+
+impl Bursts {
+    pub(super) fn start(config: &ClientConfig, in_bursts: bool) -> Result<Arc<Self>, Error> {
+        let waiting = in_bursts.then(Arc::<Waiting>::default);
+        let native: Arc<BaseProducer<Context>> = Arc::new(config.create_with_context(Context(waiting.clone()))?);
+        if let Some(waiting) = &waiting {
+            let _ = waiting.native.set(Arc::downgrade(&native));
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let (polled, stopped) = (native.clone(), stop.clone());
+        // Not rdkafka's `ThreadedProducer`: it polls every 100 ms and spins for the last millisecond, 1 % of a core idle.
+        let poll = move || {
+            while !stopped.load(Ordering::Relaxed) {
+                polled.poll(Duration::from_secs(5));
+            }
+        };
+        let thread = std::thread::Builder::new().name("producer".into()).spawn(poll);
+        thread.map_err(|_| Error::Stopped("thread".into()))?;
+        Ok(Arc::new(Self { native, waiting, stop }))
+    }
+
+    /// Takes a record, to be sent now or with the next burst.
+    pub(super) fn offer(&self, queued: Queued) -> Offer {
+        let Some(waiting) = &self.waiting else { return produce(&self.native, queued) };
+        match waiting.join(queued) {
+            Joined::Lone(queued) => {
+                let offer = produce(&self.native, queued);
+                if !matches!(offer, Offer::Taken) {
+                    waiting.acknowledged();
+                }
+                offer
+            }
+            Joined::First => {
+                let waiting = Arc::downgrade(waiting);
+                #[allow(clippy::disallowed_methods, reason = "a timer of one line, which cannot fail")]
+                tokio::spawn(async move {
+                    tokio::time::sleep(WAIT_MAX).await;
+                    if let Some(waiting) = waiting.upgrade() {
+                        waiting.go(false);
+                    }
+                });
+                Offer::Taken
+            }
+            Joined::Waits => Offer::Taken,
+            Joined::Full(queued) => Offer::Full(queued),
+        }
+    }
+}
+
+impl Drop for Bursts {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+enum Joined {
+    /// Nothing is unacknowledged: send it.
+    Lone(Queued),
+    /// It waits, the first to do so.
+    First,
+    Waits,
+    Full(Queued),
+}
+
+impl Waiting {
+    fn join(&self, queued: Queued) -> Joined {
+        let Ok(mut state) = self.state.lock() else { return Joined::Full(queued) };
+        if state.open == 0 {
+            state.open = 1;
+            return Joined::Lone(queued);
+        }
+        if state.next.len() >= WAITING_MAX || state.next_bytes >= WAITING_MAX_BYTES {
+            return Joined::Full(queued);
+        }
+        state.next_bytes += queued.record.payload.len();
+        state.next.push(queued);
+        if state.next.len() == 1 { Joined::First } else { Joined::Waits }
+    }
+
+    fn acknowledged(&self) {
+        let last = self.state.lock().is_ok_and(|mut state| {
+            state.open = state.open.saturating_sub(1);
+            state.open == 0
+        });
+        if last {
+            self.go(true);
+        }
+    }
+
+    /// Sends what waits as a burst. `idle`: only if nothing has been sent meanwhile.
+    fn go(&self, idle: bool) {
+        let burst = {
+            let Ok(mut state) = self.state.lock() else { return };
+            if idle && state.open > 0 {
+                return;
+            }
+            state.next_bytes = 0;
+            state.open += state.next.len();
+            std::mem::take(&mut state.next)
+        };
+        let Some(native) = self.native.get().and_then(Weak::upgrade) else { return };
+        let mut unsent = Vec::new();
+        for queued in burst {
+            match produce(&native, queued) {
+                Offer::Taken => {}
+                Offer::Full(queued) => unsent.push(queued),
+                Offer::Refused(error, ack) => {
+                    ack.tell(Err(error));
+                    self.acknowledged();
+                }
+            }
+        }
+        if let (false, Ok(mut state)) = (unsent.is_empty(), self.state.lock()) {
+            // librdkafka's queue is full, so acknowledgements are on their way, and the last one starts the next burst.
+            state.open = state.open.saturating_sub(unsent.len());
+            state.next_bytes += unsent.iter().map(|q| q.record.payload.len()).sum::<usize>();
+            unsent.append(&mut state.next);
+            state.next = unsent;
+        }
+    }
+}
+
+/// Hands a record to librdkafka.
+fn produce(native: &BaseProducer<Context>, queued: Queued) -> Offer {
+    let Queued { topic, record, ack } = queued;
+    let mut native_record =
+        BaseRecord::with_opaque_to(&topic, Box::new(ack)).payload(&record.payload).headers(record.native_headers());
+    native_record.partition = record.partition;
+    native_record.key = record.key.as_ref();
+    match native.send(native_record) {
+        Ok(()) => Offer::Taken,
+        Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+            let ack = *back.delivery_opaque;
+            Offer::Full(Queued { topic, record, ack })
+        }
+        Err((error, back)) => {
+            let ack = *back.delivery_opaque;
+            Offer::Refused(Error::NotAcknowledged { topic, reason: error.to_string() }, ack)
+        }
+    }
+}
