@@ -14,7 +14,7 @@ def produce(gateway, topic, value, key=None, headers=None):
 
 def produce_all(gateway, topic, records):
     """Produces (value, key, headers) records; values that are not bytes are sent as JSON."""
-    producer = Producer({"bootstrap.servers": gateway.brokers, "acks": "all", "partitioner": "murmur2_random"})
+    producer = Producer({"bootstrap.servers": gateway.brokers, "acks": "all", "partitioner": "murmur2_random", "message.max.bytes": 4 << 20})
     failed = []
     for value, key, headers in records:
         value = value if isinstance(value, bytes) else json.dumps(value).encode()

@@ -185,6 +185,29 @@ def check_dead_letter(door, value):
     assert {"__connect.errors.partition", "__connect.errors.offset", "kafka_dlt-original-offset"} <= set(headers)
 
 
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("more", "key", "headers"),
+    [
+        ({"metadata": {"m": "x" * (2 * MIB)}}, b"k", {}),
+        ({}, b"k" * 900_000, {}),
+        ({"body": {"model": "chat", "messages": user("hi"), "user": "u" * 900_000}}, b"k", {}),
+        ({}, b"k", {"h": b"h" * 900_000}),
+        ({"body": {"model": "m" * 900_000, "messages": user("hi")}}, b"k", {}),
+    ],
+    ids=["metadata", "key", "user", "header", "model"],
+)
+def test_what_is_large_beyond_reason_is_answered_and_disturbs_nobody(running, door, more, key, headers):
+    sent = {**job("hostile"), **more}
+    produce(running, door.jobs, sent, key=key, headers=headers)
+    assert door.answers_to([sent["custom_id"]])
+    after = job("still alive")
+    produce(running, door.jobs, after)
+    assert content_of(door.answers_to([after["custom_id"]])[after["custom_id"]]) == "echo: still alive"
+
+
 def test_a_tombstone_harms_nobody(running, door):
     from confluent_kafka import Producer
 

@@ -155,10 +155,15 @@ impl Emitter {
     pub async fn send(&self, record: Outgoing) -> Result<(), Error> {
         self.work.expect_one();
         let sent = self.producer.send(record, Ack::Work(self.work.clone().as_on_ack())).await;
-        if let Err(error) = &sent {
-            // `send` dropped the acknowledgement; count it here, or the offset would wait for ever.
-            let reason = error.to_string();
-            self.work.acknowledged(Err(Error::NotAcknowledged { topic: String::new(), reason }));
+        // `send` dropped the acknowledgement; count it here, or the offset would wait for ever.
+        match &sent {
+            Ok(()) => {}
+            // No restart would make it smaller: the caller has to do something else with the record.
+            Err(Error::TooLarge { .. }) => self.work.acknowledged(Ok(())),
+            Err(error) => {
+                let reason = error.to_string();
+                self.work.acknowledged(Err(Error::NotAcknowledged { topic: String::new(), reason }));
+            }
         }
         sent
     }

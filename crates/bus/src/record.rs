@@ -8,6 +8,9 @@ use tollgate_schemas::{RequestId, Topic, TraceContext, headers};
 /// The largest record that is produced; internal topics are created to take it.
 pub(crate) const RECORD_MAX_BYTES: usize = 4 * 1024 * 1024;
 
+/// The largest record a team's topics take: less, so that it fits into a dead letter with its headers.
+pub(crate) const TEAM_RECORD_MAX_BYTES: usize = 3 * 1024 * 1024;
+
 /// A record's headers, copied: names are case-sensitive, values are UTF-8 (others are dropped).
 #[derive(Debug, Clone, Default)]
 pub struct Headers(Vec<(String, Vec<u8>)>);

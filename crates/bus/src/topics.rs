@@ -1,6 +1,9 @@
 //! Creating the topics of `schemas::topic` where they are missing.
 
-use crate::{Bus, Error, record::RECORD_MAX_BYTES};
+use crate::{
+    Bus, Error,
+    record::{RECORD_MAX_BYTES, TEAM_RECORD_MAX_BYTES},
+};
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
@@ -153,7 +156,10 @@ impl Bus {
             ("cleanup.policy", cleanup.to_owned()),
             ("retention.ms", retention_ms.to_string()),
             ("message.timestamp.type", time.to_owned()),
-            ("max.message.bytes", RECORD_MAX_BYTES.to_string()),
+            (
+                "max.message.bytes",
+                if spec.name.ends_with('*') { TEAM_RECORD_MAX_BYTES } else { RECORD_MAX_BYTES }.to_string(),
+            ),
         ];
         if self.settings().replication >= 3 {
             config.push(("min.insync.replicas", "2".to_owned()));

@@ -421,12 +421,16 @@ async fn handle_one<T: FromRecord, H: Handler<T>>(
             }
             Err(error) => Outcome::dead(DeadLetter::new("parse", error)),
         };
+        let mut dead_letter = outcome.dead_letter;
         for out in outcome.emit {
             if let Err(error) = emitter.send(out).await {
                 tracing::error!(%error, topic = record.topic, partition = record.partition, offset = record.offset, "an effect of this record could not be produced");
+                if let BusError::TooLarge { .. } = error {
+                    dead_letter.get_or_insert_with(|| DeadLetter::new("produce", error.to_string()));
+                }
             }
         }
-        if let Some(reason) = outcome.dead_letter {
+        if let Some(reason) = dead_letter {
             tracing::error!(topic = record.topic, partition = record.partition, offset = record.offset, reason = %reason, "record moved to dead-letters");
             metrics::counter!("tollgate_dead_letters_total", "group" => group.clone()).increment(1);
             let _ = emitter.send(poison(reason)).await;

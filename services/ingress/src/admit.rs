@@ -13,6 +13,8 @@ use tollgate_schemas::{
 const TAGS_MAX: usize = 16;
 const TAG_NAME_MAX_CHARS: usize = 64;
 const TAG_VALUE_MAX_CHARS: usize = 512;
+/// A longer `user` is cut in the ledger; the provider gets it whole.
+const END_USER_MAX_CHARS: usize = 256;
 
 /// Which way a request came in.
 #[derive(Debug)]
@@ -69,7 +71,8 @@ impl Admission<'_> {
             return Err(missing("messages"));
         }
         let tags = tags_of(peek.metadata)?;
-        let (stream, end_user) = (peek.stream.unwrap_or(false), peek.user.map(Cow::into_owned));
+        let (stream, end_user) =
+            (peek.stream.unwrap_or(false), peek.user.map(|user| user.chars().take(END_USER_MAX_CHARS).collect()));
         let endpoint = config.endpoint(&self.caller.team, &model).ok_or_else(|| not_found(&model))?;
         let accepted_us = now_us();
         let (lane, deadline_ms, idempotency_key) = terms(self.door, endpoint, accepted_us / 1000);

@@ -181,7 +181,7 @@ mod tests {
             let records = records(&request, id, finished, &trace).expect("json");
             records.into_iter().map(|record| record.topic).collect::<Vec<_>>()
         };
-        let end = [TopicName::Internal("usage"), TopicName::Internal("replies")];
+        let end = [TopicName::Internal("replies"), TopicName::Internal("usage")];
         assert_eq!(topics(false, true), end);
         assert_eq!(topics(true, false), end);
         assert_eq!(topics(true, true), [TopicName::Internal("completions")]);

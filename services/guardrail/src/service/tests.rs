@@ -79,10 +79,14 @@ fn approved(records: &[Outgoing]) -> Request {
 /// The terminal and the usage row of an ended request.
 fn ended(records: &[Outgoing]) -> (Terminal, UsageRow) {
     assert_eq!(records.len(), 2, "one reply, one row");
-    assert_eq!(records[0].topic, TopicName::Internal("usage"));
-    assert_eq!((&records[1].topic, records[1].partition), (&TopicName::Internal("replies"), Some(3)));
-    let usage = serde_json::from_slice(&records[0].payload).expect("a row");
-    let reply: Reply = serde_json::from_slice(&records[1].payload).expect("a reply");
+    assert_eq!(
+        (&records[0].topic, records[0].partition),
+        (&TopicName::Internal("replies"), Some(3)),
+        "who waits comes first"
+    );
+    assert_eq!(records[1].topic, TopicName::Internal("usage"));
+    let reply: Reply = serde_json::from_slice(&records[0].payload).expect("a reply");
+    let usage = serde_json::from_slice(&records[1].payload).expect("a row");
     let ReplyEvent::Terminal(terminal) = reply.event else { panic!("a terminal") };
     (*terminal, usage)
 }

@@ -74,7 +74,7 @@ impl Jobs {
     async fn job(&self, door: &JobDoor, record: &Incoming<RawValueBytes>, job: Job) -> Outcome {
         let id =
             RequestId::of_record(&self.cluster, &record.topic, record.partition, record.offset, record.timestamp_ms);
-        let key = record.key.as_ref().and_then(|key| String::from_utf8(key.clone()).ok()).filter(|key| !key.is_empty());
+        let key = reply_key(record);
         let reply = TopicReply { topic: door.replies.clone(), key, custom_id: job.custom_id, metadata: job.metadata };
         let admission = Admission {
             request_id: id,
@@ -100,12 +100,25 @@ impl Jobs {
     fn malformed(&self, door: &JobDoor, record: &Incoming<RawValueBytes>, malformed: Malformed) -> Outcome {
         let mut outcome = Outcome::dead(DeadLetter::new("job", malformed.error.message.as_str()));
         if malformed.custom_id.is_some() {
-            let key = record.key.as_ref().and_then(|key| String::from_utf8(key.clone()).ok());
-            let reply = TopicReply { topic: door.replies.clone(), key, custom_id: malformed.custom_id, metadata: None };
+            let reply = TopicReply {
+                topic: door.replies.clone(),
+                key: reply_key(record),
+                custom_id: malformed.custom_id,
+                metadata: None,
+            };
             outcome.emit.extend(answer(&reply, None, &malformed.error, record));
         }
         outcome
     }
+}
+
+/// Longer keys are not echoed: the answer is keyed by the job's custom id instead.
+const KEY_MAX_BYTES: usize = 1024;
+
+/// The answer's key: the job's own, if it is text.
+fn reply_key(record: &Incoming<RawValueBytes>) -> Option<String> {
+    let key = record.key.as_ref().filter(|key| !key.is_empty() && key.len() <= KEY_MAX_BYTES)?;
+    String::from_utf8(key.clone()).ok()
 }
 
 /// The answer line of a job that ends here.

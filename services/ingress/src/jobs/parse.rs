@@ -39,6 +39,9 @@ struct Envelope {
     metadata: Option<Value>,
 }
 
+/// Larger metadata is refused, because it travels in every record of the request and comes back with the answer.
+const METADATA_MAX_BYTES: usize = 64 * 1024;
+
 /// Longer ids are refused, because they come back as record keys and headers.
 const CUSTOM_ID_MAX_BYTES: usize = 512;
 
@@ -77,6 +80,9 @@ pub(super) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
             _ => return Err(fail(custom_id, "the record is no job: it has neither `body` nor `messages`")),
         },
     };
+    if metadata.as_ref().is_some_and(|metadata| metadata.to_string().len() > METADATA_MAX_BYTES) {
+        return Err(fail(custom_id, "metadata may have at most 64 KiB"));
+    }
     let path = path.or_else(|| all.get(headers::SUBJECT).map(str::to_owned));
     let Some(api_type) = api_type(path.as_deref()) else {
         return Err(fail(custom_id, "the job's url must be /v1/chat/completions"));
@@ -131,6 +137,9 @@ mod tests {
         assert_eq!(id(r#"{"custom_id":"a","body":{},"url":"/v1/nothing"}"#).as_deref(), Some("a"));
         assert_eq!(id(r#"{"custom_id":"a","method":5,"body":{}}"#).as_deref(), Some("a"));
         assert_eq!(id(r#"{"custom_id":"a","method":"GET","body":{}}"#).as_deref(), Some("a"));
+        let large =
+            format!(r#"{{"custom_id":"a","body":{{}},"metadata":{{"m":"{}"}}}}"#, "x".repeat(METADATA_MAX_BYTES));
+        assert_eq!(id(&large).as_deref(), Some("a"));
         assert_eq!(id(r#"{"custom_id":7,"body":{}}"#), None);
         assert_eq!(id("not json"), None);
         assert_eq!(job(&[0xff, 0xfe], &Headers::default()).expect_err("malformed").custom_id, None);
