@@ -1,14 +1,16 @@
-"""The commands around a running gateway, as a person types them."""
+"""The commands around a running gateway, as a person types them, and the documented queries over its table."""
 
 import csv
 import hashlib
 import io
 import json
+import re
 import subprocess
 from datetime import datetime, timezone
 
+import duckdb
 import pytest
-
+from ledger import ledger_of
 from support import PROVIDER_KEYS, ROOT, clean_environment, endpoint, eventually, user
 
 JOBS = 40
@@ -128,3 +130,18 @@ def test_acls_let_a_team_reach_its_own_topics_only(running, tollgate):
     for internal in ("requests.interactive", "approved.batch", "usage", "control", "dead-letters"):
         granted = [line for line in lines if f"'{running.topic(internal)}'" in line]
         assert granted and all("User:tollgate" in line for line in granted)
+
+
+def test_the_documented_queries_answer(running):
+    assert running.chat({"model": "chat", "messages": user("hello")}).status_code == 200
+    ledger = ledger_of(running)
+    eventually(ledger.count, "the table has rows")
+    queries = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "usage-table.md").read_text(), re.S)
+    assert len(queries) == 3
+    for query in queries:
+        # The document's month is an example; every other filter stays.
+        query = re.sub(r"DATE '2026-10-31'", "DATE '2000-01-01'", re.sub(r"DATE '2026-12-09'", "DATE '2999-01-01'", query))
+        query = query.replace("TIMESTAMPTZ '2026-11-01", "TIMESTAMPTZ '2000-01-01").replace("TIMESTAMPTZ '2026-12-01", "TIMESTAMPTZ '2999-01-01")
+        query = query.replace("'usage/", f"'{running.data_dir}/usage/").strip().removesuffix(";")
+        with duckdb.connect() as db:
+            assert db.execute(f"SELECT count(*) FROM ({query})").fetchone()[0] > 0, query
