@@ -31,7 +31,7 @@ struct Arguments {
     /// Kafka's bootstrap address; nothing else should use this broker meanwhile.
     #[arg(long, value_name = "HOST:PORT")]
     brokers: String,
-    /// Requests per kind and load level, over all rounds; a twelfth of it one at a time.
+    /// Requests per kind and load level, over all rounds; a quarter of it one at a time.
     #[arg(long, default_value_t = 24_000, value_parser = clap::value_parser!(u32).range(120..=10_000_000))]
     requests: u32,
     /// Rounds; the middle one of each figure is reported.
@@ -78,7 +78,7 @@ async fn measure(arguments: &Arguments, prefix: &str) -> anyhow::Result<()> {
     let idle = cpu::idle_share(Duration::from_secs(2)).await;
     let mut report = Report::new(HOPS, bytes, generator, idle);
     for &in_flight in &arguments.in_flight {
-        let total = if in_flight == 1 { arguments.requests / 12 } else { arguments.requests };
+        let total = if in_flight == 1 { arguments.requests / 4 } else { arguments.requests };
         let load = Load { in_flight, requests: (total / arguments.rounds).max(1) as usize, limit: MEASUREMENT_MAX };
         for round in 0..arguments.rounds {
             for kind in kinds.in_turn(round) {
