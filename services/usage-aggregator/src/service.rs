@@ -26,11 +26,10 @@ use tollgate_schemas::topic;
 pub const GROUP: &str = "usage-aggregator";
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Runs until `stop`; then what was read is written and committed. Storage that is down at that moment is waited for ten
+/// Runs until `stop`, on topics that exist; then what was read is written and committed. Storage that is down at that moment is waited for ten
 /// seconds; rows that are not in the table then are read again by the next start.
 pub async fn run(config: &Config, bus: Bus, readiness: Readiness, stop: CancellationToken) -> Result<(), Error> {
     metric::describe();
-    bus.ensure_topics(&[]).await?;
     let store = store::open(config).map_err(|e| Error::Config(e.to_string()))?;
     let probe = Probe::default();
     let asked = probe.clone();

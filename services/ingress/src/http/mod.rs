@@ -10,7 +10,7 @@ mod stream;
 use crate::Gateway;
 use axum::{
     Router,
-    extract::{MatchedPath, Request, State},
+    extract::{MatchedPath, Request},
     http::HeaderValue,
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -32,7 +32,7 @@ pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
         .route("/v1/requests/{id}", get(requests::retrieve))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        .layer(middleware::from_fn_with_state(gateway.clone(), every_request))
+        .layer(middleware::from_fn(every_request))
         .with_state(gateway)
 }
 
@@ -45,7 +45,7 @@ async fn no_method() -> Failure {
 }
 
 /// Gives the request its id, and counts it.
-async fn every_request(State(_): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
+async fn every_request(mut request: Request, next: Next) -> Response {
     let (id, begun) = (RequestId::new(), Instant::now());
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     request.extensions_mut().insert(id);
