@@ -21,17 +21,22 @@ deny:
 test *ARGS:
     cargo test --workspace --locked {{ ARGS }}
 
-# The binary that the end-to-end tests use.
+# What the end-to-end tests use: the binary, and the embedded broker in a process of its own.
 build:
     cargo build --workspace --bins --locked
+    cargo build -p tollgate-broker --example serve --locked
 
 # Installs what the end-to-end tests need.
 setup:
     .ci/run setup
 
-# End-to-end tests on Apache Kafka, e.g. `just e2e -k usage`.
+# End-to-end tests on the embedded broker, e.g. `just e2e -k usage`.
 e2e *ARGS: build
-    .venv/bin/python -m pytest tests/e2e {{ ARGS }}
+    TOLLGATE_E2E_BROKER=embedded .venv/bin/python -m pytest tests/e2e {{ ARGS }}
+
+# The same on Apache Kafka.
+e2e-kafka *ARGS: build
+    TOLLGATE_E2E_BROKER=kafka .venv/bin/python -m pytest tests/e2e {{ ARGS }}
 
 # A local Apache Kafka on 127.0.0.1:19092: `just kafka start`, `just kafka stop`.
 kafka *ARGS:

@@ -1,9 +1,9 @@
-//! The same hops with nothing but `rdkafka`: produce → consume and produce → … → consume.
+//! Hops with nothing but `rdkafka`: produce → consume and produce → … → consume, one thread a hop, nothing parsed.
 //!
-//! Client settings, partition counts and the choice between a prompt and a lingering producer are those of `crates/bus`, so
-//! that what is left as the difference is Tollgate's own work. Records have the same key and size of value, but no headers.
+//! Two shapes. [`PLAIN`] is what brokers are compared by: librdkafka as it comes but for `acks=all` and `linger.ms=0`.
+//! [`AS_THE_PIPELINE`] has the pipeline's partitions, keys and client settings, and a prompt and a lingering producer, so
+//! that what is left as the pipeline's difference is Tollgate's own work. Neither sends headers.
 
-use crate::pipeline::PARTITIONS;
 use crate::topics;
 use anyhow::Context;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -13,87 +13,59 @@ use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-const TIMEOUT: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(100);
-const COMMIT_EVERY: Duration = Duration::from_secs(1);
-/// As in `crates/bus`: above this many records in flight the lingering producer takes over.
-const BATCH_ABOVE_IN_FLIGHT: usize = 24;
-/// Answers of one replica all come back on one partition.
-const LAST_PARTITION: i32 = 3;
-
-/// Running hops. Dropping it stops them.
-pub(crate) struct Bare {
-    producer: Pair,
-    first: String,
-    last: bool,
-    bytes: usize,
-    next: AtomicU64,
-    waiting: Arc<Waiting>,
-    stop: Arc<AtomicBool>,
+/// What tells one kind of hops from another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    /// Part of its topics' names.
+    name: &'static str,
+    pub(crate) hops: usize,
+    pub(crate) partitions: i32,
+    /// Where every record of the last hop goes; `None`: where its key says.
+    last: Option<i32>,
+    producer: &'static [(&'static str, &'static str)],
+    consumer: &'static [(&'static str, &'static str)],
+    /// A second producer with `linger.ms=1` takes over above this many records in flight.
+    batch_above_in_flight: Option<usize>,
 }
 
-type Waiting = Mutex<HashMap<u64, oneshot::Sender<()>>>;
+/// By which brokers are compared.
+pub(crate) const PLAIN: Shape = Shape {
+    name: "plain",
+    hops: 3,
+    partitions: 4,
+    last: None,
+    producer: &[("acks", "all"), ("socket.nagle.disable", "true")],
+    consumer: &[
+        ("socket.nagle.disable", "true"),
+        ("enable.auto.commit", "false"),
+        ("auto.offset.reset", "earliest"),
+        ("fetch.error.backoff.ms", "50"),
+    ],
+    batch_above_in_flight: None,
+};
 
-impl Bare {
-    /// Makes the topics and starts a thread per hop.
-    pub(crate) async fn start(brokers: &str, prefix: &str, hops: usize, bytes: usize) -> anyhow::Result<Arc<Self>> {
-        let names = (0..hops).map(|i| format!("{prefix}bare.{i}")).collect::<Vec<_>>();
-        topics::create(brokers, &names, PARTITIONS).await?;
-        let (waiting, stop) = (Arc::<Waiting>::default(), Arc::new(AtomicBool::new(false)));
-        for (i, pair) in names.windows(2).enumerate() {
-            let consumer = consumer(brokers, &format!("{prefix}bare.{i}"))?;
-            consumer.subscribe(&[&pair[0]])?;
-            let (next, last) = (pair[1].clone(), i + 2 == hops);
-            let (producer, stop) = (Pair::new(brokers)?, stop.clone());
-            thread("bare-forward", move || forward(&consumer, &producer, &next, last, &stop))?;
-        }
-        let consumer = consumer(brokers, &format!("{prefix}bare.last"))?;
-        let mut end = TopicPartitionList::new();
-        end.add_partition_offset(&names[hops - 1], LAST_PARTITION, Offset::Offset(0))?;
-        consumer.assign(&end)?;
-        let (answers, until) = (waiting.clone(), stop.clone());
-        thread("bare-last", move || answer(&consumer, &answers, &until))?;
-        let (producer, first) = (Pair::new(brokers)?, names[0].clone());
-        let bare = Self { producer, first, last: hops == 1, bytes, next: AtomicU64::new(1), waiting, stop };
-        Ok(Arc::new(bare))
-    }
-
-    /// One record through all hops.
-    pub(crate) async fn send(self: Arc<Self>) -> anyhow::Result<()> {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let (sender, receiver) = oneshot::channel();
-        if let Ok(mut waiting) = self.waiting.lock() {
-            waiting.insert(id, sender);
-        }
-        let mut payload = vec![b'x'; self.bytes];
-        payload[..8].copy_from_slice(&id.to_be_bytes());
-        let key = uuid::Uuid::now_v7().to_string();
-        self.producer.send(&self.first, self.last.then_some(LAST_PARTITION), key.as_bytes(), &payload)?;
-        tokio::time::timeout(TIMEOUT, receiver).await.context("a bare record did not come through")??;
-        Ok(())
-    }
-}
-
-impl Drop for Bare {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
-    Ok(())
-}
-
-/// As in `crates/bus`.
-fn consumer(brokers: &str, group: &str) -> anyhow::Result<BaseConsumer> {
-    let mut config = ClientConfig::new();
-    for (name, value) in [
-        ("bootstrap.servers", brokers),
-        ("group.id", group),
+/// The way of a request and its answer: ingress → router-worker → ingress. Without checks the guardrail is not on the way.
+pub(crate) const AS_THE_PIPELINE: Shape = Shape {
+    name: "bare",
+    hops: 2,
+    // the product's default
+    partitions: 12,
+    // answers of one replica all come back on one partition
+    last: Some(3),
+    producer: &[
+        ("socket.nagle.disable", "true"),
+        ("acks", "all"),
+        ("enable.idempotence", "true"),
+        ("partitioner", "murmur2_random"),
+        ("compression.type", "none"),
+        ("queue.buffering.max.messages", "100000"),
+        ("queue.buffering.max.kbytes", "131072"),
+    ],
+    consumer: &[
         ("socket.nagle.disable", "true"),
         ("enable.auto.commit", "false"),
         ("auto.offset.reset", "earliest"),
@@ -107,18 +79,109 @@ fn consumer(brokers: &str, group: &str) -> anyhow::Result<BaseConsumer> {
         ("partition.assignment.strategy", "cooperative-sticky"),
         ("session.timeout.ms", "6000"),
         ("heartbeat.interval.ms", "2000"),
-    ] {
-        config.set(name, value);
+    ],
+    batch_above_in_flight: Some(24),
+};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(100);
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+
+/// Running hops. Dropping it stops them.
+pub(crate) struct Bare {
+    shape: Shape,
+    producer: Pair,
+    first: String,
+    bytes: usize,
+    next: AtomicU64,
+    waiting: Arc<Waiting>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+type Waiting = Mutex<HashMap<u64, oneshot::Sender<()>>>;
+
+impl Bare {
+    /// Makes the topics and starts a thread per hop.
+    pub(crate) async fn start(brokers: &str, prefix: &str, shape: Shape, bytes: usize) -> anyhow::Result<Arc<Self>> {
+        let names = (0..shape.hops).map(|i| format!("{prefix}{}.{i}", shape.name)).collect::<Vec<_>>();
+        topics::create(brokers, &names, shape.partitions).await?;
+        topics::settled(brokers, prefix).await?;
+        let mut bare = Self {
+            shape,
+            producer: Pair::new(brokers, &shape)?,
+            first: names[0].clone(),
+            bytes,
+            next: AtomicU64::new(1),
+            waiting: Arc::default(),
+            stop: Arc::default(),
+            threads: Vec::new(),
+        };
+        for (i, pair) in names.windows(2).enumerate() {
+            let consumer = consumer(brokers, &names[i], &shape)?;
+            consumer.subscribe(&[&pair[0]])?;
+            let (next, last) = (pair[1].clone(), shape.last.filter(|_| i + 2 == shape.hops));
+            let (producer, stop) = (Pair::new(brokers, &shape)?, bare.stop.clone());
+            bare.thread("bare-forward", move || forward(&consumer, &producer, &next, last, &stop))?;
+        }
+        let consumer = consumer(brokers, &format!("{prefix}{}.last", shape.name), &shape)?;
+        let mut end = TopicPartitionList::new();
+        for partition in (0..shape.partitions).filter(|p| shape.last.is_none_or(|last| last == *p)) {
+            end.add_partition_offset(&names[shape.hops - 1], partition, Offset::Offset(0))?;
+        }
+        consumer.assign(&end)?;
+        let (answers, until) = (bare.waiting.clone(), bare.stop.clone());
+        bare.thread("bare-last", move || answer(&consumer, &answers, &until))?;
+        Ok(Arc::new(bare))
+    }
+
+    fn thread(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+        self.threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(run)?);
+        Ok(())
+    }
+
+    /// One record through all hops.
+    pub(crate) async fn send(self: Arc<Self>) -> anyhow::Result<()> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        if let Ok(mut waiting) = self.waiting.lock() {
+            waiting.insert(id, sender);
+        }
+        let mut payload = vec![b'x'; self.bytes];
+        payload[..8].copy_from_slice(&id.to_be_bytes());
+        let key = uuid::Uuid::now_v7().to_string();
+        let last = self.shape.last.filter(|_| self.shape.hops == 1);
+        self.producer.send(&self.first, last, key.as_bytes(), &payload)?;
+        tokio::time::timeout(TIMEOUT, receiver).await.context("a bare record did not come through")??;
+        Ok(())
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // a panic has been logged
+            let _ = thread.join();
+        }
+    }
+}
+
+fn consumer(brokers: &str, group: &str, shape: &Shape) -> anyhow::Result<BaseConsumer> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("group.id", group);
+    for (name, value) in shape.consumer {
+        config.set(*name, *value);
     }
     Ok(config.create()?)
 }
 
-fn forward(consumer: &BaseConsumer, producer: &Pair, next: &str, last: bool, stop: &AtomicBool) {
+fn forward(consumer: &BaseConsumer, producer: &Pair, next: &str, last: Option<i32>, stop: &AtomicBool) {
     let mut committed = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         if let Some(Ok(message)) = consumer.poll(POLL) {
             let (key, payload) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
-            if let Err(error) = producer.send(next, last.then_some(LAST_PARTITION), key, payload) {
+            if let Err(error) = producer.send(next, last, key, payload) {
                 eprintln!("a bare record was not forwarded: {error}");
             }
         }
@@ -142,10 +205,10 @@ fn answer(consumer: &BaseConsumer, waiting: &Waiting, stop: &AtomicBool) {
     }
 }
 
-/// A prompt and a lingering producer, as in `crates/bus`.
+/// A prompt producer and, where the shape wants it, a lingering one.
 struct Pair {
     quick: ThreadedProducer<Counting>,
-    batching: ThreadedProducer<Counting>,
+    batching: Option<(ThreadedProducer<Counting>, usize)>,
     in_flight: Arc<AtomicUsize>,
 }
 
@@ -162,31 +225,26 @@ impl ProducerContext for Counting {
 }
 
 impl Pair {
-    fn new(brokers: &str) -> anyhow::Result<Self> {
+    fn new(brokers: &str, shape: &Shape) -> anyhow::Result<Self> {
         let in_flight = Arc::new(AtomicUsize::new(0));
-        let make = |linger_ms: &str| -> anyhow::Result<_> {
+        let make = |linger_ms: &str| -> anyhow::Result<ThreadedProducer<Counting>> {
             let mut config = ClientConfig::new();
-            for (name, value) in [
-                ("bootstrap.servers", brokers),
-                ("socket.nagle.disable", "true"),
-                ("acks", "all"),
-                ("enable.idempotence", "true"),
-                ("partitioner", "murmur2_random"),
-                ("linger.ms", linger_ms),
-                ("compression.type", "none"),
-                ("queue.buffering.max.messages", "100000"),
-                ("queue.buffering.max.kbytes", "131072"),
-            ] {
-                config.set(name, value);
+            config.set("bootstrap.servers", brokers).set("linger.ms", linger_ms);
+            for (name, value) in shape.producer {
+                config.set(*name, *value);
             }
             Ok(config.create_with_context(Counting(in_flight.clone()))?)
         };
-        Ok(Self { quick: make("0")?, batching: make("1")?, in_flight })
+        let batching = shape.batch_above_in_flight.map(|above| Ok::<_, anyhow::Error>((make("1")?, above)));
+        Ok(Self { quick: make("0")?, batching: batching.transpose()?, in_flight })
     }
 
     fn send(&self, topic: &str, partition: Option<i32>, key: &[u8], payload: &[u8]) -> anyhow::Result<()> {
-        let busy = self.in_flight.fetch_add(1, Ordering::Relaxed) >= BATCH_ABOVE_IN_FLIGHT;
-        let producer = if busy { &self.batching } else { &self.quick };
+        let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let producer = match &self.batching {
+            Some((batching, above)) if in_flight >= *above => batching,
+            _ => &self.quick,
+        };
         let mut record = BaseRecord::to(topic).key(key).payload(payload);
         record.partition = partition;
         producer.send(record).map_err(|(error, _)| {

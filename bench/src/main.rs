@@ -1,37 +1,50 @@
-//! What Tollgate costs beside bare Kafka: one command, one broker, one run.
+//! What the embedded broker costs beside Apache Kafka, and what Tollgate costs beside bare hops: one command, one run.
 //!
 //! ```text
-//! main ─► bare      produce → consume and produce → … → consume, with nothing but rdkafka
-//!      ├► pipeline  the four services in this process, mock provider, no checks, called in process
-//!      └► http      the same through the HTTP door
-//!           └─ all driven by load (closed loop), timed by cpu, printed by report
+//! main ─► broker    Apache Kafka and the embedded broker, each a process of its own
+//!      └► sides     on both, in turn:
+//!           ├─ bare      produce → consume and produce → … → consume, with nothing but rdkafka
+//!           ├─ pipeline  the four services in this process, mock provider, no checks, called in process
+//!           └─ http      the same through the HTTP door
+//!                └─ all driven by load (closed loop), timed by process, printed by report
 //! ```
 //!
-//! Rounds of the three alternate, because a shared machine drifts. Writes nothing but standard output (logs go to standard
-//! error); its topics and its temporary directory are deleted at the end.
+//! Writes nothing but standard output (progress and logs go to standard error); its topics and its temporary directories are
+//! deleted at the end.
 
 mod bare;
-mod cpu;
+mod broker;
 mod http;
 mod load;
 mod pipeline;
+mod process;
 mod report;
+mod sides;
 mod topics;
 
-use anyhow::Context;
+use broker::Broker;
 use clap::Parser;
-use load::{Load, Sample};
-use report::{Kind, Report};
-use std::sync::Arc;
+use process::Process;
+use report::{MemoryUse, Report};
+use sides::Side;
+use std::path::PathBuf;
 use std::time::Duration;
+use tokio::runtime::Builder;
 
-/// Measures bare Kafka hops, the pipeline, and the pipeline behind HTTP, side by side.
+/// Measures bare hops, the pipeline, and the pipeline behind HTTP, on the embedded broker and on Apache Kafka.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Kafka's bootstrap address; nothing else should use this broker meanwhile.
+    /// Bootstrap address of one Apache Kafka broker, which nothing else should use meanwhile. Without it the embedded broker
+    /// is measured alone.
     #[arg(long, value_name = "HOST:PORT")]
-    brokers: String,
-    /// Requests per kind and load level, over all rounds; a quarter of it one at a time.
+    kafka: Option<String>,
+    /// Kafka's process, if it is not the one that listens there (say, in a container).
+    #[arg(long, value_name = "PID", requires = "kafka")]
+    kafka_pid: Option<u32>,
+    /// When the embedded broker syncs what it writes; Kafka leaves that to the operating system.
+    #[arg(long, value_enum, default_value = "interval")]
+    fsync: broker::Durability,
+    /// Requests per kind, broker and load level, over all rounds; a quarter of it one at a time.
     #[arg(long, default_value_t = 24_000, value_parser = clap::value_parser!(u32).range(120..=10_000_000))]
     requests: u32,
     /// Rounds; the middle one of each figure is reported.
@@ -46,97 +59,93 @@ struct Arguments {
     /// Leave HTTP out.
     #[arg(long)]
     no_http: bool,
+    /// Leave the pipeline and HTTP out: hops alone.
+    #[arg(long)]
+    no_pipeline: bool,
+    /// Serve the embedded broker from this folder until standard input ends: what the run starts as another process.
+    #[arg(long, hide = true, value_name = "DIR")]
+    serve: Option<PathBuf>,
 }
 
 fn in_flight(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| (1..=8192).contains(n)).ok_or_else(|| "must be from 1 to 8192".to_owned())
 }
 
-/// A request and the answer's way back: ingress → router-worker → ingress. Without checks the guardrail is not on the way.
-const HOPS: usize = 2;
-/// One measurement never takes longer.
-const MEASUREMENT_MAX: Duration = Duration::from_secs(60);
-
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    if let Some(dir) = &arguments.serve {
+        // logs only; the broker has a thread of its own
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let _telemetry = runtime.block_on(async { tollgate_runtime::telemetry::init("tollgate-bench-broker") });
+        return broker::serve(dir, arguments.fsync);
+    }
+    Builder::new_multi_thread().enable_all().build()?.block_on(run(&arguments))
+}
+
+async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let _telemetry = tollgate_runtime::telemetry::init("tollgate-bench");
+    let mut brokers = Vec::new();
+    if let Some(address) = &arguments.kafka {
+        brokers.push(Broker::kafka(address, arguments.kafka_pid)?);
+    }
+    brokers.insert(0, Broker::embedded(arguments.fsync)?);
+    for broker in &brokers {
+        let process = broker.process.as_ref().map_or_else(|| "not found: no CPU, no memory".to_owned(), Process::name);
+        eprintln!("{}: {}, process {process}", broker.on.name(), broker.address);
+    }
     let prefix = format!("bench-{}.", uuid::Uuid::now_v7().simple());
-    let result = measure(&arguments, &prefix).await;
-    let deleted = topics::delete(&arguments.brokers, &prefix).await;
-    result.and(deleted)
+    let result = measure(arguments, &brokers, &prefix).await;
+    let mut result = result.and(sides::clean(&brokers, &prefix).await);
+    for broker in brokers {
+        result = result.and(broker.stop());
+    }
+    result
 }
 
-async fn measure(arguments: &Arguments, prefix: &str) -> anyhow::Result<()> {
+async fn measure(arguments: &Arguments, brokers: &[Broker], prefix: &str) -> anyhow::Result<()> {
+    let mut report = Report::new(arguments.bytes as usize, load::generator_cost().await);
     let bytes = arguments.bytes as usize;
-    let stack = pipeline::Stack::start(&arguments.brokers, prefix, bytes).await.context("starting the services")?;
-    let bare = bare::Bare::start(&arguments.brokers, prefix, HOPS, bytes).await.context("starting the bare hops")?;
-    let http = Arc::new(http::Client::new(stack.address(), stack.body())?);
-    let kinds = Kinds { bare, pipeline: stack.pipeline(), http: (!arguments.no_http).then_some(http) };
-    let generator = load::generator_cost().await;
-    kinds.warm_up().await?;
-    let idle = cpu::idle_share(Duration::from_secs(2)).await;
-    let mut report = Report::new(HOPS, bytes, generator, idle);
-    for &in_flight in &arguments.in_flight {
-        let total = if in_flight == 1 { arguments.requests / 4 } else { arguments.requests };
-        let load = Load { in_flight, requests: (total / arguments.rounds).max(1) as usize, limit: MEASUREMENT_MAX };
-        for round in 0..arguments.rounds {
-            for kind in kinds.in_turn(round) {
-                let sample =
-                    kinds.run(kind, load).await.with_context(|| format!("{} at {in_flight} in flight", kind.name()))?;
-                report.add(kind, in_flight, sample);
-            }
-        }
+    let mut hops = Vec::new();
+    for broker in brokers {
+        hops.push(Side::hops(broker, prefix, bytes).await?);
     }
-    report.print();
-    drop(kinds);
-    stack.stop().await
+    phase(hops, arguments, &mut report).await?;
+    report.print_hops();
+    if arguments.no_pipeline {
+        return Ok(());
+    }
+    let mut pipelines = Vec::new();
+    for broker in brokers {
+        pipelines.push(Side::pipeline(broker, prefix, bytes, !arguments.no_http).await?);
+    }
+    phase(pipelines, arguments, &mut report).await?;
+    report.print_pipeline();
+    tokio::time::sleep(PRODUCERS_END).await;
+    Ok(())
 }
 
-/// What is measured.
-struct Kinds {
-    bare: Arc<bare::Bare>,
-    pipeline: Arc<pipeline::Pipeline>,
-    http: Option<Arc<http::Client>>,
+/// Everything that both sides run, with their brokers' memory before, at the peak and after.
+async fn phase(sides: Vec<Side<'_>>, arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
+    let processes = || sides.iter().filter_map(|side| Some((side.broker.on, side.broker.process.as_ref()?)));
+    let before = processes().map(|(_, process)| process.memory()).collect::<Vec<_>>();
+    processes().for_each(|(_, process)| process.forget_peak());
+    sides::warm_up(&sides, arguments.requests).await?;
+    let all = sides.iter().map(|side| side.broker.process.clone()).chain([Some(Process::me())]).collect::<Vec<_>>();
+    report
+        .idle(sides.iter().map(|side| Some(side.broker.on)).chain([None]).zip(process::idle_shares(&all, IDLE).await));
+    sides::rounds(&sides, arguments, report).await?;
+    let after = processes().zip(before).filter_map(|((on, process), before)| {
+        let (before, after) = (before?, process.memory()?);
+        Some(MemoryUse { on, before_kib: before.now_kib, peak_kib: after.peak_kib, after_kib: after.now_kib })
+    });
+    report.memory(after.collect());
+    for side in sides {
+        side.stop().await?;
+    }
+    Ok(())
 }
 
-impl Kinds {
-    /// All kinds, each round beginning with another one.
-    fn in_turn(&self, round: u32) -> Vec<Kind> {
-        let mut kinds = vec![Kind::Bare, Kind::Pipeline];
-        kinds.extend(self.http.as_ref().map(|_| Kind::Http));
-        let first = round as usize % kinds.len();
-        kinds.rotate_left(first);
-        kinds
-    }
-
-    /// One measurement.
-    async fn run(&self, kind: Kind, load: Load) -> anyhow::Result<Sample> {
-        match (kind, &self.http) {
-            (Kind::Bare, _) => {
-                let bare = self.bare.clone();
-                load::run(load, move || bare.clone().send()).await
-            }
-            (Kind::Pipeline, _) => {
-                let pipeline = self.pipeline.clone();
-                load::run(load, move || pipeline.clone().send()).await
-            }
-            (Kind::Http, Some(http)) => {
-                let http = http.clone();
-                load::run(load, move || http.clone().send()).await
-            }
-            (Kind::Http, None) => anyhow::bail!("HTTP is left out"),
-        }
-    }
-
-    /// Connections, partition fetchers and allocators settle before anything is counted.
-    async fn warm_up(&self) -> anyhow::Result<()> {
-        for kind in self.in_turn(0) {
-            for (in_flight, requests) in [(1, 100), (64, 3_000), (256, 3_000)] {
-                let load = Load { in_flight, requests, limit: MEASUREMENT_MAX };
-                self.run(kind, load).await.with_context(|| format!("warming up: {}", kind.name()))?;
-            }
-        }
-        Ok(())
-    }
-}
+/// The services' producers notice within 5 s that nobody needs them; until then they would complain of a stopped broker.
+const PRODUCERS_END: Duration = Duration::from_secs(6);
+/// How long an idle process is watched.
+const IDLE: Duration = Duration::from_secs(3);

@@ -1,7 +1,7 @@
 //! The product itself: the four services in this process, as `tollgate up` runs them, and a second ingress without HTTP
 //! that is called in process.
 
-use crate::topics;
+use crate::{bare::AS_THE_PIPELINE, topics};
 use anyhow::{Context, bail};
 use serde_json::value::RawValue;
 use std::net::SocketAddr;
@@ -16,8 +16,6 @@ use tollgate_runtime::config::{Role, parse};
 use tollgate_runtime::{Config, Readiness, supervised};
 use tollgate_schemas::{ApiType, Caller, Request, RequestId, TraceContext};
 
-/// Partitions of every topic here, and of the bare hops' topics: the product's default.
-pub(crate) const PARTITIONS: i32 = 12;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// Everything that runs.
@@ -40,7 +38,7 @@ pub(crate) struct Pipeline {
 fn config(brokers: &str, prefix: &str, data: &std::path::Path) -> anyhow::Result<Config> {
     let text = serde_json::json!({
         "data_dir": data,
-        "kafka": { "brokers": brokers, "topic_prefix": prefix, "partitions": { "default": PARTITIONS, "usage": 1 } },
+        "kafka": { "brokers": brokers, "topic_prefix": prefix, "partitions": { "default": AS_THE_PIPELINE.partitions, "usage": 1 } },
         "providers": { "mock": { "kind": "mock", "concurrency": 100_000 } },
         "endpoints": [ { "name": "bench", "destinations": [ { "name": "mock", "provider": "mock", "model": "mock" } ] } ],
         "teams": [ { "name": "bench", "endpoints": [ "bench" ] } ],
@@ -59,7 +57,7 @@ impl Stack {
     pub(crate) async fn start(brokers: &str, prefix: &str, bytes: usize) -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
         let config = config(brokers, prefix, data.path())?;
-        let bus = stack::connect(&config, None, "bench").await?;
+        let bus = stack::connect(&config, stack::settings(&config, "bench")?).await?;
         topics::settled(brokers, prefix).await?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;

@@ -1,5 +1,7 @@
-//! The table: the middle of all rounds for each figure, and what the pipeline and HTTP cost beside bare hops.
+//! The tables: the middle of all rounds for each figure, the embedded broker beside Kafka, the pipeline beside bare hops.
 
+use crate::bare::{AS_THE_PIPELINE, PLAIN};
+use crate::broker::On;
 use crate::load::Sample;
 use comfy_table::{CellAlignment, Table, presets};
 use std::collections::BTreeMap;
@@ -7,7 +9,9 @@ use std::collections::BTreeMap;
 /// What was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// Kafka alone.
+    /// Clients and a broker alone, as librdkafka comes.
+    Hops,
+    /// Clients and a broker alone, as the pipeline uses them.
     Bare,
     /// The gateway, called in process.
     Pipeline,
@@ -19,6 +23,7 @@ impl Kind {
     /// As printed.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Kind::Hops => "hops",
             Kind::Bare => "bare hops",
             Kind::Pipeline => "pipeline",
             Kind::Http => "pipeline over HTTP",
@@ -26,119 +31,220 @@ impl Kind {
     }
 }
 
-/// Figures of one kind at one level.
-#[derive(Debug, Clone, Copy, Default)]
+/// Figures of one kind on one broker at one level; not a number where unknown.
+#[derive(Debug, Clone, Copy)]
 struct Figures {
     p50_us: f64,
     p95_us: f64,
     p99_us: f64,
     throughput: f64,
-    /// Without the load generator's own.
-    cpu_us: Option<f64>,
+    /// CPU of this process, without the load generator's own.
+    client_us: f64,
+    /// CPU of the broker's process.
+    broker_us: f64,
+}
+
+/// A column of figures, with its digits after the point. `per …` are requests.
+type Column = (&'static str, fn(&Figures) -> f64, usize);
+
+const P50: Column = ("p50 ms", |f| f.p50_us / 1e3, 2);
+const P95: Column = ("p95 ms", |f| f.p95_us / 1e3, 2);
+const P99: Column = ("p99 ms", |f| f.p99_us / 1e3, 2);
+const THROUGHPUT: Column = ("requests/s", |f| f.throughput, 0);
+const CLIENT: Column = ("client µs", |f| f.client_us, 0);
+const BROKER: Column = ("broker µs", |f| f.broker_us, 0);
+const PER_CLIENT_CPU: Column = ("per client CPU-s", |f| 1e6 / f.client_us, 0);
+const PER_BROKER_CPU: Column = ("per broker CPU-s", |f| 1e6 / f.broker_us, 0);
+const PER_CPU: Column = ("per CPU-s of both", |f| 1e6 / (f.client_us + f.broker_us), 0);
+
+/// The goal of the embedded broker, in times Kafka's figure.
+const GOAL_P50: f64 = 0.5;
+const GOAL_PER_CPU: f64 = 2.0;
+
+/// Resident memory of a broker.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MemoryUse {
+    pub(crate) on: On,
+    pub(crate) before_kib: u64,
+    pub(crate) peak_kib: u64,
+    pub(crate) after_kib: u64,
 }
 
 /// All samples of a run.
 pub(crate) struct Report {
-    hops: usize,
     bytes: usize,
     generator_us: Option<f64>,
-    idle: Option<f64>,
-    samples: BTreeMap<(usize, Kind), Vec<Figures>>,
+    idle: Vec<(Option<On>, f64)>,
+    memory: Vec<MemoryUse>,
+    samples: BTreeMap<(usize, Kind, On), Vec<Figures>>,
 }
 
 impl Report {
-    /// `generator_us`: CPU microseconds per request of the load generator; `idle`: share of a CPU without load.
-    pub(crate) fn new(hops: usize, bytes: usize, generator_us: Option<f64>, idle: Option<f64>) -> Self {
-        Self { hops, bytes, generator_us, idle, samples: BTreeMap::new() }
+    /// `generator_us`: CPU microseconds per request of the load generator.
+    pub(crate) fn new(bytes: usize, generator_us: Option<f64>) -> Self {
+        Self { bytes, generator_us, idle: Vec::new(), memory: Vec::new(), samples: BTreeMap::new() }
     }
 
     /// Adds a round.
-    pub(crate) fn add(&mut self, kind: Kind, in_flight: usize, sample: Sample) {
+    pub(crate) fn add(&mut self, kind: Kind, on: On, in_flight: usize, sample: &Sample) {
+        let client_us = sample.client_us().map(|cpu| (cpu - self.generator_us.unwrap_or(0.0)).max(0.0));
         let figures = Figures {
             p50_us: sample.quantile_us(0.50),
             p95_us: sample.quantile_us(0.95),
             p99_us: sample.quantile_us(0.99),
             throughput: sample.throughput(),
-            cpu_us: sample.cpu_us().map(|cpu| (cpu - self.generator_us.unwrap_or(0.0)).max(0.0)),
+            client_us: client_us.unwrap_or(f64::NAN),
+            broker_us: sample.broker_us().unwrap_or(f64::NAN),
         };
-        self.samples.entry((in_flight, kind)).or_default().push(figures);
+        self.samples.entry((in_flight, kind, on)).or_default().push(figures);
     }
 
-    /// Prints everything.
-    #[allow(clippy::print_stdout, reason = "the one output of this program")]
-    pub(crate) fn print(&self) {
+    /// Shares of a CPU that the brokers and (`None`) this process take without load.
+    pub(crate) fn idle(&mut self, shares: impl Iterator<Item = (Option<On>, Option<f64>)>) {
+        self.idle = shares.filter_map(|(on, share)| Some((on, share?))).collect();
+    }
+
+    /// Of the phase that has just ended.
+    pub(crate) fn memory(&mut self, used: Vec<MemoryUse>) {
+        self.memory = used;
+    }
+
+    /// Prints what the brokers are compared by.
+    #[allow(clippy::print_stdout, reason = "with the next, the one output of this program")]
+    pub(crate) fn print_hops(&self) {
         let cpus = std::thread::available_parallelism().map_or(0, usize::from);
-        println!(
-            "{} hops, {} B a record, {cpus} CPUs; each figure is the middle one of its rounds",
-            self.hops, self.bytes
-        );
+        println!("{} B a record, {cpus} CPUs; each figure is the middle one of its rounds", self.bytes);
         if let Some(generator) = self.generator_us {
-            println!("load generator: {generator:.1} µs of CPU a request, subtracted below");
+            println!("load generator: {generator:.1} µs of CPU a request, subtracted from the client's");
         }
-        if let Some(idle) = self.idle {
-            println!("all services idle: {:.1} % of one CPU, not subtracted", idle * 100.0);
-        }
-        println!(
-            "CPU is that of this process: services, Kafka clients and, over HTTP, the HTTP client; not the broker's\n"
-        );
-        println!("{}\n", self.table());
-        println!("{}", self.ratios());
+        println!("\n## {} hops, {} partitions: client and broker alone\n", PLAIN.hops, PLAIN.partitions);
+        let columns = [P50, P95, P99, THROUGHPUT, CLIENT, BROKER, PER_BROKER_CPU, PER_CPU];
+        println!("{}\n", self.table(&[Kind::Hops], &columns));
+        let columns = [P50, P99, THROUGHPUT, CLIENT, BROKER, PER_BROKER_CPU, PER_CPU];
+        self.print_beside_kafka(&[Kind::Hops], &columns);
+        println!("{}\n", self.used());
+        self.goal().iter().for_each(|line| println!("{line}"));
     }
 
-    fn table(&self) -> Table {
-        let headers =
-            ["in flight", "what", "p50 ms", "p95 ms", "p99 ms", "requests/s", "CPU µs/request", "requests/CPU-s"];
-        let rows = self.samples.iter().map(|((in_flight, kind), rounds)| {
-            let f = middle(rounds);
-            let ms = |us: f64| format!("{:.2}", us / 1000.0);
-            let cpu = f.cpu_us.map_or_else(|| "–".to_owned(), |us| format!("{us:.0}"));
-            let per_cpu = f.cpu_us.map_or_else(|| "–".to_owned(), |us| format!("{:.0}", 1e6 / us));
-            let numbers = [ms(f.p50_us), ms(f.p95_us), ms(f.p99_us), format!("{:.0}", f.throughput), cpu, per_cpu];
-            [in_flight.to_string(), kind.name().to_owned()].into_iter().chain(numbers).collect()
+    /// Prints what the pipeline costs.
+    #[allow(clippy::print_stdout, reason = "with the last, the one output of this program")]
+    pub(crate) fn print_pipeline(&self) {
+        let kinds = [Kind::Bare, Kind::Pipeline, Kind::Http];
+        println!("\n## The pipeline: {} hops, {} partitions\n", AS_THE_PIPELINE.hops, AS_THE_PIPELINE.partitions);
+        println!("{}\n", self.table(&kinds, &[P50, P95, P99, THROUGHPUT, CLIENT, BROKER, PER_CLIENT_CPU]));
+        println!("beside bare hops on the same broker:\n");
+        println!("{}\n", self.ratios(&kinds[1..], |_, on| (Kind::Bare, on), &[P50, THROUGHPUT, CLIENT, BROKER]));
+        self.print_beside_kafka(&kinds, &[P50, P99, THROUGHPUT, CLIENT, BROKER, PER_CPU]);
+        println!("{}", self.used());
+    }
+
+    #[allow(clippy::print_stdout, reason = "a part of the two above")]
+    fn print_beside_kafka(&self, kinds: &[Kind], columns: &[Column]) {
+        if self.samples.keys().any(|(_, kind, on)| *on == On::Kafka && kinds.contains(kind)) {
+            println!("embedded / Kafka:\n");
+            println!("{}\n", self.ratios(kinds, |kind, _| (kind, On::Kafka), columns));
+        }
+    }
+
+    fn table(&self, kinds: &[Kind], columns: &[Column]) -> Table {
+        let rows = self.samples.iter().filter(|((_, kind, _), _)| kinds.contains(kind));
+        let rows = rows.map(|((in_flight, kind, on), rounds)| {
+            let figures = middle(rounds);
+            let cells = columns.iter().map(|(_, of, digits)| shown(of(&figures), *digits, ""));
+            labels(*in_flight, *kind, *on).into_iter().chain(cells).collect()
         });
-        table(&headers, rows)
+        table(&headers(columns), 3, rows)
     }
 
-    fn ratios(&self) -> Table {
-        let headers = ["in flight", "beside bare hops", "p50", "throughput", "CPU a request"];
-        let rows = self.samples.iter().filter(|((_, kind), _)| *kind != Kind::Bare).filter_map(
-            |((in_flight, kind), rounds)| {
-                let (ours, bare) = (middle(rounds), middle(self.samples.get(&(*in_flight, Kind::Bare))?));
-                let cpu = ours.cpu_us.zip(bare.cpu_us).map_or_else(|| "–".to_owned(), |(a, b)| times(a, b));
-                let ratios = [times(ours.p50_us, bare.p50_us), times(ours.throughput, bare.throughput), cpu];
-                Some([in_flight.to_string(), kind.name().to_owned()].into_iter().chain(ratios).collect())
-            },
-        );
-        table(&headers, rows)
+    /// Each row beside the one that `other` names; rows that are their own measure, or lack it, are left out.
+    fn ratios(&self, kinds: &[Kind], other: impl Fn(Kind, On) -> (Kind, On), columns: &[Column]) -> Table {
+        let rows = self.samples.iter().filter(|((_, kind, _), _)| kinds.contains(kind));
+        let rows = rows.filter_map(|((in_flight, kind, on), rounds)| {
+            let measure = other(*kind, *on);
+            let others = self.samples.get(&(*in_flight, measure.0, measure.1)).filter(|_| measure != (*kind, *on))?;
+            let (ours, theirs) = (middle(rounds), middle(others));
+            let cells = columns.iter().map(|(_, of, _)| shown(of(&ours) / of(&theirs), 2, " ×"));
+            Some(labels(*in_flight, *kind, *on).into_iter().chain(cells).collect())
+        });
+        let names = headers(columns).into_iter().map(|name| name.trim_end_matches(" ms")).collect::<Vec<_>>();
+        table(&names, 3, rows)
+    }
+
+    /// Memory and idle CPU.
+    fn used(&self) -> Table {
+        let mib = |kib: u64| format!("{:.0}", kib as f64 / 1024.0);
+        let rows = self.idle.iter().map(|(on, share)| {
+            let memory = self.memory.iter().find(|memory| Some(memory.on) == *on);
+            let memory = memory.map_or_else(
+                || ["–"; 3].map(str::to_owned).to_vec(),
+                |m| [m.before_kib, m.peak_kib, m.after_kib].map(mib).to_vec(),
+            );
+            let name = on.map_or("client".to_owned(), |on| on.name().to_owned());
+            [name, format!("{:.1}", share * 100.0)].into_iter().chain(memory).collect()
+        });
+        table(&["process", "idle, % of a CPU", "RSS before MiB", "RSS peak MiB", "RSS after MiB"], 1, rows)
+    }
+
+    /// How the embedded broker compares with its goal, a line each.
+    fn goal(&self) -> Vec<String> {
+        let levels = self.samples.keys().filter(|(_, kind, on)| (*kind, *on) == (Kind::Hops, On::Kafka));
+        let lines = levels.filter_map(|&(in_flight, ..)| {
+            let of = |on| Some(middle(self.samples.get(&(in_flight, Kind::Hops, on))?));
+            let (ours, kafka) = (of(On::Embedded)?, of(On::Kafka)?);
+            let times = |column: Column| (column.1)(&ours) / (column.1)(&kafka);
+            let verdict = |met: bool| if met { "met" } else { "not met" };
+            if in_flight == 1 {
+                let p50 = times(P50);
+                return Some(format!(
+                    "goal, one at a time: p50 {p50:.2} × (≤ {GOAL_P50} ×: {})",
+                    verdict(p50 <= GOAL_P50)
+                ));
+            }
+            let (broker, both) = (times(PER_BROKER_CPU), shown(times(PER_CPU), 2, " ×"));
+            let (met, broker) = (verdict(broker >= GOAL_PER_CPU), shown(broker, 2, " ×"));
+            let same = format!("requests for the same broker CPU {broker} (≥ {GOAL_PER_CPU} ×: {met})");
+            Some(format!("goal, {in_flight} in flight: {same}, for the same CPU of both {both}"))
+        });
+        lines.collect()
     }
 }
 
-fn times(a: f64, b: f64) -> String {
-    format!("{:.2} ×", a / b)
+fn labels(in_flight: usize, kind: Kind, on: On) -> [String; 3] {
+    [in_flight.to_string(), kind.name().to_owned(), on.name().to_owned()]
+}
+
+fn headers(columns: &[Column]) -> Vec<&'static str> {
+    ["in flight", "what", "broker"].into_iter().chain(columns.iter().map(|(name, ..)| *name)).collect()
+}
+
+fn shown(value: f64, digits: usize, unit: &str) -> String {
+    if value.is_finite() { format!("{value:.digits$}{unit}") } else { "–".to_owned() }
 }
 
 /// The middle of each figure by itself.
 fn middle(rounds: &[Figures]) -> Figures {
-    let of = |pick: &dyn Fn(&Figures) -> f64| {
+    let of = |pick: fn(&Figures) -> f64| {
         let mut values = rounds.iter().map(pick).collect::<Vec<_>>();
         values.sort_by(f64::total_cmp);
         values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
     };
-    let known = rounds.iter().all(|r| r.cpu_us.is_some());
     Figures {
-        p50_us: of(&|r| r.p50_us),
-        p95_us: of(&|r| r.p95_us),
-        p99_us: of(&|r| r.p99_us),
-        throughput: of(&|r| r.throughput),
-        cpu_us: known.then(|| of(&|r| r.cpu_us.unwrap_or(f64::NAN))),
+        p50_us: of(|r| r.p50_us),
+        p95_us: of(|r| r.p95_us),
+        p99_us: of(|r| r.p99_us),
+        throughput: of(|r| r.throughput),
+        client_us: of(|r| r.client_us),
+        broker_us: of(|r| r.broker_us),
     }
 }
 
-fn table(headers: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Table {
+/// Names to the left, numbers to the right.
+fn table(headers: &[&str], names: usize, rows: impl Iterator<Item = Vec<String>>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header(headers.to_vec()).add_rows(rows);
-    for column in table.column_iter_mut().enumerate().filter(|(i, _)| *i != 1).map(|(_, column)| column) {
-        column.set_cell_alignment(CellAlignment::Right);
+    for (i, column) in table.column_iter_mut().enumerate() {
+        let name = i < names && !(names > 1 && i == 0);
+        column.set_cell_alignment(if name { CellAlignment::Left } else { CellAlignment::Right });
     }
     table
 }
@@ -148,20 +254,41 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    #[test]
-    fn the_middle_round_counts_and_ratios_are_beside_bare() {
-        let mut report = Report::new(2, 1024, Some(1.0), Some(0.01));
-        let sample = |us: u64| Sample {
+    fn sample(us: u64, broker: Option<u64>) -> Sample {
+        Sample {
             latencies_us: vec![us; 10],
             elapsed: Duration::from_secs(1),
-            cpu: Some(Duration::from_micros(10 * us)),
-        };
-        for us in [3_000, 1_000, 2_000] {
-            report.add(Kind::Bare, 1, sample(us));
-            report.add(Kind::Pipeline, 1, sample(us * 2));
+            client_cpu: Some(Duration::from_micros(10 * us)),
+            broker_cpu: broker.map(|us| Duration::from_micros(10 * us)),
         }
-        let table = report.table().to_string();
+    }
+
+    #[test]
+    fn the_middle_round_counts_and_ratios_are_beside_bare() {
+        let mut report = Report::new(1024, Some(1.0));
+        for us in [3_000, 1_000, 2_000] {
+            report.add(Kind::Bare, On::Embedded, 1, &sample(us, None));
+            report.add(Kind::Pipeline, On::Embedded, 1, &sample(us * 2, None));
+        }
+        let table = report.table(&[Kind::Bare, Kind::Pipeline], &[P50, BROKER]).to_string();
         assert!(table.contains("bare hops") && table.contains(" 2.00 ") && table.contains(" 4.00 "), "{table}");
-        assert!(report.ratios().to_string().contains("2.00 ×"));
+        assert!(table.contains(" – "), "no process, no CPU: {table}");
+        let ratios = report.ratios(&[Kind::Pipeline], |_, on| (Kind::Bare, on), &[P50]).to_string();
+        assert!(ratios.contains("2.00 ×"), "{ratios}");
+        assert!(report.goal().is_empty());
+    }
+
+    #[test]
+    fn the_goal_is_told_for_each_level() {
+        let mut report = Report::new(1024, None);
+        for in_flight in [1, 64] {
+            report.add(Kind::Hops, On::Embedded, in_flight, &sample(400, Some(100)));
+            report.add(Kind::Hops, On::Kafka, in_flight, &sample(1_000, Some(150)));
+        }
+        let goal = report.goal();
+        assert_eq!(goal[0], "goal, one at a time: p50 0.40 × (≤ 0.5 ×: met)");
+        // 100 µs of broker CPU beside 150 µs; with the clients' 500 µs beside 1,150 µs
+        let line = "requests for the same broker CPU 1.50 × (≥ 2 ×: not met), for the same CPU of both 2.30 ×";
+        assert_eq!(goal[1], format!("goal, 64 in flight: {line}"));
     }
 }

@@ -1,40 +1,55 @@
 """Fixtures: a broker, the product's binary, providers, object storage, and gateways built from them.
 
-`TOLLGATE_E2E_BROKERS` names a broker to use instead of starting one; `TOLLGATE_BIN` a binary other than
-`target/debug/tollgate`. Each gateway has a topic prefix of its own, so tests share a broker and nothing else.
+`shared_broker.py` says which Kafka they stand on; `TOLLGATE_BIN` names a binary other than `target/debug/tollgate`. Each
+gateway has a topic prefix of its own, so tests share a broker at most.
 """
 
 import os
 import shutil
-import subprocess
 
 import boto3
 import pytest
+import shared_broker
 from fake_provider import FakeProvider
 from gateway import Gateway
 from moto.server import ThreadedMotoServer
 from support import ROOT, config, free_port
 
 _running = []
+_LEFT_OUT, _MEASURED = pytest.StashKey[str](), pytest.StashKey[list]()
+if shared_broker.FLAVOUR == "embedded":
+    # What tests/e2e/clients asks for.
+    os.environ.setdefault("TOLLGATE_E2E_BROKER_COMMAND", shared_broker.SERVE + " --port {port} --dir {dir}")
 
 
-def start_kafka(*options):
-    """Starts a broker with scripts/kafka; gives its port and what stops it and deletes its data."""
-    port = str(free_port(run=3))
-    script = str(ROOT / "scripts" / "kafka")
-    subprocess.run([script, "start", "--port", port, *options], check=True, timeout=300, stdout=subprocess.DEVNULL)
-    return int(port), lambda: subprocess.run([script, "clean", "--port", port], check=True, timeout=60)
+def pytest_collection_modifyitems(config, items):
+    """Tests that are about one broker alone are no part of the other's run; a skip would look the same in both."""
+    others = {"embedded": "only_kafka", "kafka": "only_embedded"}[shared_broker.FLAVOUR]
+    left_out = [item for item in items if item.get_closest_marker(others)]
+    if left_out:
+        reasons = {item.get_closest_marker(others).kwargs["reason"] for item in left_out}
+        config.stash[_LEFT_OUT] = f"{len(left_out)} tests are for the other broker: {'; '.join(sorted(reasons))}"
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    terminalreporter.write_line(f"broker: {shared_broker.FLAVOUR}. {config.stash.get(_LEFT_OUT, '')}")
+    for line in config.stash.get(_MEASURED, []):
+        terminalreporter.write_line(f"measured: {line}")
+
+
+@pytest.fixture
+def measured(request):
+    """A function that takes a line to be shown at the end of the run, also of a test that passes."""
+    return request.config.stash.setdefault(_MEASURED, []).append
 
 
 @pytest.fixture(scope="session")
 def kafka():
-    """Bootstrap address of a broker."""
-    given = os.environ.get("TOLLGATE_E2E_BROKERS")
-    if given:
-        yield given
-        return
-    port, clean = start_kafka()
-    yield f"127.0.0.1:{port}"
+    """Bootstrap address of the broker that gateways share."""
+    address, clean = shared_broker.start()
+    yield address
     clean()
 
 
@@ -73,17 +88,19 @@ def moto_s3():
 
 
 @pytest.fixture(scope="module")
-def gateway(kafka, binary, _provider, tmp_path_factory):
+def gateway(request, binary, _provider, tmp_path_factory):
     """A factory: `gateway(endpoints=[…], separate=True, ingress=2, env={…}, **sections of the configuration)`.
 
     What it starts runs until the module's end, then must stop by itself with exit code 0.
     """
     started = []
 
-    def start(endpoints=None, separate=False, ingress=1, env=None, brokers=kafka, wait=True, whole=None, **sections):
+    def start(endpoints=None, separate=False, brokers=None, **more):
+        own = {name: more.pop(name) for name in ("ingress", "env", "wait", "popen") if name in more}
         folder = tmp_path_factory.mktemp("gateway")
-        wanted = whole or config(_provider, endpoints, **sections)
-        running = Gateway(binary, brokers, folder, wanted, separate, ingress, env, wait)
+        if brokers is None and (separate or shared_broker.FLAVOUR == "kafka"):
+            brokers = request.getfixturevalue("kafka")
+        running = Gateway(binary, brokers, folder, config(_provider, endpoints, **more), separate, **own)
         started.append(running)
         _running.append(running)
         return running

@@ -19,20 +19,26 @@ SERVICES = ("ingress", "guardrail", "router-worker", "usage-aggregator")
 class Process:
     """One service, its address and its log."""
 
-    def __init__(self, binary, name, arguments, config, folder, env):
+    def __init__(self, binary, name, arguments, config, folder, env, popen):
         self.name = name
         self.port = free_port()
         self.config_file = folder / f"{name}.yaml"
         self.config_file.write_text(yaml.safe_dump({**config, "listen": f"127.0.0.1:{self.port}"}, sort_keys=False))
         self.log_file = folder / f"{name}.log"
         self.command = [binary, *arguments, "--config", str(self.config_file)]
-        self.folder, self.env = folder, env
+        self.folder, self.env, self.popen = folder, env, popen
         self.start()
 
     def start(self):
         with self.log_file.open("ab") as log:
             self.child = subprocess.Popen(
-                self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.folder, env=self.env
+                self.command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd=self.folder,
+                env=self.env,
+                **self.popen,
             )
 
     @property
@@ -71,12 +77,16 @@ class Process:
 class Gateway:
     """A running gateway with topics of its own."""
 
-    def __init__(self, binary, brokers, folder, config, separate=False, ingress=1, env=None, wait=True):
+    def __init__(self, binary, brokers, folder, config, separate=False, ingress=1, env=None, wait=True, popen=None):
+        """`brokers`: a bootstrap address; none if its broker shall be inside. `popen`: how processes are started."""
         config = copy.deepcopy(config)
         self.folder = folder
-        self.brokers = brokers
         kafka = config.setdefault("kafka", {})
-        kafka.setdefault("brokers", brokers)
+        self.embedded = brokers is None
+        if self.embedded:
+            brokers = kafka.setdefault("listen", f"127.0.0.1:{free_port()}")
+        self.brokers = brokers
+        kafka.setdefault("brokers", "embedded" if self.embedded else brokers)
         self.prefix = kafka.setdefault("topic_prefix", f"e2e-{uuid.uuid4().hex[:10]}.")
         self.data_dir = folder / "data"
         config.setdefault("data_dir", str(self.data_dir))
@@ -89,9 +99,10 @@ class Gateway:
             envs = [with_keys if name == "router-worker" else env for name in names]
             arguments = [["ingress"] if name.startswith("ingress") else [name] for name in names]
         else:
-            names, envs, arguments = ["up"], [with_keys], [["up", "--brokers", brokers]]
+            names, envs, arguments = ["up"], [with_keys], [["up"]]
         self.processes = [
-            Process(binary, name, args, config, folder, env) for name, args, env in zip(names, arguments, envs)
+            Process(binary, name, args, config, folder, env, popen or {})
+            for name, args, env in zip(names, arguments, envs)
         ]
         try:
             if wait:
@@ -132,6 +143,17 @@ class Gateway:
         with self.http() as http:
             return http.post("/v1/chat/completions", json=body, headers=named)
 
+    def anybody(self):
+        """How any client reaches Kafka: a team's producers and consumers."""
+        return {"bootstrap.servers": self.brokers}
+
+    def operator(self):
+        """How a client reaches every topic."""
+        if not self.embedded:
+            return self.anybody()
+        lines = (self.data_dir / "broker" / "credential").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+
     def topic(self, name):
         return self.prefix + name
 
@@ -149,9 +171,10 @@ class Gateway:
         self.wait_until_ready()
 
     def stop(self):
-        """Ends all; then the topics go, which keeps the one broker of a test run small."""
+        """Ends all; then the topics go, which keeps the broker that gateways share small."""
         self.end()
-        self.delete_topics()
+        if not self.embedded:
+            self.delete_topics()
 
     def end(self):
         """SIGTERM to all, which must end in order with exit code 0."""

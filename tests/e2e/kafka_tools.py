@@ -4,7 +4,7 @@ import json
 import time
 import uuid
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
 
 
 def produce(gateway, topic, value, key=None, headers=None):
@@ -14,7 +14,8 @@ def produce(gateway, topic, value, key=None, headers=None):
 
 def produce_all(gateway, topic, records):
     """Produces (value, key, headers) records; values that are not bytes are sent as JSON."""
-    producer = Producer({"bootstrap.servers": gateway.brokers, "acks": "all", "partitioner": "murmur2_random", "message.max.bytes": 4 << 20})
+    ours = {"acks": "all", "partitioner": "murmur2_random", "message.max.bytes": 4 << 20}
+    producer = Producer({**gateway.anybody(), **ours})
     failed = []
     for value, key, headers in records:
         value = value if isinstance(value, bytes) else json.dumps(value).encode()
@@ -24,48 +25,45 @@ def produce_all(gateway, topic, records):
     assert not left and not failed, f"{left} records were not delivered: {failed}"
 
 
-def consumer(gateway, group=None):
+def consumer(client, group=None, **more):
+    """A consumer that begins at the oldest record; `client` says where and as whom: `gateway.anybody()` or `.operator()`."""
     return Consumer(
         {
-            "bootstrap.servers": gateway.brokers,
+            **client,
             "group.id": group or f"e2e-{uuid.uuid4().hex}",
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
+            **more,
         }
     )
 
 
 def read(gateway, topics):
     """Every record that the topics hold now."""
-    reader = consumer(gateway)
+    # The end is what the broker calls so: the last offsets may be markers', deleted, or never given out.
+    reader = consumer(gateway.operator(), **{"enable.partition.eof": True})
     known = reader.list_topics(timeout=10).topics
-    ends = {}
-    for topic in topics:
-        for partition in known[topic].partitions:
-            _, end = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
-            if end > 0:
-                ends[(topic, partition)] = end
+    left = {(topic, partition) for topic in topics for partition in known[topic].partitions}
     records = []
-    if ends:
-        reader.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for topic, partition in ends])
+    if left:
+        reader.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in left])
     stop = time.monotonic() + 60
-    while ends:
-        assert time.monotonic() < stop, f"could not read up to {ends}"
+    while left:
+        assert time.monotonic() < stop, f"could not read {left} to the end"
         record = reader.poll(0.2)
-        if record is None or record.error():
-            # Offsets at the end may belong to markers or be deleted, so the position decides, not the last record.
-            for place in reader.position([TopicPartition(*place) for place in ends]):
-                if place.offset >= ends[(place.topic, place.partition)]:
-                    del ends[(place.topic, place.partition)]
+        if record is None:
             continue
-        records.append(record)
+        if record.error() is None:
+            records.append(record)
+        elif record.error().code() == KafkaError._PARTITION_EOF:
+            left.discard((record.topic(), record.partition()))
     reader.close()
     return records
 
 
 def collect(gateway, topic, count, seconds=60):
     """The first `count` records of a topic, waiting for them; then what came beyond, if anything did."""
-    reader = consumer(gateway)
+    reader = consumer(gateway.anybody())
     reader.subscribe([topic])
     records, end = [], time.monotonic() + seconds
     while len(records) < count:
@@ -81,7 +79,7 @@ def collect(gateway, topic, count, seconds=60):
 
 def all_topics(gateway):
     """Names of all topics of a gateway."""
-    reader = consumer(gateway)
+    reader = consumer(gateway.operator())
     names = [name for name in reader.list_topics(timeout=10).topics if name.startswith(gateway.prefix)]
     reader.close()
     return names

@@ -3,8 +3,9 @@
 Each fence has an HTML comment on the line before it:
 
     <!-- test: NAME -->             the snippet is run by its language: bash, python, js, sql, yaml
-    <!-- test: NAME background -->  a bash snippet that goes on running; stopped at the end
+    <!-- test: NAME background -->  a bash snippet that goes on running, until the next such one or the end
     <!-- test: NAME text -->        nothing to run: a picture, or output shown for reading
+    <!-- test: NAME embedded -->    only run where the gateway's broker is inside; `kafka`: only where it is an Apache Kafka
 
 A fence without a comment is an error, so that no snippet goes untested by oversight.
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 
 MARK = re.compile(r"<!-- test: ([a-z0-9-]+)((?: [a-z]+)*) -->")
 FENCE = re.compile(r"^(`{3,})([a-z]*)\s*$")
-OPTIONS = {"background", "text"}
+OPTIONS = {"background", "text", "embedded", "kafka"}
 LANGUAGES = {"bash", "python", "js", "sql", "yaml"}
 
 

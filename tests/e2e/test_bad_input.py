@@ -175,12 +175,11 @@ def test_a_missing_secret_is_named_and_never_guessed(binary, fake_provider, tmp_
     assert code != 0 and "E2E_NOT_SET" in said and "providers.alpha.api_key" in said
 
 
-def test_a_service_does_not_start_on_a_bad_configuration(binary, kafka, fake_provider, tmp_path):
+def test_a_service_does_not_start_on_a_bad_configuration(binary, fake_provider, tmp_path):
     document = config(fake_provider)
-    document["kafka"]["brokers"] = kafka
     document["endpoints"][0]["destinations"][0]["provider"] = "nobody"
     file = tmp_path / "tollgate.yaml"
     file.write_text(yaml.safe_dump(document))
-    command = [binary, "up", "--config", str(file), "--brokers", kafka]
+    command = [binary, "up", "--config", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=clean_environment())
     assert done.returncode not in (0, 101) and "endpoints[0].destinations[0].provider" in done.stderr + done.stdout

@@ -50,7 +50,7 @@ def test_submit_answers_a_file_in_its_order_and_usage_charges_for_it(running, to
 
     file = tmp_path / "jobs.jsonl"
     file.write_text("\n".join(json.dumps(job(n)) for n in range(JOBS)) + "\n")
-    done = tollgate("submit", file, "--config", config_of(running), "--brokers", running.brokers, "--team", "search")
+    done = tollgate("submit", file, "--config", config_of(running), "--team", "search")
     assert f"{JOBS} answered, 1 of them with an error, 0 without an answer" in done.stderr
     answers = [json.loads(line) for line in (tmp_path / "jobs.out.jsonl").read_text().splitlines()]
     assert [answer["custom_id"] for answer in answers] == [f"job-{n}" for n in range(JOBS)]
@@ -84,7 +84,7 @@ def test_submit_answers_a_file_in_its_order_and_usage_charges_for_it(running, to
 def test_submit_refuses_a_bad_file_before_it_sends_anything(running, tollgate, tmp_path, text, says):
     file = tmp_path / "jobs.jsonl"
     file.write_text(text)
-    done = tollgate("submit", file, "--config", config_of(running), "--brokers", running.brokers, "--team", "search", ok=False)
+    done = tollgate("submit", file, "--config", config_of(running), "--team", "search", ok=False)
     assert says in done.stderr and not (tmp_path / "jobs.out.jsonl").exists()
 
 

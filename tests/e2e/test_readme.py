@@ -1,7 +1,8 @@
 """Every snippet of README.md works as it stands, but for the addresses and names that a test must choose itself.
 
 Snippets run in order in one folder, as if typed by one reader: variables that one exports are there for the next, and the
-gateway is the one that the README itself starts. `snippets.py` says how a fence is marked.
+gateway is the one that the README itself starts; in a run on Apache Kafka, with `--brokers` added. `snippets.py` says how a fence
+is marked.
 """
 
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import shared_broker
 import yaml
 from ledger import Ledger
 from snippets import snippets
@@ -29,22 +31,27 @@ def extracted():
 class Stage:
     """The reader's folder, variables and running programs."""
 
-    def __init__(self, folder, binary, brokers):
-        self.folder, self.binary, self.brokers = folder, binary, brokers
-        self.address = f"127.0.0.1:{free_port()}"
-        self.prefix = f"readme-{os.getpid()}."
-        self.background = []
-        # What a reader types, and what stands for it here. The build is the one that the tests have done anyway, the broker
+    def __init__(self, folder, binary, cluster=None):
+        """`cluster`: the Apache Kafka to use; none if the gateway brings its own broker."""
+        self.folder, self.binary, self.cluster = folder, binary, cluster
+        self.address, self.brokers = f"127.0.0.1:{free_port()}", cluster or f"127.0.0.1:{free_port()}"
+        self.prefix = f"readme-{os.getpid()}." if cluster else "tollgate."
+        self.background = None
+        # What a reader types, and what stands for it here. The build is the one that the tests have done anyway, the cluster
         # the one that they have started.
         self.replacements = {
             "127.0.0.1:8080": self.address,
-            "127.0.0.1:9092": brokers,
+            "127.0.0.1:9092": self.brokers,
             "tollgate.in.": self.prefix + "in.",
             "tollgate.out.": self.prefix + "out.",
-            "cargo build --release": "true",
+            "cargo run --release -- up": f"{binary} up --listen {self.address} --kafka-listen {self.brokers}",
+            "cargo run --release -- demo": f"{binary} demo" + (f" --brokers {cluster}" if cluster else ""),
+            "cargo run --release --": binary,
             "./target/release/tollgate": binary,
             "scripts/kafka start": "true",
         }
+        if cluster:
+            self.replacements["up --config my.yaml"] = f"up --config my.yaml --brokers {cluster}"
         programs = folder / "bin"
         programs.mkdir()
         (programs / "tollgate").symlink_to(Path(binary).resolve())
@@ -100,8 +107,8 @@ class Stage:
         )
 
     def start(self, text):
-        child = subprocess.Popen(["bash", "-euc", "exec " + text], cwd=self.folder, env=self.env)
-        self.background.append(child)
+        self.stop()
+        child = self.background = subprocess.Popen(["bash", "-euc", "exec " + text], cwd=self.folder, env=self.env)
 
         def ready():
             assert child.poll() is None, f"it was to go on running, but ended with {child.returncode}"
@@ -113,7 +120,7 @@ class Stage:
         eventually(ready, "what runs in the background is ready", 60)
 
     def localise(self, file):
-        """Moves a configuration that a snippet has written to this test's address, broker and topics."""
+        """Moves a configuration that a snippet has written to this test's addresses and topics."""
         config = yaml.safe_load(file.read_text())
         if (
             not isinstance(config, dict)
@@ -122,21 +129,23 @@ class Stage:
         ):
             return
         config["listen"] = self.address
-        config.setdefault("kafka", {}).update(brokers=self.brokers, topic_prefix=self.prefix)
-        config["kafka"].setdefault("partitions", {"default": 2, "usage": 1})
+        config["kafka"].update(listen=self.brokers, topic_prefix=self.prefix)
+        if self.cluster:
+            config["kafka"]["partitions"] = {"default": 2, "usage": 1}
         config.setdefault("usage", {"flush": {"after": "1s"}})
         file.write_text(yaml.safe_dump(config))
 
     def stop(self):
-        for child in self.background:
+        child, self.background = self.background, None
+        if child:
             child.send_signal(signal.SIGTERM)
-        codes = [child.wait(40) for child in self.background]
-        assert codes == [0] * len(codes), f"exit codes after SIGTERM: {codes}"
+            assert (code := child.wait(40)) == 0, f"exit code after SIGTERM: {code}"
 
 
 @pytest.fixture(scope="module")
-def stage(kafka, binary, tmp_path_factory):
-    stage = Stage(tmp_path_factory.mktemp("readme"), binary, kafka)
+def stage(request, binary, tmp_path_factory):
+    cluster = request.getfixturevalue("kafka") if shared_broker.FLAVOUR == "kafka" else None
+    stage = Stage(tmp_path_factory.mktemp("readme"), binary, cluster)
     yield stage
     stage.stop()
 
@@ -145,7 +154,15 @@ def test_the_readme_is_there_and_each_fence_is_marked():
     assert extracted(), "README.md has no snippets"
 
 
-@pytest.mark.parametrize("snippet", extracted(), ids=lambda snippet: snippet.name)
+def parameter(snippet):
+    reason = "the README says which broker a snippet is for"
+    marks = [
+        getattr(pytest.mark, f"only_{name}")(reason=reason) for name in ("embedded", "kafka") if name in snippet.options
+    ]
+    return pytest.param(snippet, marks=marks, id=snippet.name)
+
+
+@pytest.mark.parametrize("snippet", [parameter(snippet) for snippet in extracted()])
 def test_snippet(stage, snippet):
     if "text" in snippet.options:
         assert snippet.text.strip()

@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import start_kafka
+from shared_broker import start_kafka
 from support import ROOT, eventually, user
+
+pytestmark = pytest.mark.only_kafka(reason="the embedded broker has no TLS")
 
 USER, PASSWORD = "tollgate", "tollgate-secret"  # scripts/kafka makes the broker know them
 

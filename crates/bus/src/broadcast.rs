@@ -73,14 +73,15 @@ impl Bus {
     ) -> Result<(), Error> {
         // A group id is required by librdkafka for offsets; nothing is ever committed under it.
         let group = self.full_name("broadcast");
-        let config = self.consumer_config(&[("group.id", &group)]);
+        // Its partitions never change, so that nothing waits for a fetch to end but a record, which ends it.
+        let config = self.consumer_config(&[("group.id", &group), ("fetch.wait.max.ms", "2000")]);
         let consumer: BaseConsumer<Context> = config.create_with_context(Context)?;
         let list = patiently(QUERY_TIMEOUT, || start_offsets(&consumer, topic, partitions, start))?;
         consumer.assign(&list)?;
         let name = format!("read-{topic}");
         let run = move || {
             while !stop.is_cancelled() {
-                match consumer.poll(Duration::from_millis(100)) {
+                match consumer.poll(crate::IDLE_POLL) {
                     None => {}
                     Some(Ok(message)) => each(Raw(&message)),
                     Some(Err(error)) => crate::client::log_error("broadcast consumer", &error, &error.to_string()),

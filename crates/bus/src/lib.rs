@@ -58,6 +58,10 @@ pub struct Settings {
     pub client_id: String,
 }
 
+/// How long a consumer with nothing to do waits for a record, and so how soon it sees a stop. Each wake-up of each consumer
+/// counts in what an idle gateway costs.
+const IDLE_POLL: std::time::Duration = std::time::Duration::from_millis(300);
+
 /// A cheap handle on one Kafka cluster. Making one does no I/O.
 #[derive(Clone)]
 pub struct Bus(Arc<Settings>);

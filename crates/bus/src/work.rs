@@ -231,8 +231,8 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
     }
 
     fn poll_batch(&mut self) -> Result<(), Error> {
-        // While work is in flight its completions must be seen soon, for commits and for resuming.
-        let mut timeout = Duration::from_millis(if self.in_flight() > 0 { 20 } else { 100 });
+        // While work is in flight its completions must be seen soon, for commits and for resuming. Else only a stop must be.
+        let mut timeout = if self.in_flight() > 0 { Duration::from_millis(20) } else { crate::IDLE_POLL };
         for _ in 0..POLL_BATCH {
             match self.consumer.poll(timeout) {
                 None => break,

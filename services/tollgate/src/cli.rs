@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
-use tollgate_runtime::config::Role;
+use tollgate_runtime::config::{Over, Role};
 
 /// An AI gateway on Kafka: one API in front of every LLM provider.
 #[derive(Debug, Parser)]
@@ -16,8 +16,8 @@ pub struct Cli {
 /// Everything `tollgate` does.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run all four services in one process.
-    Up(Run),
+    /// Run everything in one process: all four services and, unless a cluster is named, the embedded broker.
+    Up(Up),
     /// Run ingress alone: the HTTP and Kafka doors.
     Ingress(Run),
     /// Run guardrail alone: input and output checks.
@@ -54,6 +54,34 @@ pub struct Run {
     /// Kafka's bootstrap servers, host:port,host:port; over kafka.brokers.
     #[arg(long, env = "TOLLGATE_BROKERS")]
     pub brokers: Option<String>,
+    /// Address of the API, health and metrics, host:port; over listen.
+    #[arg(long, env = "TOLLGATE_LISTEN")]
+    pub listen: Option<String>,
+}
+
+/// `tollgate up`.
+#[derive(Debug, Clone, Args)]
+pub struct Up {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "documented above")]
+    pub run: Run,
+    /// Where the embedded broker takes Kafka clients, host:port; over kafka.listen.
+    #[arg(long, env = "TOLLGATE_KAFKA_LISTEN")]
+    pub kafka_listen: Option<String>,
+}
+
+impl Run {
+    /// What is said here, to be laid over the file.
+    pub fn over(&self) -> Over {
+        Over { listen: self.listen.clone(), brokers: self.brokers.clone(), kafka_listen: None }
+    }
+}
+
+impl Up {
+    /// As [`Run::over`].
+    pub fn over(&self) -> Over {
+        Over { kafka_listen: self.kafka_listen.clone(), ..self.run.over() }
+    }
 }
 
 /// `tollgate init`.
@@ -132,7 +160,7 @@ pub struct Submit {
     /// The configuration file (topics and Kafka's settings).
     #[arg(long, env = "TOLLGATE_CONFIG", default_value = "tollgate.yaml")]
     pub config: PathBuf,
-    /// Kafka's bootstrap servers; over kafka.brokers.
+    /// Kafka's bootstrap servers; over kafka.brokers. An embedded broker of this user's on this machine is found without.
     #[arg(long, env = "TOLLGATE_BROKERS")]
     pub brokers: Option<String>,
     /// The team whose topics are used. May be left out if only one has any.
@@ -189,9 +217,9 @@ pub enum Kafka {
 /// `tollgate demo`.
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Kafka's bootstrap servers.
+    /// Kafka's bootstrap servers. Default: the embedded broker, on a free port.
     #[arg(long, env = "TOLLGATE_BROKERS")]
-    pub brokers: String,
+    pub brokers: Option<String>,
     /// Keep the temporary directory.
     #[arg(long)]
     pub keep: bool,

@@ -3,12 +3,14 @@
 //! ```text
 //! cli ─► commands/{up, service, config, keys, init, submit, usage, kafka, demo}
 //!              └─► stack: Config ─► Bus ─► the four services, started and stopped in order
+//!                    └─► embedded: the broker inside, if no cluster is named
 //! ```
 //!
 //! Deliberately absent: the work itself; that is in the services, which never see each other.
 
 pub mod cli;
 mod commands;
+pub mod embedded;
 pub mod stack;
 
 use cli::{Cli, Command};

@@ -1,8 +1,9 @@
 //! From a configuration to running services, started and stopped in order.
 //!
 //! Stopping goes with the flow: ingress first, so that callers in flight get their answers from services that still run;
-//! then guardrail and router-worker; then the ledger.
+//! then guardrail and router-worker; then the ledger; last the embedded broker, which writes everything to the disk.
 
+use crate::embedded::Embedded;
 use anyhow::{Context, bail};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::net::TcpListener;
@@ -32,18 +33,23 @@ impl Service {
     }
 }
 
-/// What the configuration says of Kafka, with `brokers` over it.
-pub fn settings(config: &Config, brokers: Option<&str>, client: &str) -> anyhow::Result<Settings> {
-    let brokers = brokers.unwrap_or(&config.kafka.brokers);
-    if brokers == "embedded" {
+/// How to reach the Kafka that the configuration names, which another process runs.
+pub fn settings(config: &Config, client: &str) -> anyhow::Result<Settings> {
+    if config.kafka.is_embedded() {
         bail!(
-            "the embedded broker is not in this version: set kafka.brokers to host:port of a Kafka cluster, or pass --brokers (scripts/kafka starts one)"
+            "kafka.brokers is embedded, and that broker lives inside `tollgate up`: run that, or set kafka.brokers (or pass \
+             --brokers) to host:port of a cluster that all services share"
         );
     }
+    Ok(settings_at(config, config.kafka.brokers.clone(), client))
+}
+
+/// What the configuration says of Kafka, for a cluster at `brokers`.
+pub(crate) fn settings_at(config: &Config, brokers: String, client: &str) -> Settings {
     let ms = |millis: tollgate_runtime::config::Millis| i64::try_from(millis.0).unwrap_or(i64::MAX);
     let properties = config.kafka.properties.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
-    Ok(Settings {
-        brokers: brokers.to_owned(),
+    Settings {
+        brokers,
         prefix: config.kafka.topic_prefix.clone(),
         properties: properties.collect::<BTreeMap<_, _>>(),
         partitions_default: config.kafka.partitions.default,
@@ -56,15 +62,15 @@ pub fn settings(config: &Config, brokers: Option<&str>, client: &str) -> anyhow:
             dead_letters_ms: ms(config.retention.dead_letters),
         },
         client_id: format!("tollgate-{client}"),
-    })
+    }
 }
 
 /// How long a start waits for a broker before it gives up.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A bus whose topics exist.
-pub async fn connect(config: &Config, brokers: Option<&str>, client: &str) -> anyhow::Result<Bus> {
-    let bus = Bus::new(settings(config, brokers, client)?);
+pub async fn connect(config: &Config, settings: Settings) -> anyhow::Result<Bus> {
+    let bus = Bus::new(settings);
     let pair = |(requests, replies)| TeamTopics { requests, replies };
     let teams: Vec<TeamTopics> = config.teams.iter().filter_map(|team| config.team_topics(team).map(pair)).collect();
     let begun = tokio::time::Instant::now();
@@ -80,9 +86,51 @@ pub async fn connect(config: &Config, brokers: Option<&str>, client: &str) -> an
     }
 }
 
+/// Does `work` with the Kafka that the configuration names. The embedded broker is started before it and stopped after it,
+/// whatever came of it; should it end by itself, `work` is dropped: without a log nothing can be finished in order.
+pub async fn with_kafka<T>(
+    config: &Config,
+    client: &str,
+    work: impl AsyncFnOnce(Bus) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    if !config.kafka.is_embedded() {
+        return work(connect(config, settings(config, client)?).await?).await;
+    }
+    let broker = Embedded::start(config).await?;
+    let ended = broker.ended();
+    let result = unless(&ended, async {
+        let bus = connect(config, broker.settings(config, client)).await?;
+        work(bus).await
+    });
+    let result = result.await;
+    match (result, broker.stop().await) {
+        (Some(result), Ok(())) => result,
+        (Some(Err(error)), Err(broker)) => {
+            tracing::error!(error = %format!("{broker:#}"), "the broker did not end well");
+            Err(error)
+        }
+        (_, Err(error)) => Err(error),
+        (None, Ok(())) => bail!("the embedded broker ended by itself; see the log above"),
+    }
+}
+
+/// The work's result, if it came before `ended`.
+async fn unless<T>(ended: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        result = work => Some(result),
+        () = ended.cancelled() => None,
+    }
+}
+
 /// Binds the configured address.
 pub async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(&config.listen).await.with_context(|| format!("listen: {} cannot be bound", config.listen))
+    TcpListener::bind(&config.listen).await.with_context(|| {
+        format!(
+            "listen: {} cannot be bound; stop what uses it, or set `listen` (or pass --listen) to another",
+            config.listen
+        )
+    })
 }
 
 /// Runs one service until `stop`. Services other than ingress serve health and metrics on the listener.
@@ -159,4 +207,18 @@ pub async fn run_all(
 
 fn joined(result: Result<Option<anyhow::Result<()>>, tokio::task::JoinError>) -> anyhow::Result<()> {
     result.ok().flatten().unwrap_or_else(|| bail!("a service panicked; see the log above"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_is_dropped_when_the_broker_ends_by_itself() {
+        let ended = CancellationToken::new();
+        assert_eq!(unless(&ended, async { 1 }).await, Some(1));
+        ended.cancel();
+        assert_eq!(unless(&ended, std::future::pending::<i32>()).await, None);
+        assert_eq!(unless(&ended, async { 2 }).await, Some(2), "what is done is done");
+    }
 }

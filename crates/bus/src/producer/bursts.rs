@@ -23,6 +23,9 @@ const WAITING_MAX_BYTES: usize = 64 << 20;
 /// The longest a record waits for a burst's last acknowledgement: one slow broker must not hold up the others.
 const WAIT_MAX: Duration = Duration::from_millis(5);
 
+/// How long a thread that takes acknowledgements waits for one, and so how long it outlives its producer.
+const POLL: Duration = Duration::from_secs(30);
+
 /// A record on its way, and who wants to know.
 pub(super) struct Queued {
     pub(super) topic: String,
@@ -62,11 +65,17 @@ struct State {
     next_bytes: usize,
 }
 
-struct Context(Option<Arc<Waiting>>);
+struct Context {
+    waiting: Option<Arc<Waiting>>,
+    stop: Arc<AtomicBool>,
+}
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
-        crate::client::log_error("producer", &error, reason);
+        // Its thread outlives the last handle by a poll; a broker that goes meanwhile is nobody's trouble.
+        if !self.stop.load(Ordering::Relaxed) {
+            crate::client::log_error("producer", &error, reason);
+        }
     }
 }
 
@@ -74,7 +83,7 @@ impl ProducerContext for Context {
     type DeliveryOpaque = Box<Ack>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, ack: Box<Ack>) {
-        if let Some(waiting) = &self.0 {
+        if let Some(waiting) = &self.waiting {
             waiting.acknowledged();
         }
         ack.tell(match result {
@@ -89,16 +98,17 @@ impl ProducerContext for Context {
 impl Bursts {
     pub(super) fn start(config: &ClientConfig, in_bursts: bool) -> Result<Arc<Self>, Error> {
         let waiting = in_bursts.then(Arc::<Waiting>::default);
-        let native: Arc<BaseProducer<Context>> = Arc::new(config.create_with_context(Context(waiting.clone()))?);
+        let stop = Arc::new(AtomicBool::new(false));
+        let context = Context { waiting: waiting.clone(), stop: stop.clone() };
+        let native: Arc<BaseProducer<Context>> = Arc::new(config.create_with_context(context)?);
         if let Some(waiting) = &waiting {
             let _ = waiting.native.set(Arc::downgrade(&native));
         }
-        let stop = Arc::new(AtomicBool::new(false));
         let (polled, stopped) = (native.clone(), stop.clone());
-        // Not rdkafka's `ThreadedProducer`: it polls every 100 ms and spins for the last millisecond, 1 % of a core idle.
+        // Not rdkafka's `ThreadedProducer`: it polls every 100 ms, and each poll spins for its last millisecond.
         let poll = move || {
             while !stopped.load(Ordering::Relaxed) {
-                polled.poll(Duration::from_secs(5));
+                polled.poll(POLL);
             }
         };
         let thread = std::thread::Builder::new().name("producer".into()).spawn(poll);

@@ -1,7 +1,19 @@
 //! What the Kafka sections mean in plain numbers and full names.
 
-use super::{Config, Team};
+use super::{Config, Kafka, Team};
 use std::time::Duration;
+
+/// `kafka.brokers` of a gateway that brings its own.
+pub const EMBEDDED: &str = "embedded";
+/// The user that the services log in as at the embedded broker.
+pub const OPERATOR: &str = "tollgate";
+
+impl Kafka {
+    /// Whether the broker runs in the gateway's own process.
+    pub fn is_embedded(&self) -> bool {
+        self.brokers == EMBEDDED
+    }
+}
 
 impl Config {
     /// The full names of a team's topics: (jobs, answers).
@@ -14,5 +26,33 @@ impl Config {
     pub fn longest_deadline(&self) -> Duration {
         let total = self.endpoints.iter().map(|e| e.timeout.total.0).max().unwrap_or(0);
         Duration::from_millis(total)
+    }
+}
+
+/// `host:port` taken apart; an IPv6 address stands in brackets, which are taken off.
+pub fn host_and_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let fine = match address {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')),
+    };
+    (fine && !host.is_empty() && host.len() <= 255).then(|| (address.unwrap_or(host).to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_and_port;
+
+    #[test]
+    fn a_host_and_its_port() {
+        let some = |host: &str, port| Some((host.to_owned(), port));
+        assert_eq!(host_and_port("broker.example.com:9092"), some("broker.example.com", 9092));
+        assert_eq!(host_and_port("[2001:db8::1]:9092"), some("2001:db8::1", 9092));
+        for bad in ["", "host", ":9092", "host:", "host:0", "host:70000", "a b:1", "2001:db8::1:9092", "[x]:1", "a/b:1"]
+        {
+            assert_eq!(host_and_port(bad), None, "{bad}");
+        }
     }
 }

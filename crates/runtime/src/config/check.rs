@@ -1,5 +1,7 @@
 //! What can be wrong with a configuration that parsed: references, duplicates, ranges, and what this version cannot do.
 
+mod kafka;
+
 use super::{Checks, Config, Destination, Endpoint, Judged, Limit, Problem, ProviderKind, Routing, Task};
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,6 +14,7 @@ struct Checker<'a> {
 pub(super) fn check(config: &Config) -> Vec<Problem> {
     let mut checker = Checker { config, problems: Vec::new() };
     checker.basics();
+    checker.kafka();
     checker.providers();
     checker.endpoints();
     checker.judges();
@@ -49,24 +52,6 @@ impl Checker<'_> {
                     "`{}` is not an address; write host:port with a numeric host, as in 127.0.0.1:8080",
                     config.listen
                 ),
-            );
-        }
-        let kafka = &config.kafka;
-        for (name, count) in [("default", kafka.partitions.default), ("usage", kafka.partitions.usage)] {
-            if !(1..=1000).contains(&count) {
-                self.fatal(format!("kafka.partitions.{name}"), "must be from 1 to 1000");
-            }
-        }
-        if !(1..=7).contains(&kafka.replication) {
-            self.fatal("kafka.replication", "must be from 1 to 7, and not above the number of brokers");
-        }
-        if !kafka.topic_prefix.chars().all(is_topic_char) || kafka.topic_prefix.len() > 100 {
-            self.fatal("kafka.topic_prefix", "may hold letters, digits, `.`, `_` and `-`, at most 100 of them");
-        }
-        for name in kafka.properties.keys().filter(|name| RESERVED.contains(&name.as_str())) {
-            self.fatal(
-                format!("kafka.properties.{name}"),
-                "is set by Tollgate, because its guarantees rest on it; remove it",
             );
         }
         if config.usage.flush.rows == 0 || config.usage.flush.rows > 1_000_000 {

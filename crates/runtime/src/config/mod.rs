@@ -9,8 +9,9 @@ mod model;
 mod read;
 mod units;
 
+pub use bus::{EMBEDDED, OPERATOR, host_and_port};
 pub use model::*;
-pub use read::{Loaded, load, parse};
+pub use read::{Loaded, Over, load, parse, parse_over};
 pub use units::{Millis, Per};
 
 use std::fmt;

@@ -61,7 +61,7 @@ pub struct Kafka {
 impl Default for Kafka {
     fn default() -> Self {
         Self {
-            brokers: "embedded".into(),
+            brokers: super::EMBEDDED.into(),
             listen: "127.0.0.1:9092".into(),
             advertised: None,
             users: Vec::new(),

@@ -14,18 +14,45 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
+/// What the command line says over the file.
+#[derive(Debug, Clone, Default)]
+pub struct Over {
+    /// `listen`.
+    pub listen: Option<String>,
+    /// `kafka.brokers`.
+    pub brokers: Option<String>,
+    /// `kafka.listen`.
+    pub kafka_listen: Option<String>,
+}
+
+impl Over {
+    /// An empty value is none: environment variables are often unset that way.
+    fn lay(&self, config: &mut Config) {
+        let settings = [
+            (&self.listen, &mut config.listen),
+            (&self.brokers, &mut config.kafka.brokers),
+            (&self.kafka_listen, &mut config.kafka.listen),
+        ];
+        for (given, setting) in settings {
+            if let Some(given) = given.as_ref().filter(|text| !text.is_empty()) {
+                setting.clone_from(given);
+            }
+        }
+    }
+}
+
 /// A configuration file is small; this stops a wrong path from eating the memory.
 const FILE_MAX_BYTES: u64 = 16 << 20;
 
 /// Reads and checks a file for a role. Environment variables and `${file:…}` are read here and nowhere else.
-pub fn load(path: &std::path::Path, role: Role) -> Result<Loaded, Problems> {
+pub fn load(path: &std::path::Path, role: Role, over: &Over) -> Result<Loaded, Problems> {
     let whole = |message: String| Problems(vec![Problem { path: String::new(), message, fatal: true }]);
     let size = std::fs::metadata(path).map_err(|e| whole(format!("{} cannot be read: {e}", path.display())))?.len();
     if size > FILE_MAX_BYTES {
         return Err(whole(format!("{} is larger than {FILE_MAX_BYTES} bytes", path.display())));
     }
     let text = std::fs::read_to_string(path).map_err(|e| whole(format!("{} cannot be read: {e}", path.display())))?;
-    parse(&text, role, &environment)
+    parse_over(&text, role, over, &environment)
 }
 
 /// Looks a variable or, with a `file:` in front, a file up.
@@ -41,6 +68,11 @@ type Lookup<'a> = &'a dyn Fn(&str) -> Result<Option<String>, String>;
 
 /// Parses and checks a configuration text for a role. `lookup` gives the value of `NAME` or `file:PATH`.
 pub fn parse(text: &str, role: Role, lookup: Lookup<'_>) -> Result<Loaded, Problems> {
+    parse_over(text, role, &Over::default(), lookup)
+}
+
+/// As [`parse`], with what the command line says laid over the text before it is checked.
+pub fn parse_over(text: &str, role: Role, over: &Over, lookup: Lookup<'_>) -> Result<Loaded, Problems> {
     let mut reader = Reader { problems: Vec::new() };
     let root = match serde_saphyr::from_str::<Value>(text) {
         Ok(Value::Object(map)) => map,
@@ -56,7 +88,8 @@ pub fn parse(text: &str, role: Role, lookup: Lookup<'_>) -> Result<Loaded, Probl
             return Err(Problems(reader.problems));
         }
     };
-    let config = reader.config(root, role, lookup);
+    let mut config = reader.config(root, role, lookup);
+    over.lay(&mut config);
     reader.problems.extend(check::check(&config));
     let (fatal, warnings): (Vec<_>, Vec<_>) = reader.problems.into_iter().partition(|p| p.fatal);
     if fatal.is_empty() { Ok(Loaded { config, warnings }) } else { Err(Problems(fatal)) }
@@ -296,6 +329,17 @@ endpoints: [ { name: e, destinations: [ { name: d, provider: a, model: m, wait: 
     #[test]
     fn a_duplicate_key_is_an_error() {
         assert_eq!(problems("listen: a:1\nlisten: b:1\n", Role::All).len(), 1);
+    }
+
+    #[test]
+    fn the_command_line_is_checked_with_the_file() {
+        let file = "kafka: { properties: { security.protocol: SSL } }";
+        assert_eq!(problems(file, Role::All).len(), 1);
+        let over = |brokers: &str| Over { brokers: Some(brokers.into()), ..Over::default() };
+        let loaded =
+            parse_over(file, Role::All, &over("kafka:9092"), &lookup).expect("the properties are for a cluster");
+        assert_eq!(loaded.config.kafka.brokers, "kafka:9092");
+        assert!(parse_over(file, Role::All, &over(""), &lookup).is_err(), "an empty variable says nothing");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::cli::Config as Command;
 use anyhow::Context;
 use std::{collections::BTreeMap, path::Path, process::ExitCode};
-use tollgate_runtime::config::Role;
+use tollgate_runtime::config::{Over, Role};
 
 pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
@@ -14,7 +14,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
 
 #[allow(clippy::print_stdout, reason = "the command's result")]
 fn check(path: &Path, role: Role) -> ExitCode {
-    match super::read(path, role) {
+    match super::read(path, role, &Over::default()) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 println!("{warning}");
@@ -35,7 +35,7 @@ fn check(path: &Path, role: Role) -> ExitCode {
 #[allow(clippy::print_stdout, reason = "the command's result")]
 fn show(path: &Path, effective: bool) -> anyhow::Result<ExitCode> {
     // Secrets need not be there to show the rest: as the role that uses none of them.
-    let config = super::load(path, Role::Guardrail)?;
+    let config = super::load(path, Role::Guardrail, &Over::default())?;
     let mut all = serde_json::to_value(&config)?;
     if !effective {
         let text = std::fs::read_to_string(path)?;

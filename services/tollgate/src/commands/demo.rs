@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tollgate_bus::{Bus, Outgoing, Profile, TopicName, broadcast::Start};
 use tollgate_runtime::{
     Config, Readiness,
-    config::{self as file, Role},
+    config::{self as file, Over, Role},
     supervised, telemetry,
 };
 use tollgate_schemas::{TraceContext, headers};
@@ -30,9 +30,15 @@ pub(crate) async fn run(arguments: &Demo) -> anyhow::Result<ExitCode> {
     let mut folder = tempfile::Builder::new().prefix("tollgate-demo-").tempdir()?;
     folder.disable_cleanup(arguments.keep);
     let (key, hash) = new_key();
-    let config = config(&hash, &folder.path().display().to_string())?;
-    let bus = stack::connect(&config, Some(&arguments.brokers), "demo").await?;
-    let listener = stack::bind(&config).await?;
+    let over = Over { brokers: arguments.brokers.clone(), ..Over::default() };
+    let config = config(&hash, &folder.path().display().to_string(), &over)?;
+    let happened = stack::with_kafka(&config, "demo", async |bus| happen(&config, &bus, key).await).await?;
+    report(happened, &config, &folder.path().display().to_string(), arguments.keep).await
+}
+
+/// Runs the services, asks them everything, and stops them.
+async fn happen(config: &Config, bus: &Bus, key: String) -> anyhow::Result<Vec<Happened>> {
+    let listener = stack::bind(config).await?;
     let base = format!("http://{}", listener.local_addr()?);
     let (stop, readiness) = (CancellationToken::new(), Readiness::default());
     let running =
@@ -46,20 +52,20 @@ pub(crate) async fn run(arguments: &Demo) -> anyhow::Result<ExitCode> {
         format!("the services did not become ready: waiting for {}", readiness.missing().unwrap_or_default().join(", "))
     })?;
     let caller = Caller { base, key, http: reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()? };
-    let happened = requests(&caller, &bus, &config).await;
+    let happened = requests(&caller, bus, config).await;
     stop.cancel();
     running.await.ok().flatten().context("a service panicked")??;
-    report(happened?, &config, &folder.path().display().to_string(), arguments.keep).await
+    happened
 }
 
-fn config(hash: &str, folder: &str) -> anyhow::Result<Config> {
+fn config(hash: &str, folder: &str, over: &Over) -> anyhow::Result<Config> {
     let prefix = format!("tollgate-demo-{}.", uuid::Uuid::new_v4().simple());
     let text = format!(
         r#"
 listen: 127.0.0.1:0
 data_dir: "{folder}"
 gateway: demo
-kafka: {{ topic_prefix: "{prefix}", partitions: {{ default: 3 }} }}
+kafka: {{ listen: 127.0.0.1:0, topic_prefix: "{prefix}", partitions: {{ default: 3 }} }}
 providers: {{ demo: {{ kind: mock }} }}
 endpoints:
   - {{ name: chat, destinations: [ {{ name: mock, provider: demo, model: mock-1 }} ] }}
@@ -75,7 +81,7 @@ keys: [ {{ name: demo-key, team: demo, sha256: "{hash}" }} ]
 prices: [ {{ provider: demo, model: mock-1, input: 2.50, output: 10.00 }} ]
 "#
     );
-    Ok(file::parse(&text, Role::All, &|_| Ok(None))?.config)
+    Ok(file::parse_over(&text, Role::All, over, &|_| Ok(None))?.config)
 }
 
 /// One thing that was done, and what came of it.

@@ -10,10 +10,11 @@ pub(crate) fn minimal(key_hash: &str) -> String {
     format!(
         r#"# A minimal Tollgate. tollgate.example.yaml shows everything there is; check changes with `tollgate config check`.
 listen: 127.0.0.1:8080
-data_dir: ./tollgate-data
+data_dir: ./tollgate-data             # the broker's log, and the usage tables
 
 kafka:
-  brokers: 127.0.0.1:9092
+  brokers: embedded                   # or host:port,host:port of an Apache Kafka cluster
+  listen: 127.0.0.1:9092              # where the embedded broker takes Kafka clients
 
 providers:
   demo: {{ kind: mock }}                # answers by itself; no key, no network

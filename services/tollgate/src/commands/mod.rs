@@ -14,19 +14,20 @@ use anyhow::bail;
 use std::path::Path;
 use tollgate_runtime::{
     Config,
-    config::{self as file, Loaded, Problems, Role},
+    config::{self as file, Loaded, Over, Problems, Role},
 };
 
 /// Reads and checks a configuration, the services' own checks included.
-fn read(path: &Path, role: Role) -> Result<Loaded, Problems> {
-    let loaded = file::load(path, role)?;
-    let problems = tollgate_guardrail::config::problems(&loaded.config);
+fn read(path: &Path, role: Role, over: &Over) -> Result<Loaded, Problems> {
+    let loaded = file::load(path, role, over)?;
+    let mut problems = tollgate_guardrail::config::problems(&loaded.config);
+    problems.extend(crate::embedded::problems(&loaded.config));
     if problems.is_empty() { Ok(loaded) } else { Err(Problems(problems)) }
 }
 
 /// As [`read`]; warnings go to standard error, problems become the error.
-fn load(path: &Path, role: Role) -> anyhow::Result<Config> {
-    match read(path, role) {
+fn load(path: &Path, role: Role, over: &Over) -> anyhow::Result<Config> {
+    match read(path, role, over) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 eprintln!("{}: {warning}", path.display());

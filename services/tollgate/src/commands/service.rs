@@ -17,9 +17,10 @@ pub(crate) async fn run(service: Service, arguments: &Run) -> anyhow::Result<Exi
         Service::RouterWorker => Role::RouterWorker,
         Service::UsageAggregator => Role::UsageAggregator,
     };
-    let config = load(path, role)?;
+    let config = load(path, role, &arguments.over())?;
+    let settings = stack::settings(&config, service.name())?;
     let _telemetry = telemetry::init(&format!("tollgate-{}", service.name()));
-    let bus = stack::connect(&config, arguments.brokers.as_deref(), service.name()).await?;
+    let bus = stack::connect(&config, settings).await?;
     let listener = stack::bind(&config).await?;
     stack::run_one(service, &config, bus, listener, stop_signal()).await?;
     Ok(ExitCode::SUCCESS)

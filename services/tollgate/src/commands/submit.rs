@@ -4,7 +4,7 @@
 //! again in the output.
 
 use super::load;
-use crate::{cli::Submit, stack};
+use crate::{cli::Submit, embedded, stack};
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, value::RawValue};
@@ -17,8 +17,11 @@ use std::{
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tollgate_bus::{Ack, Bus, Outgoing, Producer, Profile, TopicName, broadcast::Start};
-use tollgate_runtime::{Config, config::Role};
+use tollgate_bus::{Ack, Bus, Outgoing, Producer, Profile, Settings, TopicName, broadcast::Start};
+use tollgate_runtime::{
+    Config,
+    config::{Over, Role},
+};
 use tollgate_schemas::{TraceContext, headers};
 
 /// Jobs in one file, as OpenAI bounds its batches.
@@ -31,11 +34,12 @@ struct Line {
 }
 
 pub(crate) async fn run(arguments: &Submit) -> anyhow::Result<ExitCode> {
-    let config = load(&arguments.config, Role::Guardrail)?;
+    let over = Over { brokers: arguments.brokers.clone(), ..Over::default() };
+    let config = load(&arguments.config, Role::Guardrail, &over)?;
     let (requests, replies) = topics(&config, arguments.team.as_deref())?;
     let run_id = uuid::Uuid::new_v4().simple().to_string();
     let lines = read(&arguments.file, &run_id)?;
-    let bus = Bus::new(stack::settings(&config, arguments.brokers.as_deref(), "submit")?);
+    let bus = Bus::new(settings(&config)?);
     let output = arguments.output.clone().unwrap_or_else(|| default_output(&arguments.file));
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
@@ -48,6 +52,11 @@ pub(crate) async fn run(arguments: &Submit) -> anyhow::Result<ExitCode> {
     let collected = collect(&lines, answers, Duration::from_secs(arguments.timeout_s), &progress).await;
     progress.finish();
     finish(&lines, &collected, &output)
+}
+
+fn settings(config: &Config) -> anyhow::Result<Settings> {
+    let of = if config.kafka.is_embedded() { embedded::settings_of_running } else { stack::settings };
+    of(config, "submit")
 }
 
 fn topics(config: &Config, team: Option<&str>) -> anyhow::Result<(String, String)> {

@@ -7,15 +7,19 @@ use comfy_table::{CellAlignment, Table};
 use object_store::{ObjectStore, path::Path};
 use serde_json::{Map, Value, json};
 use std::process::ExitCode;
-use tollgate_runtime::{Config, config::Role, store};
+use tollgate_runtime::{
+    Config,
+    config::{Over, Role},
+    store,
+};
 use tollgate_usage_aggregator::report::{self, Query, ReportRow};
 
 const MEASURES: [&str; 6] = ["requests", "attempts", "input_tokens", "output_tokens", "cost_usd", "unpriced"];
 
 pub(crate) async fn run(arguments: &Usage) -> anyhow::Result<ExitCode> {
     let config = match &arguments.config {
-        Some(path) => load(path, Role::Guardrail)?,
-        None => super::up::without_file(&"0".repeat(64))?,
+        Some(path) => load(path, Role::Guardrail, &Over::default())?,
+        None => super::up::without_file(&"0".repeat(64), &Over::default())?,
     };
     let month = arguments.month.clone().unwrap_or_else(this_month);
     let rows = rows(&config, &arguments.by, &month).await?;
