@@ -91,6 +91,7 @@ def test_all_is_there_after_a_restart(running, how):
     assert again == cluster, "the usage table names its files by the cluster's id"
     assert all(after[place][1] >= end for place, (_, end) in before.items()), "no offset is given out twice"
     assert (how == "power loss") == any(after[place][1] > end + 1000 for place, (_, end) in before.items())
+    assert ids <= set(answers(running)), "a reader gets over what was left out, and to the end"
     ids |= submit(running, 20)
     eventually(lambda: ids <= set(answers(running)), "the answers of before and after", 60)
     reader = Consumer({**running.anybody(), "group.id": group})

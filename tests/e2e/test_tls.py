@@ -39,7 +39,7 @@ def start(gateway, port, wait=True, **other):
     return gateway(kafka=kafka, brokers=f"localhost:{port + 2}", wait=wait)
 
 
-def test_sasl_ssl(gateway, secured, fake_provider):
+def test_sasl_ssl(secured, gateway, fake_provider):
     running = start(gateway, secured)
     running.brokers = f"127.0.0.1:{secured}"
     answer = running.chat({"model": "chat", "messages": user("over tls")})
@@ -55,7 +55,7 @@ def test_sasl_ssl(gateway, secured, fake_provider):
     ],
     ids=["wrong-password", "unknown-ca"],
 )
-def test_a_broker_that_must_not_be_trusted_or_does_not_trust_us(gateway, secured, wrong, sign):
+def test_a_broker_that_must_not_be_trusted_or_does_not_trust_us(secured, gateway, wrong, sign):
     running = start(gateway, secured, wait=False, **wrong)
     running.stop = running.kill  # it cannot be asked to stop in order: it never ran
     (process,) = running.processes
