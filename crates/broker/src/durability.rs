@@ -3,7 +3,7 @@
 //! With `fsync: interval` a round runs at most once an interval; with `always` at once, and one round serves all that wait.
 //! A failed fsync ends the broker: the system may have dropped the pages, so a later success would prove nothing.
 
-use crate::{Error, Fsync, node::Node, store, topic::Partition};
+use crate::{Error, Fsync, fault, node::Node, store, topic::Partition};
 use std::{
     cell::{Cell, RefCell},
     fs::File,
@@ -86,6 +86,7 @@ pub(crate) async fn round(node: &Node) -> io::Result<()> {
         files.append(&mut node.store.borrow().files());
     }
     sync(files).await?;
+    fault::point("durability.synced");
     durability.journal_synced.set(written);
     durability.synced.notify_waiters();
     for (partition, mark) in marks.iter().filter(|_| marked) {
@@ -103,7 +104,10 @@ async fn sync(files: Vec<Arc<File>>) -> io::Result<()> {
     if files.is_empty() {
         return Ok(());
     }
-    let work = move || files.iter().try_for_each(|file| file.sync_data());
+    let work = move || {
+        fault::point("durability.syncing");
+        files.iter().try_for_each(|file| file.sync_data())
+    };
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 

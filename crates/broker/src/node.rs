@@ -4,6 +4,7 @@
 use crate::{
     Config, Error,
     durability::{self, Durability},
+    fault,
     group::{self, Groups, Output, Token},
     log::{Files, Log, Settings, Start},
     seldom::Seldom,
@@ -179,6 +180,7 @@ impl Node {
             store.sync()?;
             id
         };
+        fault::point("node.topic.journaled");
         let topic = Rc::new(Topic::new(name, id, settings));
         if let Err(error) = self.open_fresh(&topic, partitions) {
             self.store.borrow_mut().delete_topic(name)?;
@@ -232,6 +234,7 @@ impl Node {
             store.delete_topic(&topic.name)?;
             store.sync()?;
         }
+        fault::point("node.topic.deleted");
         self.topics.borrow_mut().remove(&topic.name);
         topic.partitions.borrow().iter().for_each(|partition| partition.go());
         self.remove_topic_folder(&topic.name, topic.id);

@@ -231,12 +231,10 @@ pub(super) fn delete(node: &Rc<Node>, session: &Rc<Session>, request: &Request) 
             Subscription::Nothing | Subscription::NotConsumers => false,
         };
         let partitions = topic.partitions.iter().map(|p| {
-            let deleted = if read {
-                Err(ResponseError::GroupSubscribedToTopic)
-            } else {
+            let deleted = may_delete(node, session, &topic.name, p.partition_index, read).and_then(|()| {
                 let deleted = node.store.borrow_mut().delete_offsets(group, &topic.name, p.partition_index);
                 deleted.map_err(|error| node.cannot_write(&error))
-            };
+            });
             OffsetDeleteResponsePartition::default()
                 .with_partition_index(p.partition_index)
                 .with_error_code(super::code(deleted))
@@ -247,4 +245,12 @@ pub(super) fn delete(node: &Rc<Node>, session: &Rc<Session>, request: &Request) 
     let response = OffsetDeleteResponse::default().with_topics(topics.collect());
     node.durability.journaled();
     Ok(Answer::Now(request.reply(&response)?))
+}
+
+fn may_delete(node: &Node, session: &Session, topic: &str, partition: i32, read: bool) -> Result<(), ResponseError> {
+    if !session.access.borrow().sees(topic) {
+        return Err(ResponseError::TopicAuthorizationFailed);
+    }
+    node.topic(topic).and_then(|t| t.partition(partition)).ok_or(ResponseError::UnknownTopicOrPartition)?;
+    if read { Err(ResponseError::GroupSubscribedToTopic) } else { Ok(()) }
 }

@@ -61,6 +61,8 @@ fn find(partition: &Partition, timestamp: i64) -> Result<(i64, i64), ResponseErr
 /// ListOffsets.
 pub(super) fn list(node: &Rc<Node>, session: &Rc<Session>, request: &Request) -> Result<Answer, Refused> {
     let asked: ListOffsetsRequest = request.decode()?;
+    // Before version 4 there is no field for it.
+    let epoch = if request.version >= 4 { LEADER_EPOCH } else { -1 };
     let mut topics = Vec::with_capacity(asked.topics.len());
     for topic in asked.topics {
         let partitions = topic.partitions.iter().map(|p| {
@@ -69,7 +71,7 @@ pub(super) fn list(node: &Rc<Node>, session: &Rc<Session>, request: &Request) ->
                 .and_then(|partition| check_epoch(p.current_leader_epoch).map(|()| partition))
                 .and_then(|partition| find(&partition, p.timestamp));
             match found {
-                Ok((offset, time)) => answer.with_offset(offset).with_timestamp(time).with_leader_epoch(LEADER_EPOCH),
+                Ok((offset, time)) => answer.with_offset(offset).with_timestamp(time).with_leader_epoch(epoch),
                 Err(error) => answer.with_offset(-1).with_timestamp(-1).with_error_code(error.code()),
             }
         });

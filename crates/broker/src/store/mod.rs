@@ -36,6 +36,7 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use uuid::Uuid;
 
@@ -43,6 +44,8 @@ use uuid::Uuid;
 pub(crate) const PRODUCER_ID_BLOCK: i64 = 1_000;
 
 const LOCK_FILE: &str = "lock";
+const LOCK_TRIES: u32 = 25;
+const LOCK_PAUSE: Duration = Duration::from_millis(40);
 const DAMAGED_FILE: &str = "journal.damaged";
 
 /// Why a store cannot be opened or a change cannot be made.
@@ -326,11 +329,15 @@ fn lock(dir: &Path) -> Result<File, Error> {
     let path = dir.join(LOCK_FILE);
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
     let file = file.map_err(|error| Error::io(&path, error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::InUse(dir.to_owned())),
-        Err(TryLockError::Error(error)) => Err(Error::io(&path, error)),
+    // A process that has just ended may hold it for a moment yet, through a child that it was about to start.
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(Error::io(&path, error)),
+        }
     }
+    Err(Error::InUse(dir.to_owned()))
 }
 
 /// Whether there are files of topics, which cannot be read without the journal.

@@ -8,7 +8,7 @@ use kafka_protocol::records::{
 use std::io::{Read, Write};
 
 /// Bytes of a batch up to its records.
-const HEADER_BYTES: usize = 61;
+pub(super) const HEADER_BYTES: usize = 61;
 /// Bytes before what the length field counts.
 const LENGTH_END: usize = 12;
 const LOG_APPEND_TIME: i16 = 1 << 3;
@@ -83,9 +83,9 @@ pub(super) fn encode(entries: &[Entry], sender: Sender, codec: Compression) -> B
 /// The whole batches at the front of `bytes`; a fetch may cut the last one.
 pub(super) fn decode(mut bytes: Bytes) -> Vec<Batch> {
     let mut batches = Vec::new();
-    while bytes.len() > HEADER_BYTES {
+    while bytes.len() >= HEADER_BYTES {
         let len = LENGTH_END + usize::try_from((&bytes[8..]).get_i32()).unwrap();
-        assert!(len > HEADER_BYTES, "what was fetched is no batch");
+        assert!(len >= HEADER_BYTES, "what was fetched is no batch");
         if bytes.len() < len {
             break;
         }

@@ -201,6 +201,19 @@ fn a_request_behind_a_long_poll_does_not_wait_for_it() {
 }
 
 #[test]
+fn a_long_poll_hears_that_its_topic_is_gone() {
+    let broker = Running::start();
+    let (mut reader, mut operator) = (broker.client(), broker.client());
+    operator.create_topic("t", 1, &[]).unwrap();
+    let since = Instant::now();
+    reader.send(12, &fetch(&[start_of("t")], LONG)).unwrap();
+    operator.delete_topic("t").unwrap();
+    let answer = reader.receive_fetched(12, &[start_of("t")]).unwrap().remove(0);
+    assert_eq!(refusal(answer), Some(ResponseError::UnknownTopicOrPartition));
+    assert!(since.elapsed() < MUCH_EARLIER);
+}
+
+#[test]
 fn shutdown_does_not_wait_for_long_polls() {
     let broker = Running::start();
     let mut client = broker.client();

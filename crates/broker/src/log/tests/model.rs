@@ -195,8 +195,14 @@ impl Model {
             }
         }
         let recovery = self.fixture.reopen(Start { start_offset: self.start, mark: self.mark, clean: false });
-        assert_eq!(recovery.skipped_to, (self.end < self.mark.max(self.start)).then_some(self.mark.max(self.start)));
-        self.end = self.end.max(self.mark).max(self.start);
+        let resume = self.mark.max(self.start);
+        assert_eq!(recovery.skipped_to, (self.end < resume).then_some(resume));
+        if self.end < resume {
+            // What was left out is a batch without records, which the next cut may take or leave.
+            let active = self.fixture.log().active();
+            self.batches.push((self.end.max(active.base), resume, active.size));
+            self.end = resume;
+        }
         self.follow_roll();
     }
 

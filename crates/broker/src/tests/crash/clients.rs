@@ -43,7 +43,7 @@ struct Producer {
     /// The next record's.
     next: u64,
     id: Option<(i64, i16)>,
-    /// Power losses before it got its id: only one that came later may have taken what the broker knew of it.
+    /// Power losses before it got its id.
     losses: u32,
     sequences: HashMap<Target, i32>,
     /// Sent, or to be sent again, and not answered.
@@ -54,6 +54,8 @@ struct Pending {
     target: Target,
     marks: Vec<Mark>,
     sender: Sender,
+    /// Power losses before its producer got its id: only one that came later may have taken what the broker knew of it.
+    losses: u32,
 }
 
 impl Crew {
@@ -122,6 +124,10 @@ impl Producer {
         loop {
             while more(stop) && self.under_way.len() < UNDER_WAY {
                 if self.idempotent && self.id.is_none() {
+                    if !self.under_way.is_empty() {
+                        // Answers come in order.
+                        break;
+                    }
                     self.introduce(&mut client, ledger)?;
                 }
                 let pending = self.next_batch();
@@ -135,53 +141,22 @@ impl Producer {
                     ledger.lock().unwrap().acknowledged(done.target, produced.base_offset, &done.marks);
                 }
                 Err(Error::Refused(ResponseError::OutOfOrderSequenceNumber)) => {
+                    // A power loss took acknowledged batches, so what follows them is refused. This client gives up on it.
+                    let refused = self.under_way.pop_front().unwrap();
                     let losses = ledger.lock().unwrap().power_losses;
-                    assert!(losses > self.losses, "the broker forgot what it had of a producer");
-                    self.start_over(&mut client, &mut versions, ledger)?;
+                    assert!(losses > refused.losses, "the broker forgot what it had of a producer");
+                    self.id = self.id.filter(|(id, _)| *id != refused.sender.id);
                 }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// A power loss took acknowledged batches, so what follows them is refused: it is sent by a producer of a new id.
-    fn start_over(&mut self, client: &mut Client, versions: &mut VecDeque<i16>, ledger: &Mutex<Ledger>) -> Result<()> {
-        let mut refused = VecDeque::from([self.under_way.pop_front().unwrap()]);
-        while let Some(version) = versions.pop_front() {
-            let answer = client.receive_produced(version);
-            if let Err(error @ Error::Broken(_)) = answer {
-                // All of them stay under way, in order.
-                refused.extend(self.under_way.drain(..));
-                self.under_way = refused;
-                return Err(error);
-            }
-            let pending = self.under_way.pop_front().unwrap();
-            match answer {
-                Ok(produced) => {
-                    ledger.lock().unwrap().acknowledged(pending.target, produced.base_offset, &pending.marks);
-                }
-                Err(error) => {
-                    assert_eq!(error.code(), ResponseError::OutOfOrderSequenceNumber);
-                    refused.push_back(pending);
-                }
-            }
-        }
-        self.under_way = refused;
-        self.introduce(client, ledger)?;
-        for index in 0..self.under_way.len() {
-            let (target, records) = (self.under_way[index].target, self.under_way[index].marks.len());
-            self.under_way[index].sender = self.sender(target, records);
-        }
-        for pending in &self.under_way {
-            versions.push_back(pending.send(client)?);
-        }
-        Ok(())
-    }
-
     fn introduce(&mut self, client: &mut Client, ledger: &Mutex<Ledger>) -> Result<()> {
-        self.losses = ledger.lock().unwrap().power_losses;
         let id = client.init_producer_id()?;
-        ledger.lock().unwrap().new_producer(id.0);
+        let mut ledger = ledger.lock().unwrap();
+        ledger.new_producer(id.0);
+        self.losses = ledger.power_losses;
         self.sequences.clear();
         self.id = Some(id);
         Ok(())
@@ -200,7 +175,7 @@ impl Producer {
         let records = 1 + self.random.below(4);
         let marks: Vec<Mark> = (self.next..self.next + records).map(|number| (self.number, number)).collect();
         self.next += records;
-        Pending { target, sender: self.sender(target, marks.len()), marks }
+        Pending { target, sender: self.sender(target, marks.len()), losses: self.losses, marks }
     }
 }
 
@@ -236,8 +211,8 @@ fn operate(address: SocketAddr, ledger: &Mutex<Ledger>, stop: &AtomicBool, count
         client.produce(&name, 0, batch::encode(&[entry((9, *count))], PLAIN, CODECS[0]))?;
         let (id, _) = client.init_producer_id()?;
         ledger.lock().unwrap().new_producer(id);
-        if !count.is_multiple_of(4) {
-            ledger.lock().unwrap().passes(&name, None);
+        let oldest = ledger.lock().unwrap().oldest_passing();
+        if let Some(name) = oldest {
             client.delete_topic(&name)?;
             ledger.lock().unwrap().passes(&name, Some(false));
         }

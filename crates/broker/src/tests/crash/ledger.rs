@@ -7,12 +7,18 @@ use super::super::{
     client::{Client, Result},
 };
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    path::Path,
+};
 use uuid::Uuid;
 
 /// A log longer than this is shortened, to bound the time a check takes.
 const RECORDS_MAX: i64 = 3_000;
 const RECORDS_LEFT: i64 = 800;
+/// Topics that come and go which are there at once.
+const PASSING_MAX: usize = 8;
 const GROUPS: [&str; 2] = ["crash-a", "crash-b"];
 
 /// What a log's topic does with old records.
@@ -62,7 +68,7 @@ fn mark(found: &Entry) -> Mark {
 pub(super) struct Log {
     pub(super) target: Target,
     pub(super) id: Uuid,
-    policy: Policy,
+    pub(super) policy: Policy,
     /// What was ever acknowledged or read at an offset.
     known: BTreeMap<i64, Mark>,
     /// What must be there.
@@ -104,9 +110,9 @@ impl Log {
         self.known.keys().next_back().copied()
     }
 
-    /// The disk has lost this offset and those after it.
-    pub(super) fn lost_from(&mut self, offset: i64) {
-        self.required.split_off(&offset);
+    /// The disk has lost these offsets.
+    pub(super) fn lost(&mut self, offsets: Range<i64>) {
+        self.required.retain(|offset| !offsets.contains(offset));
     }
 
     fn observe_start(&mut self, start: i64) {
@@ -279,15 +285,24 @@ impl Ledger {
     /// A topic that comes and goes must be there, must not, or nobody knows.
     pub(super) fn passes(&mut self, name: &str, state: Option<bool>) {
         self.passing.insert(name.to_owned(), state);
-        if self.passing.len() > 20 {
-            self.passing.pop_first();
+        if self.passing.len() > 2 * PASSING_MAX {
+            let gone = self.passing.iter().find(|(_, state)| **state == Some(false)).map(|(name, _)| name.clone());
+            gone.and_then(|name| self.passing.remove(&name));
         }
     }
 
+    /// The topic to be deleted now, if there are enough: from here on nobody knows whether it is there.
+    pub(super) fn oldest_passing(&mut self) -> Option<String> {
+        let there = || self.passing.iter().filter(|(_, state)| **state == Some(true));
+        let name = there().next().filter(|_| there().count() > PASSING_MAX)?.0.clone();
+        self.passing.insert(name.clone(), None);
+        Some(name)
+    }
+
     /// After an end: what a clean one has put on the disk for good.
-    pub(super) fn note_floors(&mut self, root: &std::path::Path, clean: bool) {
+    pub(super) fn note_floors(&mut self, root: &Path, clean: bool) {
         for log in self.logs.values_mut().filter(|_| clean) {
-            log.floor = super::disk::last_segment(root, log).map_or((0, 0), |segment| (segment.base, segment.len));
+            log.floor = super::disk::segments(root, log).last().map_or((0, 0), |last| (last.base, last.len));
         }
     }
 }

@@ -114,7 +114,7 @@ impl Process {
         let log = fs::File::create(start.root.join("output")).unwrap();
         let test = module_path!().split_once("::").unwrap().1.replace("::process", "::broker_process");
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args([&test, "--exact", "--ignored", "--nocapture"]);
+        command.args([&test, "--exact", "--nocapture"]);
         command.env(DIR, start.root).env(BOOT, format!("boot {}", start.boot)).env(ALWAYS, start.always.to_string());
         command.env_remove(fault::VARIABLE);
         if let Some(fault) = start.fault {
