@@ -17,6 +17,7 @@ mod client;
 mod dead_letter;
 pub mod end;
 mod error;
+pub mod fault;
 mod groups;
 pub mod ordered;
 mod producer;

@@ -10,6 +10,7 @@ use crate::{Bus, DeadLetter, Error, Incoming, Outgoing, TopicName, record::RECOR
 use bursts::{Bursts, Offer, Queued};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 /// Which trade a producer makes between latency and CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +139,7 @@ impl Producer {
 pub struct Emitter {
     producer: Producer,
     work: Arc<dyn CountedAck>,
+    leaving: CancellationToken,
 }
 
 /// An [`OnAck`] that is told of each record before it is sent.
@@ -147,8 +149,14 @@ pub(crate) trait CountedAck: OnAck {
 }
 
 impl Emitter {
-    pub(crate) fn new(producer: Producer, work: Arc<dyn CountedAck>) -> Self {
-        Self { producer, work }
+    pub(crate) fn new(producer: Producer, work: Arc<dyn CountedAck>, leaving: CancellationToken) -> Self {
+        Self { producer, work, leaving }
+    }
+
+    /// Cancelled when the record's partition is to be given back, or the service stops: a handler that only waits hands the
+    /// record back then, one that works goes on and has the drain time for it.
+    pub fn leaving(&self) -> &CancellationToken {
+        &self.leaving
     }
 
     /// Queues a record; see [`Producer::send`].

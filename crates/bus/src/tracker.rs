@@ -39,6 +39,15 @@ impl Tracker {
         true
     }
 
+    /// Leaves an offset to the partition's next reader: it is not in flight any more, and never done.
+    pub(crate) fn hand_back(&mut self, offset: i64) -> bool {
+        let is_open = self.window.binary_search_by_key(&offset, |(o, _)| *o).is_ok_and(|at| !self.window[at].1);
+        if is_open {
+            self.in_flight -= 1;
+        }
+        is_open
+    }
+
     /// What may be committed: the lowest incomplete offset, or one past the last when all are done. `None` at first.
     pub(crate) fn committable(&self) -> Option<i64> {
         self.window.front().map(|(offset, _)| *offset).or(self.end)

@@ -4,16 +4,18 @@
 //! a task. What is in flight is bounded per partition (records) and per consumer (bytes); a full bound pauses intake and
 //! half of it resumes.
 
+mod effects;
+
+pub use effects::{Handler, Outcome};
+
 use crate::{
-    Bus, DeadLetter, Emitter, Error, Incoming, Outgoing, Producer,
+    Bus, Emitter, Error, Incoming, Producer,
     error::Error as BusError,
     groups::{Change, GroupContext, Members},
-    producer::{CountedAck, OnAck},
     record::FromRecord,
-    trace,
     tracker::Tracker,
 };
-use futures::FutureExt;
+use effects::{Completed, End, Work, handle_one};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer},
@@ -21,9 +23,8 @@ use rdkafka::{
 use std::{
     collections::HashMap,
     marker::PhantomData,
-    panic::AssertUnwindSafe,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
@@ -31,34 +32,6 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
-
-/// What handling a record led to. Everything in it is acknowledged before the record's offset is committed.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// Records to produce.
-    pub emit: Vec<Outgoing>,
-    /// The record cannot be processed, now or ever: it goes to `dead-letters` with its original bytes.
-    pub dead_letter: Option<DeadLetter>,
-}
-
-impl Outcome {
-    /// These records, nothing else.
-    pub fn emit(emit: Vec<Outgoing>) -> Self {
-        Self { emit, dead_letter: None }
-    }
-
-    /// The record is poison.
-    pub fn dead(reason: DeadLetter) -> Self {
-        Self { emit: Vec::new(), dead_letter: Some(reason) }
-    }
-}
-
-/// What a service does with a record.
-pub trait Handler<T>: Send + Sync + 'static {
-    /// Handles one record. `emitter` sends what must not wait for the outcome (chunks of a stream).
-    fn handle(&self, record: Incoming<T>, emitter: Emitter) -> impl Future<Output = Outcome> + Send;
-}
 
 /// How to consume.
 #[derive(Debug, Clone)]
@@ -170,6 +143,8 @@ struct Partition {
     committed: Option<i64>,
     paused: bool,
     draining_until: Option<Instant>,
+    /// Cancelled when the partition is to be given back, and with the stop.
+    leaving: CancellationToken,
 }
 
 type Key = (Arc<str>, i32);
@@ -191,14 +166,6 @@ struct PollLoop<T, H> {
     stop: CancellationToken,
     options: Options,
     record: PhantomData<fn() -> T>,
-}
-
-/// A record whose handling ended and whose effects are acknowledged, or failed.
-struct Completed {
-    key: Key,
-    epoch: u64,
-    offset: i64,
-    result: Result<(), Error>,
 }
 
 impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
@@ -263,17 +230,9 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
         }
         let bytes = record.value.len();
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let work = Arc::new(Work {
-            open: AtomicUsize::new(1),
-            failure: Mutex::new(None),
-            done: self.done.clone(),
-            key,
-            epoch: partition.epoch,
-            offset: record.offset,
-            bytes,
-            total: self.bytes.clone(),
-        });
-        let emitter = Emitter::new(self.producer.clone(), work.clone());
+        let place = (key, partition.epoch, record.offset);
+        let work = Arc::new(Work::new(place, bytes, self.bytes.clone(), self.done.clone()));
+        let emitter = Emitter::new(self.producer.clone(), work.clone(), partition.leaving.clone());
         let (handler, group) = (self.handler.clone(), self.group.clone());
         let mut task = Box::pin(handle_one(handler, record, group, emitter, work));
         // A lone record is begun right here, which saves a wake-up of another thread; most are done with that. Under load
@@ -289,12 +248,14 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
 
     fn take_completions(&mut self) -> Result<(), Error> {
         while let Ok(completed) = self.completions.try_recv() {
-            completed.result?;
-            if let Some(partition) = self.partitions.get_mut(&completed.key) {
-                // A late completion of an earlier assignment has been emitted, but is not ours to commit.
-                if partition.epoch == completed.epoch {
-                    partition.tracker.complete(completed.offset);
-                }
+            let end = completed.result?;
+            // A late completion of an earlier assignment has been emitted, but is not ours to commit.
+            let (key, epoch, offset) = completed.place;
+            if let Some(partition) = self.partitions.get_mut(&key).filter(|p| p.epoch == epoch) {
+                match end {
+                    End::Done => partition.tracker.complete(offset),
+                    End::HandedBack => partition.tracker.hand_back(offset),
+                };
             }
         }
         Ok(())
@@ -314,6 +275,7 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
                             committed: None,
                             paused: false,
                             draining_until: None,
+                            leaving: self.stop.child_token(),
                         };
                         self.partitions.insert((topic, partition), fresh);
                     }
@@ -323,10 +285,11 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
                     for (topic, partition) in list {
                         if let Some(p) = self.partitions.get_mut(&(Arc::from(topic.as_str()), partition)) {
                             p.draining_until = Some(until);
+                            p.leaving.cancel();
                         }
                     }
                 }
-                Change::Lost => self.partitions.clear(),
+                Change::Lost => self.partitions.drain().for_each(|(_, partition)| partition.leaving.cancel()),
             }
         }
         let now = Instant::now();
@@ -399,81 +362,5 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
             }
         }
         Ok(())
-    }
-}
-
-async fn handle_one<T: FromRecord, H: Handler<T>>(
-    handler: Arc<H>,
-    record: Incoming<Vec<u8>>,
-    group: String,
-    emitter: Emitter,
-    work: Arc<Work>,
-) {
-    let (span, here) = trace::process_span(&record, &group);
-    async {
-        let poison = |reason: DeadLetter| reason.record(&record, &here);
-        let outcome = match T::from_record(&record.value) {
-            Ok(value) => {
-                let mut typed = record.clone_without_value().with(value);
-                typed.trace = here.clone();
-                let handled = AssertUnwindSafe(handler.handle(typed, emitter.clone())).catch_unwind().await;
-                handled.unwrap_or_else(|_| Outcome::dead(DeadLetter::new("panic", "the handler panicked on this record; see the log")))
-            }
-            Err(error) => Outcome::dead(DeadLetter::new("parse", error)),
-        };
-        let mut dead_letter = outcome.dead_letter;
-        for out in outcome.emit {
-            if let Err(error) = emitter.send(out).await {
-                tracing::error!(%error, topic = record.topic, partition = record.partition, offset = record.offset, "an effect of this record could not be produced");
-                if let BusError::TooLarge { .. } = error {
-                    dead_letter.get_or_insert_with(|| DeadLetter::new("produce", error.to_string()));
-                }
-            }
-        }
-        if let Some(reason) = dead_letter {
-            tracing::error!(topic = record.topic, partition = record.partition, offset = record.offset, reason = %reason, "record moved to dead-letters");
-            metrics::counter!("tollgate_dead_letters_total", "group" => group.clone()).increment(1);
-            let _ = emitter.send(poison(reason)).await;
-        }
-    }
-    .instrument(span)
-    .await;
-    work.acknowledged(Ok(()));
-}
-
-/// Counts what one record still waits for: its handler and each record it caused.
-struct Work {
-    open: AtomicUsize,
-    failure: Mutex<Option<Error>>,
-    done: mpsc::Sender<Completed>,
-    key: Key,
-    epoch: u64,
-    offset: i64,
-    bytes: usize,
-    total: Arc<AtomicUsize>,
-}
-
-impl OnAck for Work {
-    fn acknowledged(&self, result: Result<(), Error>) {
-        if let (Err(error), Ok(mut failure)) = (result, self.failure.lock()) {
-            failure.get_or_insert(error);
-        }
-        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.total.fetch_sub(self.bytes, Ordering::Relaxed);
-            let failure = self.failure.lock().ok().and_then(|mut f| f.take());
-            let result = failure.map_or(Ok(()), Err);
-            // Fails only when the poll loop has ended, and then nobody commits any more.
-            let _ = self.done.send(Completed { key: self.key.clone(), epoch: self.epoch, offset: self.offset, result });
-        }
-    }
-}
-
-impl CountedAck for Work {
-    fn expect_one(&self) {
-        self.open.fetch_add(1, Ordering::AcqRel);
-    }
-
-    fn as_on_ack(self: Arc<Self>) -> Arc<dyn OnAck> {
-        self
     }
 }
