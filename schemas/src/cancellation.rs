@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct Cancellation {
     /// The request to end.
     pub request_id: RequestId,
+    /// The team that asks. A request of another team goes on. `None`: from a version that checked this at the door.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
     /// Why, for logs: `disconnected` or `requested`.
     pub reason: String,
 }

@@ -112,6 +112,7 @@ impl Gateway {
         let mut pending = Pending {
             gateway: self.clone(),
             id,
+            team,
             on_disconnect,
             trace: trace.clone(),
             events,
@@ -141,6 +142,7 @@ fn wait_for(deadline_ms: i64) -> Duration {
 pub struct Pending {
     gateway: Arc<Gateway>,
     id: RequestId,
+    team: String,
     on_disconnect: OnDisconnect,
     trace: TraceContext,
     events: mpsc::Receiver<Event>,
@@ -215,7 +217,8 @@ impl Drop for Pending {
         if self.ended || self.on_disconnect == OnDisconnect::Finish {
             return;
         }
-        let cancellation = Cancellation { request_id: self.id, reason: "disconnected".to_owned() };
+        let cancellation =
+            Cancellation { request_id: self.id, team: Some(self.team.clone()), reason: "disconnected".to_owned() };
         let (gateway, trace) = (self.gateway.clone(), self.trace.clone());
         supervised("cancel", async move {
             match Outgoing::of(&topic::CANCELLATIONS, cancellation.request_id, &cancellation, &trace) {
