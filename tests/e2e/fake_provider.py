@@ -105,7 +105,8 @@ class Handler(BaseHTTPRequestHandler):
         elif what == "malformed" and not stream:
             return self.send_body(200, "application/json", b'{"id":"chatcmpl-fake","choices":[{"ind')
         elif what and what.isdigit():
-            headers = {"retry-after": str(fault.get("retry_after", 1))} if what == "429" else {}
+            after = fault.get("retry_after", 1)
+            headers = {"retry-after": str(after)} if what == "429" and after is not None else {}
             return self.send_json(int(what), wire.error(kind, int(what), f"this is a fault: {what}"), headers)
         try:
             wire.validate(kind, request)
@@ -199,8 +200,8 @@ class Handler(BaseHTTPRequestHandler):
 class FakeProvider:
     """The server and what it remembers. All methods may be called while it serves."""
 
-    def __init__(self, port=0):
-        self.server = Server(("127.0.0.1", port), Handler)
+    def __init__(self, port=0, handler=Handler):
+        self.server = Server(("127.0.0.1", port), handler)
         self.server.provider = self
         self.port = self.server.server_address[1]
         self.lock = threading.Lock()

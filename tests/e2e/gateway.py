@@ -1,6 +1,7 @@
 """Running Tollgate as subprocesses: one `tollgate up`, or each service by itself with any number of ingress replicas."""
 
 import copy
+import re
 import signal
 import subprocess
 import uuid
@@ -91,19 +92,11 @@ class Gateway:
         self.data_dir = folder / "data"
         config.setdefault("data_dir", str(self.data_dir))
         self.config = config
-        env = {**clean_environment(), **(env or {})}
-        with_keys = {**env, **PROVIDER_KEYS}
-        if separate:
-            names = [f"ingress-{n}" for n in range(ingress)] + list(SERVICES[1:])
-            # A provider's credential is in the router-worker's environment only: the others must start without it.
-            envs = [with_keys if name == "router-worker" else env for name in names]
-            arguments = [["ingress"] if name.startswith("ingress") else [name] for name in names]
-        else:
-            names, envs, arguments = ["up"], [with_keys], [["up"]]
-        self.processes = [
-            Process(binary, name, args, config, folder, env, popen or {})
-            for name, args, env in zip(names, arguments, envs)
-        ]
+        self.binary, self.popen = binary, popen or {}
+        self.env = {**clean_environment(), **(env or {})}
+        self.processes = []
+        for name in [f"ingress-{n}" for n in range(ingress)] + list(SERVICES[1:]) if separate else ["up"]:
+            self.add(name)
         try:
             if wait:
                 self.wait_until_ready()
@@ -111,6 +104,19 @@ class Gateway:
             print(self.tails())
             self.kill()
             raise
+
+    def add(self, name):
+        """Starts one more process: `up`, or a service, whose replicas have a number behind a dash."""
+        service = re.sub(r"-\d+$", "", name)
+        # A provider's credential is in the router-worker's environment only: the others must start without it.
+        env = {**self.env, **(PROVIDER_KEYS if service in ("router-worker", "up") else {})}
+        config = self.config_of(name)
+        self.processes.append(Process(self.binary, name, [service], config, self.folder, env, self.popen))
+        return self.processes[-1]
+
+    def config_of(self, _name):
+        """The configuration of one process; for all the same."""
+        return self.config
 
     def wait_until_ready(self):
         for process in self.processes:

@@ -7,13 +7,13 @@ from support import eventually
 
 
 class Ledger:
-    """The usage table under a directory, which holds `usage/date=…/*.parquet`."""
+    """The usage table under a directory, which holds `usage/date=…/*.parquet`; or its sister of superseded rows."""
 
-    def __init__(self, root):
-        self.root = Path(root)
+    def __init__(self, root, table="usage"):
+        self.root, self.table = Path(root), table
 
     def files(self):
-        return sorted((self.root / "usage").glob("date=*/*.parquet"))
+        return sorted((self.root / self.table).glob("date=*/*.parquet"))
 
     def query(self, sql):
         """Rows as dictionaries; `usage` in the statement is the table."""

@@ -1,0 +1,112 @@
+"""Provider calls against the ledger: each call that the provider saw is an attempt of a row, or was cut off by a kill.
+
+A call is matched to an attempt of the same number by time: both clocks are this machine's. What is left without an attempt
+must be the work of a replica that ended hard while the call ran or its row was on its way to the topic. A graceful stop
+excuses nothing, and neither does a pause: who wakes up again writes its row.
+"""
+
+SLACK_SECONDS = 1.0
+# From the provider's last byte to the acknowledged row, with everything up: far less. Time in which the broker was away or
+# the replica stood still does not count.
+ON_ITS_WAY_SECONDS = 10.0
+ATTEMPTS = """
+    SELECT request_id, end_user, execution_id, unnest([struct_pack(
+        began := epoch_us(a.start_time) / 1e6, ended := epoch_us(a.end_time) / 1e6,
+        status := a.status_code, error := a.error_code) for a in routing_information.attempts]) AS attempt
+    FROM usage WHERE end_user IS NOT NULL
+"""
+HARD_ENDS = ("killed", "ended by itself")
+
+
+def number_of(end_user):
+    return int(end_user.removeprefix("n-"))
+
+
+def attempts_of(*ledgers):
+    """number → its attempts in all tables, the oldest first."""
+    out = {}
+    for ledger in ledgers:
+        for row in ledger.query(ATTEMPTS):
+            attempt = {**row["attempt"], "request_id": row["request_id"], "table": ledger.table}
+            out.setdefault(number_of(row["end_user"]), []).append(attempt)
+    for attempts in out.values():
+        attempts.sort(key=lambda attempt: attempt["began"])
+    return out
+
+
+def match(calls, attempts):
+    """Pairs the calls of one number with its attempts: what is left over of both."""
+    calls, left = sorted(calls, key=lambda call: call["began"]), []
+    for attempt in attempts:
+        fits = [
+            call
+            for call in calls
+            if attempt["began"] - SLACK_SECONDS <= call["began"] <= attempt["ended"] + SLACK_SECONDS
+        ]
+        if fits:
+            calls.remove(min(fits, key=lambda call: abs(call["began"] - attempt["began"])))
+        else:
+            left.append(attempt)
+    return calls, left
+
+
+class Still:
+    """Times at which a replica could not finish anything: it was paused, or its broker was away."""
+
+    def __init__(self, timeline, end):
+        self.timeline, self.end = timeline, end
+
+    def spans(self, replica):
+        yield from self.between(("away", "back"), "broker")
+        yield from self.between(("paused", "resumed"), replica)
+
+    def between(self, whats, name):
+        began = None
+        for event in self.timeline.of(*whats, "killed", name=name):
+            if event["what"] == whats[0]:
+                began = event["time"]
+            elif began is not None:
+                yield began, event["time"]
+                began = None
+        if began is not None:
+            yield began, self.end
+
+    def seconds(self, replica, since, until):
+        return sum(max(0.0, min(end, until) - max(began, since)) for began, end in self.spans(replica))
+
+
+def hard_end(timeline, still, call):
+    """The end that cut this call's execution off; none if nothing explains it."""
+    for event in timeline.of(*HARD_ENDS, name=call["replica"]):
+        if event["time"] < call["began"]:
+            continue
+        last = call["chain_ended"] or event["time"]
+        idle = event["time"] - last - still.seconds(call["replica"], last, event["time"])
+        return event if idle <= ON_ITS_WAY_SECONDS else None
+    return None
+
+
+def chains(calls, timeline):
+    """Notes with each lost call when the last lost call of its execution ended: a row tells of all its attempts or of none."""
+    for call in calls:
+        ends = [e["time"] for e in timeline.of(*HARD_ENDS, name=call["replica"]) if e["time"] >= call["began"]]
+        upto = min(ends, default=float("inf"))
+        same = [c for c in calls if c["replica"] == call["replica"] and call["began"] <= c["began"] <= upto]
+        running = any(c["ended"] is None or c["ended"] > upto for c in same)
+        call["chain_ended"] = None if running else max(c["ended"] for c in same)
+    return calls
+
+
+def settle(calls, attempts, timeline, end):
+    """(lost calls that a hard end explains, those that nothing explains, attempts that no call matches)."""
+    still = Still(timeline, end)
+    by_number = {}
+    for call in calls:
+        by_number.setdefault(call["number"], []).append(call)
+    explained, unexplained, unseen = [], [], []
+    for number in by_number.keys() | attempts.keys():
+        lost, left = match(by_number.get(number, []), attempts.get(number, []))
+        unseen += left
+        for call in chains(lost, timeline):
+            (explained if hard_end(timeline, still, call) else unexplained).append(call)
+    return explained, unexplained, unseen

@@ -1,0 +1,208 @@
+"""The callers: numbered requests through both doors, and what each caller knows of its request's end.
+
+A caller with an idempotency key does as an SDK's user does: it repeats under the same key until it has an end. One without
+a key asks once; if its connection breaks, the request may have been accepted, and nobody will tell it.
+"""
+
+import json
+import random
+import threading
+import time
+import uuid
+
+import httpx
+from confluent_kafka import Producer
+from support import SEARCH_KEY
+
+from .provider import prompt
+
+KINDS = {"keyed": 30, "keyed stream": 20, "once": 10, "once stream": 10, "job": 30}
+ENDPOINTS = {"plain": 60, "lone": 20, "checked": 20}
+CALLERS = 96
+ASK_SECONDS = 120
+GIVE_UP_SECONDS = 300
+AGAIN_SECONDS = 0.3
+JOB_SECONDS = 120
+# Answers that say: not accepted, or not over. A caller with a key asks again.
+AGAIN = {"overloaded", "still_running"}
+
+
+class Asked:
+    """One number: what was asked and what its caller saw."""
+
+    def __init__(self, number, kind, endpoint):
+        self.number, self.kind, self.endpoint = number, kind, endpoint
+        self.key = uuid.uuid4().hex if kind.startswith("keyed") else None
+        self.began, self.ended = time.time(), None
+        self.seen = []  # (status, request id, error code, text) of each end that the caller was told
+        self.told = set()  # every request id that any response named
+        self.tries, self.broken, self.acknowledged = 0, 0, False
+
+    @property
+    def is_stream(self):
+        return self.kind.endswith("stream")
+
+
+class Callers:
+    def __init__(self, fleet, seed, rate, keys=True):
+        self.fleet, self.rate, self.keys = fleet, rate, keys
+        self.random = random.Random(seed)
+        self.over, self.lock, self.asked = threading.Event(), threading.Lock(), {}
+        self.next_at = time.monotonic()
+        self.busy = 0
+        self.producer = Producer(
+            {
+                **fleet.anybody(),
+                "acks": "all",
+                "enable.idempotence": True,
+                "partitioner": "murmur2_random",
+                "linger.ms": 5,
+                "message.timeout.ms": JOB_SECONDS * 1000,
+            }
+        )
+        self.threads = [threading.Thread(target=self.run, daemon=True) for _ in range(CALLERS)]
+
+    def start(self):
+        for thread in self.threads:
+            thread.start()
+
+    def stop(self):
+        """No new requests; waits until each caller has its end or has given up."""
+        self.over.set()
+
+    def running(self):
+        return sum(thread.is_alive() for thread in self.threads)
+
+    def run(self):
+        with httpx.Client(
+            headers={"authorization": f"Bearer {SEARCH_KEY}"}, timeout=ASK_SECONDS, limits=httpx.Limits(keepalive_expiry=5)
+        ) as http:
+            while asked := self.next():
+                if asked.kind == "job":
+                    self.job(asked)
+                else:
+                    self.call(http, asked)
+
+    def next(self):
+        """The next number, at the rate asked for; none once it is over."""
+        with self.lock:
+            if self.over.is_set():
+                return None
+            wait = self.next_at - time.monotonic()
+            # Callers that all wait make up for nothing later: the rate is a bound.
+            self.next_at = max(self.next_at, time.monotonic() - 1) + 1 / self.rate
+            kind, endpoint = self.pick(KINDS), self.pick(ENDPOINTS)
+            asked = Asked(len(self.asked), kind, endpoint)
+            self.asked[asked.number] = asked
+        self.over.wait(max(wait, 0))
+        return asked
+
+    def pick(self, weights):
+        return self.random.choices(list(weights), list(weights.values()))[0]
+
+    def body(self, asked):
+        messages = [{"role": "user", "content": prompt(asked.number)}]
+        body = {"model": asked.endpoint, "messages": messages, "user": f"n-{asked.number}"}
+        return {**body, "stream": True} if asked.is_stream else body
+
+    def job(self, asked):
+        line = {"custom_id": f"n-{asked.number}", "url": "/v1/chat/completions", "body": self.body(asked)}
+
+        def delivered(error, _record):
+            asked.acknowledged = error is None
+
+        self.producer.produce(self.fleet.topic("in.search"), json.dumps(line), on_delivery=delivered)
+        self.producer.poll(0)
+
+    def flush(self):
+        assert self.producer.flush(JOB_SECONDS + 30) == 0, "the producer of jobs still holds some"
+
+    def call(self, http, asked):
+        headers = {"idempotency-key": asked.key} if asked.key else {}
+        until = time.monotonic() + GIVE_UP_SECONDS
+        while time.monotonic() < until:
+            doors = self.fleet.doors_open()
+            if not doors:
+                time.sleep(AGAIN_SECONDS)
+                continue
+            asked.tries += 1
+            with self.lock:
+                door = self.random.choice(doors)
+            try:
+                end = self.ask(http, door.url, asked, headers)
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                end = None  # nothing was sent
+            except httpx.TransportError:
+                asked.broken += 1
+                if not asked.key:
+                    return
+                if not self.keys:
+                    return self.fetch(http, asked, until)
+                end = None
+            if end is not None and (end[2] not in AGAIN):
+                asked.seen.append(end)
+                asked.ended = time.time()
+                return
+            if end is not None and (end[2] == "still_running" or not asked.key):
+                if not asked.key or not self.keys:
+                    return  # the caller goes away; the request's end is on its topics
+            time.sleep(AGAIN_SECONDS)
+
+    def fetch(self, http, asked, until):
+        """Without keys that the gateway knows, a caller whose answer broke off can only ask for it by its id."""
+        if not asked.told:
+            return
+        (request_id,) = asked.told
+        while time.monotonic() < until:
+            found = stored(http, self.fleet, request_id)
+            if found is not None:
+                asked.seen.append((*found[:1], request_id, *found[1:]))
+                asked.ended = time.time()
+                return
+            time.sleep(AGAIN_SECONDS)
+
+    def ask(self, http, url, asked, headers):
+        """The end that the gateway told: (status, request id, error code, text)."""
+        with http.stream("POST", url + "/v1/chat/completions", json=self.body(asked), headers=headers) as response:
+            request_id = response.headers.get("x-request-id")
+            if request_id:
+                asked.told.add(request_id)
+            if response.headers.get("content-type", "").startswith("text/event-stream"):
+                return streamed(response, request_id)
+            document = json.loads(response.read())
+        if response.status_code == 200:
+            return 200, request_id, None, document["choices"][0]["message"]["content"]
+        return response.status_code, request_id, document["error"]["code"], None
+
+
+def streamed(response, request_id):
+    text, error, done = "", None, False
+    for line in response.iter_lines():
+        if not line.startswith("data: "):
+            continue
+        if line == "data: [DONE]":
+            done = True
+            continue
+        event = json.loads(line[len("data: ") :])
+        if "error" in event:
+            error = event["error"]["code"]
+        for choice in event.get("choices") or []:
+            text += choice["delta"].get("content") or ""
+    if not done and error is None:
+        raise httpx.ReadError("the stream ended without an end")
+    return (200 if error is None else 599), request_id, error, text
+
+
+def stored(http, fleet, request_id):
+    """The stored end of a request as (status, error code, text), whichever replica answers; none if there is none yet."""
+    for door in fleet.doors_open():
+        try:
+            response = http.get(f"{door.url}/v1/requests/{request_id}", timeout=10)
+        except httpx.TransportError:
+            continue
+        if response.status_code == 200:
+            found = response.json()
+            body = (found["response"] or {}).get("body")
+            text = body["choices"][0]["message"]["content"] if body else None
+            return found["status_code"], (found["error"] or {}).get("code"), text
+    return None

@@ -1,0 +1,191 @@
+"""What befalls the fleet, drawn from a seed: kills, pauses, restarts, replicas that come and go, a broker and storage away.
+
+One thread draws and does. What lasts (a pause, an absence) is ended by a later turn of the same thread, so that several
+misfortunes overlap.
+"""
+
+import heapq
+import itertools
+import random
+import re
+import signal
+import threading
+import time
+
+from .fleet import REPLICAS, REPLICAS_MAX
+
+TURN_SECONDS = 0.1
+BETWEEN_SECONDS = (0.5, 4.0)
+AWAY_SECONDS = (0.0, 3.0)
+PAUSE_SECONDS = (0.5, 13.0)  # a session lasts 6 s
+BROKER_AWAY_SECONDS = (0.5, 5.0)
+BROKER_EVERY_SECONDS = 45
+STORAGE_AWAY_SECONDS = (1.0, 15.0)
+TERM_SECONDS = 40
+SEPARATE = {"kill": 30, "pause": 25, "restart": 15, "add": 10, "remove": 10, "broker": 6, "storage": 10}
+TOGETHER = {"kill": 50, "pause": 25, "restart": 25}
+# One process is everything: less often, or nothing would ever be answered.
+TOGETHER_BETWEEN_SECONDS = (3.0, 10.0)
+
+
+class Chaos(threading.Thread):
+    def __init__(self, fleet, seed):
+        super().__init__(name="chaos", daemon=True)
+        self.fleet, self.random = fleet, random.Random(seed)
+        self.note = fleet.timeline.note
+        self.over, self.failure = threading.Event(), None
+        self.due, self.order = [], itertools.count()
+        self.busy = set()
+        self.broker_at = 0.0
+
+    def run(self):
+        try:
+            next_at = time.monotonic() + self.pause_between()
+            while not self.over.wait(TURN_SECONDS):
+                self.turn()
+                if time.monotonic() >= next_at:
+                    self.act()
+                    next_at = time.monotonic() + self.pause_between()
+            while self.due:
+                self.turn(early=True)
+            self.restore()
+        except BaseException as failure:
+            self.failure = failure
+            raise
+
+    def stop(self):
+        """Ends the chaos: everything that is wanted runs again when this returns."""
+        self.over.set()
+        self.join()
+        assert self.failure is None, f"the chaos itself failed: {self.failure!r}"
+
+    def pause_between(self):
+        return self.random.uniform(*(TOGETHER_BETWEEN_SECONDS if self.fleet.embedded else BETWEEN_SECONDS))
+
+    def later(self, seconds, what, *arguments):
+        heapq.heappush(self.due, (time.monotonic() + seconds, next(self.order), what, arguments))
+
+    def turn(self, early=False):
+        while self.due and (early or self.due[0][0] <= time.monotonic()):
+            _, _, what, arguments = heapq.heappop(self.due)
+            what(*arguments)
+        for process in self.fleet.processes:
+            if process not in self.busy:
+                self.fleet.revive(process)
+
+    def act(self):
+        weights = TOGETHER if self.fleet.embedded else SEPARATE
+        getattr(self, self.random.choices(list(weights), list(weights.values()))[0])()
+
+    def pick(self):
+        idle = [p for p in self.fleet.processes if p not in self.busy and p.name in self.fleet.wanted]
+        return self.random.choice(idle) if idle else None
+
+    def kill(self):
+        if process := self.pick():
+            self.fleet.kill_one(process)
+            self.back_later(process)
+
+    def back_later(self, process):
+        self.busy.add(process)
+        self.later(self.random.uniform(*AWAY_SECONDS), self.back, process)
+
+    def back(self, process):
+        self.fleet.start_one(process)
+        self.busy.discard(process)
+
+    def pause(self):
+        if process := self.pick():
+            seconds = self.random.uniform(*PAUSE_SECONDS)
+            self.note("paused", process.name, seconds=round(seconds, 1))
+            process.signal(signal.SIGSTOP)
+            self.busy.add(process)
+            self.later(seconds, self.go_on, process)
+
+    def go_on(self, process):
+        process.signal(signal.SIGCONT)
+        self.note("resumed", process.name)
+        self.busy.discard(process)
+
+    def restart(self):
+        if process := self.pick():
+            self.ask_to_end(process, self.back)
+
+    def ask_to_end(self, process, then):
+        self.fleet.wanted.discard(process.name)
+        self.note("asked to end", process.name)
+        process.signal(signal.SIGTERM)
+        self.busy.add(process)
+        self.await_end(process, time.monotonic() + TERM_SECONDS, then)
+
+    def await_end(self, process, until, then):
+        code = process.child.poll()
+        if code is None and time.monotonic() < until:
+            return self.later(TURN_SECONDS, self.await_end, process, until, then)
+        if code is None:
+            # That is no graceful stop any more; the verdict counts it as a kill.
+            return self.fleet.kill_one(process) or then(process)
+        self.note("ended", process.name, code=code)
+        then(process)
+
+    def replicas(self, service):
+        return [p for p in self.fleet.processes if re.fullmatch(service + r"(-\d+)?", p.name)]
+
+    def add(self):
+        service = self.random.choice(list(REPLICAS))
+        all_of_it = self.replicas(service)
+        removed = [p for p in all_of_it if p.name not in self.fleet.wanted and p not in self.busy]
+        if removed:
+            self.fleet.start_one(removed[0])
+        elif len(all_of_it) < REPLICAS_MAX[service]:
+            process = self.fleet.add(f"{service}-{len(all_of_it)}")
+            self.fleet.wanted.add(process.name)
+            self.note("added", process.name)
+
+    def remove(self):
+        process = self.pick()
+        if process is None:
+            return
+        service = re.sub(r"-\d+$", "", process.name)
+        if len([p for p in self.replicas(service) if p.name in self.fleet.wanted]) < 2:
+            return
+        if self.random.random() < 0.5:
+            self.fleet.kill_one(process)
+            self.note("removed", process.name)
+        else:
+            self.ask_to_end(process, self.removed)
+
+    def removed(self, process):
+        self.busy.discard(process)
+        self.note("removed", process.name)
+
+    def broker(self):
+        if time.monotonic() < self.broker_at:
+            return
+        self.broker_at = time.monotonic() + BROKER_EVERY_SECONDS
+        self.note("away", "broker")
+        self.fleet.stop_kafka()
+        self.later(self.random.uniform(*BROKER_AWAY_SECONDS), self.broker_back)
+
+    def broker_back(self):
+        self.fleet.start_kafka()
+        self.note("back", "broker")
+
+    def storage(self):
+        proxy = self.fleet.storage.proxy
+        if not proxy.away:
+            self.note("away", "storage")
+            proxy.take_away()
+            self.later(self.random.uniform(*STORAGE_AWAY_SECONDS), self.storage_back)
+
+    def storage_back(self):
+        self.fleet.storage.proxy.give_back()
+        self.note("back", "storage")
+
+    def restore(self):
+        """At least one replica of each service runs at the end."""
+        services = ["up"] if self.fleet.embedded else list(REPLICAS)
+        for service in services:
+            all_of_it = self.replicas(service)
+            if not any(p.name in self.fleet.wanted for p in all_of_it):
+                self.fleet.start_one(all_of_it[0])

@@ -1,0 +1,80 @@
+"""A provider that misbehaves at random and keeps account of its calls, by the number in the prompt.
+
+Each router-worker is told a base URL of its own (`/p/NAME.REPLICA/v1`), so that a call whose row is missing can be laid
+at the door of one replica, and of what happened to it.
+"""
+
+import random
+import re
+import threading
+import time
+
+import fake_provider
+
+NUMBER = re.compile(r"audit request (\d+)\.")
+SLOW_SECONDS = (0.1, 1.5)
+VERY_SLOW_SECONDS = (3.0, 8.0)
+# What a call meets, by weight. `stream` faults need a stream; others meet both.
+MOODS = {
+    "": 700, "slow": 90, "very-slow": 12, "429": 45, "429-bare": 20, "500": 40, "503": 20, "reset": 20,
+    "reset-stream": 20, "truncate": 20, "no-end": 8, "malformed": 5,
+}  # fmt: skip
+STREAM_MOODS = {"reset-stream", "truncate", "no-end"}
+SAY_WORDS = 12
+
+
+def prompt(number):
+    """The user text of a request; the answer echoes it, in several chunks if it is a stream."""
+    return f"audit request {number}. " + "word " * SAY_WORDS
+
+
+class Handler(fake_provider.Handler):
+    def answer(self, kind, request, call, fault):
+        provider = self.provider
+        found = NUMBER.search(call.pop("body"))
+        name, _, replica = call["name"].partition(".")
+        call.update(number=int(found[1]), name=name, replica=replica, began=time.time(), ended=None, how="running")
+        del call["headers"]
+        mood = provider.mood(request.get("stream") is True)
+        call["mood"] = mood
+        try:
+            if mood in ("slow", "very-slow"):
+                low, high = SLOW_SECONDS if mood == "slow" else VERY_SLOW_SECONDS
+                # Waiting as for a gate notices a caller that goes away.
+                gate = f"slow-{id(call)}"
+                threading.Timer(provider.pick(low, high), provider.open_gate, [gate]).start()
+                call["model"] = gate
+                if not self.wait(call, gate=True):
+                    call["how"] = "caller gone"
+                    return self.drop()
+                provider.gates.pop(gate, None)
+                mood = ""
+            fault = {"fault": mood.removesuffix("-bare"), "retry_after": None if mood == "429-bare" else 1} if mood else None
+            super().answer(kind, request, call, fault)
+            call["how"] = "answered" if not mood else mood
+        except OSError:
+            call["how"] = "caller gone"
+            raise
+        finally:
+            call["ended"] = time.time()
+
+
+class Provider(fake_provider.FakeProvider):
+    """Moods come from a seed of their own, so that a run's choices do not depend on which thread is first elsewhere."""
+
+    def __init__(self, seed):
+        super().__init__(handler=Handler)
+        self.random = random.Random(seed)
+        self.calm = False
+
+    def mood(self, stream):
+        with self.lock:
+            mood = "" if self.calm else self.random.choices(list(MOODS), list(MOODS.values()))[0]
+        return "" if mood in STREAM_MOODS and not stream else mood
+
+    def pick(self, low, high):
+        with self.lock:
+            return self.random.uniform(low, high)
+
+    def base_url(self, name, replica):
+        return self.url(f"{name}.{replica}")

@@ -1,0 +1,191 @@
+"""The promises, each checked against what the topics, the table, the provider and the callers say."""
+
+import collections
+
+from . import accounts
+from .provider import prompt
+
+SHOWN = 5
+
+
+class Verdict:
+    """Figures, and the promises that were broken, each with the requests that show it."""
+
+    def __init__(self):
+        self.figures, self.broken = {}, []
+
+    def check(self, promise, culprits, show=str):
+        """`culprits` are what breaks the promise; a culprit may be, or have, a request id or a number."""
+        culprits = list(culprits)
+        if culprits:
+            self.broken.append((promise, culprits, show))
+
+    def print(self):
+        print("\nfigures")
+        for name, value in self.figures.items():
+            print(f"  {name:58} {value}")
+        for promise, culprits, show in self.broken:
+            print(f"\nBROKEN: {promise}: {len(culprits)}")
+            for culprit in culprits[:SHOWN]:
+                print(f"  {show(culprit)}")
+
+
+def judge(fleet, watch, committed, callers, provider, end):
+    verdict = Verdict()
+    table, superseded = fleet.tables()
+    accepted = {seen.request_id: seen for seen in watch.requests.values() if seen.accepted}
+    doors(verdict, callers, accepted, watch)
+    ends(verdict, accepted, watch, callers)
+    ledger(verdict, table, superseded, accepted)
+    calls(verdict, fleet, table, superseded, provider, end)
+    files(verdict, table)
+    verdict.check("committed offsets never go back", committed.backwards)
+    verdict.figures["looks at committed offsets"] = committed.looks
+    verdict.check("nothing is dead-lettered", watch.dead)
+    chaos(verdict, fleet)
+    return verdict
+
+
+def doors(verdict, callers, accepted, watch):
+    """What was accepted: the log says so, whatever the callers believe."""
+    by_number = collections.defaultdict(list)
+    for seen in accepted.values():
+        by_number[seen.number].append(seen.request_id)
+    asked = callers.asked.values()
+    verdict.figures["numbers asked"] = len(asked)
+    for kind in ("keyed", "keyed stream", "once", "once stream", "job"):
+        verdict.figures[f"  {kind}"] = sum(a.kind == kind for a in asked)
+    verdict.figures["requests accepted"] = len(accepted)
+    verdict.figures["calls whose connection broke"] = sum(a.broken for a in asked)
+    if callers.keys:
+        keyed = [a for a in asked if a.key]
+        verdict.check(
+            "a caller with a key has one request and its end",
+            [a for a in keyed if len(by_number[a.number]) != 1 or len(a.seen) != 1],
+            lambda a: f"number {a.number}: requests {by_number[a.number]}, its caller saw {a.seen}, told {a.told}",
+        )
+    once = [a for a in asked if a.kind.startswith("once")]
+    verdict.check(
+        "a caller without a key has one request for each try that may have been accepted",
+        [a for a in once if len(by_number[a.number]) > a.tries],
+        lambda a: f"number {a.number}: requests {by_number[a.number]} of {a.tries} tries",
+    )
+    jobs = [a for a in asked if a.kind == "job"]
+    verdict.figures["jobs that the broker acknowledged"] = sum(a.acknowledged for a in jobs)
+    verdict.check(
+        "an acknowledged job is one record and one request",
+        [a for a in jobs if len(by_number[a.number]) != 1 and (a.acknowledged or a.number in watch.jobs)]
+        + [a for a in jobs if len(watch.jobs.get(a.number, [])) > 1],
+        lambda a: f"job {a.number}: records {watch.jobs.get(a.number)}, requests {by_number[a.number]}",
+    )
+
+
+def ends(verdict, accepted, watch, callers):
+    verdict.check(
+        "each accepted request ends",
+        [seen for seen in accepted.values() if not seen.terminals],
+        lambda seen: f"{seen.request_id}: number {seen.number}",
+    )
+    executions = [{execution for execution, _, _ in seen.terminals} for seen in accepted.values()]
+    verdict.figures["terminals on replies"] = sum(len(seen.terminals) for seen in accepted.values())
+    verdict.figures["  more than one of a request (raw)"] = sum(len(s.terminals) > 1 for s in accepted.values())
+    verdict.figures["  of different executions"] = sum(len(found) > 1 for found in executions)
+    verdict.figures["chunks on replies"] = sum(seen.chunks for seen in accepted.values())
+    answers = watch.answers
+    verdict.figures["lines on out.search"] = sum(len(lines) for lines in answers.values())
+    verdict.figures["  more than one of a job (raw)"] = sum(len(lines) > 1 for lines in answers.values())
+    jobs = [a for a in callers.asked.values() if a.kind == "job" and a.number in watch.jobs]
+    verdict.check(
+        "each job has one answer, by its id",
+        [a for a in jobs if len({line_id for line_id, _ in answers.get(f"n-{a.number}", [])}) != 1],
+        lambda a: f"job {a.number}: {answers.get(f'n-{a.number}')}",
+    )
+    told = [a for a in callers.asked.values() if a.seen]
+    verdict.figures["HTTP callers that saw an end"] = len(told)
+    codes = collections.Counter(code or "answered" for a in told for _, _, code, _ in a.seen)
+    verdict.figures["  by what they saw"] = ", ".join(f"{code} {count}" for code, count in codes.most_common())
+    outcome = collections.Counter(error or "answered" for lines in answers.values() for _, error in lines)
+    verdict.figures["lines on out.search, by outcome"] = ", ".join(f"{c} {n}" for c, n in outcome.most_common())
+    verdict.check(
+        "an answer is the answer to what was asked",
+        [a for a in told for status, _, _, text in a.seen if status == 200 and text != "echo: " + prompt(a.number)],
+        lambda a: f"number {a.number}: {a.seen}",
+    )
+    verdict.check(
+        "what a caller saw is an end that the log has",
+        [a for a in told for _, request_id, code, _ in a.seen if not known_end(accepted.get(request_id), code)],
+        lambda a: f"number {a.number}: saw {a.seen}, the log has {[accepted[i].terminals for i in a.told & accepted.keys()]}",
+    )
+
+
+# Errors of a caller's own stream, or from before a request was accepted, stand on no topic.
+NOT_ON_REPLIES = {"stream_interrupted", "overloaded", "rate_limit_exceeded"}
+
+
+def known_end(seen, code):
+    if seen is None:
+        return code in NOT_ON_REPLIES
+    return code in NOT_ON_REPLIES or any(code == error for _, _, error in seen.terminals)
+
+
+def ledger(verdict, table, superseded, accepted):
+    rows = table.query("SELECT request_id, count(*) AS n FROM usage GROUP BY ALL")
+    found = {row["request_id"]: row["n"] for row in rows}
+    verdict.figures["rows in usage (count(*))"] = table.count()
+    verdict.figures["rows in usage_superseded"] = superseded.count()
+    verdict.check("each request has one row", [(i, n) for i, n in found.items() if n != 1])
+    verdict.check("each accepted request has a row (losses)", accepted.keys() - found.keys())
+    verdict.check("each row is of an accepted request", found.keys() - accepted.keys())
+    if table.count() != len(accepted):
+        verdict.check("count(*) equals the requests", [f"{table.count()} rows, {len(accepted)} requests"])
+
+
+def calls(verdict, fleet, table, superseded, provider, end):
+    made = [call for call in provider.calls_of() if "number" in call]
+    attempts = accounts.attempts_of(table, superseded)
+    explained, unexplained, unseen = accounts.settle(made, attempts, fleet.timeline, end)
+    figures = verdict.figures
+    figures["calls that the provider saw"] = len(made)
+    figures["  by mood"] = ", ".join(
+        f"{mood or 'well'} {count}" for mood, count in collections.Counter(call["mood"] for call in made).most_common()
+    )
+    figures["  attempts in usage"] = sum(a["table"] == "usage" for found in attempts.values() for a in found)
+    figures["  attempts in usage_superseded"] = sum(a["table"] != "usage" for found in attempts.values() for a in found)
+    figures["  cut off by the end of their process"] = len(explained)
+    figures["  attempts that did not reach the provider"] = len(unseen)
+
+    def show(call):
+        began = call["began"] - fleet.timeline.began
+        how = f"{call['how']} after {call['ended'] - call['began']:.1f} s" if call["ended"] else "running"
+        return f"number {call['number']}: by {call['replica']} at {began:.1f} s, mood {call['mood'] or 'well'}, {how}"
+
+    verdict.check("each call is in a row or was cut off by a kill", unexplained, show)
+    verdict.check("an attempt that was answered is a call the provider saw", [a for a in unseen if a["status"]])
+
+
+def files(verdict, table):
+    ranges = collections.defaultdict(list)
+    for name, footer in table.footers().items():
+        ranges[int(footer["partition"])].append((int(footer["first_offset"]), int(footer["last_offset"]), name))
+    verdict.figures["files of usage"] = sum(len(found) for found in ranges.values())
+    torn = []
+    for partition, found in ranges.items():
+        found.sort()
+        for (_, last, name), (first, _, after) in zip(found, found[1:]):
+            if first != last + 1:
+                torn.append((partition, name, last, after, first))
+    verdict.check("the files' ranges are contiguous and disjoint", torn)
+    verdict.check("the files begin with the topic", [(p, f[0]) for p, f in ranges.items() if f[0][0] != 0])
+
+
+def chaos(verdict, fleet):
+    counted = collections.Counter(event["what"] + (" " + event["name"] if event["what"] == "away" else "")
+                                  for event in fleet.timeline.events)  # fmt: skip
+    for what in ("killed", "paused", "asked to end", "added", "removed", "away broker", "away storage"):
+        verdict.figures[f"chaos: {what}"] = counted[what]
+    verdict.figures["processes that ended by themselves"] = counted["ended by itself"]
+    verdict.check("who is asked to end does so in order", [e for e in fleet.timeline.of("ended") if e["code"] != 0])
+    panicked = [p for p in fleet.processes if "panicked at" in p.log()]
+    verdict.check("nothing panics", panicked, lambda p: p.name)
+    aborted = [e for e in fleet.timeline.of("ended by itself") if e["code"] < 0]
+    verdict.check("nothing crashes by itself", aborted)

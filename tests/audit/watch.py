@@ -1,0 +1,182 @@
+"""Reading along: every record of the internal topics, kept as one line each, and every group's committed offsets."""
+
+import json
+import re
+import threading
+import time
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+from kafka_tools import consumer, headers_of
+
+TOPICS = re.compile(
+    r"((requests|approved)\.(interactive|batch|judge)|parked\.\w+|completions|replies|usage|dead-letters|in\.\w+|out\.\w+)$"
+)
+REQUEST_TOPICS = re.compile(r"(requests|approved|parked)\.")
+POLL_SECONDS = 0.5
+SILENT_SECONDS = 5
+NUMBER = re.compile(rb"audit request (\d+)\.")
+
+
+class Seen:
+    """What the topics say of one request."""
+
+    def __init__(self, request_id):
+        self.request_id, self.number, self.records = request_id, None, []
+        self.accepted = False
+        self.terminals, self.rows, self.chunks = [], 0, 0
+
+    def lines(self):
+        return [f"{t:24} {p}-{o:<7} {at:.3f} {what}" for t, p, o, at, what in sorted(self.records, key=lambda r: r[3])]
+
+
+class Watch(threading.Thread):
+    """Follows the topics from their start. The embedded broker's credential changes with each start, so it reconnects."""
+
+    def __init__(self, fleet):
+        super().__init__(name="watch", daemon=True)
+        self.fleet, self.over, self.failure = fleet, threading.Event(), None
+        self.places, self.requests, self.answers, self.dead, self.jobs = {}, {}, {}, [], {}
+        self.lock = threading.Lock()
+        self.count = 0
+
+    def run(self):
+        while not self.over.is_set():
+            try:
+                self.follow()
+            except (KafkaException, OSError, ValueError):
+                time.sleep(POLL_SECONDS)
+            except BaseException as failure:
+                self.failure = failure
+                raise
+
+    def follow(self):
+        who = self.fleet.operator()
+        reader = consumer(who)
+        try:
+            known = reader.list_topics(timeout=10).topics
+            for name, topic in known.items():
+                if name.startswith(self.fleet.prefix) and TOPICS.match(name.removeprefix(self.fleet.prefix)):
+                    for partition in topic.partitions:
+                        self.places.setdefault((name, partition), 0)
+            reader.assign([TopicPartition(*place, offset) for place, offset in self.places.items()])
+            heard = time.monotonic()
+            while not self.over.is_set():
+                for record in reader.consume(500, POLL_SECONDS):
+                    if record.error() is None:
+                        heard = time.monotonic()
+                        self.take(record)
+                if time.monotonic() - heard > SILENT_SECONDS:
+                    heard = time.monotonic()
+                    if self.fleet.operator() != who:
+                        return
+        finally:
+            reader.close()
+
+    def take(self, record):
+        topic, partition, offset = record.topic(), record.partition(), record.offset()
+        if offset < self.places[topic, partition]:
+            return
+        self.places[topic, partition] = offset + 1
+        self.count += 1
+        name = topic.removeprefix(self.fleet.prefix)
+        at = record.timestamp()[1] / 1000
+        with self.lock:
+            self.sort_in(name, (name, partition, offset, at), record)
+
+    def sort_in(self, name, place, record):
+        value = record.value() or b""
+        if name == "dead-letters":
+            self.dead.append((place, headers_of(record), value[:2000]))
+            return
+        if name.startswith("in."):
+            found = NUMBER.search(value)
+            self.jobs.setdefault(int(found[1]), []).append(place)
+            return
+        document = json.loads(value)
+        if name.startswith("out."):
+            request_id = (document["id"] or "").removeprefix("batch_req_")
+            error = (document["error"] or {}).get("code")
+            self.answers.setdefault(document["custom_id"], []).append((request_id, error))
+            self.of(request_id).records.append((*place, f"answer of {document['custom_id']}, error {error}"))
+            return
+        request = document["request"] if name == "completions" else document
+        seen = self.of(request["request_id"])
+        execution = (document.get("execution_id") or document.get("usage", {}).get("execution_id") or "")[-12:]
+        if REQUEST_TOPICS.match(name):
+            seen.accepted = True
+            seen.number = int(request["caller"]["end_user"].removeprefix("n-"))
+            seen.records.append((*place, f"request {seen.number}"))
+        elif name == "completions":
+            seen.records.append((*place, f"completion, execution …{execution}"))
+        elif name == "usage":
+            seen.rows += 1
+            what = f"row, execution …{execution}, status {document['status_code']}, {document.get('error_code')}"
+            attempts = len(document["attempts"])
+            seen.records.append((*place, f"{what}, {attempts} attempts"))
+        elif "terminal" in document["event"]:
+            terminal = document["event"]["terminal"]
+            error = (terminal["error"] or {}).get("code")
+            seen.terminals.append((document["execution_id"], terminal["status"], error))
+            seen.records.append((*place, f"terminal, execution …{execution}, status {terminal['status']}, {error}"))
+        else:
+            seen.chunks += 1
+
+    def of(self, request_id):
+        return self.requests.setdefault(request_id, Seen(request_id))
+
+    def figures(self):
+        """(accepted, ended, with a row on the topic)."""
+        with self.lock:
+            accepted = [seen for seen in self.requests.values() if seen.accepted]
+            return len(accepted), sum(bool(s.terminals) for s in accepted), sum(s.rows > 0 for s in accepted)
+
+    def stop(self):
+        self.over.set()
+        self.join()
+
+
+class Committed(threading.Thread):
+    """Asks for the committed offsets of every group, again and again; `backwards` are those that went back."""
+
+    def __init__(self, fleet):
+        super().__init__(name="committed", daemon=True)
+        self.fleet, self.over = fleet, threading.Event()
+        self.latest, self.backwards, self.looks = {}, [], 0
+
+    def run(self):
+        who, admin = None, None
+        while not self.over.wait(POLL_SECONDS):
+            try:
+                if who != self.fleet.operator():
+                    who = self.fleet.operator()
+                    admin = AdminClient(who)
+                self.look(admin)
+            except (KafkaException, OSError, ValueError, TimeoutError):
+                continue
+
+    def look(self, admin):
+        groups = admin.list_consumer_groups(request_timeout=5).result(10).valid
+        for group in (g.group_id for g in groups if g.group_id.startswith(self.fleet.prefix)):
+            asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=5)
+            for place in asked[group].result(10).topic_partitions:
+                self.note(group, place)
+        self.looks += 1
+
+    def note(self, group, place):
+        where = (group, place.topic, place.partition)
+        before = self.latest.get(where, -1)
+        if place.offset < before:
+            self.backwards.append((*where, before, place.offset, time.time()))
+        self.latest[where] = place.offset
+
+    def lag(self, ends):
+        """Records behind the committed offsets, by group."""
+        out = {}
+        for (group, topic, partition), offset in self.latest.items():
+            out[group] = out.get(group, 0) + max(0, ends.get((topic, partition), 0) - max(offset, 0))
+        return {group: lag for group, lag in out.items() if lag}
+
+    def stop(self):
+        self.over.set()
+        self.join()
