@@ -57,6 +57,7 @@ class Callers:
                 "enable.idempotence": True,
                 "partitioner": "murmur2_random",
                 "linger.ms": 5,
+                "log_level": 0,
                 "message.timeout.ms": JOB_SECONDS * 1000,
             }
         )

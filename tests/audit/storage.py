@@ -1,6 +1,7 @@
 """Object storage that can be taken away: moto's S3 behind a proxy that refuses."""
 
 import contextlib
+import logging
 import socket
 import threading
 
@@ -60,6 +61,7 @@ class Storage:
     """A bucket, and the section of the configuration that names it."""
 
     def __init__(self):
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self.server = ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
         self.server.start()
         host, port = self.server.get_host_and_port()

@@ -52,7 +52,7 @@ class Watch(threading.Thread):
 
     def follow(self):
         who = self.fleet.operator()
-        reader = consumer(who)
+        reader = consumer(who, log_level=0)
         try:
             known = reader.list_topics(timeout=10).topics
             for name, topic in known.items():
@@ -150,7 +150,7 @@ class Committed(threading.Thread):
             try:
                 if who != self.fleet.operator():
                     who = self.fleet.operator()
-                    admin = AdminClient(who)
+                    admin = AdminClient({**who, "log_level": 0})
                 self.look(admin)
             except (KafkaException, OSError, ValueError, TimeoutError):
                 continue
