@@ -1,13 +1,13 @@
 """Provider calls against the ledger: each call that the provider saw is an attempt of a row, or was cut off by a kill.
 
-A call is matched to an attempt of the same number by time: both clocks are this machine's. What is left without an attempt
-must be the work of a replica that ended hard while the call ran or its row was on its way to the topic. A graceful stop
-excuses nothing, and neither does a pause: who wakes up again writes its row.
+A call is matched to an attempt of the same number by time: both clocks are this machine's. What is left without an
+attempt must be the work of a replica that ended hard while the call ran or its row was on its way to the topic. A
+graceful stop excuses nothing, and neither does a pause: who wakes up again writes its row.
 """
 
 SLACK_SECONDS = 1.0
-# From the provider's last byte to the acknowledged row, with everything up: far less. Time in which the broker was away or
-# the replica stood still does not count.
+# From the provider's last byte to the acknowledged row, with everything up: far less. Time in which the broker was away
+# or the replica stood still does not count.
 ON_ITS_WAY_SECONDS = 10.0
 ATTEMPTS = """
     SELECT request_id, end_user, execution_id, unnest([struct_pack(
@@ -87,7 +87,7 @@ def hard_end(timeline, still, call):
 
 
 def chains(calls, timeline):
-    """Notes with each lost call when the last lost call of its execution ended: a row tells of all its attempts or of none."""
+    """Notes when the last lost call of each one's execution ended: a row tells of all its attempts or of none."""
     for call in calls:
         ends = [e["time"] for e in timeline.of(*HARD_ENDS, name=call["replica"]) if e["time"] >= call["began"]]
         upto = min(ends, default=float("inf"))

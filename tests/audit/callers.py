@@ -1,7 +1,7 @@
 """The callers: numbered requests through both doors, and what each caller knows of its request's end.
 
-A caller with an idempotency key does as an SDK's user does: it repeats under the same key until it has an end. One without
-a key asks once; if its connection breaks, the request may have been accepted, and nobody will tell it.
+A caller with an idempotency key does as an SDK's user does: it repeats under the same key until it has an end. One
+without a key asks once; if its connection breaks, the request may have been accepted, and nobody will tell it.
 """
 
 import json
@@ -76,7 +76,9 @@ class Callers:
 
     def run(self):
         with httpx.Client(
-            headers={"authorization": f"Bearer {SEARCH_KEY}"}, timeout=ASK_SECONDS, limits=httpx.Limits(keepalive_expiry=5)
+            headers={"authorization": f"Bearer {SEARCH_KEY}"},
+            timeout=ASK_SECONDS,
+            limits=httpx.Limits(keepalive_expiry=5),
         ) as http:
             while asked := self.next():
                 if asked.kind == "job":
@@ -195,7 +197,7 @@ def streamed(response, request_id):
 
 
 def stored(http, fleet, request_id):
-    """The stored end of a request as (status, error code, text), whichever replica answers; none if there is none yet."""
+    """The stored end of a request as (status, error code, text), whichever replica answers; or none."""
     for door in fleet.doors_open():
         try:
             response = http.get(f"{door.url}/v1/requests/{request_id}", timeout=10)

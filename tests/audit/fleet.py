@@ -1,10 +1,11 @@
 """What is audited: services as processes of their own on Apache Kafka, or one `tollgate up` with its broker inside.
 
-A process that ends by itself is started again, as any supervisor would; when each began and ended is written down, because
-the accounts need it.
+A process that ends by itself is started again, as any supervisor would; when each began and ended is written down,
+because the accounts need it.
 """
 
 import copy
+import re
 import signal
 import subprocess
 import threading
@@ -13,8 +14,9 @@ import time
 import shared_broker
 from gateway import Gateway
 from ledger import Ledger, ledger_of, ledger_of_bucket
-from .storage import BUCKET, Storage
 from support import ROOT, config, endpoint, eventually
+
+from .storage import BUCKET, Storage
 
 REPLICAS = {"ingress": 2, "guardrail": 2, "router-worker": 2, "usage-aggregator": 1}
 REPLICAS_MAX = {"ingress": 3, "guardrail": 3, "router-worker": 3, "usage-aggregator": 2}
@@ -112,6 +114,16 @@ class Fleet(Gateway):
             process.start()
         self.wanted.add(process.name)
         self.timeline.note("started", process.name)
+
+    def end_one(self, process):
+        """Asks one process to end and waits for it."""
+        self.wanted.discard(process.name)
+        process.signal(signal.SIGTERM)
+        self.timeline.note("ended", process.name, code=process.wait())
+
+    def one_of(self, service):
+        """The process that runs the service; of several replicas the first."""
+        return next(p for p in self.processes if p.name == "up" or re.fullmatch(service + r"(-\d+)?", p.name))
 
     def doors_open(self):
         return [process for process in list(self.processes) if self.is_door(process) and process.name in self.wanted]

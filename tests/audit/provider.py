@@ -35,6 +35,8 @@ class Handler(fake_provider.Handler):
         name, _, replica = call["name"].partition(".")
         call.update(number=int(found[1]), name=name, replica=replica, began=time.time(), ended=None, how="running")
         del call["headers"]
+        if not provider.going.is_set():
+            provider.going.wait(fake_provider.WAIT_MAX_SECONDS * 10)
         mood = provider.mood(request.get("stream") is True)
         call["mood"] = mood
         try:
@@ -49,7 +51,11 @@ class Handler(fake_provider.Handler):
                     return self.drop()
                 provider.gates.pop(gate, None)
                 mood = ""
-            fault = {"fault": mood.removesuffix("-bare"), "retry_after": None if mood == "429-bare" else 1} if mood else None
+            fault = (
+                {"fault": mood.removesuffix("-bare"), "retry_after": None if mood == "429-bare" else 1}
+                if mood
+                else None
+            )
             super().answer(kind, request, call, fault)
             call["how"] = "answered" if not mood else mood
         except OSError:
@@ -66,6 +72,16 @@ class Provider(fake_provider.FakeProvider):
         super().__init__(handler=Handler)
         self.random = random.Random(seed)
         self.calm = False
+        self.going = threading.Event()
+        self.going.set()
+
+    def stall(self):
+        """Answers nothing until it is let go, and well from then on."""
+        self.calm = True
+        self.going.clear()
+
+    def let_go(self):
+        self.going.set()
 
     def mood(self, stream):
         with self.lock:

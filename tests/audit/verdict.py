@@ -1,6 +1,7 @@
 """The promises, each checked against what the topics, the table, the provider and the callers say."""
 
 import collections
+import signal
 
 from . import accounts
 from .provider import prompt
@@ -114,7 +115,9 @@ def ends(verdict, accepted, watch, callers):
     verdict.check(
         "what a caller saw is an end that the log has",
         [a for a in told for _, request_id, code, _ in a.seen if not known_end(accepted.get(request_id), code)],
-        lambda a: f"number {a.number}: saw {a.seen}, the log has {[accepted[i].terminals for i in a.told & accepted.keys()]}",
+        lambda a: (
+            f"number {a.number}: saw {a.seen}, the log has {[accepted[i].terminals for i in a.told & accepted.keys()]}"
+        ),
     )
 
 
@@ -178,13 +181,25 @@ def files(verdict, table):
     verdict.check("the files begin with the topic", [(p, f[0]) for p, f in ranges.items() if f[0][0] != 0])
 
 
+# A process that has just been made cannot yet take a signal.
+NEW_SECONDS = 3
+
+
+def in_order(fleet, ended):
+    begun = [e["time"] for e in fleet.timeline.of("started", "added", name=ended["name"])]
+    since = max((time for time in begun if time < ended["time"]), default=0)
+    return ended["code"] == 0 or (ended["code"] == -signal.SIGTERM and ended["time"] - since < NEW_SECONDS)
+
+
 def chaos(verdict, fleet):
     counted = collections.Counter(event["what"] + (" " + event["name"] if event["what"] == "away" else "")
                                   for event in fleet.timeline.events)  # fmt: skip
     for what in ("killed", "paused", "asked to end", "added", "removed", "away broker", "away storage"):
         verdict.figures[f"chaos: {what}"] = counted[what]
     verdict.figures["processes that ended by themselves"] = counted["ended by itself"]
-    verdict.check("who is asked to end does so in order", [e for e in fleet.timeline.of("ended") if e["code"] != 0])
+    verdict.check(
+        "who is asked to end does so in order", [e for e in fleet.timeline.of("ended") if not in_order(fleet, e)]
+    )
     panicked = [p for p in fleet.processes if "panicked at" in p.log()]
     verdict.check("nothing panics", panicked, lambda p: p.name)
     aborted = [e for e in fleet.timeline.of("ended by itself") if e["code"] < 0]

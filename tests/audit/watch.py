@@ -5,7 +5,7 @@ import re
 import threading
 import time
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from kafka_tools import consumer, headers_of
 
@@ -31,7 +31,7 @@ class Seen:
 
 
 class Watch(threading.Thread):
-    """Follows the topics from their start. The embedded broker's credential changes with each start, so it reconnects."""
+    """Follows the topics from their start; connects anew when an embedded broker has a new credential."""
 
     def __init__(self, fleet):
         super().__init__(name="watch", daemon=True)
@@ -137,30 +137,43 @@ class Watch(threading.Thread):
 
 
 class Committed(threading.Thread):
-    """Asks for the committed offsets of every group, again and again; `backwards` are those that went back."""
+    """Asks for the committed offsets of every group, again and again; `backwards` are those that went back.
+
+    A consumer asks, not an admin client: that one may abort this process when a broker goes away under its requests.
+    """
 
     def __init__(self, fleet):
         super().__init__(name="committed", daemon=True)
         self.fleet, self.over = fleet, threading.Event()
         self.latest, self.backwards, self.looks = {}, [], 0
+        self.places, self.groups = [], self.list_groups()
+
+    def list_groups(self):
+        """Every group of the fleet; once it is ready it has them all."""
+        admin = AdminClient(self.fleet.operator())
+        found = admin.list_consumer_groups(request_timeout=10).result(20).valid
+        return [group.group_id for group in found if group.group_id.startswith(self.fleet.prefix)]
 
     def run(self):
-        who, admin = None, None
+        who, readers = None, {}
         while not self.over.wait(POLL_SECONDS):
             try:
                 if who != self.fleet.operator():
                     who = self.fleet.operator()
-                    admin = AdminClient({**who, "log_level": 0})
-                self.look(admin)
-            except (KafkaException, OSError, ValueError, TimeoutError):
+                    readers = {group: consumer(who, group, log_level=0) for group in self.groups}
+                self.look(readers)
+            except (KafkaException, OSError, ValueError):
                 continue
 
-    def look(self, admin):
-        groups = admin.list_consumer_groups(request_timeout=5).result(10).valid
-        for group in (g.group_id for g in groups if g.group_id.startswith(self.fleet.prefix)):
-            asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=5)
-            for place in asked[group].result(10).topic_partitions:
-                self.note(group, place)
+    def look(self, readers):
+        if not self.places:
+            known = next(iter(readers.values())).list_topics(timeout=5).topics
+            mine = {name: topic for name, topic in known.items() if name.startswith(self.fleet.prefix)}
+            self.places = [(name, partition) for name, topic in mine.items() for partition in topic.partitions]
+        for group, reader in readers.items():
+            for place in reader.committed([TopicPartition(*place) for place in self.places], timeout=5):
+                if place.offset >= 0 or (group, place.topic, place.partition) in self.latest:
+                    self.note(group, place)
         self.looks += 1
 
     def note(self, group, place):
@@ -169,13 +182,6 @@ class Committed(threading.Thread):
         if place.offset < before:
             self.backwards.append((*where, before, place.offset, time.time()))
         self.latest[where] = place.offset
-
-    def lag(self, ends):
-        """Records behind the committed offsets, by group."""
-        out = {}
-        for (group, topic, partition), offset in self.latest.items():
-            out[group] = out.get(group, 0) + max(0, ends.get((topic, partition), 0) - max(offset, 0))
-        return {group: lag for group, lag in out.items() if lag}
 
     def stop(self):
         self.over.set()
