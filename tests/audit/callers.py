@@ -47,7 +47,8 @@ class Callers:
     def __init__(self, fleet, seed, rate, keys=True):
         self.fleet, self.rate, self.keys = fleet, rate, keys
         self.random = random.Random(seed)
-        self.over, self.lock, self.asked = threading.Event(), threading.Lock(), {}
+        self.over, self.lock = threading.Event(), threading.Lock()
+        self.asked, self.stored = {}, {}
         self.next_at = time.monotonic()
         self.busy = 0
         self.producer = Producer(
@@ -116,6 +117,13 @@ class Callers:
 
         self.producer.produce(self.fleet.topic("in.search"), json.dumps(line), on_delivery=delivered)
         self.producer.poll(0)
+
+    def fetch_again(self, most):
+        """Fetches the ends of some requests that their callers have seen, as one does who comes back later."""
+        with httpx.Client(headers={"authorization": f"Bearer {SEARCH_KEY}"}) as http:
+            seen = [i for asked in list(self.asked.values()) for _, i, code, _ in asked.seen if code not in AGAIN]
+            for request_id in seen[:: len(seen) // most + 1]:
+                self.stored[request_id] = stored(http, self.fleet, request_id)
 
     def flush(self):
         assert self.producer.flush(JOB_SECONDS + 30) == 0, "the producer of jobs still holds some"

@@ -1,4 +1,4 @@
-"""What befalls the fleet, drawn from a seed: kills, pauses, restarts, replicas that come and go, broker or storage away.
+"""What befalls the fleet, drawn from a seed: kills, pauses, restarts, replicas come and go, broker or storage away.
 
 One thread draws and does. What lasts (a pause, an absence) is ended by a later turn of the same thread, so that several
 misfortunes overlap.

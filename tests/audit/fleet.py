@@ -13,7 +13,7 @@ import time
 
 import shared_broker
 from gateway import Gateway
-from ledger import Ledger, ledger_of, ledger_of_bucket
+from ledger import ledger_of, ledger_of_bucket
 from support import ROOT, config, endpoint, eventually
 
 from .storage import BUCKET, Storage
@@ -64,7 +64,16 @@ class Fleet(Gateway):
 
     def __init__(self, binary, flavour, folder, provider):
         self.provider, self.timeline, self.wanted = provider, Timeline(), set()
-        self.storage, self.clean_kafka, brokers, more = None, None, None, {}
+        self.storage, self.clean_kafka, self.processes = None, None, []
+        try:
+            self.begin(binary, flavour, folder, provider)
+        except BaseException:
+            print(self.tails())
+            self.clean()
+            raise
+
+    def begin(self, binary, flavour, folder, provider):
+        brokers, more = None, {}
         if flavour == "kafka":
             self.kafka_port, self.clean_kafka = shared_broker.start_kafka()
             brokers = f"127.0.0.1:{self.kafka_port}"
@@ -145,10 +154,10 @@ class Fleet(Gateway):
     def tables(self):
         """The usage table and that of superseded rows, as they are now."""
         if self.storage is None:
-            return ledger_of(self), Ledger(self.data_dir, "usage_superseded")
-        folder = self.folder / "s3"
-        folder.mkdir(exist_ok=True)
-        return ledger_of_bucket(self.storage.client, BUCKET, "audit", folder), Ledger(folder, "usage_superseded")
+            table = ledger_of(self)
+        else:
+            table = ledger_of_bucket(self.storage.client, BUCKET, "audit", self.folder / "s3")
+        return table, table.superseded()
 
     def end_all(self):
         """Asks all to end; their exit codes."""

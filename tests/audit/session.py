@@ -11,6 +11,7 @@ PROGRESS_SECONDS = 5
 STALLED_SECONDS = 120
 TAIL_LINES = 40
 EXPLAINED = 8
+FETCHED_MAX = 300
 
 
 class Session:
@@ -37,6 +38,7 @@ class Session:
         self.fleet.timeline.note("recovering", "all")
         self.callers.flush()
         self.recover()
+        self.callers.fetch_again(FETCHED_MAX)
         end = time.time()
         self.committed.stop()
         self.watch.stop()

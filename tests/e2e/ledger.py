@@ -7,10 +7,13 @@ from support import eventually
 
 
 class Ledger:
-    """The usage table under a directory, which holds `usage/date=…/*.parquet`; or its sister of superseded rows."""
+    """The usage table under a directory, which holds `usage/date=…/*.parquet`; or its sibling, `usage_superseded`."""
 
     def __init__(self, root, table="usage"):
         self.root, self.table = Path(root), table
+
+    def superseded(self):
+        return Ledger(self.root, "usage_superseded")
 
     def files(self):
         return sorted((self.root / self.table).glob("date=*/*.parquet"))
