@@ -48,6 +48,7 @@ class Chaos(threading.Thread):
                     next_at = time.monotonic() + self.pause_between()
             while self.due:
                 self.turn(early=True)
+                time.sleep(TURN_SECONDS)
             self.restore()
         except BaseException as failure:
             self.failure = failure
@@ -164,12 +165,19 @@ class Chaos(threading.Thread):
             return
         self.broker_at = time.monotonic() + BROKER_EVERY_SECONDS
         self.note("away", "broker")
-        self.fleet.stop_kafka()
-        self.later(self.random.uniform(*BROKER_AWAY_SECONDS), self.broker_back)
+        seconds = self.random.uniform(*BROKER_AWAY_SECONDS)
+        self.await_script(self.fleet.kafka("stop"), lambda: self.later(seconds, self.broker_back))
 
     def broker_back(self):
-        self.fleet.start_kafka()
-        self.note("back", "broker")
+        self.await_script(self.fleet.kafka("start"), lambda: self.note("back", "broker"))
+
+    def await_script(self, script, then):
+        """Goes on with `then` once the script has ended; a broker takes its time to stop, and the rest must not wait."""
+        code = script.poll()
+        if code is None:
+            return self.later(TURN_SECONDS, self.await_script, script, then)
+        assert code == 0, f"scripts/kafka ended with {code}"
+        then()
 
     def storage(self):
         proxy = self.fleet.storage.proxy

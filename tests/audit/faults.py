@@ -24,7 +24,7 @@ FAULTS = [
     # Only work that was done twice has superseded rows.
     ("usage-aggregator", "ledger.superseded.put", 1, "router-worker"),
 ]
-PASS_SECONDS = 90
+PASS_SECONDS = 60
 PROVOKE_EVERY_SECONDS = 3
 BETWEEN_SECONDS = 1
 

@@ -141,15 +141,10 @@ class Fleet(Gateway):
     def is_door(process):
         return process.name == "up" or process.name.startswith("ingress")
 
-    def stop_kafka(self):
-        self._kafka("stop")
-
-    def start_kafka(self):
-        self._kafka("start")
-
-    def _kafka(self, verb):
+    def kafka(self, verb):
+        """scripts/kafka for this broker, running."""
         command = [str(ROOT / "scripts" / "kafka"), verb, "--port", str(self.kafka_port)]
-        subprocess.run(command, check=True, timeout=300, stdout=subprocess.DEVNULL)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
     def tables(self):
         """The usage table and that of superseded rows, as they are now."""
