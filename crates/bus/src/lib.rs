@@ -14,6 +14,7 @@
 
 pub mod broadcast;
 mod client;
+mod commit_metadata;
 mod dead_letter;
 pub mod end;
 mod error;
@@ -30,10 +31,19 @@ pub mod work;
 
 pub use dead_letter::DeadLetter;
 pub use error::Error;
-pub use producer::{Ack, Emitter, Producer, Profile};
+pub use producer::{Ack, DOOR_TIMEOUT, Emitter, Producer, Profile};
 pub use record::{FromRecord, Headers, Incoming, Outgoing, RawValueBytes, TopicName};
 pub use topics::{Retentions, TeamTopics};
 pub use trace::{ROW_SPANS, producer_span, row_span};
+
+/// What fuzzers call.
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz {
+    /// Reads any bytes as the metadata of a commit. Panics only on a defect.
+    pub fn commit_metadata(data: &[u8]) {
+        crate::commit_metadata::fuzz(data);
+    }
+}
 
 use rdkafka::ClientConfig;
 use std::{collections::BTreeMap, sync::Arc};

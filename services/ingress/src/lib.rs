@@ -71,7 +71,7 @@ pub async fn start(
     stop: CancellationToken,
 ) -> Result<(Arc<Gateway>, Parts), Error> {
     let config = Arc::new(IngressConfig::of(config, store::open(config)?)?);
-    let interactive = bus.producer(Profile::Interactive)?;
+    let interactive = bus.producer(Profile::Door)?;
     let blobs = BlobStore::new(config.store.clone());
     let replies = replies::assign(&bus, stop.clone()).await?;
     let results = results::Results::start(&bus, &config, readiness, stop.clone())?;
