@@ -57,9 +57,15 @@ impl Fold {
         self.batch.position()
     }
 
-    /// Must the files be asked about this request before its row is pushed? Answer with [`Self::learn`].
-    pub fn is_old(&self, request: RequestId) -> bool {
-        self.ids.is_old(request)
+    /// Must the files be asked about this request before its row is pushed? Answer with [`Self::learn`]. `append_ms`: of
+    /// the row's record.
+    pub fn is_old(&self, request: RequestId, append_ms: i64) -> bool {
+        self.ids.is_old(request, append_ms)
+    }
+
+    /// Has the next file no record yet?
+    pub fn is_empty(&self) -> bool {
+        self.batch.oldest_append_ms().is_none()
     }
 
     /// Notes what the files know of an old request. `append_ms`: of the record that made us ask.

@@ -23,6 +23,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
+use tollgate_bus::fault;
 use tollgate_schemas::{ExecutionId, RequestId};
 
 /// The usage tables under one prefix of a store, fed from one log.
@@ -88,6 +89,7 @@ impl Ledger {
         let footer = self.footer(partition, &cut);
         let encode = tokio::task::spawn_blocking(move || encode(&cut, footer));
         let (file, footer) = encode.await.map_err(|_| Error::Panicked)??;
+        fault::point("ledger.file.encoded");
         let bytes = file.len();
         let put = match self.create(&name.path(&self.prefix, name::USAGE), &file).await? {
             None => Put::Done { bytes },
@@ -96,6 +98,7 @@ impl Ledger {
             Some(found) => Put::Theirs { last_offset: found.last_offset },
         };
         if matches!(put, Put::Done { .. }) {
+            fault::point("ledger.file.put");
             self.settle(&name, &footer).await?;
         }
         Ok((put, name))
@@ -137,6 +140,7 @@ impl Ledger {
     async fn settle(&self, name: &Name, footer: &Footer) -> Result<(), Error> {
         let Some(file) = &footer.superseded_file else { return Ok(()) };
         self.create(&name.path(&self.prefix, name::SUPERSEDED), file).await?;
+        fault::point("ledger.superseded.put");
         Ok(())
     }
 
@@ -241,6 +245,14 @@ impl Ledger {
                 .concat(),
         };
         Ok(FileIds { append_ms: footer.last_append_ms, first, again })
+    }
+
+    /// Refuses a log that became another one since the table was opened.
+    pub async fn check_source(&self, source: &Source) -> Result<(), Error> {
+        if *source == self.source {
+            return Ok(());
+        }
+        epoch::open(self.store.as_ref(), &self.prefix, source, None).await.map(drop)
     }
 
     /// Compares the table with the log's ends and says where to begin to read. `log_end`: the next offset that the log

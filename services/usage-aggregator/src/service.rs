@@ -121,6 +121,10 @@ impl Log for KafkaLog {
         event
     }
 
+    async fn source(&self) -> Result<Source, Error> {
+        identify(&self.bus, &self.bus.full_name(topic::USAGE.spec.name)).await
+    }
+
     async fn ends(&self, partition: i32) -> Result<Option<(i64, i64)>, tollgate_bus::Error> {
         let (bus, topic) = (self.bus.clone(), self.bus.full_name(topic::USAGE.spec.name));
         let asked = tokio::task::spawn_blocking(move || bus.watermarks(&topic, partition, ADMIN_TIMEOUT)).await;

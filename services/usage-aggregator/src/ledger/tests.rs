@@ -199,20 +199,20 @@ async fn old_ids_are_found_in_the_files() {
     let (mut fold, mut lookup) = resumed_with(&ledger, limits).await;
     for day in 0..10 {
         let id = testing::id_at(day as u64, DAY_MS + day * DAY);
-        if fold.is_old(id) {
-            let found = lookup.find(id).await.unwrap();
+        if fold.is_old(id, DAY_MS + 9 * DAY) {
+            let found = lookup.find(id, DAY_MS + 9 * DAY).await.unwrap();
             assert_eq!(found.first, Some(testing::execution(day as u64 * 10 + 1)));
             assert_eq!(found.again, if day == 0 { vec![testing::execution(2)] } else { vec![] });
             fold.learn(id, &found, DAY_MS + 9 * DAY);
         }
-        assert!(!fold.is_old(id));
+        assert!(!fold.is_old(id, DAY_MS + 9 * DAY));
         let position = fold.position();
         let row = UsageRow { request_id: id, ..run(0, day as u64 * 10 + 1) };
         push(&mut fold, position, DAY_MS + 9 * DAY, Some(row));
     }
     assert_eq!(fold.cut().unwrap().covered.duplicates, 10);
-    assert!(fold.is_old(testing::id_at(77, DAY_MS)), "an id nobody has seen is asked for as well");
-    assert_eq!(lookup.find(testing::id_at(77, DAY_MS)).await.unwrap(), Default::default());
+    assert!(fold.is_old(testing::id_at(77, DAY_MS), DAY_MS + 9 * DAY), "an id nobody has seen is asked for as well");
+    assert_eq!(lookup.find(testing::id_at(77, DAY_MS), DAY_MS + 9 * DAY).await.unwrap(), Default::default());
 }
 
 #[tokio::test]
@@ -229,8 +229,8 @@ async fn a_new_epoch_begins_at_the_log_and_still_knows_old_requests() {
     let (fold, mut lookup) = resumed(&new).await;
     assert_eq!(fold.position(), 0);
     let id = testing::row(2).request_id;
-    assert!(fold.is_old(id));
-    assert_eq!(lookup.find(id).await.unwrap().first, Some(testing::execution(1)));
+    assert!(fold.is_old(id, DAY_MS));
+    assert_eq!(lookup.find(id, DAY_MS).await.unwrap().first, Some(testing::execution(1)));
 }
 
 #[tokio::test]
