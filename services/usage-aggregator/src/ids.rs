@@ -111,7 +111,6 @@ impl Ids {
         if newest.first.insert(key(request), execution(by)).is_none() {
             self.count += 1;
         }
-        self.evict();
     }
 
     /// Notes a later execution's row.
@@ -119,7 +118,6 @@ impl Ids {
         if self.newest(append_ms).again.insert((key(request), execution(by))) {
             self.count += 1;
         }
-        self.evict();
     }
 
     fn newest(&mut self, append_ms: i64) -> &mut Generation {
@@ -138,7 +136,9 @@ impl Ids {
         newest
     }
 
-    fn evict(&mut self) {
+    /// Forgets what is beyond the limits. All that was inserted must be in the table, or on its way there before the next
+    /// look-up: an id that neither memory nor a file knows would be taken for new. So memory holds a batch more than the limits.
+    pub fn evict(&mut self) {
         let window_ms = i64::try_from(self.limits.window.as_millis()).unwrap_or(i64::MAX);
         while self.generations.len() > 1 {
             let (Some(oldest), Some(newest)) = (self.generations.front(), self.generations.back()) else { return };
@@ -176,6 +176,7 @@ mod tests {
         let mut ids = Ids::new(IdLimits { window: Duration::from_secs(3600), ids: 800 }, None);
         for n in 0..5000_i64 {
             ids.insert(id_at(n as u64, DAY_MS + n * 100), execution(n as u64), DAY_MS + n * 100);
+            ids.evict();
             assert!(ids.count <= 800);
         }
         let at = |n: i64| id_at(n as u64, DAY_MS + n * 100);
@@ -196,6 +197,8 @@ mod tests {
         ids.insert(id_at(2, DAY_MS + 60_000), execution(2), DAY_MS + 60_000);
         assert_eq!(ids.seen(id_at(1, DAY_MS), execution(1)), Seen::Same);
         ids.insert(id_at(3, DAY_MS + 120_000), execution(3), DAY_MS + 120_000);
+        assert_eq!(ids.seen(id_at(1, DAY_MS), execution(1)), Seen::Same, "its file may not be written yet");
+        ids.evict();
         assert!(ids.is_old(id_at(1, DAY_MS), DAY_MS + 120_000));
         assert_eq!(ids.seen(id_at(2, DAY_MS + 60_000), execution(2)), Seen::Same);
     }

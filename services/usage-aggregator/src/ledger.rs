@@ -11,16 +11,17 @@ use crate::{
     file::{self, Footer},
     fold::Cut,
     ids::{IdLimits, Ids},
-    lookup::Lookup,
+    lookup::{CONCURRENCY, Lookup},
     name::{self, Name},
     read::{ReadError, Remote},
     retry::until_it_works,
 };
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{Error as Store, ObjectStore, PutMode, path::Path};
 use std::{
     collections::{BTreeMap, HashMap},
+    pin::pin,
     sync::Arc,
 };
 use tollgate_bus::fault;
@@ -164,6 +165,7 @@ impl Ledger {
             file.first.iter().for_each(|(request, execution)| ids.insert(*request, *execution, file.append_ms));
             file.again.iter().for_each(|(request, execution)| ids.insert_again(*request, *execution, file.append_ms));
         }
+        ids.evict();
         let lookup = Lookup::new(self.store.clone(), self.prefix.clone(), own.into_iter().chain(others).collect());
         Ok(Resume { next_offset, ids, lookup })
     }
@@ -218,21 +220,30 @@ impl Ledger {
     }
 
     /// Ids of the newest files, newest first, within the limits; and the greatest append time of those left out.
+    ///
+    /// Append time can step back, so a file that was written before the first one left out may be younger than it: the footers
+    /// of all files from the window's first date on are read, and their dates bound the others.
     async fn recent(&self, own: &[Name], limits: IdLimits) -> Result<(Vec<FileIds>, Option<i64>), Error> {
+        let Some(newest) = own.last() else { return Ok((Vec::new(), None)) };
         let window_ms = i64::try_from(limits.window.as_millis()).unwrap_or(i64::MAX);
-        let (mut files, mut count, mut newest_ms) = (Vec::new(), 0, None);
-        for name in own.iter().rev() {
-            let (remote, footer) = self.open_file(name).await?;
-            let append_ms = footer.last_append_ms;
-            let begin_ms = newest_ms.get_or_insert(append_ms).saturating_sub(window_ms);
-            if append_ms < begin_ms || count >= limits.ids {
-                return Ok((files, Some(append_ms)));
+        let begin_ms = self.open_file(newest).await?.1.last_append_ms.saturating_sub(window_ms);
+        let begin = name::date_of(begin_ms);
+        let (near, far): (Vec<_>, Vec<_>) = own.iter().rev().partition(|name| name.date >= begin);
+        let mut missing_to_ms = far.iter().map(|name| name::last_ms_of(name.date)).max();
+        let opened = stream::iter(near).map(|name| self.open_file(name)).buffered(CONCURRENCY);
+        let (mut opened, mut files, mut count, mut is_full) = (pin!(opened), Vec::new(), 0, false);
+        while let Some((remote, footer)) = opened.try_next().await? {
+            // What is kept is an end of the log without holes: of a request that is known, everything is.
+            is_full |= footer.last_append_ms < begin_ms || count >= limits.ids;
+            if is_full {
+                missing_to_ms = missing_to_ms.max(Some(footer.last_append_ms));
+                continue;
             }
             let file = self.file_ids(&remote, &footer).await?;
             count += file.first.len() + file.again.len();
             files.push(file);
         }
-        Ok((files, None))
+        Ok((files, missing_to_ms))
     }
 
     async fn file_ids(&self, remote: &Remote, footer: &Footer) -> Result<FileIds, Error> {

@@ -25,7 +25,7 @@ use tollgate_schemas::{ExecutionId, RequestId};
 /// Memory for filters: those of about 1,000 full files.
 pub const CACHE_MAX_BYTES: usize = 64 << 20;
 /// Files opened at once.
-const CONCURRENCY: usize = 16;
+pub const CONCURRENCY: usize = 16;
 
 /// What the files know of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -126,6 +126,12 @@ impl<L: Log> Writer<L> {
         if at.offset > position {
             gap(&self.log, &self.ledger, partition, position..at.offset).await?;
         }
+        if let Some(cut) = state.fold.cut_before(at.append_ms)
+            && !self.put(partition, cut).await?
+        {
+            return Ok(false);
+        }
+        let Some(state) = self.partitions.get_mut(&partition) else { return Ok(true) };
         let row = match columns::parse(&record.value) {
             Ok(row) => {
                 if state.fold.is_old(row.request_id, at.append_ms) {
@@ -140,18 +146,15 @@ impl<L: Log> Writer<L> {
             }
         };
         let now = Instant::now().into_std();
-        let was_empty = state.fold.is_empty();
-        let before = state.fold.push(at, row, now);
-        if was_empty || before.is_some() {
+        let begins = state.fold.is_empty();
+        state.fold.push(at, row, now);
+        if begins {
             fault::point("ledger.file.begun");
         }
-        let full = state.fold.due(&self.settings.limits, now);
-        for cut in before.into_iter().chain(full) {
-            if !self.put(partition, cut).await? {
-                return Ok(false);
-            }
+        match state.fold.due(&self.settings.limits, now) {
+            Some(cut) => self.put(partition, cut).await,
+            None => Ok(true),
         }
-        Ok(true)
     }
 
     async fn flush_due(&mut self) -> Result<bool, Error> {
@@ -274,5 +277,7 @@ async fn dead_letter<L: Log>(log: &L, record: Incoming<Vec<u8>>, reason: String)
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

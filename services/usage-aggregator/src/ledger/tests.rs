@@ -36,14 +36,15 @@ fn run(request: u64, execution: u64) -> UsageRow {
     UsageRow { execution_id: testing::execution(execution), ..testing::row(request) }
 }
 
-fn push(fold: &mut Fold, offset: i64, append_ms: i64, row: Option<UsageRow>) -> Option<Cut> {
-    fold.push(At { offset, append_ms, bytes: 100 }, row, Instant::now())
+fn push(fold: &mut Fold, offset: i64, append_ms: i64, row: Option<UsageRow>) {
+    assert!(fold.cut_before(append_ms).is_none());
+    fold.push(At { offset, append_ms, bytes: 100 }, row, Instant::now());
 }
 
 /// Cuts a batch of `offsets`, each a request of its own.
 fn cut_of(fold: &mut Fold, offsets: std::ops::RangeInclusive<i64>) -> Cut {
     for offset in offsets {
-        assert!(push(fold, offset, DAY_MS, Some(run(offset as u64, 1))).is_none());
+        push(fold, offset, DAY_MS, Some(run(offset as u64, 1)));
     }
     fold.cut().unwrap()
 }
