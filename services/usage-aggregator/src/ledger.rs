@@ -228,9 +228,9 @@ impl Ledger {
         let window_ms = i64::try_from(limits.window.as_millis()).unwrap_or(i64::MAX);
         let begin_ms = self.open_file(newest).await?.1.last_append_ms.saturating_sub(window_ms);
         let begin = name::date_of(begin_ms);
-        let (near, far): (Vec<_>, Vec<_>) = own.iter().rev().partition(|name| name.date >= begin);
+        let (near, far): (Vec<_>, Vec<_>) = own.iter().rev().cloned().partition(|name| name.date >= begin);
         let mut missing_to_ms = far.iter().map(|name| name::last_ms_of(name.date)).max();
-        let opened = stream::iter(near).map(|name| self.open_file(name)).buffered(CONCURRENCY);
+        let opened = stream::iter(near).map(|name| async move { self.open_file(&name).await }).buffered(CONCURRENCY);
         let (mut opened, mut files, mut count, mut is_full) = (pin!(opened), Vec::new(), 0, false);
         while let Some((remote, footer)) = opened.try_next().await? {
             // What is kept is an end of the log without holes: of a request that is known, everything is.

@@ -6,7 +6,7 @@ use crate::{
     epoch::Source,
     ledger::Ledger,
     log::Log,
-    metric,
+    metric, retry,
     writer::{End, Writer},
 };
 use object_store::{ObjectStore, path::Path};
@@ -34,6 +34,7 @@ pub async fn run(config: &Config, bus: Bus, readiness: Readiness, stop: Cancella
     let probe = Probe::default();
     let asked = probe.clone();
     readiness.require("the usage topic's partitions", move || asked.holds());
+    readiness.note("the usage-aggregator waits for storage; usage rows wait on their topic", retry::is_waiting);
     let settings = Settings::of(config);
     loop {
         match session(&bus, &store, settings, &probe, &stop).await {
