@@ -15,6 +15,7 @@
 pub mod broadcast;
 mod client;
 mod dead_letter;
+pub mod dead_letters;
 pub mod end;
 mod error;
 pub mod fault;
