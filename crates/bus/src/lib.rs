@@ -16,6 +16,7 @@ pub mod broadcast;
 mod client;
 mod commit_metadata;
 mod dead_letter;
+pub mod dead_letters;
 pub mod end;
 mod error;
 pub mod fault;

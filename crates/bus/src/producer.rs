@@ -148,7 +148,7 @@ impl Producer {
 
     /// Moves a record nobody can process to `dead-letters`; done when acknowledged.
     pub async fn dead_letter(&self, dead: &Incoming<Vec<u8>>, reason: &DeadLetter) -> Result<(), Error> {
-        self.send_acked(reason.record(dead, &dead.trace)).await
+        self.send_acked(reason.record(dead, &self.bus.settings().client_id, &dead.trace)).await
     }
 }
 
