@@ -13,6 +13,7 @@
 //! of what a record means.
 
 pub mod broadcast;
+mod cancelled;
 mod client;
 mod dead_letter;
 pub mod end;
@@ -28,6 +29,7 @@ mod trace;
 mod tracker;
 pub mod work;
 
+pub use cancelled::Cancelled;
 pub use dead_letter::DeadLetter;
 pub use error::Error;
 pub use producer::{Ack, Emitter, Producer, Profile};
