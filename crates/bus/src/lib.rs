@@ -13,6 +13,7 @@
 //! of what a record means.
 
 pub mod broadcast;
+mod cancelled;
 mod client;
 mod commit_metadata;
 mod dead_letter;
@@ -30,6 +31,7 @@ mod trace;
 mod tracker;
 pub mod work;
 
+pub use cancelled::Cancelled;
 pub use dead_letter::DeadLetter;
 pub use error::Error;
 pub use producer::{Ack, DOOR_TIMEOUT, Emitter, Producer, Profile};

@@ -5,7 +5,7 @@
 //!                                  └─ blocked, expired, cancelled ─► replies, usage, out.<team>
 //! completions ─► output checks ─┬─ passed, masked ─┐
 //!                               └─ blocked ────────┴─► replies, usage, out.<team>
-//! cancellations ─► ids to end early
+//! cancellations ─► what to end early
 //! ```
 //!
 //! [`pipeline`] is pure: (policy, body) → verdict. [`checks`] are its leaves, [`inspect`] finds the texts of a body,
@@ -13,9 +13,8 @@
 //!
 //! Deliberately absent: provider credentials (checks that need a model will be requests through the router's `judge` lane,
 //! which passes through here unchecked), matched text in logs, spans, errors or metrics, and any state that outlives a
-//! record, except the ids to end early.
+//! record, except what to end early.
 
-mod cancelled;
 pub mod checks;
 pub mod config;
 pub mod inspect;
@@ -114,7 +113,7 @@ async fn read_cancellations(
     let read = move || {
         bus.broadcast(&topic, &[], Start::Since(since), stop, move |record| {
             match serde_json::from_slice::<Cancellation>(record.value()) {
-                Ok(cancellation) => service.cancelled.add(cancellation.request_id),
+                Ok(cancellation) => service.cancel(cancellation),
                 Err(error) => tracing::warn!(%error, "a cancellation does not parse and is skipped"),
             }
         })

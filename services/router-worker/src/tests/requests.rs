@@ -4,10 +4,11 @@ use super::fake::{Fake, Reply};
 use crate::{
     attempt::ChunkSink,
     config::Router,
-    execute::{Executor, Finished},
+    execute::{Done, Executor, Finished, Signals, WAITING_IN_PLACE_MAX},
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tollgate_runtime::{
     BlobStore,
@@ -78,7 +79,10 @@ prices: [ {{ provider: first, model: m, input: 3, output: 6 }} ]
         let loaded = config::parse(&text, Role::RouterWorker, &|_| Ok(None)).expect("configuration");
         let blobs = BlobStore::new(store::open(&loaded.config).expect("store"));
         let router = Arc::new(Router::new(&loaded.config).expect("router"));
-        Self { executor: Executor { router, blobs }, _folder: folder }
+        Self {
+            executor: Executor { router, blobs, places: Arc::new(Semaphore::new(WAITING_IN_PLACE_MAX)) },
+            _folder: folder,
+        }
     }
 
     async fn run(&self, request: &Request) -> (Finished, Chunks) {
@@ -87,8 +91,10 @@ prices: [ {{ provider: first, model: m, input: 3, output: 6 }} ]
 
     async fn run_until(&self, request: &Request, cancel: &CancellationToken) -> (Finished, Chunks) {
         let mut chunks = Chunks::default();
-        let finished = self.executor.execute(request, ExecutionId::new(), None, &mut chunks, cancel).await;
-        (finished, chunks)
+        let signals = Signals { cancel, leaving: &CancellationToken::new() };
+        let done = self.executor.execute(request, ExecutionId::new(), None, &mut chunks, signals).await;
+        let Done::Ended(finished) = done else { panic!("{done:?}") };
+        (*finished, chunks)
     }
 }
 
@@ -113,6 +119,7 @@ fn request(endpoint: &str, body: Value) -> Request {
         idempotency_key: None,
         guardrail_outcome: None,
         policy_version: None,
+        waiting: None,
     }
 }
 
