@@ -201,7 +201,7 @@ def resident(process):
 
 def metric(process, name):
     lines = httpx.get(process.url + "/metrics", timeout=10).text.splitlines()
-    return next((float(line.split()[1]) for line in lines if line.split()[0] == name), 0.0)
+    return next((float(line.split()[1]) for line in lines if line.startswith(name + " ")), 0.0)
 
 
 @STORAGES
@@ -227,7 +227,7 @@ def test_storage_that_is_away_stalls_nobody_and_is_caught_up_with(tables, kind, 
         full = resident(writer)
         assert all(process.is_ready() for process in table.running.processes)
         assert "waits for storage" in httpx.get(writer.url + "/health/ready", timeout=10).text
-        assert len([line for line in writer.log()[said:].splitlines() if "storage cannot" in line]) < 5, "it is no flood"
+        assert len(writer.log()[said:].splitlines()) < 10, "it is no flood"
     finally:
         table.storage.bring_back()
     table.check(240)
