@@ -128,7 +128,9 @@ class Table:
 
         def invented():
             for _ in range(count):
-                request_id = str(uuid.UUID(int=int(time.time() * 1000) << 80 | 7 << 76 | 2 << 62 | random.getrandbits(62)))
+                request_id = str(
+                    uuid.UUID(int=int(time.time() * 1000) << 80 | 7 << 76 | 2 << 62 | random.getrandbits(62))
+                )
                 self.requests.add(request_id)
                 yield partition, request_id, {**row, "request_id": request_id, "user_agent": padding()}
 
@@ -138,7 +140,9 @@ class Table:
         """Waits for all rows, then looks whether anything is there twice or not covered."""
         eventually(lambda: self.storage.ledger().count() >= len(self.requests), "the rows are in the table", seconds)
         if self.again:
-            eventually(lambda: self.storage.ledger().superseded().count() >= len(self.again), "superseded rows", seconds)
+            eventually(
+                lambda: self.storage.ledger().superseded().count() >= len(self.again), "superseded rows", seconds
+            )
         ledger = self.storage.ledger()
         ids = [row["request_id"] for row in ledger.query("SELECT request_id FROM usage")]
         assert sorted(ids) == sorted(self.requests)
