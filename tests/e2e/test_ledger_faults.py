@@ -128,7 +128,9 @@ class Table:
 
         def invented():
             for _ in range(count):
-                request_id = str(uuid.UUID(int=int(time.time() * 1000) << 80 | 7 << 76 | 2 << 62 | random.getrandbits(62)))
+                request_id = str(
+                    uuid.UUID(int=int(time.time() * 1000) << 80 | 7 << 76 | 2 << 62 | random.getrandbits(62))
+                )
                 self.requests.add(request_id)
                 yield partition, request_id, {**row, "request_id": request_id, "user_agent": padding()}
 
@@ -138,7 +140,9 @@ class Table:
         """Waits for all rows, then looks whether anything is there twice or not covered."""
         eventually(lambda: self.storage.ledger().count() >= len(self.requests), "the rows are in the table", seconds)
         if self.again:
-            eventually(lambda: self.storage.ledger().superseded().count() >= len(self.again), "superseded rows", seconds)
+            eventually(
+                lambda: self.storage.ledger().superseded().count() >= len(self.again), "superseded rows", seconds
+            )
         ledger = self.storage.ledger()
         ids = [row["request_id"] for row in ledger.query("SELECT request_id FROM usage")]
         assert sorted(ids) == sorted(self.requests)
@@ -201,7 +205,7 @@ def resident(process):
 
 def metric(process, name):
     lines = httpx.get(process.url + "/metrics", timeout=10).text.splitlines()
-    return next((float(line.split()[1]) for line in lines if line.split()[0] == name), 0.0)
+    return next((float(line.split()[1]) for line in lines if line.startswith(name + " ")), 0.0)
 
 
 @STORAGES
@@ -227,7 +231,7 @@ def test_storage_that_is_away_stalls_nobody_and_is_caught_up_with(tables, kind, 
         full = resident(writer)
         assert all(process.is_ready() for process in table.running.processes)
         assert "waits for storage" in httpx.get(writer.url + "/health/ready", timeout=10).text
-        assert len([line for line in writer.log()[said:].splitlines() if "storage cannot" in line]) < 5, "it is no flood"
+        assert len(writer.log()[said:].splitlines()) < 10, "it is no flood"
     finally:
         table.storage.bring_back()
     table.check(240)
