@@ -21,6 +21,9 @@ mod coalesce;
 mod config;
 mod execute;
 mod failure;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod gate;
 mod ledger;
 mod metric;
