@@ -16,6 +16,9 @@ mod admit;
 mod auth;
 mod config;
 mod error;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod gateway;
 mod http;
 mod jobs;

@@ -24,6 +24,9 @@ mod coalesce;
 mod config;
 mod execute;
 mod failure;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod gate;
 mod health;
 mod ledger;
