@@ -5,6 +5,7 @@
 //! bound pauses intake and half of it resumes.
 
 mod assignment;
+mod commit_async;
 mod commits;
 mod effects;
 

@@ -44,7 +44,7 @@ pub async fn run(config: &Config, bus: Bus, readiness: Readiness, stop: Cancella
     let mut consumers = Vec::new();
     for lane in Lane::ALL {
         let worker = Worker { executor: executor.clone(), registry: registry.clone(), lane };
-        let running = consume(&bus, worker, stop.clone())?;
+        let running = consume(config, &bus, worker, stop.clone())?;
         readiness.require(condition(lane), running.probe());
         consumers.push(running);
     }
@@ -73,7 +73,7 @@ fn condition(lane: Lane) -> &'static str {
     }
 }
 
-fn consume(bus: &Bus, worker: Worker, stop: CancellationToken) -> Result<Running, Error> {
+fn consume(config: &Config, bus: &Bus, worker: Worker, stop: CancellationToken) -> Result<Running, Error> {
     let (group, profile) = match worker.lane {
         Lane::Interactive => ("router-interactive", Profile::Interactive),
         Lane::Batch => ("router-batch", Profile::Bulk),
@@ -81,7 +81,8 @@ fn consume(bus: &Bus, worker: Worker, stop: CancellationToken) -> Result<Running
     };
     let topics = vec![bus.full_name(topic::approved(worker.lane).spec.name)];
     let producer: Producer = bus.producer(profile)?;
-    Ok(bus.consume::<Request, _>(Options::new(group, topics), producer, Arc::new(worker), stop)?)
+    let options = Options { drain_timeout: config.shutdown.drain.duration(), ..Options::new(group, topics) };
+    Ok(bus.consume::<Request, _>(options, producer, Arc::new(worker), stop)?)
 }
 
 async fn watch_cancellations(

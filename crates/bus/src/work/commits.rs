@@ -3,7 +3,7 @@
 //! Commits overtake each other when they are sent again, and a committed offset must not go back; so the next one is sent
 //! when the last is answered.
 
-use super::{Handler, PollLoop};
+use super::{Handler, PollLoop, commit_async::commit_async};
 use crate::{Error, fault, record::FromRecord};
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -96,7 +96,11 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
             return Ok(true);
         }
         fault::point("offset.committing");
-        if let Err(error) = self.consumer.commit(&list, mode) {
+        let committed = match mode {
+            CommitMode::Async => commit_async(&self.consumer, &list),
+            CommitMode::Sync => self.consumer.commit(&list, mode),
+        };
+        if let Err(error) = committed {
             tracing::warn!(%error, group = self.group, "offsets were not committed; they will be with the next commit");
             self.commit_again();
             return Ok(false);
