@@ -1,4 +1,4 @@
-"""Waiting instead of failing: jobs wait for a provider that throttles or is down, callers are told when to come back."""
+"""Waiting instead of failing: jobs wait for a provider that throttles or is down, callers hear when to come back."""
 
 import json
 import time

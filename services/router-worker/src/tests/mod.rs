@@ -3,5 +3,6 @@
 mod fake;
 mod fixtures;
 mod requests;
+mod waiting;
 
 pub(crate) use requests::ask;

@@ -23,7 +23,7 @@ use tollgate_schemas::{
 const ANSWER: &str = r#"{"id":"1","object":"chat.completion","created":1,"model":"m-2026","choices":[{"index":0,"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1000000,"completion_tokens":100000,"total_tokens":1100000}}"#;
 
 #[derive(Default)]
-struct Chunks(Vec<Vec<StreamEvent>>);
+pub(super) struct Chunks(Vec<Vec<StreamEvent>>);
 
 impl ChunkSink for Chunks {
     fn trying(&mut self, _: &str, _: u32) {}
@@ -40,14 +40,14 @@ impl Chunks {
     }
 }
 
-struct Bench {
-    executor: Executor,
+pub(super) struct Bench {
+    pub(super) executor: Executor,
     _folder: tempfile::TempDir,
 }
 
 impl Bench {
     /// An endpoint `chat` on `first`, with `second` as its fallback; `mock-…` models on an endpoint of their own.
-    fn new(first: &str, second: &str, extra: &str) -> Self {
+    pub(super) fn new(first: &str, second: &str, extra: &str) -> Self {
         Self::with_retry(first, second, "backoff: 1ms", extra)
     }
 
@@ -71,6 +71,10 @@ endpoints:
   - {{ name: mock, destinations: [ {{ name: m, provider: demo, model: mock }} ] }}
   - {{ name: mock-429, destinations: [ {{ name: m, provider: demo, model: mock-429 }} ], retry: {{ attempts: 1 }} }}
   - {{ name: mock-timeout, destinations: [ {{ name: m, provider: demo, model: mock-timeout }} ], timeout: {{ total: 200ms }} }}
+  - {{ name: narrow, destinations: [ {{ name: m, provider: demo, model: mock-slow-500000, concurrency: 1 }} ] }}
+  - name: narrow-back
+    destinations: [ {{ name: m, provider: demo, model: mock-slow-500000, concurrency: 1 }} ]
+    fallbacks: [ {{ name: wide, provider: demo, model: mock }} ]
   - {{ name: mock-slow, destinations: [ {{ name: m, provider: demo, model: mock-slow-30 }} ] }}
 prices: [ {{ provider: first, model: m, input: 3, output: 6 }} ]
 "#,
@@ -85,16 +89,26 @@ prices: [ {{ provider: first, model: m, input: 3, output: 6 }} ]
         }
     }
 
-    async fn run(&self, request: &Request) -> (Finished, Chunks) {
+    pub(super) async fn run(&self, request: &Request) -> (Finished, Chunks) {
         self.run_until(request, &CancellationToken::new()).await
     }
 
-    async fn run_until(&self, request: &Request, cancel: &CancellationToken) -> (Finished, Chunks) {
-        let mut chunks = Chunks::default();
-        let signals = Signals { cancel, leaving: &CancellationToken::new() };
-        let done = self.executor.execute(request, ExecutionId::new(), None, &mut chunks, signals).await;
+    pub(super) async fn run_until(&self, request: &Request, cancel: &CancellationToken) -> (Finished, Chunks) {
+        let (done, chunks) = self.execute(request, cancel, &CancellationToken::new()).await;
         let Done::Ended(finished) = done else { panic!("{done:?}") };
         (*finished, chunks)
+    }
+
+    pub(super) async fn execute(
+        &self,
+        request: &Request,
+        cancel: &CancellationToken,
+        leaving: &CancellationToken,
+    ) -> (Done, Chunks) {
+        let mut chunks = Chunks::default();
+        let signals = Signals { cancel, leaving };
+        let done = self.executor.execute(request, ExecutionId::new(), None, &mut chunks, signals).await;
+        (done, chunks)
     }
 }
 
@@ -142,7 +156,7 @@ fn body(finished: &Finished) -> Value {
     }
 }
 
-fn code(finished: &Finished) -> Option<ErrorCode> {
+pub(super) fn code(finished: &Finished) -> Option<ErrorCode> {
     finished.terminal.error.as_ref().map(|error| error.code)
 }
 
