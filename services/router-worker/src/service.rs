@@ -202,7 +202,7 @@ async fn sleep_until_ms(until_ms: i64) {
 }
 
 /// A request on its way to another topic of the router's own.
-fn moved(
+pub(crate) fn moved(
     topic: &tollgate_schemas::Topic<Request>,
     request: &Request,
     expiry: Option<String>,
@@ -217,7 +217,7 @@ fn moved(
 
 /// What the end of a request is told by. An answer that must be checked goes to the guardrail, which then owns the
 /// request's end; an end without an answer has nothing to check.
-fn records(
+pub(crate) fn records(
     request: &Request,
     id: ExecutionId,
     finished: Finished,

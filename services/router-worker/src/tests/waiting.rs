@@ -70,6 +70,7 @@ async fn somebody_who_waits_is_told_when_to_come_back() {
 #[tokio::test(start_paused = true)]
 async fn a_full_destination_is_queued_for_left_or_waited_for() {
     let (bench, cancel) = (bench(), CancellationToken::new());
+    let ask = |endpoint| Request { deadline_ms: i64::MAX / 2, ..ask(endpoint) };
     let (narrow, back) = (ask("narrow"), ask("narrow-back"));
     let others = async {
         let (_, waiting) = parked(&bench, &job("narrow")).await;
