@@ -222,6 +222,11 @@ proptest! {
         prop_assert_eq!(model.kept, (model.log.last().map_or(0, |last| last + 1), String::new()));
         prop_assert!(model.log.iter().all(|offset| model.handled.contains_key(offset)));
     }
+}
+
+proptest! {
+    // Each case is thousands of records.
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
 
     /// The worst that can be: long gaps, many records left open at random, completions in the worst order. Intake pauses
     /// before the metadata is too long, also over re-assignments, and what it says is complete.

@@ -2,7 +2,7 @@
 //!
 //! librdkafka waits for one answer to each change, so all of a change is answered at once, and outside its callback.
 
-use super::{Handler, PollLoop};
+use super::{Handler, PollLoop, commits::LAST_COMMIT};
 use crate::{Error, groups::Change, record::FromRecord, tracker::Tracker};
 use rdkafka::{Offset, TopicPartitionList, consumer::Consumer, error::KafkaError};
 use std::{
@@ -133,9 +133,9 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
     /// Gives revoked partitions back once nothing of them is in flight and all is committed, or their time is over.
     fn give(&mut self) -> Result<(), Error> {
         let Some((keys, by)) = self.unanswered.giving.take() else { return Ok(()) };
-        let is_over = Instant::now() >= by;
+        let (is_over, is_late) = (Instant::now() >= by, Instant::now() >= by + LAST_COMMIT);
         let is_idle = |key| self.partitions.get(key).is_none_or(|p| p.tracker.in_flight() == 0);
-        if !(is_over || keys.iter().all(is_idle)) || !self.commit_last(is_over)? {
+        if !(is_over || keys.iter().all(is_idle)) || !(self.is_committed() || is_late) {
             self.unanswered.giving = Some((keys, by));
             return Ok(());
         }

@@ -5,16 +5,15 @@
 
 use super::{Handler, PollLoop, commit_async::commit_async};
 use crate::{Error, fault, record::FromRecord};
-use rdkafka::{
-    Offset, TopicPartitionList,
-    consumer::{CommitMode, Consumer},
-};
+use rdkafka::{Offset, TopicPartitionList};
 use std::time::{Duration, Instant};
 
 /// How soon progress is committed: what a crash repeats at most, of what was finished.
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
 /// How long to wait before a commit that was not taken is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long a drain that is over still waits for its last commit to be answered, by a broker that may be away.
+pub(super) const LAST_COMMIT: Duration = Duration::from_secs(5);
 /// When an answer is no longer waited for. librdkafka always gives one; this is for its defects.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -46,7 +45,7 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
         }
         if self.commits.unanswered.is_none() && now >= self.commits.next {
             self.commits.next = now + COMMIT_EVERY;
-            self.commit(CommitMode::Async)?;
+            self.commit()?;
         }
         Ok(())
     }
@@ -66,22 +65,19 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
         self.commits.next = Instant::now() + RETRY_AFTER;
     }
 
-    /// Commits the last there is before partitions are given back: false if that has to be tried again, which is never so
-    /// when their time is over.
-    pub(super) fn commit_last(&mut self, is_over: bool) -> Result<bool, Error> {
-        let is_free = self.commits.unanswered.is_none() || is_over;
-        Ok(is_free && self.commit(CommitMode::Sync)? || is_over)
+    /// Whether the broker has said that it has all progress there is.
+    pub(super) fn is_committed(&self) -> bool {
+        let is_sent = self.partitions.values().all(|p| p.committed == Some(p.tracker.completions()));
+        is_sent && self.commits.unanswered.is_none()
     }
 
-    /// Commits what is not committed. Asynchronously: false if it was not even sent. Synchronously: false if it was not
-    /// taken; not fatal, because what was not committed is repeated, and repeated work has no second effect.
-    fn commit(&mut self, mode: CommitMode) -> Result<bool, Error> {
-        // A commit that is under way and can be waited for no longer may not be taken.
-        let all = matches!(mode, CommitMode::Sync) && self.commits.unanswered.is_some();
+    /// Sends what is not committed. A refusal is not fatal: what was not committed is repeated, and repeated work has no
+    /// second effect.
+    fn commit(&mut self) -> Result<(), Error> {
         let mut list = TopicPartitionList::new();
         for ((topic, number), partition) in &mut self.partitions {
             let completions = Some(partition.tracker.completions());
-            if !all && partition.committed == completions {
+            if partition.committed == completions {
                 continue;
             }
             partition.committed = completions;
@@ -93,22 +89,16 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
             }
         }
         if list.count() == 0 {
-            return Ok(true);
+            return Ok(());
         }
         fault::point("offset.committing");
-        let committed = match mode {
-            CommitMode::Async => commit_async(&self.consumer, &list),
-            CommitMode::Sync => self.consumer.commit(&list, mode),
-        };
-        if let Err(error) = committed {
-            tracing::warn!(%error, group = self.group, "offsets were not committed; they will be with the next commit");
-            self.commit_again();
-            return Ok(false);
+        match commit_async(&self.consumer, &list) {
+            Ok(()) => self.commits.unanswered = Some(Instant::now()),
+            Err(error) => {
+                tracing::warn!(%error, group = self.group, "offsets were not committed; they will be with the next commit");
+                self.commit_again();
+            }
         }
-        match mode {
-            CommitMode::Async => self.commits.unanswered = Some(Instant::now()),
-            CommitMode::Sync => fault::point("offset.committed"),
-        }
-        Ok(true)
+        Ok(())
     }
 }
