@@ -38,6 +38,10 @@ e2e *ARGS: build
 e2e-kafka *ARGS: build
     TOLLGATE_E2E_BROKER=kafka .venv/bin/python -m pytest tests/e2e {{ ARGS }}
 
+# Every parser of outside bytes with any bytes (needs cargo-fuzz): `just fuzz 300 jobs` is five minutes of one.
+fuzz *ARGS:
+    fuzz/run {{ ARGS }}
+
 # A local Apache Kafka on 127.0.0.1:19092: `just kafka start`, `just kafka stop`.
 kafka *ARGS:
     scripts/kafka {{ ARGS }}

@@ -26,3 +26,5 @@ pub const CORRELATION_ID: &str = "ce_correlationid";
 pub const BOOT_ID: &str = "tollgate-boot-id";
 /// `chunk` or `terminal` on `replies`; lets the results group skip chunks without parsing.
 pub const REPLY_KIND: &str = "tollgate-reply-kind";
+/// How often an operator put the record back from `dead-letters`.
+pub const REDRIVES: &str = "tollgate-redrives";

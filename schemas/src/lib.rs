@@ -26,7 +26,7 @@ pub use completion::Completion;
 pub use error::{ApiError, ErrorCode};
 pub use ids::{ExecutionId, RequestId};
 pub use reply::{Origin, Reply, ReplyEvent, StreamEvent, Terminal};
-pub use request::{ApiType, Caller, Lane, OnDisconnect, ReplyTo, Request, TopicReply};
+pub use request::{ApiType, Caller, Lane, OnDisconnect, ReplyTo, Request, TopicReply, Waiting};
 pub use topic::{Topic, TopicSpec};
 pub use trace::TraceContext;
 pub use usage::{Attempt, AttemptAction, PriceStatus, TokenDetails, TokenSource, UsageRow};

@@ -1,6 +1,6 @@
 //! An accepted request on its way to a provider.
 
-use crate::{ApiError, Body, RequestId};
+use crate::{ApiError, Attempt, Body, RequestId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -52,6 +52,21 @@ pub struct Request {
     /// Version of the policy that `guardrail_outcome` was decided under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_version: Option<String>,
+    /// How it has waited so far, once it was parked because every destination throttled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
+}
+
+/// What a request that waits in `parked.*` carries from one execution to the next.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Waiting {
+    /// Nothing is tried before, milliseconds since the Unix epoch.
+    pub not_before_ms: i64,
+    /// How often it was parked after a call that was throttled: what the next delay depends on.
+    pub parks: u32,
+    /// The provider calls made so far. They end up in the request's one usage row.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
 }
 
 /// A class of traffic with topics and consumers of its own, so that bulk work never delays a waiting caller.

@@ -1,5 +1,7 @@
 """Reading the usage table as an analyst does: plain Parquet files and DuckDB, nothing of Tollgate's."""
 
+import re
+
 from pathlib import Path
 
 import duckdb
@@ -58,6 +60,31 @@ class Ledger:
             named = {bytes(key).decode(): bytes(value).decode() for key, value in pairs}
             out[path.name] = {k.removeprefix("tollgate."): v for k, v in named.items() if k.startswith("tollgate.")}
         return out
+
+    def assert_contiguous(self):
+        """Every file is named by a record it covers, and the ranges of a partition's files join without gap or overlap."""
+        name, next_offset = re.compile(r"(.+)-(\d+)-(\d+)-(\d{20})\.parquet"), {}
+        footers = sorted(self.footers().items(), key=lambda item: int(item[1]["first_offset"]))
+        for file, footer in footers:
+            cluster, epoch, partition, offset = name.fullmatch(file).groups()
+            first, last = int(footer["first_offset"]), int(footer["last_offset"])
+            assert (epoch, partition) == (footer["epoch"], footer["partition"])
+            assert first <= int(offset) <= last
+            assert next_offset.setdefault(partition, first) == first, f"a gap or an overlap before {file}"
+            next_offset[partition] = last + 1
+            assert cluster.endswith(footer["cluster_id"]) or "_" in cluster
+        return next_offset
+
+
+def s3_options(address):
+    """`storage.options` for an S3 endpoint of moto."""
+    return {
+        "aws_access_key_id": "e2e",
+        "aws_secret_access_key": "e2e-secret",
+        "aws_region": "us-east-1",
+        "aws_endpoint": address,
+        "aws_allow_http": "true",
+    }
 
 
 def ledger_of(gateway):

@@ -34,7 +34,7 @@ def running(gateway):
             ),
             endpoint("claude", ["main claude fake-claude"]),
             endpoint("claude-back", ["main claude fault-529"], fallbacks=["second alpha fake-large"]),
-            endpoint("to-claude", ["main alpha fault-429"], fallbacks=["second claude fake-claude"]),
+            endpoint("to-claude", ["main alpha fault-503"], fallbacks=["second claude fake-claude"]),
             endpoint("late", ["main alpha fault-hang"], timeout={"total": "1s"}),
             *[falling_back(fault) for fault in FAULTS],
             *[

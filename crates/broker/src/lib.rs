@@ -154,7 +154,7 @@ impl Drop for Handle {
     }
 }
 
-/// What the fuzzers of `crates/broker/fuzz` call.
+/// What the fuzzers of `fuzz/` call.
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz {
     /// A frame as a client may send it: must never panic, nor allocate much more than it holds.

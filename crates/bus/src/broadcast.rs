@@ -47,7 +47,8 @@ impl Raw<'_> {
     }
 }
 
-struct Context;
+/// Logs what librdkafka reports.
+pub(crate) struct Context;
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
@@ -57,7 +58,7 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {}
 
-const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Bus {
     /// Reads `partitions` of a topic (full name; empty: all of them) until `stop`, giving each record to `each` on the
@@ -102,7 +103,7 @@ impl Bus {
 
 /// Asks again until `timeout`: a topic just created answers "not leader" for a moment, and so does one whose leader is
 /// moving.
-fn patiently<T>(timeout: Duration, mut ask: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+pub(crate) fn patiently<T>(timeout: Duration, mut ask: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     let begun = Instant::now();
     loop {
         match ask() {
@@ -113,7 +114,7 @@ fn patiently<T>(timeout: Duration, mut ask: impl FnMut() -> Result<T, Error>) ->
     }
 }
 
-fn start_offsets(
+pub(crate) fn start_offsets(
     consumer: &BaseConsumer<Context>,
     topic: &str,
     partitions: &[i32],

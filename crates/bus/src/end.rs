@@ -1,8 +1,10 @@
 //! Ending a request: the one terminal reply, the usage row, and a topic job's answer. Only the request's owner calls it.
 
 use crate::{Error, Outgoing, TopicName};
+use serde_json::{Value, value::RawValue};
 use tollgate_schemas::{
-    ExecutionId, Reply, ReplyEvent, Request, Terminal, TraceContext, UsageRow, headers, job::JobOutput, topic,
+    ApiError, ApiType, Body, Caller, Completion, ErrorCode, ExecutionId, Lane, OnDisconnect, Reply, ReplyEvent,
+    ReplyTo, Request, RequestId, Terminal, TopicReply, TraceContext, UsageRow, headers, job::JobOutput, topic,
 };
 
 /// The records that end `request`. `usage` gets its last fields from `terminal` here.
@@ -26,6 +28,77 @@ pub fn end_request(
     records.extend(answer.transpose()?);
     records.push(row);
     Ok(records)
+}
+
+/// The records that end the request behind a record that cannot be processed: `value` is that of `requests`, `approved`,
+/// `parked` or `completions`, whole or broken. Its end is an internal error, told to whoever it names and entered into the
+/// usage table with what is known. Empty if it does not even hold a request id: then there is nobody to tell.
+pub fn poisoned_request(value: &[u8], gateway: &str, region: &str, trace: &TraceContext) -> Vec<Outgoing> {
+    let Some((request, usage)) = salvage(value) else { return Vec::new() };
+    // What a router has spent on an answer is in the row that came with it.
+    let usage = usage.unwrap_or_else(|| {
+        let id = ExecutionId::new();
+        let mut row = UsageRow::of(&request, id, gateway, region, Some(trace.trace_id_hex()));
+        row.attempts = request.waiting.as_ref().map(|waiting| waiting.attempts.clone()).unwrap_or_default();
+        row
+    });
+    let message =
+        "the request could not be processed; its record was moved to dead-letters; report it with the request id";
+    let mut terminal = Terminal::failed(&request.caller.team, ApiError::new(ErrorCode::Internal, message));
+    terminal.attempts = u32::try_from(usage.attempts.len()).unwrap_or(u32::MAX);
+    end_request(&request, usage.execution_id, terminal, usage, trace).unwrap_or_else(|error| {
+        tracing::error!(%error, request_id = %request.request_id, "the end of a poisoned request cannot be written");
+        Vec::new()
+    })
+}
+
+/// The request in a record, and its usage row if the record is a completion whose row is whole.
+fn salvage(value: &[u8]) -> Option<(Request, Option<UsageRow>)> {
+    if let Ok(request) = serde_json::from_slice::<Request>(value) {
+        return Some((request, None));
+    }
+    if let Ok(Completion { request, usage, .. }) = serde_json::from_slice(value) {
+        return Some((request, Some(usage)));
+    }
+    let broken: Value = serde_json::from_slice(value).ok()?;
+    let usage = broken.get("usage").and_then(|usage| serde_json::from_value(usage.clone()).ok());
+    let request = request_of(broken.get("request").unwrap_or(&broken))?;
+    Some((request, usage))
+}
+
+/// A request made of those fields of a broken one that make sense: enough to end it.
+fn request_of(broken: &Value) -> Option<Request> {
+    fn field<T: serde::de::DeserializeOwned>(of: &Value, name: &str) -> Option<T> {
+        serde_json::from_value(of.get(name)?.clone()).ok()
+    }
+    let request_id: RequestId = field(broken, "request_id")?;
+    let reply = broken.get("reply").unwrap_or(&Value::Null);
+    let team = broken.get("caller").and_then(|caller| field(caller, "team")).unwrap_or_default();
+    Some(Request {
+        request_id,
+        lane: field(broken, "lane").unwrap_or(Lane::Interactive),
+        endpoint: field(broken, "endpoint").unwrap_or_default(),
+        model: field(broken, "model").unwrap_or_default(),
+        api_type: field(broken, "api_type").unwrap_or(ApiType::ChatCompletions),
+        stream: field(broken, "stream").unwrap_or_default(),
+        body: Body::Inline(RawValue::NULL.to_owned()),
+        caller: field(broken, "caller").unwrap_or(Caller { team, ..Caller::default() }),
+        reply: ReplyTo {
+            partition: field(reply, "partition"),
+            boot_id: field(reply, "boot_id"),
+            topic: field::<TopicReply>(reply, "topic"),
+        },
+        tags: field(broken, "tags").unwrap_or_default(),
+        accepted_us: field(broken, "accepted_us").unwrap_or_else(|| request_id.unix_ms() * 1000),
+        deadline_ms: field(broken, "deadline_ms").unwrap_or_default(),
+        on_disconnect: OnDisconnect::Finish,
+        parent_request_id: field(broken, "parent_request_id"),
+        batch_id: field(broken, "batch_id"),
+        idempotency_key: field(broken, "idempotency_key"),
+        guardrail_outcome: field(broken, "guardrail_outcome"),
+        policy_version: field(broken, "policy_version"),
+        waiting: field(broken, "waiting"),
+    })
 }
 
 /// A chunk or terminal on its way to whoever waits for `request`.
@@ -72,3 +145,6 @@ pub fn job_answer(
     }
     Ok(record)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,12 @@
 //! Group membership as the poll loops need it: rebalances are noted in librdkafka's callback and acted on outside it.
 //!
-//! The default callback would unassign inside `poll`, before what is in flight has drained.
+//! The default callback would assign inside `poll`, before what the last reader committed is known, and unassign there,
+//! before what is in flight has drained.
 
 use rdkafka::{
     ClientContext, TopicPartitionList,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
-    error::KafkaError,
+    error::{KafkaError, KafkaResult},
     types::RDKafkaRespErr,
 };
 use std::sync::{
@@ -16,7 +17,7 @@ use std::sync::{
 /// A change of the assignment.
 #[derive(Debug)]
 pub(crate) enum Change {
-    /// New partitions; librdkafka has them already.
+    /// New partitions, to be taken with `incremental_assign`, all at once.
     Assigned(Vec<(String, i32)>),
     /// Partitions to drain and give back with `incremental_unassign`, all at once.
     Revoked(Vec<(String, i32)>),
@@ -31,6 +32,8 @@ pub(crate) struct Members(Arc<State>);
 #[derive(Debug, Default)]
 struct State {
     changes: Mutex<Vec<Change>>,
+    /// Whether the commit that was answered last was taken, until somebody looks; a refusal outlasts what comes after it.
+    commit: Mutex<Option<bool>>,
     assigned: AtomicBool,
     closing: AtomicBool,
 }
@@ -50,6 +53,11 @@ impl Members {
 
     pub(crate) fn take(&self) -> Vec<Change> {
         self.0.changes.lock().map(|mut all| std::mem::take(&mut *all)).unwrap_or_default()
+    }
+
+    /// How commits were answered since the last look: `false` if any was refused.
+    pub(crate) fn take_commit(&self) -> Option<bool> {
+        self.0.commit.lock().ok().and_then(|mut answer| answer.take())
     }
 
     /// From now on a revocation is answered in the callback: the consumer is about to be dropped.
@@ -84,11 +92,12 @@ impl ConsumerContext for GroupContext {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let names = || list.elements().iter().map(|e| (e.topic().to_owned(), e.partition())).collect();
         let result = match event {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS if self.members.closing() => {
+                consumer.incremental_assign(&TopicPartitionList::new())
+            }
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
                 self.members.push(Change::Assigned(names()));
-                let result = consumer.incremental_assign(list);
-                self.members.set_assigned();
-                result
+                Ok(())
             }
             _ if consumer.assignment_lost() => {
                 self.members.push(Change::Lost);
@@ -105,9 +114,13 @@ impl ConsumerContext for GroupContext {
         }
     }
 
-    fn commit_callback(&self, result: rdkafka::error::KafkaResult<()>, _: &TopicPartitionList) {
-        if let Err(error) = result {
-            tracing::warn!(%error, "an offset commit failed; the next one covers it");
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        let result = result.and_then(|()| offsets.elements().iter().try_for_each(|element| element.error()));
+        if let Err(error) = &result {
+            tracing::warn!(%error, "offsets were not committed; they will be with the next commit");
+        }
+        if let Ok(mut answer) = self.members.0.commit.lock() {
+            *answer = Some(result.is_ok() && *answer != Some(false));
         }
     }
 }

@@ -13,8 +13,11 @@
 //! of what a record means.
 
 pub mod broadcast;
+mod cancelled;
 mod client;
+mod commit_metadata;
 mod dead_letter;
+pub mod dead_letters;
 pub mod end;
 mod error;
 pub mod fault;
@@ -28,12 +31,22 @@ mod trace;
 mod tracker;
 pub mod work;
 
+pub use cancelled::Cancelled;
 pub use dead_letter::DeadLetter;
 pub use error::Error;
-pub use producer::{Ack, Emitter, Producer, Profile};
+pub use producer::{Ack, DOOR_TIMEOUT, Emitter, Producer, Profile};
 pub use record::{FromRecord, Headers, Incoming, Outgoing, RawValueBytes, TopicName};
 pub use topics::{Retentions, TeamTopics};
 pub use trace::{ROW_SPANS, producer_span, row_span};
+
+/// What fuzzers call.
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz {
+    /// Reads any bytes as the metadata of a commit. Panics only on a defect.
+    pub fn commit_metadata(data: &[u8]) {
+        crate::commit_metadata::fuzz(data);
+    }
+}
 
 use rdkafka::ClientConfig;
 use std::{collections::BTreeMap, sync::Arc};

@@ -3,10 +3,14 @@
 //! An interactive producer sends in bursts: a lone record goes at once; what comes while a burst is unacknowledged waits and
 //! goes together as the next burst. So batches grow with load and with the broker's round trip, and cost one request at a
 //! time nothing. Records nobody waits for (usage rows) linger on a producer of their own. See docs/adr/0005.
+//!
+//! Only a caller's own record ever times out. The producer then drains what is under way and goes on with a new epoch, so
+//! the record may have been appended all the same, and others that were under way may be appended twice. Both are what
+//! stable ids are for.
 
 mod bursts;
 
-use crate::{Bus, DeadLetter, Error, Incoming, Outgoing, TopicName, record::RECORD_MAX_BYTES};
+use crate::{Bus, DeadLetter, Error, Incoming, Outgoing, TopicName, fault, record::RECORD_MAX_BYTES};
 use bursts::{Bursts, Offer, Queued};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
@@ -17,9 +21,14 @@ use tokio_util::sync::CancellationToken;
 pub enum Profile {
     /// Somebody waits: send at once, in bursts under load.
     Interactive,
+    /// The same for what a caller brings, who can be told to come again: it fails after [`DOOR_TIMEOUT`].
+    Door,
     /// Nobody waits: linger 5 ms, compress with zstd.
     Bulk,
 }
+
+/// How long the broker may take to acknowledge what a caller brings, before the caller is told.
+pub const DOOR_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Told when a record is acknowledged, or will never be.
 pub enum Ack {
@@ -29,8 +38,8 @@ pub enum Ack {
     OnFailure(Box<dyn FnOnce(Error) + Send + Sync>),
     /// One waiter.
     Once(oneshot::Sender<Result<(), Error>>),
-    /// Part of what a consumed record caused.
-    Work(Arc<dyn OnAck>),
+    /// Part of what a consumed record caused, and the internal topic it is for, or `""`.
+    Work(Arc<dyn OnAck>, &'static str),
 }
 
 impl Ack {
@@ -50,7 +59,12 @@ impl Ack {
                 }
             }
             Ack::Once(sender) => drop(sender.send(result)),
-            Ack::Work(work) => work.acknowledged(result),
+            Ack::Work(work, topic) => {
+                if result.is_ok() {
+                    fault::acknowledged(topic);
+                }
+                work.acknowledged(result);
+            }
         }
     }
 }
@@ -72,15 +86,19 @@ pub struct Producer {
 impl Bus {
     /// Makes a producer. Connects in the background.
     pub fn producer(&self, profile: Profile) -> Result<Producer, Error> {
-        let relaxed = Bursts::start(&self.producer_config("5", "zstd"), false)?;
+        let relaxed = Bursts::start(&self.producer_config("5", "zstd", None), false)?;
         let urgent = match profile {
-            Profile::Interactive => Bursts::start(&self.producer_config("0", "none"), true)?,
+            Profile::Interactive => Bursts::start(&self.producer_config("0", "none", None), true)?,
+            Profile::Door => Bursts::start(&self.producer_config("0", "none", Some(DOOR_TIMEOUT)), true)?,
             Profile::Bulk => relaxed.clone(),
         };
         Ok(Producer { bus: self.clone(), urgent, relaxed })
     }
 
-    fn producer_config(&self, linger_ms: &str, compression: &str) -> rdkafka::ClientConfig {
+    fn producer_config(&self, linger_ms: &str, compression: &str, timeout: Option<Duration>) -> rdkafka::ClientConfig {
+        // 0 is for ever. The broker may be away for an hour: effects of consumed records wait that long, in a queue that is
+        // bounded, and then intake waits too. Giving up would only end the service, whose successor would do the work again.
+        let timeout_ms = timeout.map_or(0, |timeout| timeout.as_millis());
         self.config(&[
             ("acks", "all"),
             ("enable.idempotence", "true"),
@@ -91,7 +109,7 @@ impl Bus {
             // Bounds memory; a full queue pushes back in `send`.
             ("queue.buffering.max.messages", "100000"),
             ("queue.buffering.max.kbytes", "131072"),
-            ("message.timeout.ms", "300000"),
+            ("message.timeout.ms", &timeout_ms.to_string()),
         ])
     }
 }
@@ -130,7 +148,7 @@ impl Producer {
 
     /// Moves a record nobody can process to `dead-letters`; done when acknowledged.
     pub async fn dead_letter(&self, dead: &Incoming<Vec<u8>>, reason: &DeadLetter) -> Result<(), Error> {
-        self.send_acked(reason.record(dead, &dead.trace)).await
+        self.send_acked(reason.record(dead, &self.bus.settings().client_id, &dead.trace)).await
     }
 }
 
@@ -162,7 +180,8 @@ impl Emitter {
     /// Queues a record; see [`Producer::send`].
     pub async fn send(&self, record: Outgoing) -> Result<(), Error> {
         self.work.expect_one();
-        let sent = self.producer.send(record, Ack::Work(self.work.clone().as_on_ack())).await;
+        let topic = if let TopicName::Internal(name) = &record.topic { name } else { "" };
+        let sent = self.producer.send(record, Ack::Work(self.work.clone().as_on_ack(), topic)).await;
         // `send` dropped the acknowledgement; count it here, or the offset would wait for ever.
         match &sent {
             Ok(()) => {}

@@ -15,6 +15,12 @@ pub(crate) const TEAM_RECORD_MAX_BYTES: usize = 3 * 1024 * 1024;
 #[derive(Debug, Clone, Default)]
 pub struct Headers(Vec<(String, Vec<u8>)>);
 
+impl FromIterator<(String, Vec<u8>)> for Headers {
+    fn from_iter<I: IntoIterator<Item = (String, Vec<u8>)>>(all: I) -> Self {
+        Self(all.into_iter().collect())
+    }
+}
+
 impl Headers {
     /// The last header of that name, if it is UTF-8.
     pub fn get(&self, name: &str) -> Option<&str> {

@@ -1,6 +1,6 @@
 //! The id of a topic (`DescribeTopics`), which tells a re-created topic from the one it replaced.
 //!
-//! rdkafka's safe API does not have the call, so this file, alone in the project, uses rdkafka-sys.
+//! rdkafka's safe API does not have the call, so this file uses rdkafka-sys.
 //! Source: `rdkafka.h` of librdkafka 2.12, "DescribeTopics".
 #![allow(unsafe_code, reason = "the one call that the safe API lacks")]
 

@@ -1,121 +1,144 @@
 //! Which offsets of one partition are done: out-of-order completion, in-order commit. No I/O, no clock.
 //!
-//! Bounded by its caller: [`Tracker::in_flight`] counts what has been taken in and not completed, and intake pauses on it.
+//! Only what is open is remembered: below [`Tracker::end`] everything else is completed, or was never there (compaction,
+//! transactions). So one slow record may stay open below millions of completed ones, and what is kept grows with the
+//! records in flight alone. The completed offsets above the commit ride in its metadata ([`commit_metadata`]); intake
+//! pauses before they could outgrow it, whatever completes next. See [`Tracker::is_full`].
 
-use std::collections::VecDeque;
+use crate::commit_metadata::{self, bytes_of};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    ops::Range,
+};
 
 /// The state of one assignment of one partition.
 #[derive(Debug, Default)]
 pub(crate) struct Tracker {
-    /// Offsets taken in, ascending, from the lowest incomplete one; gaps (compaction, transactions) do not appear.
-    window: VecDeque<(i64, bool)>,
+    /// Taken in and not done, also what was handed back.
+    open: BTreeSet<i64>,
     in_flight: usize,
-    /// One past the highest offset ever taken in, once there was one.
+    /// One past the highest offset known to be taken in or done, once there is one.
     end: Option<i64>,
+    /// Where the commit that this assignment began with stands.
+    committed: i64,
+    /// Above `end` and done before this assignment, with the bytes that each takes in the metadata.
+    done_before: VecDeque<(Range<i64>, usize)>,
+    /// The most that the metadata of `open` can take, however completions go on; see [`Tracker::is_full`].
+    open_bytes: usize,
+    completions: u64,
 }
 
 impl Tracker {
-    /// Takes an offset in. False if it is not above all earlier ones: a duplicate fetch, to be skipped.
+    /// The tracker of a partition whose group committed `offset` with this metadata.
+    pub(crate) fn resume(offset: i64, metadata: &str) -> Self {
+        let known = commit_metadata::parse(metadata).filter(|(base, _)| *base == offset);
+        let mut at = offset;
+        let done_before = known.map(|(_, ranges)| ranges).unwrap_or_default().into_iter().map(|range| {
+            let bytes = bytes_of(range.start - at) + bytes_of(range.end - range.start);
+            at = range.end;
+            (range, bytes)
+        });
+        Self { done_before: done_before.collect(), committed: offset, ..Self::default() }
+    }
+
+    /// Takes an offset in. False if it is to be skipped: done before this assignment, or fetched twice.
     pub(crate) fn begin(&mut self, offset: i64) -> bool {
+        match self.end {
+            Some(end) if offset < end => return false,
+            // The log was cut or made anew below the commit: what was completed were other records.
+            None if offset < self.committed => self.done_before.clear(),
+            _ => {}
+        }
+        self.move_end(offset);
         if self.end.is_some_and(|end| offset < end) {
+            self.completions += 1;
             return false;
         }
-        self.window.push_back((offset, false));
-        self.end = Some(offset + 1);
+        self.open.insert(offset);
         self.in_flight += 1;
+        self.open_bytes += 1 + bytes_of(0);
+        self.end = Some(offset + 1);
+        self.move_end(offset + 1);
         true
     }
 
-    /// Marks an offset done. False if it is not in flight (already done, or never taken in).
+    /// Moves the end up, and over what was done before and begins there.
+    fn move_end(&mut self, to: i64) {
+        let mut end = to;
+        while let Some((range, _)) = self.done_before.pop_front_if(|(range, _)| range.start <= end) {
+            end = end.max(range.end);
+        }
+        if let (Some(last), Some(old)) = (self.open.last(), self.end) {
+            self.open_bytes -= bytes_of(old - last - 1);
+            self.open_bytes += bytes_of(end - last - 1);
+        }
+        self.end = Some(end);
+    }
+
+    /// Marks an offset done. False if it is not open (already done, or never taken in).
     pub(crate) fn complete(&mut self, offset: i64) -> bool {
-        let Ok(at) = self.window.binary_search_by_key(&offset, |(o, _)| *o) else { return false };
-        if std::mem::replace(&mut self.window[at].1, true) {
+        if !self.open.remove(&offset) {
             return false;
         }
-        self.in_flight -= 1;
-        while self.window.front().is_some_and(|(_, done)| *done) {
-            self.window.pop_front();
+        let next = self.open.range(offset..).next().copied().or(self.end).unwrap_or(offset + 1);
+        self.open_bytes -= 1 + bytes_of(next - offset - 1);
+        if let Some(before) = self.open.range(..offset).next_back() {
+            self.open_bytes -= bytes_of(offset - before - 1);
+            self.open_bytes += bytes_of(next - before - 1);
         }
+        self.in_flight -= 1;
+        self.completions += 1;
         true
     }
 
     /// Leaves an offset to the partition's next reader: it is not in flight any more, and never done.
     pub(crate) fn hand_back(&mut self, offset: i64) -> bool {
-        let is_open = self.window.binary_search_by_key(&offset, |(o, _)| *o).is_ok_and(|at| !self.window[at].1);
+        let is_open = self.open.contains(&offset);
         if is_open {
             self.in_flight -= 1;
         }
         is_open
     }
 
-    /// What may be committed: the lowest incomplete offset, or one past the last when all are done. `None` at first.
-    pub(crate) fn committable(&self) -> Option<i64> {
-        self.window.front().map(|(offset, _)| *offset).or(self.end)
+    /// What may be committed: the lowest offset that is not done, and the metadata. `None` before the first record.
+    pub(crate) fn commit(&self) -> Option<(i64, String)> {
+        let end = self.end?;
+        let lowest = self.open.first().copied().unwrap_or(end);
+        let above = self.open.range(lowest + 1..).copied().chain([end]);
+        let between = self.open.iter().zip(above).map(|(open, next)| open + 1..next).filter(|run| !run.is_empty());
+        let before = self.done_before.iter().map(|(range, _)| range.clone());
+        // Too long only if a reader with other bounds left more open: then work repeats, and nothing is lost.
+        let metadata = commit_metadata::encode(lowest, between.chain(before)).unwrap_or_default();
+        Some((lowest, metadata))
     }
 
-    /// Taken in and not done.
+    /// Grows whenever [`Tracker::commit`] has more to say.
+    pub(crate) fn completions(&self) -> u64 {
+        self.completions
+    }
+
+    /// Taken in, and neither done nor handed back.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// From the lowest incomplete offset to the highest taken in, done ones included: what has to be remembered.
-    pub(crate) fn span(&self) -> usize {
-        self.window.len()
+    /// Whether intake must pause: so many records are in flight, or the metadata could outgrow its bound. Completions
+    /// lengthen it too (every second of 1,000 done makes 1,000 runs), so what counts is the worst case: every open record a
+    /// run by itself and a run of completed ones after it. No completion makes that more. Records that the last reader
+    /// already had open are taken in regardless: they made no more then.
+    pub(crate) fn is_full(&self, max_in_flight: usize) -> bool {
+        self.in_flight >= max_in_flight || self.open_bytes >= OPEN_BYTES_MAX && self.done_before.is_empty()
+    }
+
+    /// Whether a paused intake may resume.
+    pub(crate) fn is_half_empty(&self, max_in_flight: usize) -> bool {
+        let is_known = self.in_flight == 0 || !self.done_before.is_empty();
+        self.in_flight <= max_in_flight / 2 && (is_known || self.open_bytes <= OPEN_BYTES_MAX / 2)
     }
 }
+
+/// Where intake pauses: a record that is taken in just below it, after the longest gap there can be, still fits.
+const OPEN_BYTES_MAX: usize = commit_metadata::MAX_RUNS_BYTES - 16;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn commits_only_below_the_lowest_incomplete() {
-        let mut tracker = Tracker::default();
-        assert_eq!(tracker.committable(), None);
-        for offset in [10, 11, 15] {
-            assert!(tracker.begin(offset));
-        }
-        assert!(!tracker.begin(11));
-        assert!(tracker.complete(11));
-        assert_eq!(tracker.committable(), Some(10));
-        assert!(tracker.complete(10));
-        assert_eq!(tracker.committable(), Some(15));
-        assert!(tracker.complete(15));
-        assert!(!tracker.complete(15));
-        assert_eq!((tracker.committable(), tracker.in_flight()), (Some(16), 0));
-    }
-
-    proptest! {
-        /// Against a set: whatever the order of completions and the gaps, what is committed has nothing incomplete below
-        /// it, never goes back, and ends one past the last.
-        #[test]
-        fn agrees_with_a_set(gaps in prop::collection::vec(1i64..4, 1..60), order in any::<u64>()) {
-            let offsets: Vec<i64> = gaps.iter().scan(0, |at, gap| { *at += gap; Some(*at) }).collect();
-            let mut tracker = Tracker::default();
-            let mut open: BTreeSet<i64> = BTreeSet::new();
-            let mut waiting = offsets.clone();
-            let (mut seed, mut last) = (order, i64::MIN);
-            while !waiting.is_empty() || !open.is_empty() {
-                seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                let pick = (seed >> 33) as usize;
-                if !waiting.is_empty() && (open.is_empty() || pick.is_multiple_of(2)) {
-                    let next = waiting.remove(0);
-                    prop_assert!(tracker.begin(next));
-                    open.insert(next);
-                } else {
-                    let done = *open.iter().nth(pick / 2 % open.len()).expect("not empty");
-                    open.remove(&done);
-                    prop_assert!(tracker.complete(done));
-                }
-                let committable = tracker.committable().expect("something was taken in");
-                prop_assert_eq!(tracker.in_flight(), open.len());
-                prop_assert!(open.first().is_none_or(|lowest| committable == *lowest));
-                prop_assert!(committable >= last);
-                last = committable;
-            }
-            prop_assert_eq!(tracker.committable(), offsets.last().map(|o| o + 1));
-        }
-    }
-}
+mod tests;

@@ -1,24 +1,27 @@
 //! Consuming work: records of a group, handled concurrently, committed when everything they caused is acknowledged.
 //!
 //! A thread polls and never stops polling, so a ten-minute call does not trip `max.poll.interval.ms`. Each record becomes
-//! a task. What is in flight is bounded per partition (records) and per consumer (bytes); a full bound pauses intake and
-//! half of it resumes.
+//! a task. What is in flight is bounded per partition (records, and what a commit can say) and per consumer (bytes); a full
+//! bound pauses intake and half of it resumes.
 
+mod assignment;
+mod commit_async;
+mod commits;
 mod effects;
 
 pub use effects::{Handler, Outcome};
 
 use crate::{
     Bus, Emitter, Error, Incoming, Producer,
-    error::Error as BusError,
-    groups::{Change, GroupContext, Members},
+    groups::{GroupContext, Members},
     record::FromRecord,
-    tracker::Tracker,
 };
+use assignment::{Key, Partition, Unanswered};
+use commits::{Commits, LAST_COMMIT};
 use effects::{Completed, End, Work, handle_one};
 use rdkafka::{
-    Offset, TopicPartitionList,
-    consumer::{BaseConsumer, CommitMode, Consumer},
+    TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
 };
 use std::{
     collections::HashMap,
@@ -81,7 +84,8 @@ impl Running {
     }
 }
 
-const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// How long a poll waits for a record while work is in flight.
+const BUSY_POLL: Duration = Duration::from_millis(20);
 const POLL_BATCH: usize = 256;
 
 impl Bus {
@@ -120,6 +124,8 @@ impl Bus {
             partitions: HashMap::new(),
             topics: HashMap::new(),
             epoch: 0,
+            unanswered: Unanswered::default(),
+            commits: Commits::new(),
             bytes: Arc::new(AtomicUsize::new(0)),
             all_paused: false,
             done,
@@ -137,18 +143,6 @@ impl Bus {
     }
 }
 
-struct Partition {
-    tracker: Tracker,
-    epoch: u64,
-    committed: Option<i64>,
-    paused: bool,
-    draining_until: Option<Instant>,
-    /// Cancelled when the partition is to be given back, and with the stop.
-    leaving: CancellationToken,
-}
-
-type Key = (Arc<str>, i32);
-
 struct PollLoop<T, H> {
     consumer: BaseConsumer<GroupContext>,
     members: Members,
@@ -159,6 +153,8 @@ struct PollLoop<T, H> {
     partitions: HashMap<Key, Partition>,
     topics: HashMap<String, Arc<str>>,
     epoch: u64,
+    unanswered: Unanswered,
+    commits: Commits,
     bytes: Arc<AtomicUsize>,
     all_paused: bool,
     done: mpsc::Sender<Completed>,
@@ -170,25 +166,22 @@ struct PollLoop<T, H> {
 
 impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
     fn run(mut self) -> Result<(), Error> {
-        let mut next_commit = Instant::now() + COMMIT_EVERY;
         let mut stop_by: Option<Instant> = None;
         loop {
             self.poll_batch()?;
             self.take_rebalances()?;
             self.take_completions()?;
             self.apply_bounds()?;
-            if Instant::now() >= next_commit {
-                self.commit(CommitMode::Async)?;
-                next_commit = Instant::now() + COMMIT_EVERY;
-            }
+            self.commit_progress()?;
             if self.stop.is_cancelled() {
                 let deadline = *stop_by.get_or_insert_with(|| Instant::now() + self.options.drain_timeout);
-                if self.in_flight() == 0 || Instant::now() >= deadline {
+                let (is_over, is_late) = (Instant::now() >= deadline, Instant::now() >= deadline + LAST_COMMIT);
+                // What is in flight after the deadline stays uncommitted, and whoever has the partition next repeats it.
+                if (is_over || self.in_flight() == 0) && (self.is_committed() || is_late) {
                     break;
                 }
             }
         }
-        self.commit(CommitMode::Sync)?;
         self.members.close();
         Ok(())
     }
@@ -199,14 +192,15 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
 
     fn poll_batch(&mut self) -> Result<(), Error> {
         // While work is in flight its completions must be seen soon, for commits and for resuming. Else only a stop must be.
-        let mut timeout = if self.in_flight() > 0 { Duration::from_millis(20) } else { crate::IDLE_POLL };
+        let is_busy = self.in_flight() > 0 || self.unanswered.any() || self.stop.is_cancelled();
+        let mut timeout = if is_busy { BUSY_POLL } else { self.until_commit().unwrap_or(crate::IDLE_POLL) };
         for _ in 0..POLL_BATCH {
             match self.consumer.poll(timeout) {
                 None => break,
                 Some(Ok(message)) => {
                     let incoming = Incoming::of(&message);
                     drop(message);
-                    self.begin(incoming);
+                    self.begin(incoming)?;
                 }
                 Some(Err(error)) => {
                     if let rdkafka::error::KafkaError::MessageConsumptionFatal(_) = error {
@@ -220,13 +214,26 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
         Ok(())
     }
 
-    fn begin(&mut self, record: Incoming<Vec<u8>>) {
-        let topic = self.topics.entry(record.topic.clone()).or_insert_with(|| Arc::from(record.topic.as_str())).clone();
-        let key = (topic, record.partition);
-        let Some(partition) = self.partitions.get_mut(&key) else { return };
+    fn topic(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.topics.get(name) {
+            return known.clone();
+        }
+        self.topics.entry(name.to_owned()).or_insert_with(|| Arc::from(name)).clone()
+    }
+
+    fn begin(&mut self, record: Incoming<Vec<u8>>) -> Result<(), Error> {
+        let key = (self.topic(&record.topic), record.partition);
+        let Some(partition) = self.partitions.get_mut(&key) else { return Ok(()) };
         // A stopping or draining consumer leaves the record to its successor.
-        if self.stop.is_cancelled() || partition.draining_until.is_some() || !partition.tracker.begin(record.offset) {
-            return;
+        if self.stop.is_cancelled() || partition.is_draining || !partition.tracker.begin(record.offset) {
+            return Ok(());
+        }
+        if !partition.paused && partition.tracker.is_full(self.options.max_in_flight) {
+            // At once, not after the batch: the bound is exact.
+            partition.paused = true;
+            let mut list = TopicPartitionList::new();
+            list.add_partition(&key.0, key.1);
+            self.consumer.pause(&list)?;
         }
         let bytes = record.value.len();
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -240,10 +247,11 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
         if self.in_flight() == 1 {
             let _context = self.runtime.enter();
             if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
-                return;
+                return Ok(());
             }
         }
         self.runtime.spawn(task);
+        Ok(())
     }
 
     fn take_completions(&mut self) -> Result<(), Error> {
@@ -261,56 +269,6 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
         Ok(())
     }
 
-    fn take_rebalances(&mut self) -> Result<(), Error> {
-        for change in self.members.take() {
-            match change {
-                Change::Assigned(list) => {
-                    for (topic, partition) in list {
-                        self.epoch += 1;
-                        let topic =
-                            self.topics.entry(topic.clone()).or_insert_with(|| Arc::from(topic.as_str())).clone();
-                        let fresh = Partition {
-                            tracker: Tracker::default(),
-                            epoch: self.epoch,
-                            committed: None,
-                            paused: false,
-                            draining_until: None,
-                            leaving: self.stop.child_token(),
-                        };
-                        self.partitions.insert((topic, partition), fresh);
-                    }
-                }
-                Change::Revoked(list) => {
-                    let until = Instant::now() + self.options.drain_timeout;
-                    for (topic, partition) in list {
-                        if let Some(p) = self.partitions.get_mut(&(Arc::from(topic.as_str()), partition)) {
-                            p.draining_until = Some(until);
-                            p.leaving.cancel();
-                        }
-                    }
-                }
-                Change::Lost => self.partitions.drain().for_each(|(_, partition)| partition.leaving.cancel()),
-            }
-        }
-        let now = Instant::now();
-        let is_drained =
-            |p: &Partition| p.draining_until.is_some_and(|until| p.tracker.in_flight() == 0 || now >= until);
-        // librdkafka waits for one answer to a revocation, so all of it is given back at once.
-        let draining = self.partitions.values().filter(|p| p.draining_until.is_some()).count();
-        if draining > 0 && self.partitions.values().filter(|p| is_drained(p)).count() == draining {
-            self.commit(CommitMode::Sync)?;
-            let mut list = TopicPartitionList::new();
-            self.partitions.retain(|(topic, partition), p| {
-                if p.draining_until.is_some() {
-                    list.add_partition(topic, *partition);
-                }
-                p.draining_until.is_none()
-            });
-            self.consumer.incremental_unassign(&list)?;
-        }
-        Ok(())
-    }
-
     fn apply_bounds(&mut self) -> Result<(), Error> {
         let bytes = self.bytes.load(Ordering::Relaxed);
         if bytes >= self.options.max_bytes {
@@ -320,15 +278,13 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
         }
         let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
         for ((topic, number), partition) in &mut self.partitions {
-            // The window counts too: one slow record must not let completed ones above it grow without bound.
-            let full = partition.tracker.in_flight() >= self.options.max_in_flight
-                || partition.tracker.span() >= 20 * self.options.max_in_flight;
-            let half = partition.tracker.in_flight() <= self.options.max_in_flight / 2
-                && partition.tracker.span() < 20 * self.options.max_in_flight;
-            if !partition.paused && (full || self.all_paused) {
+            if !partition.paused && self.all_paused {
                 partition.paused = true;
                 pause.add_partition(topic, *number);
-            } else if partition.paused && half && !self.all_paused {
+            } else if partition.paused
+                && !self.all_paused
+                && partition.tracker.is_half_empty(self.options.max_in_flight)
+            {
                 partition.paused = false;
                 resume.add_partition(topic, *number);
             }
@@ -338,28 +294,6 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
         }
         if resume.count() > 0 {
             self.consumer.resume(&resume)?;
-        }
-        Ok(())
-    }
-
-    fn commit(&mut self, mode: CommitMode) -> Result<(), Error> {
-        let mut list = TopicPartitionList::new();
-        for ((topic, number), partition) in &mut self.partitions {
-            let next = partition.tracker.committable();
-            if let Some(offset) = next.filter(|_| next != partition.committed) {
-                list.add_partition_offset(topic, *number, Offset::Offset(offset)).map_err(BusError::Kafka)?;
-                partition.committed = next;
-            }
-        }
-        if list.count() == 0 {
-            return Ok(());
-        }
-        if let Err(error) = self.consumer.commit(&list, mode) {
-            // Not fatal: what was not committed is repeated, and repeated work has no second effect.
-            tracing::warn!(%error, group = self.group, "offsets were not committed; they will be with the next commit");
-            for partition in self.partitions.values_mut() {
-                partition.committed = None;
-            }
         }
         Ok(())
     }

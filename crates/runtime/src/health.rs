@@ -8,19 +8,35 @@ type Probe = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// Named conditions that must all hold before a service takes traffic. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Readiness(Arc<Mutex<Vec<(&'static str, Probe)>>>);
+pub struct Readiness {
+    conditions: Arc<Mutex<Vec<(&'static str, Probe)>>>,
+    notes: Arc<Mutex<Vec<(&'static str, Probe)>>>,
+}
 
 impl Readiness {
     /// Adds a condition. It is asked at each `/health/ready`, so it must be quick.
     pub fn require(&self, name: &'static str, probe: impl Fn() -> bool + Send + Sync + 'static) {
-        if let Ok(mut probes) = self.0.lock() {
+        if let Ok(mut probes) = self.conditions.lock() {
             probes.push((name, Box::new(probe)));
         }
     }
 
+    /// Adds a state that a person should know of and that takes nobody out of traffic: `/health/ready` shows `text` while it
+    /// holds. Asked as the conditions are.
+    pub fn note(&self, text: &'static str, probe: impl Fn() -> bool + Send + Sync + 'static) {
+        if let Ok(mut probes) = self.notes.lock() {
+            probes.push((text, Box::new(probe)));
+        }
+    }
+
+    fn notes(&self) -> String {
+        let Ok(probes) = self.notes.lock() else { return String::new() };
+        probes.iter().filter(|(_, probe)| probe()).map(|(text, _)| format!("note: {text}\n")).collect()
+    }
+
     /// Names of the conditions that do not hold; `None` if nothing has been required yet.
     pub fn missing(&self) -> Option<Vec<&'static str>> {
-        let probes = self.0.lock().ok()?;
+        let probes = self.conditions.lock().ok()?;
         (!probes.is_empty()).then(|| probes.iter().filter(|(_, probe)| !probe()).map(|(name, _)| *name).collect())
     }
 }
@@ -36,7 +52,7 @@ pub fn routes(readiness: Readiness) -> Router {
 
 async fn ready(State(readiness): State<Readiness>) -> impl IntoResponse {
     match readiness.missing() {
-        Some(missing) if missing.is_empty() => (StatusCode::OK, "ready\n".to_owned()),
+        Some(missing) if missing.is_empty() => (StatusCode::OK, format!("ready\n{}", readiness.notes())),
         Some(missing) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: waiting for {}\n", missing.join(", "))),
         None => (StatusCode::SERVICE_UNAVAILABLE, "not ready: starting\n".to_owned()),
     }

@@ -8,6 +8,10 @@ use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use std::io::IsTerminal;
 use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
+/// The store's client tells of each of its own repetitions, which would flood the log while storage is away; whoever waits
+/// for storage says so.
+const LOG_DEFAULT: &str = "info,object_store::client::retry=warn";
+
 /// Flushes spans when dropped: keep it until the end of `main`.
 pub struct Telemetry(Option<SdkTracerProvider>);
 
@@ -28,7 +32,7 @@ pub fn init(service: &str) -> Telemetry {
         let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         tracing::error!(place, "panic");
     }));
-    let filter = || EnvFilter::try_from_env("TOLLGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = || EnvFilter::try_from_env("TOLLGATE_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
     let json = std::env::var("TOLLGATE_LOG_FORMAT").is_ok_and(|format| format == "json");
     let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let logs = if json { text.json().with_current_span(true).boxed() } else { text.boxed() };

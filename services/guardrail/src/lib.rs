@@ -5,7 +5,7 @@
 //!                                  └─ blocked, expired, cancelled ─► replies, usage, out.<team>
 //! completions ─► output checks ─┬─ passed, masked ─┐
 //!                               └─ blocked ────────┴─► replies, usage, out.<team>
-//! cancellations ─► ids to end early
+//! cancellations ─► what to end early
 //! ```
 //!
 //! [`pipeline`] is pure: (policy, body) → verdict. [`checks`] are its leaves, [`inspect`] finds the texts of a body,
@@ -13,9 +13,8 @@
 //!
 //! Deliberately absent: provider credentials (checks that need a model will be requests through the router's `judge` lane,
 //! which passes through here unchecked), matched text in logs, spans, errors or metrics, and any state that outlives a
-//! record, except the ids to end early.
+//! record, except what to end early.
 
-mod cancelled;
 pub mod checks;
 pub mod config;
 pub mod inspect;
@@ -58,7 +57,7 @@ pub async fn run(
     let service = Arc::new(Service::new(config, blobs)?);
     let stop = stop.child_token();
     read_cancellations(config, &bus, &service, &stop).await?;
-    let running = start(&bus, &service, &readiness, &stop)?;
+    let running = start(config, &bus, &service, &readiness, &stop)?;
     let stopped = running.into_iter().map(|consumer| {
         let stop = stop.clone();
         async move {
@@ -74,23 +73,27 @@ pub async fn run(
 
 /// One consumer and one producer per lane, so that bulk work never stands before somebody who waits.
 fn start(
+    config: &Config,
     bus: &Bus,
     service: &Arc<Service>,
     readiness: &Readiness,
     stop: &CancellationToken,
 ) -> Result<Vec<Running>, Error> {
     let mut running = Vec::with_capacity(4);
+    let drain_timeout = config.shutdown.drain.duration();
     for lane in Lane::ALL {
         let (group, profile) = match lane {
             Lane::Interactive => ("guardrail-interactive", Profile::Interactive),
             Lane::Batch => ("guardrail-batch", Profile::Bulk),
             Lane::Judge => ("guardrail-judge", Profile::Interactive),
         };
-        let options = Options::new(group, vec![bus.full_name(topic::requests(lane).spec.name)]);
+        let topics = vec![bus.full_name(topic::requests(lane).spec.name)];
+        let options = Options { drain_timeout, ..Options::new(group, topics) };
         let handler = Arc::new(RequestHandler(service.clone()));
         running.push(bus.consume::<Request, _>(options, bus.producer(profile)?, handler, stop.clone())?);
     }
-    let options = Options::new("guardrail-completions", vec![bus.full_name(topic::COMPLETIONS.spec.name)]);
+    let topics = vec![bus.full_name(topic::COMPLETIONS.spec.name)];
+    let options = Options { drain_timeout, ..Options::new("guardrail-completions", topics) };
     let handler = Arc::new(CompletionHandler(service.clone()));
     let producer = bus.producer(Profile::Interactive)?;
     running.push(bus.consume::<Completion, _>(options, producer, handler, stop.clone())?);
@@ -114,7 +117,7 @@ async fn read_cancellations(
     let read = move || {
         bus.broadcast(&topic, &[], Start::Since(since), stop, move |record| {
             match serde_json::from_slice::<Cancellation>(record.value()) {
-                Ok(cancellation) => service.cancelled.add(cancellation.request_id),
+                Ok(cancellation) => service.cancel(cancellation),
                 Err(error) => tracing::warn!(%error, "a cancellation does not parse and is skipped"),
             }
         })

@@ -2,22 +2,21 @@
 //!
 //! The owner rule: while the latest record of a request is in `requests` or `completions`, this service ends it.
 
-use crate::cancelled::Cancelled;
 use crate::config::{Endpoint, Endpoints, endpoints};
 use crate::metric_definitions as metric;
 use crate::pipeline::{self, Outcome as Found, Verdict};
 use rust_decimal::Decimal;
 use serde_json::value::RawValue;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tollgate_bus::work::{Handler, Outcome};
-use tollgate_bus::{DeadLetter, Emitter, Incoming, Outgoing};
+use tollgate_bus::{Cancelled, DeadLetter, Emitter, Incoming, Outgoing, end};
 use tollgate_runtime::config::{Config, Problems};
 use tollgate_runtime::{BlobStore, MAX_CLOCK_SKEW_MS};
 use tollgate_schemas::{
-    ApiError, Body, Completion, ErrorCode, ExecutionId, Lane, PriceStatus, Request, Terminal, TraceContext, UsageRow,
-    headers, topic,
+    ApiError, Body, Cancellation, Completion, ErrorCode, ExecutionId, Lane, PriceStatus, Request, Terminal,
+    TraceContext, UsageRow, headers, topic,
 };
 
 /// Larger bodies are checked off the async threads.
@@ -31,7 +30,7 @@ pub(crate) struct Service {
     region: String,
     endpoints: Endpoints,
     blobs: BlobStore,
-    pub(crate) cancelled: Cancelled,
+    cancelled: Mutex<Cancelled>,
 }
 
 /// Consumes `requests.<lane>`.
@@ -44,12 +43,20 @@ impl Handler<Request> for RequestHandler {
     async fn handle(&self, record: Incoming<Request>, _: Emitter) -> Outcome {
         self.0.request(record).await.unwrap_or_else(dead)
     }
+
+    fn poisoned(&self, record: &Incoming<Vec<u8>>, _: &DeadLetter) -> Vec<Outgoing> {
+        self.0.poisoned(record)
+    }
 }
 
 impl Handler<Completion> for CompletionHandler {
     async fn handle(&self, record: Incoming<Completion>, _: Emitter) -> Outcome {
         let Incoming { value, trace, .. } = record;
         self.0.completion(value, &trace).await.unwrap_or_else(dead)
+    }
+
+    fn poisoned(&self, record: &Incoming<Vec<u8>>, _: &DeadLetter) -> Vec<Outgoing> {
+        self.0.poisoned(record)
     }
 }
 
@@ -72,8 +79,23 @@ impl Service {
             region: config.region.clone(),
             endpoints: endpoints(config)?,
             blobs,
-            cancelled: Cancelled::default(),
+            cancelled: Mutex::default(),
         })
+    }
+
+    /// Remembers which request is to be ended early.
+    pub(crate) fn cancel(&self, cancellation: Cancellation) {
+        self.cancelled.lock().unwrap_or_else(PoisonError::into_inner).add(cancellation);
+    }
+
+    fn is_cancelled(&self, request: &Request) -> bool {
+        let cancelled = self.cancelled.lock().unwrap_or_else(PoisonError::into_inner);
+        cancelled.holds(request.request_id, &request.caller.team)
+    }
+
+    /// The end of a request whose record cannot be processed.
+    fn poisoned(&self, record: &Incoming<Vec<u8>>) -> Vec<Outgoing> {
+        end::poisoned_request(&record.value, &self.gateway, &self.region, &record.trace)
     }
 
     async fn request(&self, record: Incoming<Request>) -> Result<Outcome, tollgate_bus::Error> {
@@ -92,7 +114,7 @@ impl Service {
 
     /// Checks a request and stamps it with what they did; an error ends it.
     async fn input(&self, request: &mut Request) -> Result<(), ApiError> {
-        if self.cancelled.contains(request.request_id) {
+        if self.is_cancelled(request) {
             return Err(cancelled());
         }
         if request.expired(tollgate_schemas::now_us() / 1000, MAX_CLOCK_SKEW_MS) {
@@ -135,14 +157,14 @@ impl Service {
         usage.cost_usd = Some(Decimal::ZERO);
         usage.price_status = Some(PriceStatus::Free);
         let terminal = Terminal::failed(&request.caller.team, error);
-        tollgate_bus::end::end_request(request, execution_id, terminal, usage, trace).map(Outcome::emit)
+        end::end_request(request, execution_id, terminal, usage, trace).map(Outcome::emit)
     }
 
     async fn completion(&self, completion: Completion, trace: &TraceContext) -> Result<Outcome, tollgate_bus::Error> {
         let Completion { request, mut terminal, mut usage } = completion;
         let execution_id = usage.execution_id;
         // an answer that exists is delivered and stored even if it is late: it has been paid for
-        let error = if self.cancelled.contains(request.request_id) {
+        let error = if self.is_cancelled(&request) {
             Some(cancelled())
         } else {
             self.output(&request, &mut terminal, &mut usage).await.err()
@@ -153,7 +175,7 @@ impl Service {
             terminal = Terminal { destination, attempts, ..Terminal::failed(&request.caller.team, error) };
         }
         terminal.ended_us = tollgate_schemas::now_us();
-        tollgate_bus::end::end_request(&request, execution_id, terminal, usage, trace).map(Outcome::emit)
+        end::end_request(&request, execution_id, terminal, usage, trace).map(Outcome::emit)
     }
 
     /// Checks an answer; an error takes its place.

@@ -100,6 +100,7 @@ impl Admission<'_> {
             idempotency_key,
             guardrail_outcome: None,
             policy_version: None,
+            waiting: None,
         })
     }
 }

@@ -16,6 +16,9 @@ mod admit;
 mod auth;
 mod config;
 mod error;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod gateway;
 mod http;
 mod jobs;
@@ -33,8 +36,8 @@ use tokio_util::sync::CancellationToken;
 use tollgate_bus::{Bus, Profile};
 use tollgate_runtime::{BlobStore, Config, Readiness, health, store};
 
-/// How long requests in flight may take to finish after `stop`.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+/// How long what runs in the background may take to commit and leave its groups, after the callers' time is over.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs the service until `stop`, then finishes what is in flight. `listener` is where HTTP comes in. Topics must exist.
 pub async fn run(
@@ -51,16 +54,18 @@ pub async fn run(
     readiness.require("not stopping", move || !stopping.is_cancelled());
     let routes = http::routes(gateway).merge(health::routes(readiness));
     tracing::info!(address = %listener.local_addr()?, "ingress is listening");
+    let drain = config.shutdown.drain.duration();
     let drained = async {
         stop.cancelled().await;
-        tokio::time::sleep(DRAIN_TIMEOUT).await;
+        tokio::time::sleep(drain).await;
     };
     tokio::select! {
         served = health::serve(listener, routes, stop.clone()) => served?,
-        () = drained => tracing::warn!("requests were still in flight after {DRAIN_TIMEOUT:?}; their callers can ask again by id"),
+        () = drained => tracing::warn!("requests were still in flight after {drain:?}; their callers can ask again by id"),
     }
     background.cancel();
-    parts.stopped().await
+    // What has been read from a team's topic is published within milliseconds, or repeated by the next reader.
+    tokio::time::timeout(LEAVE_TIMEOUT, parts.stopped()).await.unwrap_or(Ok(()))
 }
 
 /// Starts everything but HTTP: for `run`, and for programs that embed the gateway (the benchmark).
@@ -71,7 +76,7 @@ pub async fn start(
     stop: CancellationToken,
 ) -> Result<(Arc<Gateway>, Parts), Error> {
     let config = Arc::new(IngressConfig::of(config, store::open(config)?)?);
-    let interactive = bus.producer(Profile::Interactive)?;
+    let interactive = bus.producer(Profile::Door)?;
     let blobs = BlobStore::new(config.store.clone());
     let replies = replies::assign(&bus, stop.clone()).await?;
     let results = results::Results::start(&bus, &config, readiness, stop.clone())?;

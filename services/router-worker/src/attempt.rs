@@ -4,7 +4,9 @@ use crate::{
     coalesce::Coalescer,
     config::Destination,
     failure::{Class, Failure},
-    providers::{Answer, Asked, Frame, Head, Incoming, Parser, StreamDecoder},
+    gate::Permit,
+    health::{Admitted, Sign},
+    providers::{Answer, Asked, Encoded, Frame, Head, Incoming, Parser, StreamDecoder},
 };
 use futures::FutureExt;
 use std::{future::Future, time::Duration};
@@ -14,6 +16,7 @@ use tollgate_runtime::config::Timeout;
 use tollgate_schemas::{Lane, StreamEvent};
 
 const DRAIN_MAX: Duration = Duration::from_secs(1);
+const LATE: &str = "the provider did not answer in time";
 
 /// Takes the chunks of a stream on their way to the caller.
 pub(crate) trait ChunkSink: Send {
@@ -58,6 +61,10 @@ pub(crate) struct Call<'a> {
     pub lane: Lane,
     /// How long.
     pub limits: Limits,
+    /// How long it may wait for a place among the calls under way.
+    pub queue_max: Duration,
+    /// It is made even if the circuit is open.
+    pub is_forced: bool,
     /// Ends the call early.
     pub cancel: &'a CancellationToken,
 }
@@ -98,24 +105,58 @@ impl Ended {
 impl Call<'_> {
     /// Makes the call. Chunks go to `sink`, if the caller is to see them.
     pub(crate) async fn run<S: ChunkSink>(&self, sink: Option<&mut S>) -> Ended {
-        let mut ended = Ended::default();
+        let ended = Ended::default();
         let provider = &self.destination.provider;
         let request = match provider.kind.wire.encode(&self.asked) {
             Ok(request) => request,
             Err(failure) => return ended.broken(Broken::Failed(failure)),
         };
-        let permits = async {
-            let provider = provider.gate.enter(self.lane).await;
+        let _permits = match self.place().await {
+            Ok(permits) => permits,
+            Err(broken) => return ended.broken(broken),
+        };
+        // Asked only now: whoever queued for a place while the provider went down need not find out for himself.
+        let admitted = match self.admit() {
+            Ok(admitted) => admitted,
+            Err(failure) => return ended.broken(Broken::Failed(failure)),
+        };
+        let ended = self.send(ended, request, sink).await;
+        admitted.tell(match &ended.broken {
+            None => Sign::Well,
+            Some(Broken::Failed(failure)) => Sign::of(failure),
+            Some(Broken::Cancelled) => Sign::Nothing,
+        });
+        ended
+    }
+
+    /// A place among the calls under way, at the provider and at the destination.
+    async fn place(&self) -> Result<(Permit, Option<Permit>), Broken> {
+        let places = async {
+            let provider = self.destination.provider.gate.enter(self.lane).await;
             let own = match &self.destination.gate {
                 Some(gate) => Some(gate.enter(self.lane).await),
                 None => None,
             };
             Ok((provider, own))
         };
-        let _permits = match self.within(None, permits).await {
-            Ok(permits) => permits,
-            Err(broken) => return ended.broken(broken),
-        };
+        let (end, class) = self.limits.earliest(None);
+        let queue_end = Instant::now() + self.queue_max;
+        let (until, class) = if queue_end < end { (queue_end, Class::Busy) } else { (end, class) };
+        let places = self.until(until, class, places).await?;
+        // A place that came together with the end came too late: nothing may leave for the provider any more.
+        let is_late = Instant::now() >= end;
+        if is_late { Err(Broken::Failed(Failure::new(self.limits.earliest(None).1, LATE))) } else { Ok(places) }
+    }
+
+    fn admit(&self) -> Result<Admitted<'_>, Failure> {
+        self.destination.health.admit(self.is_forced).map_err(|cooling| Failure {
+            retry_after: Some(cooling.reopens_in),
+            ..Failure::new(Class::Open, "the destination is not called at present")
+        })
+    }
+
+    async fn send<S: ChunkSink>(&self, mut ended: Ended, request: Encoded, sink: Option<&mut S>) -> Ended {
+        let provider = &self.destination.provider;
         ended.sent_us = Some(tollgate_schemas::now_us());
         let first_byte = self.asked.stream.then(|| Instant::now() + self.limits.timeout.first_byte.duration());
         let connect = self.limits.timeout.connect.duration();
@@ -141,12 +182,22 @@ impl Call<'_> {
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Broken> {
         let (until, class) = self.limits.earliest(also);
+        self.until(until, class, work).await
+    }
+
+    /// Waits for `work` until then, or the cancellation; passing `until` is a failure of that class.
+    async fn until<T>(
+        &self,
+        until: Instant,
+        class: Class,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Broken> {
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(Broken::Cancelled),
             result = timeout_at(until, work) => match result {
                 Ok(result) => result.map_err(Broken::Failed),
-                Err(_) => Err(Broken::Failed(Failure::new(class, "the provider did not answer in time"))),
+                Err(_) => Err(Broken::Failed(Failure::new(class, LATE))),
             },
         }
     }

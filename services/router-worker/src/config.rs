@@ -3,6 +3,7 @@
 
 use crate::{
     gate::Gate,
+    health::Health,
     prices::PriceBook,
     providers::{self, Http, Kind, Transport},
 };
@@ -52,6 +53,8 @@ pub(crate) struct Destination {
     pub model: String,
     /// Its own bound on concurrent calls, below the provider's.
     pub gate: Option<Gate>,
+    /// Whether it may be called at present.
+    pub health: Health,
 }
 
 /// A provider.
@@ -145,6 +148,7 @@ fn build_endpoint(
                 provider: provider.clone(),
                 model: destination.model.clone(),
                 gate: destination.concurrency.map(Gate::new),
+                health: Health::default(),
             });
         }
     }

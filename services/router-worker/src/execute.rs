@@ -4,17 +4,20 @@ use crate::{
     attempt::{Broken, Call, ChunkSink, Ended, Limits},
     config::{Endpoint, Router},
     failure::{Class, Failure},
+    health::Cooling,
     ledger::Ledger,
     metric,
+    park::{CALLS_MAX, Parked, park},
     providers::{Asked, Fields},
-    route::{self, Outcome, Step},
+    route::{self, Now, Outcome, Plan, Step},
+    spans,
 };
 use std::{sync::Arc, time::Duration};
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tollgate_runtime::{BlobStore, MAX_CLOCK_SKEW_MS};
 use tollgate_schemas::{ApiError, AttemptAction, Body, ErrorCode, ExecutionId, Lane, Request, Terminal, UsageRow};
-use tracing::{Instrument, field::Empty};
+use tracing::Instrument;
 
 /// What an execution needs beside the request.
 #[derive(Clone)]
@@ -23,6 +26,40 @@ pub(crate) struct Executor {
     pub router: Arc<Router>,
     /// Where large bodies are.
     pub blobs: BlobStore,
+    /// Places for requests of the batch lane that wait without being parked.
+    pub places: Arc<Semaphore>,
+}
+
+/// Longest wait of a request for circuits and throttles in one go, in place. Whoever must wait longer and can is parked.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a call queues for a place among the destination's calls before something else is tried: the next destination, or
+/// parking. Somebody who waits for the answer and has nowhere else to go queues for up to `timeout.first_byte`: who sets a
+/// small `concurrency` for a model of his own wants a queue, not errors.
+const QUEUE_MAX: Duration = Duration::from_secs(5);
+/// So many requests of the batch lane wait in place at the same time; the others are parked at once, so that those who wait for
+/// one provider never fill the trackers that those for another pass through.
+pub(crate) const WAITING_IN_PLACE_MAX: usize = 200;
+/// Pauses up to this long need no place.
+const SHORT_PAUSE: Duration = Duration::from_millis(500);
+/// What is throttled without a word about how long is tried again after this.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// What may interrupt a request.
+#[derive(Clone, Copy)]
+pub(crate) struct Signals<'a> {
+    /// Nobody wants it any more.
+    pub cancel: &'a CancellationToken,
+    /// This process gives its work back: what only waits is parked.
+    pub leaving: &'a CancellationToken,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// It ended.
+    Ended(Box<Finished>),
+    /// It waits.
+    Parked(Box<Parked>),
 }
 
 /// How a request ended, before anybody has been told.
@@ -43,10 +80,14 @@ struct Execution<'a, S> {
     endpoint: &'a Endpoint,
     chat: Fields,
     is_checked: bool,
-    cancel: &'a CancellationToken,
+    signals: Signals<'a>,
     sink: Option<&'a mut S>,
     limits: Limits,
     ledger: Ledger,
+    /// How many of the ledger's calls an earlier execution made, before the request was parked.
+    carried: usize,
+    /// How long it may still wait in place.
+    patience: Duration,
     history: Vec<Outcome>,
     /// The last failure of a call that was made, and the first reason why one could not be made.
     failure: Option<Failure>,
@@ -60,25 +101,28 @@ enum End {
     Broken(Ended),
     Cancelled,
     Exhausted,
+    Expired,
+    /// To be tried again after this long at the least.
+    Parked(Duration),
 }
 
 impl Executor {
-    /// Runs a request to its end. Chunks of a stream go to `sink`. Never fails: an error is an end too.
+    /// Runs a request to its end, or until it is to be parked. Chunks of a stream go to `sink`. Never fails: an error is an
+    /// end too.
     pub(crate) async fn execute<S: ChunkSink>(
         &self,
         request: &Request,
         execution_id: ExecutionId,
         trace_id: Option<String>,
         sink: &mut S,
-        cancel: &CancellationToken,
-    ) -> Finished {
+        signals: Signals<'_>,
+    ) -> Done {
         let mut usage = UsageRow::of(request, execution_id, &self.router.gateway, &self.router.region, trace_id);
-        let endpoint = match self.router.endpoint(&request.endpoint) {
-            Some(endpoint) => endpoint,
-            None => return failed(request, usage, unknown_endpoint(request)),
+        let Some(endpoint) = self.router.endpoint(&request.endpoint) else {
+            return failed(request, usage, unknown_endpoint(request));
         };
         usage.endpoint_tags.clone_from(&endpoint.tags);
-        if cancel.is_cancelled() {
+        if signals.cancel.is_cancelled() {
             return failed(request, usage, cancelled());
         }
         let now_ms = tollgate_schemas::now_us() / 1000;
@@ -89,6 +133,7 @@ impl Executor {
             Ok(chat) => chat,
             Err(error) => return failed(request, usage, error),
         };
+        let ledger = carried(request);
         let left_ms = request.deadline_ms.saturating_add(MAX_CLOCK_SKEW_MS).saturating_sub(now_ms);
         let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)).min(FAR);
         let now = Instant::now();
@@ -103,16 +148,20 @@ impl Executor {
             endpoint: &endpoint,
             chat,
             is_checked,
-            cancel,
+            signals,
             sink,
             limits,
-            ledger: Ledger::default(),
+            carried: ledger.calls(),
+            ledger,
+            patience: PATIENCE,
             history: Vec::new(),
             failure: None,
             inexpressible: None,
         };
-        let end = execution.run().await;
-        execution.finish(end, usage).await
+        match execution.run().await {
+            End::Parked(at_least) => Done::Parked(Box::new(execution.park(at_least))),
+            end => Done::Ended(Box::new(execution.finish(end, usage).await)),
+        }
     }
 
     async fn chat(&self, request: &Request) -> Result<Fields, ApiError> {
@@ -132,25 +181,124 @@ impl<S: ChunkSink> Execution<'_, S> {
     async fn run(&mut self) -> End {
         let endpoint = self.endpoint;
         let fallbacks = endpoint.destinations.len() - endpoint.weights.len();
-        let order = route::order(&endpoint.weights, fallbacks, fastrand::f64());
+        let mut policy = endpoint.retry.clone();
+        if self.request.waiting.is_some() {
+            // It has had its retries; what is left is to find out whether anybody serves it now.
+            policy.attempts = 1;
+            policy.max_attempts = u32::try_from(endpoint.destinations.len()).unwrap_or(u32::MAX);
+        }
         loop {
-            let left = self.limits.end().saturating_duration_since(Instant::now());
-            let step = route::next(&order, &endpoint.retry, &self.history, left, fastrand::f64());
-            let Step::Try { destination, action, after } = step else { return End::Exhausted };
-            if !after.is_zero() {
-                tokio::select! {
-                    () = self.cancel.cancelled() => return End::Cancelled,
-                    () = tokio::time::sleep(after) => {}
-                }
-            }
-            if let Some(end) = self.attempt(destination, action).await {
+            let order = route::order(&endpoint.weights, fallbacks, fastrand::f64());
+            let plan = Plan { order: &order, policy: &policy, is_patient: self.request.lane == Lane::Batch };
+            self.history.clear();
+            if let Some(end) = self.round(&plan).await {
                 return end;
             }
         }
     }
 
+    /// Tries each destination as the plan has it. `None`: begin again.
+    async fn round(&mut self, plan: &Plan<'_>) -> Option<End> {
+        loop {
+            let cooling: Vec<Option<Cooling>> = self.endpoint.destinations.iter().map(|d| d.health.cooling()).collect();
+            let left = self.limits.end().saturating_duration_since(Instant::now());
+            let now = Now { cooling: &cooling, patience: self.patience, left };
+            match route::next(plan, &self.history, &now, fastrand::f64()) {
+                Step::Try { destination, action, after, is_forced } => {
+                    if let Some(end) = self.pause(after).await {
+                        return Some(end);
+                    }
+                    let queue_max = self.queue_max(plan, destination);
+                    if let Some(end) = self.attempt(destination, action, queue_max, is_forced).await {
+                        return Some(end);
+                    }
+                }
+                Step::Skip { destination, cooling } => {
+                    let failure = Failure {
+                        retry_after: Some(cooling.reopens_in),
+                        ..Failure::new(Class::Open, "the destination is not called at present")
+                    };
+                    self.failed(destination, failure);
+                }
+                Step::GiveUp => return self.give_up(plan, &now).await,
+            }
+        }
+    }
+
+    /// The end of a round in which nobody answered: the request's end, unless it can wait and that makes sense.
+    async fn give_up(&mut self, plan: &Plan<'_>, now: &Now<'_>) -> Option<End> {
+        if !plan.is_patient {
+            return Some(End::Exhausted);
+        }
+        if Instant::now() >= self.limits.deadline {
+            return Some(End::Expired);
+        }
+        let Some(at_least) = route::waits(plan, &self.history, now) else { return Some(End::Exhausted) };
+        if self.ledger.calls() >= CALLS_MAX || now.left.is_zero() {
+            return Some(End::Exhausted);
+        }
+        let has_queued = self.history.iter().any(|outcome| outcome.class == Class::Busy);
+        let wait = at_least.max(AGAIN_AFTER);
+        if has_queued || self.is_resumed_and_called() || wait > self.patience || wait >= now.left {
+            return Some(End::Parked(at_least));
+        }
+        self.pause(wait).await
+    }
+
+    /// Parked before and called since: that was its one call, so it is parked again.
+    fn is_resumed_and_called(&self) -> bool {
+        self.request.waiting.is_some() && self.ledger.calls() > self.carried
+    }
+
+    /// Waits in place. A request of the batch lane is parked instead if there is no place, or if this process is leaving.
+    async fn pause(&mut self, wait: Duration) -> Option<End> {
+        if wait.is_zero() {
+            return None;
+        }
+        let executor = self.executor;
+        let is_patient = self.request.lane == Lane::Batch;
+        let mut place = None;
+        if is_patient && wait > SHORT_PAUSE {
+            match executor.places.try_acquire() {
+                Ok(free) => place = Some(free),
+                Err(_) => return Some(End::Parked(wait)),
+            }
+        }
+        self.patience = self.patience.saturating_sub(wait);
+        let interrupted = tokio::select! {
+            () = self.signals.cancel.cancelled() => Some(End::Cancelled),
+            () = self.signals.leaving.cancelled(), if is_patient => Some(End::Parked(wait)),
+            () = tokio::time::sleep(wait) => None,
+        };
+        drop(place);
+        interrupted
+    }
+
+    fn queue_max(&self, plan: &Plan<'_>, destination: usize) -> Duration {
+        let is_tried = |other: &usize| self.history.iter().any(|outcome| outcome.destination == *other);
+        let has_others = plan.order.iter().any(|other| *other != destination && !is_tried(other));
+        if plan.is_patient || has_others {
+            QUEUE_MAX
+        } else {
+            self.endpoint.timeout.first_byte.duration().max(QUEUE_MAX)
+        }
+    }
+
+    fn park(self, at_least: Duration) -> Parked {
+        let has_called = self.ledger.calls() > self.carried;
+        let now_ms = tollgate_schemas::now_us() / 1000;
+        let attempts = self.ledger.into_attempts();
+        park(self.request, attempts, has_called, at_least, now_ms, fastrand::f64())
+    }
+
     /// Makes one call and enters it into the ledger. `None`: go on.
-    async fn attempt(&mut self, index: usize, action: AttemptAction) -> Option<End> {
+    async fn attempt(
+        &mut self,
+        index: usize,
+        action: AttemptAction,
+        queue_max: Duration,
+        is_forced: bool,
+    ) -> Option<End> {
         let destination = &self.endpoint.destinations[index];
         let asked = Asked {
             chat: &self.chat,
@@ -160,9 +308,13 @@ impl<S: ChunkSink> Execution<'_, S> {
             default_max_tokens: self.endpoint.default_max_tokens,
             created: tollgate_schemas::now_us() / 1_000_000,
         };
-        let call = Call { destination, asked, lane: self.request.lane, limits: self.limits, cancel: self.cancel };
-        let span = call_span(&call);
+        let (lane, limits, cancel) = (self.request.lane, self.limits, self.signals.cancel);
+        let call = Call { destination, asked, lane, limits, queue_max, is_forced, cancel };
+        let span = spans::call(&call);
         let calls = self.ledger.calls();
+        // A later round begins with the first destination again.
+        let is_again = calls > 0 && action == AttemptAction::InitialAttempt;
+        let action = if is_again { AttemptAction::Retry } else { action };
         if let Some(sink) = &mut self.sink {
             sink.trying(&destination.name, u32::try_from(calls).unwrap_or(u32::MAX).saturating_add(1));
         }
@@ -170,25 +322,35 @@ impl<S: ChunkSink> Execution<'_, S> {
         self.ledger.enter(&self.executor.router, destination, action, &ended, &self.chat);
         if let Some(attempt) = self.ledger.attempts().get(calls) {
             metric::attempt(attempt, &ended);
-            record_span(&span, attempt, &ended);
+            spans::record(&span, attempt, &ended);
         }
         match ended.broken {
             None => Some(End::Answered(ended)),
             Some(_) if ended.is_seen => Some(End::Broken(ended)),
             Some(Broken::Cancelled) => Some(End::Cancelled),
             Some(Broken::Failed(failure)) => {
-                self.history.push(Outcome {
-                    destination: index,
-                    class: failure.class,
-                    status: failure.status,
-                    retry_after: failure.retry_after,
-                });
-                match failure.class {
-                    Class::Inexpressible => drop(self.inexpressible.get_or_insert(failure)),
-                    _ => self.failure = Some(failure),
-                }
+                self.failed(index, failure);
                 None
             }
+        }
+    }
+
+    fn failed(&mut self, destination: usize, failure: Failure) {
+        if matches!(failure.class, Class::Busy | Class::Open) {
+            metric::turned_away(&self.endpoint.destinations[destination].name, failure.error_code());
+        }
+        self.history.push(Outcome {
+            destination,
+            class: failure.class,
+            status: failure.status,
+            retry_after: failure.retry_after,
+            is_throttle: failure.is_throttle(),
+        });
+        match failure.class {
+            Class::Inexpressible => drop(self.inexpressible.get_or_insert(failure)),
+            // What a call met says more than that none was made.
+            Class::Busy | Class::Open => drop(self.failure.get_or_insert(failure)),
+            _ => self.failure = Some(failure),
         }
     }
 
@@ -206,6 +368,9 @@ impl<S: ChunkSink> Execution<'_, S> {
             }
             End::Cancelled => (Terminal::failed(&self.request.caller.team, cancelled()), None, None),
             End::Exhausted => (self.exhausted(), None, None),
+            End::Expired | End::Parked(_) => {
+                (Terminal::failed(&self.request.caller.team, self.request.expired_error()), None, None)
+            }
         };
         let terminal =
             Terminal { destination: last, attempts: u32::try_from(attempts).unwrap_or(u32::MAX), ..terminal };
@@ -248,15 +413,29 @@ impl<S: ChunkSink> Execution<'_, S> {
         let mut terminal = Terminal::failed(&self.request.caller.team, error);
         match failure.class {
             Class::Rejected => terminal.status = failure.status.unwrap_or(terminal.status),
-            Class::Inexpressible | Class::Deadline => {}
+            // No call was made, so trying again multiplies nothing.
+            Class::Inexpressible | Class::Deadline | Class::Busy | Class::Open => {}
             // The gateway has tried as often as is sensible; an SDK that tries again would only multiply that.
             _ => drop(terminal.headers.insert("x-should-retry".to_owned(), "false".to_owned())),
         }
-        if let (Class::RateLimited, Some(wait)) = (failure.class, failure.retry_after) {
+        if let Some(wait) = self.retry_after(failure) {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             terminal.headers.insert("retry-after".to_owned(), seconds.max(1).to_string());
         }
         terminal
+    }
+
+    /// When it makes sense to ask again: what the provider said, or when the first destination opens to calls.
+    fn retry_after(&self, failure: &Failure) -> Option<Duration> {
+        let cooling: Vec<_> =
+            self.endpoint.destinations.iter().map(|d| d.health.cooling().map(|c| c.reopens_in)).collect();
+        let first = cooling.iter().flatten().min().copied();
+        match failure.class {
+            Class::RateLimited | Class::Open => first.into_iter().chain(failure.retry_after).min(),
+            Class::Busy => Some(first.unwrap_or(AGAIN_AFTER)),
+            Class::Server | Class::Timeout | Class::Connect => first.filter(|_| cooling.iter().all(Option::is_some)),
+            Class::Refused | Class::Rejected | Class::Inexpressible | Class::Deadline => None,
+        }
     }
 
     fn blank(&self) -> Terminal {
@@ -284,8 +463,17 @@ impl<S: ChunkSink> Execution<'_, S> {
     }
 }
 
-fn failed(request: &Request, usage: UsageRow, error: ApiError) -> Finished {
-    Finished { terminal: Terminal::failed(&request.caller.team, error), usage, is_checked: false }
+/// An end without a call; those of earlier executions are in the row all the same.
+fn failed(request: &Request, mut usage: UsageRow, error: ApiError) -> Done {
+    let ledger = carried(request);
+    let mut terminal = Terminal::failed(&request.caller.team, error);
+    terminal.attempts = u32::try_from(ledger.calls()).unwrap_or(u32::MAX);
+    ledger.fill(&mut usage, None, None);
+    Done::Ended(Box::new(Finished { terminal, usage, is_checked: false }))
+}
+
+fn carried(request: &Request) -> Ledger {
+    Ledger::resumed(request.waiting.as_ref().map(|waiting| waiting.attempts.clone()).unwrap_or_default())
 }
 
 fn cancelled() -> ApiError {
@@ -295,36 +483,4 @@ fn cancelled() -> ApiError {
 fn unknown_endpoint(request: &Request) -> ApiError {
     let message = format!("the endpoint `{}` has been removed since the request was accepted", request.endpoint);
     ApiError::new(ErrorCode::ModelNotFound, message).param("model")
-}
-
-/// A client span with OpenTelemetry's GenAI attributes
-/// (<https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/>). No content is in it.
-fn call_span(call: &Call<'_>) -> tracing::Span {
-    tracing::info_span!(
-        "provider_call",
-        otel.name = %format_args!("chat {}", call.destination.model),
-        otel.kind = "client",
-        gen_ai.operation.name = "chat",
-        gen_ai.provider.name = call.destination.provider.kind.wire.otel_name(),
-        gen_ai.request.model = %call.destination.model,
-        gen_ai.response.model = Empty,
-        gen_ai.response.finish_reasons = Empty,
-        gen_ai.usage.input_tokens = Empty,
-        gen_ai.usage.output_tokens = Empty,
-        http.response.status_code = Empty,
-        error.type = Empty,
-        tollgate.destination = %call.destination.name,
-        tollgate.provider = %call.destination.provider.name,
-    )
-}
-
-fn record_span(span: &tracing::Span, attempt: &tollgate_schemas::Attempt, ended: &Ended) {
-    if let Some(answer) = &ended.answer {
-        span.record("gen_ai.response.model", answer.response_model.as_deref());
-        span.record("gen_ai.response.finish_reasons", answer.finish_reason.as_deref());
-    }
-    span.record("gen_ai.usage.input_tokens", attempt.input_tokens);
-    span.record("gen_ai.usage.output_tokens", attempt.output_tokens);
-    span.record("http.response.status_code", attempt.status_code);
-    span.record("error.type", attempt.error_code.as_deref());
 }

@@ -25,6 +25,17 @@ pub(crate) enum Class {
     Inexpressible,
     /// The request's deadline passed.
     Deadline,
+    /// The destination's own bound on concurrent calls gave no place in time; no call was made.
+    Busy,
+    /// The destination's circuit is open; no call was made.
+    Open,
+}
+
+impl Class {
+    /// Whether a call left for the provider, or could have.
+    pub(crate) fn is_call(self) -> bool {
+        !matches!(self, Class::Inexpressible | Class::Busy | Class::Open)
+    }
 }
 
 /// A provider call that failed.
@@ -82,6 +93,18 @@ impl Failure {
         Self { status: Some(status), ..Self::new(class, message) }
     }
 
+    /// Whether the same request may do better later, though nothing about it or the destination changes: the provider has too
+    /// much to do (429, 503, Anthropic's 529), cannot be reached at all, or is kept from being called.
+    pub(crate) fn is_throttle(&self) -> bool {
+        match self.class {
+            Class::RateLimited | Class::Busy | Class::Open => true,
+            Class::Server => matches!(self.status, Some(503 | 529)),
+            // A broken connection has a code: the provider was there and may have done work.
+            Class::Connect => self.code.is_none(),
+            _ => false,
+        }
+    }
+
     /// What the usage row shows as the attempt's error.
     pub(crate) fn error_code(&self) -> String {
         let fallback = match self.class {
@@ -93,6 +116,8 @@ impl Failure {
             Class::Rejected => "rejected",
             Class::Inexpressible => "inexpressible",
             Class::Deadline => "deadline_exceeded",
+            Class::Busy => "busy",
+            Class::Open => "circuit_open",
         };
         self.code.as_deref().unwrap_or(fallback).chars().take(64).collect()
     }
@@ -101,9 +126,13 @@ impl Failure {
     /// whatever it says about it, stays inside.
     pub(crate) fn api_error(&self) -> ApiError {
         let (code, message) = match self.class {
-            Class::RateLimited => {
+            Class::RateLimited | Class::Open => {
                 (ErrorCode::RateLimitExceeded, "every provider is throttling; try again later".to_owned())
             }
+            Class::Busy => (
+                ErrorCode::Overloaded,
+                "every destination has as many calls under way as it takes; try again later".to_owned(),
+            ),
             Class::Timeout => (ErrorCode::ProviderTimeout, "no provider answered in time".to_owned()),
             Class::Server | Class::Connect | Class::Refused => (
                 ErrorCode::ProviderError,

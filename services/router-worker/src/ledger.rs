@@ -36,6 +36,40 @@ fn signed(count: u64) -> i64 {
 }
 
 impl Ledger {
+    /// Goes on from the calls of earlier executions of a request that was parked. Those were refused, as a rule; of one that
+    /// used tokens, what its attempt tells counts, as an estimate.
+    pub(crate) fn resumed(attempts: Vec<Attempt>) -> Self {
+        let mut ledger = Self::default();
+        for attempt in &attempts {
+            ledger.first_call_us.get_or_insert(attempt.start_time_us);
+            ledger.last = Some((attempt.destination.clone(), attempt.provider.clone(), attempt.model.clone()));
+            let (Some(input), Some(output)) = (attempt.input_tokens, attempt.output_tokens) else { continue };
+            let count = |tokens: i64| u64::try_from(tokens).unwrap_or(0);
+            let tokens = Tokens {
+                input: count(input),
+                output: count(output),
+                cache_read: attempt.cache_read_input_tokens.map(count),
+                cache_write: attempt.cache_creation_input_tokens.map(count),
+                cache_write_1h: None,
+                reasoning: attempt.output_reasoning_tokens.map(count),
+            };
+            let status = match attempt.cost_usd {
+                Some(usd) if usd.is_zero() => PriceStatus::Free,
+                Some(_) => PriceStatus::Priced,
+                None => PriceStatus::Unpriced,
+            };
+            let cost = Cost { usd: attempt.cost_usd, status, version: attempt.price_version.clone() };
+            ledger.add(Usage { tokens, source: TokenSource::Estimated, raw: None }, cost);
+        }
+        ledger.attempts = attempts;
+        ledger
+    }
+
+    /// The calls, for a request that is parked.
+    pub(crate) fn into_attempts(self) -> Vec<Attempt> {
+        self.attempts
+    }
+
     /// How many calls were made.
     pub(crate) fn calls(&self) -> usize {
         self.attempts.len()

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! approved.{interactive,batch,judge} ─► service ─► execute ─► route (which destination next)
-//! cancellations ─► registry ──────────────┘          │  └──► attempt ─► providers ─► HTTP
-//!                                                     └► ledger ─► prices
+//!     ▲            cancellations ─► registry ──┘       │  └──► attempt ─► providers ─► HTTP
+//!     │                                       │        └► ledger ─► prices
+//! parked.{10s,1m,10m} ◄───── park ◄───────────┘
 //! ```
+//!
+//! A request of the batch lane that every destination throttles waits in `parked.*`; the router owns it there too.
 //!
 //! Writes: `replies` (chunks and the terminal), `usage`, `out.<team>` (jobs that came by topic) when it ends a request;
 //! `completions` instead when the answer must pass output checks; `dead-letters`. Reads: `approved.*`, `cancellations`,
-//! bodies in object storage.
+//! `parked.*` (which it also writes), bodies in object storage.
 //!
 //! The hard parts are pure: `route` decides over a history, `prices` and `ledger` add up, each provider's leaf turns
 //! values into values. `providers::http` alone talks to the network.
@@ -21,14 +24,20 @@ mod coalesce;
 mod config;
 mod execute;
 mod failure;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod gate;
+mod health;
 mod ledger;
 mod metric;
+mod park;
 mod prices;
 mod providers;
 mod registry;
 mod route;
 mod service;
+mod spans;
 #[cfg(test)]
 mod tests;
 mod tokens;

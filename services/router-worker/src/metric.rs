@@ -38,6 +38,34 @@ pub(crate) fn ended(lane: Lane, status: u16) {
         .increment(1);
 }
 
+/// Counts one request that is put aside to wait.
+pub(crate) fn parked(topic: &'static str) {
+    metrics::counter!("tollgate_router_parked_total", "topic" => topic).increment(1);
+}
+
+/// Counts one call that was not made, because the destination's circuit is open (`circuit_open`) or it has no place (`busy`).
+pub(crate) fn turned_away(destination: &str, reason: String) {
+    metrics::counter!("tollgate_router_turned_away_total", "destination" => destination.to_owned(), "reason" => reason)
+        .increment(1);
+}
+
+/// A parked request that this process holds; dropping it is the end of its wait.
+pub(crate) struct Waiting(());
+
+impl Waiting {
+    /// Counts one more.
+    pub(crate) fn begin() -> Self {
+        metrics::gauge!("tollgate_router_waiting").increment(1.0);
+        Self(())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        metrics::gauge!("tollgate_router_waiting").decrement(1.0);
+    }
+}
+
 /// A request under way on a lane; dropping it is its end.
 pub(crate) struct InFlight(Lane);
 

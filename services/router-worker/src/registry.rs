@@ -1,18 +1,16 @@
-//! Which requests are being worked on, and which are to be ended early.
+//! Which requests are being worked on or wait, and which are to be ended early.
 //!
-//! A cancellation may come before its request, on another topic, so recent ones are remembered: at most
-//! [`REMEMBERED_MAX`] of them, the oldest go first. A request that is delivered again while it is being worked on waits
-//! for that work instead of repeating it.
+//! A cancellation may come before its request, on another topic, and a request moves between topics while it waits, so recent
+//! cancellations are remembered. A cancellation that names a team ends that team's request only. A request that is delivered again while it is being worked on waits for that work instead of
+//! repeating it.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio_util::sync::CancellationToken;
-use tollgate_schemas::RequestId;
-
-/// How many cancellations of unknown requests are remembered.
-pub(crate) const REMEMBERED_MAX: usize = 100_000;
+use tollgate_bus::Cancelled;
+use tollgate_schemas::{Cancellation, RequestId};
 
 /// Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -20,13 +18,22 @@ pub(crate) struct Registry(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    working: HashMap<RequestId, Entry>,
-    cancelled: HashSet<RequestId>,
-    order: VecDeque<RequestId>,
+    here: HashMap<(Stage, RequestId), Present>,
+    cancelled: Cancelled,
+}
+
+/// What is done with a request. One may be at both for a moment, after a crash between its parking and its commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Stage {
+    /// Providers are called.
+    Working,
+    /// It waits in `parked.*`.
+    Parked,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Entry {
+struct Present {
+    team: String,
     cancel: CancellationToken,
     done: CancellationToken,
 }
@@ -44,37 +51,36 @@ pub(crate) enum Begun {
 #[derive(Debug)]
 pub(crate) struct Working {
     registry: Registry,
-    id: RequestId,
+    at: (Stage, RequestId),
     /// Cancelled when the request is to be ended early.
     pub cancel: CancellationToken,
 }
 
 impl Registry {
-    /// Takes up a request.
-    pub(crate) fn begin(&self, id: RequestId) -> Begun {
+    /// Takes up a request of a team.
+    pub(crate) fn begin(&self, stage: Stage, id: RequestId, team: &str) -> Begun {
         let mut state = self.state();
-        if let Some(entry) = state.working.get(&id) {
-            return Begun::Wait(entry.done.clone());
+        if let Some(present) = state.here.get(&(stage, id)) {
+            return Begun::Wait(present.done.clone());
         }
-        let entry = Entry::default();
-        if state.cancelled.contains(&id) {
-            entry.cancel.cancel();
+        let present = Present { team: team.to_owned(), ..Present::default() };
+        if state.cancelled.holds(id, team) {
+            present.cancel.cancel();
         }
-        state.working.insert(id, entry.clone());
-        Begun::Work(Working { registry: self.clone(), id, cancel: entry.cancel })
+        state.here.insert((stage, id), present.clone());
+        Begun::Work(Working { registry: self.clone(), at: (stage, id), cancel: present.cancel })
     }
 
     /// Ends a request early, now or when it comes.
-    pub(crate) fn cancel(&self, id: RequestId) {
+    pub(crate) fn cancel(&self, cancellation: Cancellation) {
+        let id = cancellation.request_id;
         let mut state = self.state();
-        if let Some(entry) = state.working.get(&id) {
-            entry.cancel.cancel();
-        } else if state.cancelled.insert(id) {
-            state.order.push_back(id);
-            if state.order.len() > REMEMBERED_MAX
-                && let Some(oldest) = state.order.pop_front()
+        state.cancelled.add(cancellation);
+        for stage in [Stage::Working, Stage::Parked] {
+            if let Some(present) = state.here.get(&(stage, id))
+                && state.cancelled.holds(id, &present.team)
             {
-                state.cancelled.remove(&oldest);
+                present.cancel.cancel();
             }
         }
     }
@@ -87,8 +93,8 @@ impl Registry {
 
 impl Drop for Working {
     fn drop(&mut self) {
-        if let Some(entry) = self.registry.state().working.remove(&self.id) {
-            entry.done.cancel();
+        if let Some(present) = self.registry.state().here.remove(&self.at) {
+            present.done.cancel();
         }
     }
 }
@@ -97,29 +103,31 @@ impl Drop for Working {
 mod tests {
     use super::*;
 
-    #[test]
-    fn cancellations_reach_requests_before_during_and_after() {
-        let (registry, id) = (Registry::default(), RequestId::new());
-        registry.cancel(id);
-        let Begun::Work(early) = registry.begin(id) else { panic!("new") };
-        assert!(early.cancel.is_cancelled());
-        let other = RequestId::new();
-        let Begun::Work(working) = registry.begin(other) else { panic!("new") };
-        let Begun::Wait(done) = registry.begin(other) else { panic!("taken") };
-        registry.cancel(other);
-        assert!(working.cancel.is_cancelled() && !done.is_cancelled());
-        drop(working);
-        assert!(done.is_cancelled());
-        assert_eq!(registry.state().working.len(), 1);
+    fn cancellation(request_id: RequestId, team: &str) -> Cancellation {
+        Cancellation { request_id, team: Some(team.to_owned()), reason: "requested".to_owned() }
     }
 
     #[test]
-    fn memory_of_cancellations_is_bounded() {
-        let registry = Registry::default();
-        let first = RequestId::new();
-        registry.cancel(first);
-        (0..REMEMBERED_MAX).for_each(|_| registry.cancel(RequestId::new()));
-        let Begun::Work(working) = registry.begin(first) else { panic!("new") };
-        assert!(!working.cancel.is_cancelled());
+    fn cancellations_reach_requests_before_during_and_after() {
+        let (registry, id) = (Registry::default(), RequestId::new());
+        let begin = |stage, id| registry.begin(stage, id, "search");
+        registry.cancel(cancellation(id, "search"));
+        let Begun::Work(early) = begin(Stage::Working, id) else { panic!("new") };
+        assert!(early.cancel.is_cancelled());
+        let other = RequestId::new();
+        let Begun::Work(working) = begin(Stage::Working, other) else { panic!("new") };
+        let Begun::Work(parked) = begin(Stage::Parked, other) else { panic!("it may be at both") };
+        let Begun::Wait(done) = begin(Stage::Working, other) else { panic!("taken") };
+        registry.cancel(cancellation(other, "another"));
+        assert!(!working.cancel.is_cancelled() && !parked.cancel.is_cancelled());
+        registry.cancel(cancellation(other, "search"));
+        assert!(working.cancel.is_cancelled() && parked.cancel.is_cancelled() && !done.is_cancelled());
+        drop(working);
+        assert!(done.is_cancelled());
+        // It moves on while it is cancelled, and is ended where it arrives.
+        drop(parked);
+        let Begun::Work(arrived) = begin(Stage::Working, other) else { panic!("free") };
+        assert!(arrived.cancel.is_cancelled());
+        assert_eq!(registry.state().here.len(), 2);
     }
 }

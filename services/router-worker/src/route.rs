@@ -1,10 +1,15 @@
-//! Which provider to try next: a pure decision over what has happened so far.
+//! Which provider to try next: a pure decision over what has happened so far and over what is open to calls.
 //!
 //! The first destination is drawn by weight; after it come the fallbacks in their order. `retry.on` says which failures
 //! are worth another try at the same destination; whatever the class, a failure that is not the caller's fault goes on to
 //! the next one. A request the provider calls wrong ends at once, because the next provider would be asked the same.
+//!
+//! A destination whose circuit is open is passed over. If that leaves nothing, somebody who waits for the answer has one tried
+//! all the same ("panic", as Envoy calls it), because an open circuit is only a guess that it would fail. Where the provider
+//! itself named the time (429 with `retry-after`) it is no guess: a time that is over soon is waited for, a longer one fails
+//! the request. A request of the batch lane never panics: it can wait.
 
-use crate::failure::Class;
+use crate::{failure::Class, health::Cooling};
 use std::time::Duration;
 use tollgate_runtime::config::{Retry, RetryOn};
 use tollgate_schemas::AttemptAction;
@@ -13,6 +18,8 @@ use tollgate_schemas::AttemptAction;
 pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
 /// No back-off is longer.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// So often a request is turned away by open circuits before it gives up. Waiting is bounded anyway; this bounds turns without it.
+const TURNED_AWAY_MAX: usize = 16;
 
 /// What came of a try, as far as the next step depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +30,32 @@ pub(crate) struct Outcome {
     pub class: Class,
     /// The provider's status, if it gave one.
     pub status: Option<u16>,
-    /// How long the provider asked to wait.
+    /// How long the provider asked to wait, or its circuit stays open.
     pub retry_after: Option<Duration>,
+    /// See [`crate::failure::Failure::is_throttle`].
+    pub is_throttle: bool,
+}
+
+/// What a request may do, from its beginning to its end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan<'a> {
+    /// Indexes of destinations, in the order they are tried.
+    pub order: &'a [usize],
+    /// How often.
+    pub policy: &'a Retry,
+    /// Nobody waits for it at a connection, so it can wait (batch lane).
+    pub is_patient: bool,
+}
+
+/// What holds at the moment of a decision.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now<'a> {
+    /// By index of destination: why it is not to be called; `None`: it is.
+    pub cooling: &'a [Option<Cooling>],
+    /// How long the request may still wait for circuits.
+    pub patience: Duration,
+    /// The time until its deadline.
+    pub left: Duration,
 }
 
 /// What to do next.
@@ -38,6 +69,15 @@ pub(crate) enum Step {
         action: AttemptAction,
         /// The pause.
         after: Duration,
+        /// Even if its circuit is open.
+        is_forced: bool,
+    },
+    /// Pass over a destination, because its circuit is open.
+    Skip {
+        /// Index of the destination.
+        destination: usize,
+        /// Why.
+        cooling: Cooling,
     },
     /// Nothing more can be done; the last failure is the answer.
     GiveUp,
@@ -63,39 +103,102 @@ pub(crate) fn order(weights: &[u32], fallbacks: usize, random: f64) -> Vec<usize
     first.into_iter().chain(weights.len()..weights.len() + fallbacks).collect()
 }
 
-/// The next step. `left` is the time until the request's deadline, `random` in 0.0..1.0 spreads the back-off.
-pub(crate) fn next(order: &[usize], policy: &Retry, history: &[Outcome], left: Duration, random: f64) -> Step {
-    if left.is_zero() {
+/// The next step. `random` in 0.0..1.0 spreads the back-off.
+pub(crate) fn next(plan: &Plan<'_>, history: &[Outcome], now: &Now<'_>, random: f64) -> Step {
+    // A request that never left for a provider has not used up any of its attempts.
+    let calls = history.iter().filter(|outcome| outcome.class.is_call()).count();
+    let is_over = history.last().is_some_and(|last| matches!(last.class, Class::Rejected | Class::Deadline));
+    let turned_away = history.iter().filter(|outcome| outcome.class == Class::Open).count();
+    if now.left.is_zero() || is_over || calls >= plan.policy.max_attempts as usize || turned_away > TURNED_AWAY_MAX {
         return Step::GiveUp;
     }
-    let Some(last) = history.last() else {
-        return order.first().map_or(Step::GiveUp, |first| Step::Try {
-            destination: *first,
-            action: AttemptAction::InitialAttempt,
-            after: Duration::ZERO,
-        });
+    if let Some(retry) = history.last().and_then(|last| retry(plan, history, last, now, random)) {
+        return retry;
+    }
+    let action = if calls == 0 { AttemptAction::InitialAttempt } else { AttemptAction::Fallback };
+    match plan.order.iter().find(|destination| is_untried(history, **destination)) {
+        Some(next) => match now.cooling[*next] {
+            None => Step::Try { destination: *next, action, after: Duration::ZERO, is_forced: false },
+            Some(cooling) => Step::Skip { destination: *next, cooling },
+        },
+        None => passed_over(plan, history, now, calls, action),
+    }
+}
+
+fn is_untried(history: &[Outcome], destination: usize) -> bool {
+    history.iter().all(|outcome| outcome.destination != destination)
+}
+
+/// Another try at the destination that failed last, if that is sensible.
+fn retry(plan: &Plan<'_>, history: &[Outcome], last: &Outcome, now: &Now<'_>, random: f64) -> Option<Step> {
+    let here =
+        history.iter().filter(|outcome| outcome.destination == last.destination && outcome.class.is_call()).count();
+    if here >= plan.policy.attempts as usize || !is_worth_retrying(plan.policy, last) {
+        return None;
+    }
+    let mut after = pause(plan.policy, last, here, random);
+    let mut is_forced = false;
+    if let Some(cooling) = now.cooling[last.destination] {
+        let others = || plan.order.iter().any(|other| is_untried(history, *other) && now.cooling[*other].is_none());
+        if !cooling.is_asked && others() {
+            return None;
+        }
+        is_forced = !cooling.is_asked && !plan.is_patient;
+        if !is_forced {
+            after = after.max(cooling.reopens_in);
+        }
+        if plan.is_patient && after > now.patience {
+            return None;
+        }
+    }
+    (after <= RETRY_AFTER_MAX && after < now.left).then_some(Step::Try {
+        destination: last.destination,
+        action: AttemptAction::Retry,
+        after,
+        is_forced,
+    })
+}
+
+/// What remains when every destination has had its turn: those that were passed over.
+fn passed_over(plan: &Plan<'_>, history: &[Outcome], now: &Now<'_>, calls: usize, action: AttemptAction) -> Step {
+    let reopens_in = |destination: usize| now.cooling[destination].map_or(Duration::ZERO, |c| c.reopens_in);
+    let never_called = |destination: &&usize| {
+        let mut its = history.iter().filter(|outcome| outcome.destination == **destination);
+        its.all(|outcome| outcome.class == Class::Open)
     };
-    // A request that could not be said in a provider's language was never sent to it.
-    let calls = history.iter().filter(|outcome| outcome.class != Class::Inexpressible).count();
-    if matches!(last.class, Class::Rejected | Class::Deadline) || calls >= policy.max_attempts as usize {
-        return Step::GiveUp;
+    let first = plan.order.iter().filter(never_called).min_by_key(|destination| reopens_in(**destination));
+    let Some(first) = first.copied() else { return Step::GiveUp };
+    let guess = |destination: &&usize| now.cooling[**destination].is_none_or(|cooling| !cooling.is_asked);
+    if let Some(destination) = plan.order.iter().filter(never_called).find(guess)
+        && !plan.is_patient
+        && calls == 0
+    {
+        return Step::Try { destination: *destination, action, after: Duration::ZERO, is_forced: true };
     }
-    let here = history.iter().filter(|outcome| outcome.destination == last.destination).count();
-    if here < policy.attempts as usize && is_worth_retrying(policy, last) {
-        let after = pause(policy, last, here, random);
-        if after <= RETRY_AFTER_MAX && after < left {
-            return Step::Try { destination: last.destination, action: AttemptAction::Retry, after };
+    let after = reopens_in(first);
+    if after <= now.patience && after < now.left {
+        return Step::Try { destination: first, action, after, is_forced: false };
+    }
+    Step::GiveUp
+}
+
+/// Whether a request that could not be served now may be served later, and how long that is at least. `None`: waiting is
+/// pointless, because no destination merely throttles, or because the request itself is at fault.
+pub(crate) fn waits(plan: &Plan<'_>, history: &[Outcome], now: &Now<'_>) -> Option<Duration> {
+    if history.last().is_some_and(|last| matches!(last.class, Class::Rejected | Class::Deadline)) {
+        return None;
+    }
+    let each = plan.order.iter().filter_map(|destination| {
+        let cooling = now.cooling[*destination].map(|cooling| cooling.reopens_in);
+        match history.iter().rev().find(|outcome| outcome.destination == *destination) {
+            Some(last) if last.class == Class::Inexpressible => None,
+            // What it was told then, the circuit knows better now.
+            Some(last) if last.class == Class::Open => Some(cooling.unwrap_or_default()),
+            Some(last) if last.is_throttle => Some(cooling.max(last.retry_after).unwrap_or_default()),
+            _ => cooling,
         }
-    }
-    let at = order.iter().position(|destination| *destination == last.destination);
-    match at.and_then(|at| order.get(at + 1)) {
-        // Nothing has been called yet, so what comes is still the first attempt.
-        Some(next) if calls == 0 => {
-            Step::Try { destination: *next, action: AttemptAction::InitialAttempt, after: Duration::ZERO }
-        }
-        Some(next) => Step::Try { destination: *next, action: AttemptAction::Fallback, after: Duration::ZERO },
-        None => Step::GiveUp,
-    }
+    });
+    each.min()
 }
 
 fn is_worth_retrying(policy: &Retry, last: &Outcome) -> bool {
@@ -104,7 +207,7 @@ fn is_worth_retrying(policy: &Retry, last: &Outcome) -> bool {
         Class::RateLimited => status,
         Class::Server => status || policy.on.contains(&RetryOn::ServerError),
         Class::Timeout | Class::Connect => status || policy.on.contains(&RetryOn::Timeout),
-        Class::Refused | Class::Rejected | Class::Inexpressible | Class::Deadline => false,
+        Class::Refused | Class::Rejected | Class::Inexpressible | Class::Deadline | Class::Busy | Class::Open => false,
     }
 }
 

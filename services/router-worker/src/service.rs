@@ -1,15 +1,20 @@
-//! The consumers: one per lane for approved requests, one for cancellations.
+//! The consumers: one per lane for approved requests, one per delay for parked ones, one for cancellations.
+//!
+//! The owner rule: while the latest record of a request is in `approved` or `parked`, the router ends it. Nothing is ended from
+//! `parked` itself: a request whose time, deadline or cancellation has come goes back to `approved`, and is ended there.
 
 use crate::{
     Error,
     attempt::ChunkSink,
     config::Router,
-    execute::{Executor, Finished},
+    execute::{Done, Executor, Finished, Signals, WAITING_IN_PLACE_MAX},
     metric,
-    registry::{Begun, Registry},
+    park::Parked,
+    registry::{Begun, Registry, Stage},
 };
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tollgate_bus::{
     Bus, DeadLetter, Emitter, Incoming, Outgoing, Producer, Profile,
@@ -19,19 +24,37 @@ use tollgate_bus::{
 };
 use tollgate_runtime::{BlobStore, Config, Readiness, store};
 use tollgate_schemas::{
-    Body, Cancellation, Completion, ExecutionId, Lane, Origin, ReplyEvent, Request, StreamEvent, TraceContext, topic,
+    Body, Cancellation, Completion, ExecutionId, Lane, Origin, ReplyEvent, Request, StreamEvent, TraceContext, headers,
+    topic,
 };
+
+/// Requests that wait in this process, a partition of `parked.*`. They only sleep, so there may be many; what is beyond waits
+/// unread, and a cancellation takes effect on it once it is read: after the topic's delay at the latest.
+const PARKED_MAX: usize = 10_000;
 
 /// Runs the service until `stop`, then finishes what is in flight. Topics must exist.
 pub async fn run(config: &Config, bus: Bus, readiness: Readiness, stop: CancellationToken) -> Result<(), Error> {
-    let executor = Executor { router: Arc::new(Router::new(config)?), blobs: BlobStore::new(store::open(config)?) };
+    let executor = Executor {
+        router: Arc::new(Router::new(config)?),
+        blobs: BlobStore::new(store::open(config)?),
+        places: Arc::new(Semaphore::new(WAITING_IN_PLACE_MAX)),
+    };
     let registry = Registry::default();
     watch_cancellations(config, &bus, registry.clone(), stop.clone()).await?;
     let mut consumers = Vec::new();
     for lane in Lane::ALL {
         let worker = Worker { executor: executor.clone(), registry: registry.clone(), lane };
-        let running = consume(&bus, worker, stop.clone())?;
+        let running = consume(config, &bus, worker, stop.clone())?;
         readiness.require(condition(lane), running.probe());
+        consumers.push(running);
+    }
+    for (topic, group) in topic::PARKED.iter().zip(["router-parked-10s", "router-parked-1m", "router-parked-10m"]) {
+        let topics = vec![bus.full_name(topic.spec.name)];
+        let options = Options { max_in_flight: PARKED_MAX, ..Options::new(group, topics) };
+        let waker = Waker { router: executor.router.clone(), registry: registry.clone() };
+        let producer = bus.producer(Profile::Bulk)?;
+        let running = bus.consume::<Request, _>(options, producer, Arc::new(waker), stop.clone())?;
+        readiness.require("parked requests", running.probe());
         consumers.push(running);
     }
     // Whichever ends first with an error ends the service: half a router would look alive.
@@ -50,7 +73,7 @@ fn condition(lane: Lane) -> &'static str {
     }
 }
 
-fn consume(bus: &Bus, worker: Worker, stop: CancellationToken) -> Result<Running, Error> {
+fn consume(config: &Config, bus: &Bus, worker: Worker, stop: CancellationToken) -> Result<Running, Error> {
     let (group, profile) = match worker.lane {
         Lane::Interactive => ("router-interactive", Profile::Interactive),
         Lane::Batch => ("router-batch", Profile::Bulk),
@@ -58,7 +81,8 @@ fn consume(bus: &Bus, worker: Worker, stop: CancellationToken) -> Result<Running
     };
     let topics = vec![bus.full_name(topic::approved(worker.lane).spec.name)];
     let producer: Producer = bus.producer(profile)?;
-    Ok(bus.consume::<Request, _>(Options::new(group, topics), producer, Arc::new(worker), stop)?)
+    let options = Options { drain_timeout: config.shutdown.drain.duration(), ..Options::new(group, topics) };
+    Ok(bus.consume::<Request, _>(options, producer, Arc::new(worker), stop)?)
 }
 
 async fn watch_cancellations(
@@ -73,7 +97,7 @@ async fn watch_cancellations(
     let bus = bus.clone();
     let each =
         move |record: tollgate_bus::broadcast::Raw<'_>| match serde_json::from_slice::<Cancellation>(record.value()) {
-            Ok(cancellation) => registry.cancel(cancellation.request_id),
+            Ok(cancellation) => registry.cancel(cancellation),
             Err(error) => tracing::warn!(%error, "a cancellation does not parse and is skipped"),
         };
     let start = move || bus.broadcast(&name, &[], Start::Since(since), stop, each);
@@ -90,8 +114,9 @@ struct Worker {
 
 impl Handler<Request> for Worker {
     async fn handle(&self, record: Incoming<Request>, emitter: Emitter) -> Outcome {
+        let expiry = record.headers.get(headers::EXPIRY_TIME).map(str::to_owned);
         let request = record.value;
-        let working = match self.registry.begin(request.request_id) {
+        let working = match self.registry.begin(Stage::Working, request.request_id, &request.caller.team) {
             Begun::Work(working) => working,
             Begun::Wait(done) => {
                 // A redelivery of what this process is working on: the first delivery's effects are this one's too.
@@ -101,23 +126,98 @@ impl Handler<Request> for Worker {
         };
         let _in_flight = metric::InFlight::begin(self.lane);
         let execution_id = ExecutionId::new();
+        let leaving = emitter.leaving().clone();
         let mut sink =
             BusSink { request: &request, execution_id, trace: record.trace.clone(), emitter, chunks: 0, origin: None };
         let trace_id = Some(record.trace.trace_id_hex());
-        let mut finished = self.executor.execute(&request, execution_id, trace_id, &mut sink, &working.cancel).await;
-        finished.terminal.chunks = sink.chunks;
-        metric::ended(self.lane, finished.terminal.status);
-        match records(&request, execution_id, finished, &record.trace) {
+        let signals = Signals { cancel: &working.cancel, leaving: &leaving };
+        let records = match self.executor.execute(&request, execution_id, trace_id, &mut sink, signals).await {
+            Done::Ended(mut finished) => {
+                finished.terminal.chunks = sink.chunks;
+                metric::ended(self.lane, finished.terminal.status);
+                records(&request, execution_id, *finished, &record.trace)
+            }
+            Done::Parked(parked) => {
+                let Parked { topic, request } = *parked;
+                metric::parked(topic.spec.name);
+                moved(topic, &request, expiry, &record.trace).map(|record| vec![record])
+            }
+        };
+        match records {
             Ok(records) => Outcome::emit(records),
             // Nothing a retry would change: the records of this very request cannot be written as JSON.
             Err(error) => Outcome::dead(DeadLetter::new("serialise", error.to_string())),
         }
     }
+
+    fn poisoned(&self, record: &Incoming<Vec<u8>>, _: &DeadLetter) -> Vec<Outgoing> {
+        let router = &self.executor.router;
+        end::poisoned_request(&record.value, &router.gateway, &router.region, &record.trace)
+    }
+}
+
+/// Holds parked requests until their time has come, then sends them back to be tried.
+struct Waker {
+    router: Arc<Router>,
+    registry: Registry,
+}
+
+impl Handler<Request> for Waker {
+    async fn handle(&self, record: Incoming<Request>, emitter: Emitter) -> Outcome {
+        let expiry = record.headers.get(headers::EXPIRY_TIME).map(str::to_owned);
+        let request = record.value;
+        let waiting = loop {
+            match self.registry.begin(Stage::Parked, request.request_id, &request.caller.team) {
+                Begun::Work(waiting) => break waiting,
+                // An earlier delivery, whose partition has left; it gives the record back, so this one goes on.
+                Begun::Wait(done) => done.cancelled().await,
+            }
+        };
+        let not_before_ms = request.waiting.as_ref().map_or(0, |waiting| waiting.not_before_ms);
+        let _waiting = metric::Waiting::begin();
+        tokio::select! {
+            () = emitter.leaving().cancelled() => return Outcome::hand_back(),
+            () = waiting.cancel.cancelled() => {}
+            () = sleep_until_ms(not_before_ms) => {}
+        }
+        match moved(topic::approved(request.lane), &request, expiry, &record.trace) {
+            Ok(record) => Outcome::emit(vec![record]),
+            Err(error) => Outcome::dead(DeadLetter::new("serialise", error.to_string())),
+        }
+    }
+
+    fn poisoned(&self, record: &Incoming<Vec<u8>>, _: &DeadLetter) -> Vec<Outgoing> {
+        end::poisoned_request(&record.value, &self.router.gateway, &self.router.region, &record.trace)
+    }
+}
+
+/// Sleeps until the clock says so. The clock may be set meanwhile, so it is looked at again and again.
+async fn sleep_until_ms(until_ms: i64) {
+    const LOOK_EVERY: Duration = Duration::from_secs(60);
+    loop {
+        let left_ms = until_ms - tollgate_schemas::now_us() / 1000;
+        let Some(left_ms) = u64::try_from(left_ms).ok().filter(|left_ms| *left_ms > 0) else { return };
+        tokio::time::sleep(Duration::from_millis(left_ms).min(LOOK_EVERY)).await;
+    }
+}
+
+/// A request on its way to another topic of the router's own.
+pub(crate) fn moved(
+    topic: &tollgate_schemas::Topic<Request>,
+    request: &Request,
+    expiry: Option<String>,
+    trace: &TraceContext,
+) -> Result<Outgoing, tollgate_bus::Error> {
+    let mut record = Outgoing::of(topic, request.request_id, request, trace)?;
+    if let Some(expiry) = expiry {
+        record.header(headers::EXPIRY_TIME, expiry);
+    }
+    Ok(record)
 }
 
 /// What the end of a request is told by. An answer that must be checked goes to the guardrail, which then owns the
 /// request's end; an end without an answer has nothing to check.
-fn records(
+pub(crate) fn records(
     request: &Request,
     id: ExecutionId,
     finished: Finished,

@@ -2,7 +2,8 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
-use tollgate_runtime::config::{Over, Role};
+use tollgate_bus::dead_letters::Place;
+use tollgate_runtime::config::{Millis, Over, Role};
 
 /// An AI gateway on Kafka: one API in front of every LLM provider.
 #[derive(Debug, Parser)]
@@ -36,6 +37,9 @@ pub enum Command {
     Keys(Keys),
     /// Submit a JSONL file of jobs to a team's topic and wait for the answers.
     Submit(Submit),
+    /// Look at records that nobody could process, and put them back.
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
     /// Show who used what: a chargeback table read from the usage files.
     Usage(Usage),
     /// Help for operating Kafka.
@@ -172,6 +176,85 @@ pub struct Submit {
     /// Give up this many seconds after the last answer.
     #[arg(long, default_value_t = 600)]
     pub timeout_s: u64,
+}
+
+/// `tollgate dead-letters …`.
+#[derive(Debug, Subcommand)]
+pub enum DeadLetters {
+    /// List dead letters, newest last: when, where, from where and why, never what is in them.
+    List {
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "documented there")]
+        at: Log,
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "documented there")]
+        chosen: Chosen,
+        /// At most so many, the newest.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        /// As a JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one dead letter whole: its headers and its bytes, which may hold a prompt or an answer.
+    Show {
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "documented there")]
+        at: Log,
+        /// PARTITION/OFFSET, as `list` shows it.
+        place: Place,
+        /// Write the original bytes to standard output, and nothing else.
+        #[arg(long)]
+        raw: bool,
+    },
+    /// Put dead letters back to the topics they came from, with their bytes, headers and keys.
+    ///
+    /// Do it once what made them fail is mended. A dead letter stays in the list, so who redrives twice has it done twice.
+    /// A request whose caller was told of an error is executed again: its second row goes to the table usage_superseded, a job's
+    /// answer comes again with the same id, and a deadline that has passed ends it at once. A record of a team's in topic gets a
+    /// new offset, and so is a new request with a new id.
+    Redrive {
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "documented there")]
+        at: Log,
+        /// PARTITION/OFFSET, as `list` shows it.
+        #[arg(required_unless_present = "all", conflicts_with_all = ["all", "since", "topic"])]
+        places: Vec<Place>,
+        /// All of them, or all that --since and --topic leave.
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "documented there")]
+        chosen: Chosen,
+        /// Only say what would be done.
+        #[arg(long)]
+        dry_run: bool,
+        /// Also what came back as often as is allowed.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// Which gateway's log.
+#[derive(Debug, Clone, Args)]
+pub struct Log {
+    /// The configuration file (topics and Kafka's settings).
+    #[arg(long, env = "TOLLGATE_CONFIG", default_value = "tollgate.yaml")]
+    pub config: PathBuf,
+    /// Kafka's bootstrap servers; over kafka.brokers. An embedded broker of this user's on this machine is found without.
+    #[arg(long, env = "TOLLGATE_BROKERS")]
+    pub brokers: Option<String>,
+}
+
+/// Which dead letters.
+#[derive(Debug, Clone, Args)]
+pub struct Chosen {
+    /// Only those of the last 1h, 7d and so on.
+    #[arg(long)]
+    pub since: Option<Millis>,
+    /// Only those that came from this topic, with or without kafka.topic_prefix.
+    #[arg(long)]
+    pub topic: Option<String>,
 }
 
 /// `tollgate usage`.

@@ -30,6 +30,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Config(command) => commands::config::run(&command),
         Command::Keys(command) => commands::keys::run(&command),
         Command::Submit(arguments) => commands::submit::run(&arguments).await,
+        Command::DeadLetters(command) => commands::dead_letters::run(&command).await,
         Command::Usage(arguments) => commands::usage::run(&arguments).await,
         Command::Kafka(command) => commands::kafka::run(&command),
         Command::Demo(arguments) => commands::demo::run(&arguments).await,

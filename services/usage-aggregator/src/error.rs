@@ -18,8 +18,8 @@ pub enum Error {
         /// The store's words.
         source: object_store::Error,
     },
-    /// Storage did not come back within the time that was given.
-    #[error("storage did not answer within {} s; rows that are not in the table yet stay on the usage topic", .0.as_secs())]
+    /// Storage (or the dead-letters topic) did not come back within the time that was given.
+    #[error("storage or dead-letters did not answer within {} s; rows that are not in the table yet stay on the usage topic", .0.as_secs())]
     StorageDown(Duration),
     /// A file of the table cannot be read.
     #[error(transparent)]

@@ -57,9 +57,15 @@ impl Fold {
         self.batch.position()
     }
 
-    /// Must the files be asked about this request before its row is pushed? Answer with [`Self::learn`].
-    pub fn is_old(&self, request: RequestId) -> bool {
-        self.ids.is_old(request)
+    /// Must the files be asked about this request before its row is pushed? Answer with [`Self::learn`]. `append_ms`: of
+    /// the row's record.
+    pub fn is_old(&self, request: RequestId, append_ms: i64) -> bool {
+        self.ids.is_old(request, append_ms)
+    }
+
+    /// Has the next file no record yet?
+    pub fn is_empty(&self) -> bool {
+        self.batch.oldest_append_ms().is_none()
     }
 
     /// Notes what the files know of an old request. `append_ms`: of the record that made us ask.
@@ -72,18 +78,21 @@ impl Fold {
         }
     }
 
-    /// Takes a record; `row` is `None` if it is malformed. Gives the batch that had to end before it, if one had to.
-    pub fn push(&mut self, at: At, row: Option<UsageRow>, now: Instant) -> Option<Cut> {
+    /// The batch, if it has to end before a record of this append time. To be asked before [`Self::is_old`]: a cut forgets ids.
+    pub fn cut_before(&mut self, append_ms: i64) -> Option<Cut> {
+        if self.batch.has_other_date(append_ms) { self.cut() } else { None }
+    }
+
+    /// Takes a record, of which [`Self::cut_before`] has been asked; `row` is `None` if it is malformed.
+    pub fn push(&mut self, at: At, row: Option<UsageRow>, now: Instant) {
         if at.offset < self.batch.position() {
-            return None;
+            return;
         }
-        let cut = if self.batch.has_other_date(at.append_ms) { self.cut() } else { None };
         let outcome = match row {
             None => Outcome::Malformed,
             Some(row) => self.place(row, at),
         };
         self.batch.take(at.offset, at.append_ms, at.bytes, outcome, now);
-        cut
     }
 
     fn place(&mut self, row: UsageRow, at: At) -> Outcome {
@@ -118,9 +127,10 @@ impl Fold {
         self.batch.oldest_append_ms()
     }
 
-    /// The batch as it is; `None` if it is empty.
+    /// The batch as it is; `None` if it is empty. It must be in the table before the files are asked about anything.
     pub fn cut(&mut self) -> Option<Cut> {
         let covered = self.batch.cut()?;
+        self.ids.evict();
         Some(Cut { covered, usage: self.usage.take(), superseded: self.superseded.take() })
     }
 }
@@ -200,7 +210,8 @@ mod tests {
             let mut row = testing::row(request);
             row.execution_id = testing::execution(execution);
             let at = At { offset, append_ms: self.1[index], bytes: 100 };
-            cuts.extend(fold.push(at, (!malformed).then_some(row), now));
+            cuts.extend(fold.cut_before(at.append_ms));
+            fold.push(at, (!malformed).then_some(row), now);
             cuts.extend(fold.due(&limits(), now));
             true
         }

@@ -3,6 +3,9 @@
 //! Bounded by a window and by a count, whichever is tighter; about 40 bytes an id. What is older is asked of the files
 //! ([`crate::lookup`]), and [`Ids::is_old`] says when that is needed. A request's rows all lie on one partition, because
 //! the request id is their key, so each partition has its own `Ids`.
+//!
+//! Whether an id is older than memory is told by the time inside the id, which another clock wrote than the append time. So
+//! the line is drawn in the middle of what memory reaches back: clocks may differ by half of that, an hour by default.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -12,8 +15,10 @@ use tollgate_schemas::{ExecutionId, RequestId};
 
 /// Ids and windows are dropped in this many steps.
 const GENERATIONS: usize = 8;
-/// A row is appended at most this much before its request's id says the request was made: clocks differ.
+/// Clocks differ by this much at least, however short memory is.
 const CLOCK_SKEW_MS: i64 = 30_000;
+/// An id further ahead of its record's append time than this says nothing about when it was made.
+const AHEAD_MAX_MS: i64 = 3_600_000;
 
 type Key = [u8; 16];
 /// The random half of an execution id; two executions of one request that share it do not happen.
@@ -64,6 +69,11 @@ pub struct Ids {
     missing_to_ms: Option<i64>,
 }
 
+/// Does the id claim to have been made after the record that bears it was appended? Its time is then worth nothing.
+pub fn is_ahead(request: RequestId, append_ms: i64) -> bool {
+    request.unix_ms() > append_ms.saturating_add(AHEAD_MAX_MS)
+}
+
 fn key(id: RequestId) -> Key {
     *id.0.as_bytes()
 }
@@ -86,10 +96,12 @@ impl Ids {
         if *first == by || again() { Seen::Same } else { Seen::Other }
     }
 
-    /// Might the table hold a row of this request that memory does not?
-    pub fn is_old(&self, request: RequestId) -> bool {
+    /// Might the table hold a row of this request, whose record was appended at `append_ms`, that memory does not?
+    pub fn is_old(&self, request: RequestId, append_ms: i64) -> bool {
         let Some(missing_to_ms) = self.missing_to_ms else { return false };
-        request.unix_ms() <= missing_to_ms.saturating_add(CLOCK_SKEW_MS)
+        let reach_ms = append_ms.saturating_sub(missing_to_ms).max(0);
+        let made_by_ms = missing_to_ms.saturating_add((reach_ms / 2).max(CLOCK_SKEW_MS));
+        (request.unix_ms() <= made_by_ms || is_ahead(request, append_ms))
             && !self.generations.iter().any(|g| g.first.contains_key(&key(request)))
     }
 
@@ -99,7 +111,6 @@ impl Ids {
         if newest.first.insert(key(request), execution(by)).is_none() {
             self.count += 1;
         }
-        self.evict();
     }
 
     /// Notes a later execution's row.
@@ -107,7 +118,6 @@ impl Ids {
         if self.newest(append_ms).again.insert((key(request), execution(by))) {
             self.count += 1;
         }
-        self.evict();
     }
 
     fn newest(&mut self, append_ms: i64) -> &mut Generation {
@@ -126,7 +136,9 @@ impl Ids {
         newest
     }
 
-    fn evict(&mut self) {
+    /// Forgets what is beyond the limits. All that was inserted must be in the table, or on its way there before the next
+    /// look-up: an id that neither memory nor a file knows would be taken for new. So memory holds a batch more than the limits.
+    pub fn evict(&mut self) {
         let window_ms = i64::try_from(self.limits.window.as_millis()).unwrap_or(i64::MAX);
         while self.generations.len() > 1 {
             let (Some(oldest), Some(newest)) = (self.generations.front(), self.generations.back()) else { return };
@@ -164,15 +176,17 @@ mod tests {
         let mut ids = Ids::new(IdLimits { window: Duration::from_secs(3600), ids: 800 }, None);
         for n in 0..5000_i64 {
             ids.insert(id_at(n as u64, DAY_MS + n * 100), execution(n as u64), DAY_MS + n * 100);
+            ids.evict();
             assert!(ids.count <= 800);
         }
         let at = |n: i64| id_at(n as u64, DAY_MS + n * 100);
         assert_eq!(ids.seen(at(4999), execution(4999)), Seen::Same);
-        assert!(!ids.is_old(at(4999)), "known");
-        assert!(!ids.is_old(id_at(9999, DAY_MS + 500_000)), "new");
-        assert!(ids.is_old(at(0)), "forgotten");
+        let now_ms = DAY_MS + 500_000;
+        assert!(!ids.is_old(at(4999), now_ms), "known");
+        assert!(!ids.is_old(id_at(9999, now_ms), now_ms), "new");
+        assert!(ids.is_old(at(0), now_ms), "forgotten");
         for n in 0..5000 {
-            assert!(ids.is_old(at(n)) || ids.seen(at(n), execution(n as u64)) == Seen::Same, "{n}");
+            assert!(ids.is_old(at(n), now_ms) || ids.seen(at(n), execution(n as u64)) == Seen::Same, "{n}");
         }
     }
 
@@ -183,7 +197,20 @@ mod tests {
         ids.insert(id_at(2, DAY_MS + 60_000), execution(2), DAY_MS + 60_000);
         assert_eq!(ids.seen(id_at(1, DAY_MS), execution(1)), Seen::Same);
         ids.insert(id_at(3, DAY_MS + 120_000), execution(3), DAY_MS + 120_000);
-        assert!(ids.is_old(id_at(1, DAY_MS)));
+        assert_eq!(ids.seen(id_at(1, DAY_MS), execution(1)), Seen::Same, "its file may not be written yet");
+        ids.evict();
+        assert!(ids.is_old(id_at(1, DAY_MS), DAY_MS + 120_000));
         assert_eq!(ids.seen(id_at(2, DAY_MS + 60_000), execution(2)), Seen::Same);
+    }
+
+    #[test]
+    fn ids_of_clocks_that_are_wrong_are_asked_for() {
+        let (hour_ms, ids) = (3_600_000, Ids::new(IdLimits::default(), Some(DAY_MS)));
+        let now_ms = DAY_MS + 2 * hour_ms;
+        assert!(ids.is_old(id_at(1, DAY_MS + hour_ms), now_ms), "made by a clock that is an hour ahead, then recorded");
+        assert!(!ids.is_old(id_at(1, DAY_MS + hour_ms + 1), now_ms), "what is made now is not asked for");
+        assert!(!ids.is_old(id_at(1, now_ms + hour_ms), now_ms));
+        assert!(ids.is_old(id_at(1, now_ms + hour_ms + 1), now_ms), "made in the future: its time says nothing");
+        assert!(ids.is_old(RequestId(uuid::Uuid::from_u128(7)), now_ms), "an id without a time");
     }
 }

@@ -11,18 +11,20 @@ use crate::{
     file::{self, Footer},
     fold::Cut,
     ids::{IdLimits, Ids},
-    lookup::Lookup,
+    lookup::{CONCURRENCY, Lookup},
     name::{self, Name},
     read::{ReadError, Remote},
     retry::until_it_works,
 };
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{Error as Store, ObjectStore, PutMode, path::Path};
 use std::{
     collections::{BTreeMap, HashMap},
+    pin::pin,
     sync::Arc,
 };
+use tollgate_bus::fault;
 use tollgate_schemas::{ExecutionId, RequestId};
 
 /// The usage tables under one prefix of a store, fed from one log.
@@ -88,6 +90,7 @@ impl Ledger {
         let footer = self.footer(partition, &cut);
         let encode = tokio::task::spawn_blocking(move || encode(&cut, footer));
         let (file, footer) = encode.await.map_err(|_| Error::Panicked)??;
+        fault::point("ledger.file.encoded");
         let bytes = file.len();
         let put = match self.create(&name.path(&self.prefix, name::USAGE), &file).await? {
             None => Put::Done { bytes },
@@ -96,6 +99,7 @@ impl Ledger {
             Some(found) => Put::Theirs { last_offset: found.last_offset },
         };
         if matches!(put, Put::Done { .. }) {
+            fault::point("ledger.file.put");
             self.settle(&name, &footer).await?;
         }
         Ok((put, name))
@@ -137,6 +141,7 @@ impl Ledger {
     async fn settle(&self, name: &Name, footer: &Footer) -> Result<(), Error> {
         let Some(file) = &footer.superseded_file else { return Ok(()) };
         self.create(&name.path(&self.prefix, name::SUPERSEDED), file).await?;
+        fault::point("ledger.superseded.put");
         Ok(())
     }
 
@@ -160,6 +165,7 @@ impl Ledger {
             file.first.iter().for_each(|(request, execution)| ids.insert(*request, *execution, file.append_ms));
             file.again.iter().for_each(|(request, execution)| ids.insert_again(*request, *execution, file.append_ms));
         }
+        ids.evict();
         let lookup = Lookup::new(self.store.clone(), self.prefix.clone(), own.into_iter().chain(others).collect());
         Ok(Resume { next_offset, ids, lookup })
     }
@@ -214,21 +220,30 @@ impl Ledger {
     }
 
     /// Ids of the newest files, newest first, within the limits; and the greatest append time of those left out.
+    ///
+    /// Append time can step back, so a file that was written before the first one left out may be younger than it: the footers
+    /// of all files from the window's first date on are read, and their dates bound the others.
     async fn recent(&self, own: &[Name], limits: IdLimits) -> Result<(Vec<FileIds>, Option<i64>), Error> {
+        let Some(newest) = own.last() else { return Ok((Vec::new(), None)) };
         let window_ms = i64::try_from(limits.window.as_millis()).unwrap_or(i64::MAX);
-        let (mut files, mut count, mut newest_ms) = (Vec::new(), 0, None);
-        for name in own.iter().rev() {
-            let (remote, footer) = self.open_file(name).await?;
-            let append_ms = footer.last_append_ms;
-            let begin_ms = newest_ms.get_or_insert(append_ms).saturating_sub(window_ms);
-            if append_ms < begin_ms || count >= limits.ids {
-                return Ok((files, Some(append_ms)));
+        let begin_ms = self.open_file(newest).await?.1.last_append_ms.saturating_sub(window_ms);
+        let begin = name::date_of(begin_ms);
+        let (near, far): (Vec<_>, Vec<_>) = own.iter().rev().cloned().partition(|name| name.date >= begin);
+        let mut missing_to_ms = far.iter().map(|name| name::last_ms_of(name.date)).max();
+        let opened = stream::iter(near).map(|name| async move { self.open_file(&name).await }).buffered(CONCURRENCY);
+        let (mut opened, mut files, mut count, mut is_full) = (pin!(opened), Vec::new(), 0, false);
+        while let Some((remote, footer)) = opened.try_next().await? {
+            // What is kept is an end of the log without holes: of a request that is known, everything is.
+            is_full |= footer.last_append_ms < begin_ms || count >= limits.ids;
+            if is_full {
+                missing_to_ms = missing_to_ms.max(Some(footer.last_append_ms));
+                continue;
             }
             let file = self.file_ids(&remote, &footer).await?;
             count += file.first.len() + file.again.len();
             files.push(file);
         }
-        Ok((files, None))
+        Ok((files, missing_to_ms))
     }
 
     async fn file_ids(&self, remote: &Remote, footer: &Footer) -> Result<FileIds, Error> {
@@ -241,6 +256,14 @@ impl Ledger {
                 .concat(),
         };
         Ok(FileIds { append_ms: footer.last_append_ms, first, again })
+    }
+
+    /// Refuses a log that became another one since the table was opened.
+    pub async fn check_source(&self, source: &Source) -> Result<(), Error> {
+        if *source == self.source {
+            return Ok(());
+        }
+        epoch::open(self.store.as_ref(), &self.prefix, source, None).await.map(drop)
     }
 
     /// Compares the table with the log's ends and says where to begin to read. `log_end`: the next offset that the log

@@ -1,5 +1,6 @@
 //! The log as the writer needs it, so that the writer runs in tests without a broker. Kafka is behind it in service.
 
+use crate::{Error as LedgerError, epoch::Source};
 use std::future::Future;
 use tollgate_bus::{Error, Incoming, ordered::Event};
 
@@ -7,6 +8,9 @@ use tollgate_bus::{Error, Incoming, ordered::Event};
 pub(crate) trait Log: Send {
     /// What happens next; `None`: the reader has ended by itself.
     fn next(&mut self) -> impl Future<Output = Option<Event>> + Send;
+
+    /// Which log this is now: a topic may be created again while it is read.
+    fn source(&self) -> impl Future<Output = Result<Source, LedgerError>> + Send;
 
     /// The first offset the log still has of a partition, and the next one it will give out; `None`: cannot be told.
     fn ends(&self, partition: i32) -> impl Future<Output = Result<Option<(i64, i64)>, Error>> + Send;

@@ -2,12 +2,12 @@
 //! only where its filter says "perhaps".
 //!
 //! A row is appended after its request was made, so only files dated from the day before the id's own date (clocks
-//! differ) are asked. Filters are kept in memory up to [`CACHE_MAX_BYTES`].
+//! differ) are asked; all are, if the id has no time or one in the future. Filters are kept in memory up to [`CACHE_MAX_BYTES`].
 
 use crate::{
     Error,
     columns::row_ids,
-    file,
+    file, ids,
     name::{self, Name, date_of},
     read::{ReadError, Remote},
     retry::until_it_works,
@@ -25,7 +25,7 @@ use tollgate_schemas::{ExecutionId, RequestId};
 /// Memory for filters: those of about 1,000 full files.
 pub const CACHE_MAX_BYTES: usize = 64 << 20;
 /// Files opened at once.
-const CONCURRENCY: usize = 16;
+pub const CONCURRENCY: usize = 16;
 
 /// What the files know of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,11 +75,12 @@ impl Lookup {
         self.files.push(name);
     }
 
-    /// Searches the files for a request. Waits for storage as long as it takes.
-    pub async fn find(&mut self, request: RequestId) -> Result<Found, Error> {
+    /// Searches the files for a request whose record was appended at `append_ms`. Waits for storage as long as it takes.
+    pub async fn find(&mut self, request: RequestId, append_ms: i64) -> Result<Found, Error> {
         metrics::counter!("tollgate_usage_old_id_lookups_total").increment(1);
         let from = date_of(request.unix_ms()).pred_opt().unwrap_or_default();
-        let names: Vec<_> = self.files.iter().filter(|name| name.date >= from).cloned().collect();
+        let is_ahead = ids::is_ahead(request, append_ms);
+        let names: Vec<_> = self.files.iter().filter(|name| is_ahead || name.date >= from).cloned().collect();
         for (name, known) in self.read_missing(&names).await? {
             self.keep(name, known);
         }

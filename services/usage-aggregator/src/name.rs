@@ -3,7 +3,7 @@
 //! The name says where the file begins in the log and nothing about who wrote it, so that two writers who begin at the
 //! same record want the same name and a put-if-absent decides between them.
 
-use chrono::{DateTime, NaiveDate};
+use chrono::{DateTime, NaiveDate, NaiveTime};
 use object_store::path::Path;
 use std::sync::Arc;
 
@@ -60,6 +60,11 @@ pub fn parse_date(folder: &str) -> Option<NaiveDate> {
 /// The UTC date of a time in milliseconds since the Unix epoch; the epoch's own date for times out of range.
 pub fn date_of(unix_ms: i64) -> NaiveDate {
     DateTime::from_timestamp_millis(unix_ms).unwrap_or_default().date_naive()
+}
+
+/// The last millisecond of a date, since the Unix epoch.
+pub fn last_ms_of(date: NaiveDate) -> i64 {
+    date.and_time(NaiveTime::MIN).and_utc().timestamp_millis() + 86_399_999
 }
 
 /// A cluster id as it may stand in a file name. Cluster ids are base64url, so one may begin with `_`, and Spark and its

@@ -1,15 +1,32 @@
-//! Waiting for storage: bounded exponential back-off, for ever, with one log line a minute.
+//! Waiting for storage: bounded exponential back-off, for ever, with one log line a minute, a metric, and a note in
+//! `/health/ready`. Readiness itself stays: nobody else has to wait.
 //!
 //! The future may be dropped at any point (a revoked partition, a stop): what it waited for is still on the topic.
 
 use crate::{Error, read::ReadError};
 use object_store::Error as Store;
-use std::{future::Future, pin::pin, time::Duration};
-use tokio::time::{Instant, sleep, sleep_until};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep};
 
+const SECONDS: &str = "tollgate_usage_storage_waiting_seconds";
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(15);
+const LOG_FIRST: Duration = Duration::from_secs(10);
 const LOG_EVERY: Duration = Duration::from_secs(60);
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
+/// One for the process, which has one ledger. While several calls wait at once, they wait for the same storage.
+static WAITING: AtomicBool = AtomicBool::new(false);
+
+/// Is storage being waited for?
+pub(crate) fn is_waiting() -> bool {
+    WAITING.load(Ordering::Relaxed)
+}
 
 /// Repeats `attempt` until it succeeds or fails for good. `what` completes "storage cannot …".
 pub(crate) async fn until_it_works<T, F>(what: &str, mut attempt: impl FnMut() -> F) -> Result<T, Error>
@@ -17,7 +34,7 @@ where
     F: Future<Output = Result<T, ReadError>>,
 {
     let mut wait =
-        Wait { what, begun: Instant::now(), log_at: Instant::now() + LOG_EVERY, failures: 0, last: String::new() };
+        Wait { what, begun: Instant::now(), log_at: Instant::now() + LOG_FIRST, failures: 0, last: String::new() };
     let mut delay = FIRST_DELAY;
     loop {
         // An attempt may itself take minutes, because the store's client retries: the log line does not wait for it.
@@ -56,22 +73,26 @@ struct Wait<'w> {
 }
 
 impl Wait<'_> {
-    /// Awaits `work`; says once a minute that storage is waited for.
+    /// Awaits `work`; says meanwhile that storage is waited for.
     async fn watch<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         loop {
             tokio::select! {
                 done = &mut work => return done,
-                () = sleep_until(self.log_at) => self.log(),
+                () = sleep(TELL_EVERY) => self.tell(),
             }
         }
     }
 
-    fn log(&mut self) {
+    fn tell(&mut self) {
+        WAITING.store(true, Ordering::Relaxed);
+        metrics::gauge!(SECONDS).set(self.begun.elapsed().as_secs_f64());
+        if Instant::now() < self.log_at {
+            return;
+        }
         let waited_s = self.begun.elapsed().as_secs();
         let (what, failures, last) = (self.what, self.failures, &self.last);
         tracing::warn!(waited_s, failures, last, "storage cannot {what}; usage rows wait on their topic until it can");
-        metrics::gauge!("tollgate_usage_storage_waiting_seconds").set(self.begun.elapsed().as_secs_f64());
         self.log_at = Instant::now() + LOG_EVERY;
     }
 
@@ -80,8 +101,9 @@ impl Wait<'_> {
         self.failures += 1;
         self.last = error.to_string();
         if self.failures == 1 {
-            self.log();
+            self.log_at = Instant::now();
         }
+        self.tell();
     }
 
     fn over(&self) {
@@ -89,7 +111,13 @@ impl Wait<'_> {
             let waited_s = self.begun.elapsed().as_secs();
             tracing::info!(waited_s, failures = self.failures, "storage can {} again", self.what);
         }
-        metrics::gauge!("tollgate_usage_storage_waiting_seconds").set(0.0);
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        WAITING.store(false, Ordering::Relaxed);
+        metrics::gauge!(SECONDS).set(0.0);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     epoch::Source,
     ledger::Ledger,
     log::Log,
-    metric,
+    metric, retry,
     writer::{End, Writer},
 };
 use object_store::{ObjectStore, path::Path};
@@ -34,6 +34,7 @@ pub async fn run(config: &Config, bus: Bus, readiness: Readiness, stop: Cancella
     let probe = Probe::default();
     let asked = probe.clone();
     readiness.require("the usage topic's partitions", move || asked.holds());
+    readiness.note("the usage-aggregator waits for storage; usage rows wait on their topic", retry::is_waiting);
     let settings = Settings::of(config);
     loop {
         match session(&bus, &store, settings, &probe, &stop).await {
@@ -119,6 +120,10 @@ impl Log for KafkaLog {
             drop(tollgate_bus::row_span(record, GROUP));
         }
         event
+    }
+
+    async fn source(&self) -> Result<Source, Error> {
+        identify(&self.bus, &self.bus.full_name(topic::USAGE.spec.name)).await
     }
 
     async fn ends(&self, partition: i32) -> Result<Option<(i64, i64)>, tollgate_bus::Error> {

@@ -1,7 +1,8 @@
 //! The loop: records in, files out. Storage that is down stops it here, and the topic keeps what waits.
 //!
 //! It takes one event at a time. While it waits for storage it takes none, so the reader's bounded queue fills and
-//! fetching pauses; a rebalance or a stop in that time gives up the wait, because the rows are still on the topic.
+//! fetching pauses. A stop gives the wait up, because the rows are still on the topic. A rebalance in that time takes the
+//! partition away after 20 s; what this writer then still puts is a twin's file or loses the race for its name.
 
 use crate::{
     Error, columns,
@@ -15,9 +16,9 @@ use crate::{
 use std::{collections::BTreeMap, future::Future, ops::Range, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tollgate_bus::{Incoming, ordered::Event};
+use tollgate_bus::{Incoming, fault, ordered::Event};
 
-/// How long a stop waits for storage.
+/// How long a stop waits for storage and for dead-letters.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(10);
 /// How long a revoked partition's rows may take to reach storage; the group takes the partition away after 20 s.
 const REVOKE_GRACE: Duration = Duration::from_secs(15);
@@ -100,11 +101,16 @@ impl<L: Log> Writer<L> {
     async fn assigned(&mut self, partition: i32) -> Result<(), Error> {
         let resume = self.ledger.resume(partition, self.settings.ids);
         let Resume { next_offset, ids, lookup } = or_stop(&self.stop, resume).await?;
+        let source = self.log.source().await?;
+        or_stop(&self.stop, self.ledger.check_source(&source)).await?;
         let start = match self.log.ends(partition).await? {
             Some((log_start, log_end)) => Some(self.ledger.check_log(partition, next_offset, log_start, log_end)?),
             None => next_offset,
         };
         tracing::info!(partition, next_offset, "writing usage rows from here on");
+        if let (None, Some(start @ 1..)) = (next_offset, start) {
+            tracing::warn!(partition, start, "the usage topic begins here and no file covers what was before");
+        }
         self.partitions.insert(partition, Partition { fold: Fold::new(partition, start.unwrap_or(0), ids), lookup });
         self.log.start(partition, start);
         Ok(())
@@ -120,28 +126,35 @@ impl<L: Log> Writer<L> {
         if at.offset > position {
             gap(&self.log, &self.ledger, partition, position..at.offset).await?;
         }
+        if let Some(cut) = state.fold.cut_before(at.append_ms)
+            && !self.put(partition, cut).await?
+        {
+            return Ok(false);
+        }
+        let Some(state) = self.partitions.get_mut(&partition) else { return Ok(true) };
         let row = match columns::parse(&record.value) {
             Ok(row) => {
-                if state.fold.is_old(row.request_id) {
-                    let found = or_stop(&self.stop, state.lookup.find(row.request_id)).await?;
+                if state.fold.is_old(row.request_id, at.append_ms) {
+                    let found = or_stop(&self.stop, state.lookup.find(row.request_id, at.append_ms)).await?;
                     state.fold.learn(row.request_id, &found, at.append_ms);
                 }
                 Some(row)
             }
             Err(reason) => {
-                dead_letter(&self.log, &self.stop, record, reason).await?;
+                or_stop(&self.stop, dead_letter(&self.log, record, reason)).await?;
                 None
             }
         };
         let now = Instant::now().into_std();
-        let before = state.fold.push(at, row, now);
-        let full = state.fold.due(&self.settings.limits, now);
-        for cut in before.into_iter().chain(full) {
-            if !self.put(partition, cut).await? {
-                return Ok(false);
-            }
+        let begins = state.fold.is_empty();
+        state.fold.push(at, row, now);
+        if begins {
+            fault::point("ledger.file.begun");
         }
-        Ok(true)
+        match state.fold.due(&self.settings.limits, now) {
+            Some(cut) => self.put(partition, cut).await,
+            None => Ok(true),
+        }
     }
 
     async fn flush_due(&mut self) -> Result<bool, Error> {
@@ -192,6 +205,7 @@ impl<L: Log> Writer<L> {
             Put::Done { bytes } => {
                 metric::file(&covered, bytes, begun.elapsed());
                 self.log.commit(partition, covered.last_offset + 1);
+                fault::point("ledger.offset.committed");
                 if let Some(state) = self.partitions.get_mut(&partition) {
                     state.lookup.add(name);
                 }
@@ -216,6 +230,7 @@ impl At {
 /// A producer without transactions leaves no gaps, so one may mean that retention ate rows while they waited.
 async fn gap<L: Log>(log: &L, ledger: &Ledger, partition: i32, missing: Range<i64>) -> Result<(), Error> {
     tracing::warn!(partition, ?missing, "the usage topic has no records at these offsets");
+    ledger.check_source(&log.source().await?).await?;
     if let Some((log_start, log_end)) = log.ends(partition).await? {
         ledger.check_log(partition, Some(missing.start), log_start, log_end)?;
     }
@@ -234,13 +249,9 @@ async fn or_stop<T>(stop: &CancellationToken, work: impl Future<Output = Result<
     }
 }
 
-/// Repeats until acknowledged: the record's offset counts as covered only then.
-async fn dead_letter<L: Log>(
-    log: &L,
-    stop: &CancellationToken,
-    record: Incoming<Vec<u8>>,
-    reason: String,
-) -> Result<(), Error> {
+/// Repeats until acknowledged: the record's offset counts as covered only then. Who dies before the file is there does it
+/// again, so a record may be in dead-letters more than once.
+async fn dead_letter<L: Log>(log: &L, record: Incoming<Vec<u8>>, reason: String) -> Result<(), Error> {
     let (partition, offset) = (record.partition, record.offset);
     tracing::warn!(
         partition,
@@ -262,13 +273,11 @@ async fn dead_letter<L: Log>(
             }
             Err(error) => tracing::warn!(%error, partition, offset, "dead-letters did not take a record; trying again"),
         }
-        or_stop(stop, async {
-            sleep(DEAD_LETTER_RETRY).await;
-            Ok(())
-        })
-        .await?;
+        sleep(DEAD_LETTER_RETRY).await;
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

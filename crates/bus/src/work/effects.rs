@@ -85,7 +85,7 @@ pub(super) async fn handle_one<T: FromRecord, H: Handler<T>>(
 ) {
     let (span, here) = trace::process_span(&record, &group);
     async {
-        let poison = |reason: DeadLetter| reason.record(&record, &here);
+        let poison = |reason: DeadLetter| reason.record(&record, &group, &here);
         let outcome = match T::from_record(&record.value) {
             Ok(value) => {
                 let mut typed = record.clone_without_value().with(value);

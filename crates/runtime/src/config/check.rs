@@ -60,6 +60,9 @@ impl Checker<'_> {
         if !(100..=3_600_000).contains(&config.usage.flush.after.0) {
             self.fatal("usage.flush.after", "must be from 100ms to 1h");
         }
+        if !(1000..=600_000).contains(&config.shutdown.drain.0) {
+            self.fatal("shutdown.drain", "must be from 1s to 10m");
+        }
         if config.usage.delta {
             self.fatal("usage.delta", "Delta tables are not in this version; remove it and read the Parquet files");
         }

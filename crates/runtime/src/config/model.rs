@@ -21,6 +21,7 @@ pub struct Config {
     pub storage: Option<Storage>,
     pub usage: Usage,
     pub admission: Admission,
+    pub shutdown: Shutdown,
     pub providers: BTreeMap<String, Provider>,
     pub endpoints: Vec<Endpoint>,
     pub judges: BTreeMap<String, Judge>,
@@ -177,6 +178,20 @@ pub struct Admission {
 impl Default for Admission {
     fn default() -> Self {
         Self { store: Secret::new("memory"), on_store_failure: OnFailure::Deny }
+    }
+}
+
+/// `shutdown`.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
+pub struct Shutdown {
+    pub drain: Millis,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { drain: Millis(20_000) }
     }
 }
 

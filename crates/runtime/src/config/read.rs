@@ -119,6 +119,7 @@ impl Reader {
             storage: self.one("storage", take("storage")),
             usage: self.one("usage", take("usage")).unwrap_or_default(),
             admission: self.one("admission", take("admission")).unwrap_or_default(),
+            shutdown: self.one("shutdown", take("shutdown")).unwrap_or_default(),
             providers: self.named("providers", take("providers")),
             endpoints: self.list("endpoints", take("endpoints")),
             judges: self.named("judges", take("judges")),

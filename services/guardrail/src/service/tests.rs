@@ -48,7 +48,12 @@ fn request(endpoint: &str, content: &str) -> Request {
         idempotency_key: None,
         guardrail_outcome: None,
         policy_version: None,
+        waiting: None,
     }
+}
+
+fn cancellation(request: &Request, team: &str) -> Cancellation {
+    Cancellation { request_id: request.request_id, team: Some(team.into()), reason: "requested".into() }
 }
 
 fn incoming(value: Request) -> Incoming<Request> {
@@ -135,7 +140,9 @@ async fn expired_cancelled_and_orphaned_requests_end() {
     late.deadline_ms -= 120_000;
     assert_eq!(code(&handled(&service, late).await), ErrorCode::DeadlineExceeded);
     let unwanted = request("chat", "hi");
-    service.cancelled.add(unwanted.request_id);
+    service.cancel(cancellation(&unwanted, "another"));
+    approved(&handled(&service, unwanted.clone()).await);
+    service.cancel(cancellation(&unwanted, "search"));
     assert_eq!(code(&handled(&service, unwanted).await), ErrorCode::Cancelled);
     assert_eq!(code(&handled(&service, request("gone", "hi")).await), ErrorCode::ModelNotFound);
 }
@@ -218,7 +225,7 @@ async fn answers_that_cannot_be_checked_are_withheld() {
     let (terminal, _) = answered(&service, completion("gone", "fine")).await;
     assert_eq!((terminal.status, terminal.body.is_none()), (503, true));
     let unwanted = completion("chat", "fine");
-    service.cancelled.add(unwanted.request.request_id);
+    service.cancel(cancellation(&unwanted.request, "search"));
     let (terminal, usage) = answered(&service, unwanted).await;
     assert_eq!((terminal.status, usage.cost_usd), (499, Some(Decimal::ONE)));
 }

@@ -3,7 +3,7 @@
 //! The topic is the identity: whoever may write `in.<team>` is that team. A record that is not a job is dead-lettered, and
 //! answered with a typed error where it names an id. A job that is refused is answered, nothing else.
 
-mod parse;
+pub(crate) mod parse;
 
 use crate::{
     Door, Error, Gateway,

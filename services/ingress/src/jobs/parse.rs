@@ -13,20 +13,20 @@ use tollgate_schemas::{ApiError, ApiType, headers};
 
 /// A job as its record says it.
 #[derive(Debug)]
-pub(super) struct Job {
-    pub(super) custom_id: Option<String>,
-    pub(super) api_type: ApiType,
-    pub(super) body: Box<RawValue>,
-    pub(super) metadata: Option<Value>,
+pub(crate) struct Job {
+    pub(crate) custom_id: Option<String>,
+    pub(crate) api_type: ApiType,
+    pub(crate) body: Box<RawValue>,
+    pub(crate) metadata: Option<Value>,
     /// From `ce_expirytime`, milliseconds since the Unix epoch.
-    pub(super) expires_ms: Option<i64>,
+    pub(crate) expires_ms: Option<i64>,
 }
 
 /// Why a record is no job, and the id it names nevertheless.
 #[derive(Debug)]
-pub(super) struct Malformed {
-    pub(super) custom_id: Option<String>,
-    pub(super) error: ApiError,
+pub(crate) struct Malformed {
+    pub(crate) custom_id: Option<String>,
+    pub(crate) error: ApiError,
 }
 
 #[derive(Deserialize)]
@@ -40,13 +40,13 @@ struct Envelope {
 }
 
 /// Larger metadata is refused, because it travels in every record of the request and comes back with the answer.
-const METADATA_MAX_BYTES: usize = 64 * 1024;
+pub(crate) const METADATA_MAX_BYTES: usize = 64 * 1024;
 
 /// Longer ids are refused, because they come back as record keys and headers.
-const CUSTOM_ID_MAX_BYTES: usize = 512;
+pub(crate) const CUSTOM_ID_MAX_BYTES: usize = 512;
 
 /// Reads a job. `all` are the record's headers.
-pub(super) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
+pub(crate) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
     let header_id = all.get(ID_HEADER).map(str::to_owned);
     let fail = |custom_id: Option<String>, message: &str| Malformed {
         custom_id: custom_id.filter(|id| id.len() <= CUSTOM_ID_MAX_BYTES),
@@ -58,7 +58,9 @@ pub(super) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
     let envelope: Envelope = match serde_json::from_str(text) {
         Ok(envelope) => envelope,
         Err(error) => {
-            return Err(Malformed { custom_id: named(text).or(header_id), error: crate::admit::invalid(&error) });
+            let short = |id: &String| id.len() <= CUSTOM_ID_MAX_BYTES;
+            let custom_id = named(text).or(header_id).filter(short);
+            return Err(Malformed { custom_id, error: crate::admit::invalid(&error) });
         }
     };
     let custom_id = match envelope.custom_id {
@@ -143,6 +145,15 @@ mod tests {
         assert_eq!(id(r#"{"custom_id":7,"body":{}}"#), None);
         assert_eq!(id("not json"), None);
         assert_eq!(job(&[0xff, 0xfe], &Headers::default()).expect_err("malformed").custom_id, None);
+    }
+
+    /// Found by fuzzing.
+    #[test]
+    fn a_long_id_of_a_header_is_not_echoed() {
+        let long = Headers::from_iter([(ID_HEADER.to_owned(), vec![b'x'; CUSTOM_ID_MAX_BYTES + 1])]);
+        for text in ["{", "7", r#"{"body":{}}"#] {
+            assert!(job(text.as_bytes(), &long).expect_err("malformed").custom_id.is_none(), "{text}");
+        }
     }
 
     proptest::proptest! {

@@ -2,6 +2,10 @@
 //!
 //! A leaf (`openai`, `anthropic`) holds pure functions: encode, decode, stream decode, error classification. `mock`
 //! makes answers in OpenAI's wire format by itself. `http` does the only I/O. Callers always see OpenAI's chat shape.
+//!
+//! Deliberately absent: an `Idempotency-Key` to the provider. Neither kind documents one for these calls, and the official SDKs,
+//! whose generator has the feature, name no header for it (`_idempotency_header = None` in openai-python's `_base_client.py`;
+//! `idempotencyHeader` is never set in anthropic-sdk-typescript's `client.ts`). A repeated call is a second call.
 
 pub(crate) mod anthropic;
 mod assemble;

@@ -270,8 +270,8 @@ impl StreamDecoder for Decoder {
     }
 
     fn is_complete(&self) -> bool {
-        // Some servers of this format leave `[DONE]` out.
-        self.done || self.assembler.all_finished()
+        // Some servers of this format leave `[DONE]` out. One that sends nothing else has not answered.
+        self.head_known && (self.done || self.assembler.all_finished())
     }
 
     fn is_done(&self) -> bool {

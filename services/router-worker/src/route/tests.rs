@@ -11,11 +11,22 @@ fn policy(attempts: u32, max_attempts: u32) -> Retry {
 }
 
 fn outcome(destination: usize, class: Class, status: Option<u16>) -> Outcome {
-    Outcome { destination, class, status, retry_after: None }
+    let is_throttle = matches!(class, Class::RateLimited | Class::Busy | Class::Open);
+    Outcome { destination, class, status, retry_after: None, is_throttle }
 }
 
+/// With every circuit closed.
 fn then(order: &[usize], policy: &Retry, history: &[Outcome]) -> Step {
-    next(order, policy, history, LONG, 0.0)
+    let plan = Plan { order, policy, is_patient: false };
+    next(&plan, history, &Now { cooling: &[None; 3], patience: RETRY_AFTER_MAX, left: LONG }, 0.0)
+}
+
+fn attempt(destination: usize, action: AttemptAction, after_ms: u64) -> Step {
+    Step::Try { destination, action, after: Duration::from_millis(after_ms), is_forced: false }
+}
+
+fn cooling(seconds: u64, is_asked: bool) -> Option<Cooling> {
+    Some(Cooling { reopens_in: Duration::from_secs(seconds), is_asked })
 }
 
 #[test]
@@ -33,11 +44,8 @@ fn traffic_is_split_by_weight_and_fallbacks_follow_in_order() {
 fn retries_then_fallbacks_then_the_end() {
     let policy = policy(2, 3);
     let first = outcome(0, Class::Server, Some(500));
-    let Step::Try { destination: 0, action: AttemptAction::Retry, after } = then(&[0, 1, 2], &policy, &[first]) else {
-        panic!("a retry");
-    };
-    assert_eq!(after, Duration::from_millis(100));
-    let fallback = Step::Try { destination: 1, action: AttemptAction::Fallback, after: Duration::ZERO };
+    assert_eq!(then(&[0, 1, 2], &policy, &[first]), attempt(0, AttemptAction::Retry, 100));
+    let fallback = attempt(1, AttemptAction::Fallback, 0);
     assert_eq!(then(&[0, 1, 2], &policy, &[first, first]), fallback);
     assert_eq!(then(&[0, 1, 2], &policy, &[first, first, outcome(1, Class::Timeout, None)]), Step::GiveUp);
     assert_eq!(then(&[0], &policy, &[first, first]), Step::GiveUp);
@@ -48,7 +56,7 @@ fn what_each_class_leads_to() {
     let policy = policy(2, 3);
     let after = |class, status| match then(&[0, 1], &policy, &[outcome(0, class, status)]) {
         Step::Try { action, .. } => format!("{action:?}"),
-        Step::GiveUp => "GiveUp".to_owned(),
+        other => format!("{other:?}"),
     };
     for (class, status, expected) in [
         (Class::RateLimited, Some(429), "Retry"),
@@ -60,6 +68,8 @@ fn what_each_class_leads_to() {
         (Class::Rejected, Some(400), "GiveUp"),
         (Class::Deadline, None, "GiveUp"),
         (Class::Inexpressible, None, "InitialAttempt"),
+        (Class::Busy, None, "InitialAttempt"),
+        (Class::Open, None, "InitialAttempt"),
     ] {
         assert_eq!(after(class, status), expected, "{class:?}");
     }
@@ -72,8 +82,8 @@ fn retry_after_is_honoured_up_to_five_seconds() {
             [Outcome { retry_after: Some(Duration::from_secs(seconds)), ..outcome(0, Class::RateLimited, Some(429)) }];
         then(&[0, 1], &policy(2, 3), &history)
     };
-    assert_eq!(wait(5), Step::Try { destination: 0, action: AttemptAction::Retry, after: Duration::from_secs(5) });
-    assert_eq!(wait(6), Step::Try { destination: 1, action: AttemptAction::Fallback, after: Duration::ZERO });
+    assert_eq!(wait(5), attempt(0, AttemptAction::Retry, 5000));
+    assert_eq!(wait(6), attempt(1, AttemptAction::Fallback, 0));
 }
 
 #[test]
@@ -81,9 +91,55 @@ fn only_what_the_policy_names_is_retried_but_fallbacks_come_anyway() {
     let policy = Retry { on: vec![RetryOn::Status(503)], ..policy(3, 5) };
     let action = |status| match then(&[0, 1], &policy, &[outcome(0, Class::Server, Some(status))]) {
         Step::Try { action, .. } => action,
-        Step::GiveUp => panic!("more can be done"),
+        other => panic!("{other:?}: more can be done"),
     };
     assert_eq!((action(503), action(500)), (AttemptAction::Retry, AttemptAction::Fallback));
+}
+
+#[test]
+fn open_circuits_are_passed_over_and_waited_for_or_tried_all_the_same() {
+    let policy = policy(1, 3);
+    let open = |destination| outcome(destination, Class::Open, None);
+    let decide = |history: &[Outcome], circuits: [Option<Cooling>; 2], is_patient| {
+        let plan = Plan { order: &[0, 1], policy: &policy, is_patient };
+        next(&plan, history, &Now { cooling: &circuits, patience: RETRY_AFTER_MAX, left: LONG }, 0.0)
+    };
+    let guess = cooling(60, false);
+    for is_patient in [true, false] {
+        let skip = Step::Skip { destination: 0, cooling: guess.expect("open") };
+        assert_eq!(decide(&[], [guess, None], is_patient), skip);
+        assert_eq!(decide(&[open(0)], [guess, None], is_patient), attempt(1, AttemptAction::InitialAttempt, 0));
+        // Soon over: it is waited for.
+        let circuits = [cooling(60, true), cooling(3, true)];
+        assert_eq!(decide(&[open(0), open(1)], circuits, is_patient), attempt(1, AttemptAction::InitialAttempt, 3000));
+        assert_eq!(decide(&[open(0), open(1)], [cooling(60, true); 2], is_patient), Step::GiveUp);
+    }
+    let forced =
+        Step::Try { destination: 1, action: AttemptAction::InitialAttempt, after: Duration::ZERO, is_forced: true };
+    assert_eq!(decide(&[open(0), open(1)], [cooling(60, true), guess], false), forced);
+    assert_eq!(decide(&[open(0), open(1)], [cooling(60, true), guess], true), Step::GiveUp);
+    let failed = [open(0), open(1), outcome(1, Class::Server, Some(500))];
+    assert_eq!(decide(&failed, [cooling(60, true), guess], false), Step::GiveUp);
+}
+
+#[test]
+fn waiting_makes_sense_as_long_as_anybody_merely_throttles() {
+    let policy = policy(1, 3);
+    let waits = |history: &[Outcome], circuits: [Option<Cooling>; 2]| {
+        let plan = Plan { order: &[0, 1], policy: &policy, is_patient: true };
+        let wait = waits(&plan, history, &Now { cooling: &circuits, patience: Duration::ZERO, left: LONG });
+        wait.map(|wait| wait.as_secs())
+    };
+    let throttled = Outcome { retry_after: Some(Duration::from_secs(7)), ..outcome(0, Class::RateLimited, Some(429)) };
+    let (server, refused) = (outcome(1, Class::Server, Some(500)), outcome(1, Class::Refused, Some(401)));
+    assert_eq!(waits(&[throttled, server], [None; 2]), Some(7));
+    assert_eq!(waits(&[throttled, refused], [cooling(9, true), None]), Some(9));
+    assert_eq!(waits(&[throttled, outcome(1, Class::Busy, None)], [None; 2]), Some(0));
+    assert_eq!(waits(&[server], [None; 2]), None);
+    // Its own failures opened the circuit.
+    assert_eq!(waits(&[server], [None, cooling(5, false)]), Some(5));
+    assert_eq!(waits(&[throttled, outcome(1, Class::Rejected, Some(400))], [None; 2]), None);
+    assert_eq!(waits(&[outcome(0, Class::Inexpressible, None)], [cooling(5, true), None]), None);
 }
 
 fn class() -> impl Strategy<Value = (Class, Option<u16>)> {
@@ -96,42 +152,66 @@ fn class() -> impl Strategy<Value = (Class, Option<u16>)> {
         Just((Class::Rejected, Some(400))),
         Just((Class::Inexpressible, None)),
         Just((Class::Deadline, None)),
+        Just((Class::Busy, None)),
+        Just((Class::Open, None)),
     ]
 }
 
+fn circuit() -> impl Strategy<Value = Option<Cooling>> {
+    proptest::option::of(
+        (0..8000u64, any::<bool>())
+            .prop_map(|(ms, is_asked)| Cooling { reopens_in: Duration::from_millis(ms), is_asked }),
+    )
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn any_run_of_failures_ends_within_its_bounds(
         weights in proptest::collection::vec(0..10u32, 1..4),
         fallbacks in 0..3usize,
-        attempts in 1..4u32,
-        max_attempts in 1..6u32,
+        (attempts, max_attempts, is_patient) in (1..4u32, 1..6u32, any::<bool>()),
         backoff in 0..4000u64,
-        failures in proptest::collection::vec((class(), proptest::option::of(0..10u64)), 40),
+        failures in proptest::collection::vec((class(), proptest::option::of(0..10u64)), 80),
+        circuits in proptest::collection::vec(proptest::collection::vec(circuit(), 6), 80),
         random in 0.0..1.0f64,
         left in 0..20_000u64,
     ) {
         let policy = Retry { backoff: Millis(backoff), ..policy(attempts, max_attempts) };
-        let plan = order(&weights, fallbacks, random);
-        let (mut history, mut left) = (Vec::new(), Duration::from_millis(left));
-        for ((class, status), retry_after) in failures {
-            let Step::Try { destination, action, after } = next(&plan, &policy, &history, left, random) else { break };
-            // The deadline is respected before each attempt, and no pause is long.
+        let order = order(&weights, fallbacks, random);
+        let plan = Plan { order: &order, policy: &policy, is_patient };
+        let (mut history, mut left, mut patience) = (Vec::<Outcome>::new(), Duration::from_millis(left), RETRY_AFTER_MAX);
+        for (((class, status), retry_after), cooling) in failures.into_iter().zip(&circuits) {
+            let now = Now { cooling, patience, left };
+            let (destination, action, after, is_forced) = match next(&plan, &history, &now, random) {
+                Step::GiveUp => break,
+                Step::Skip { destination, cooling: why } => {
+                    prop_assert_eq!(cooling[destination], Some(why));
+                    history.push(outcome(destination, Class::Open, None));
+                    continue;
+                }
+                Step::Try { destination, action, after, is_forced } => (destination, action, after, is_forced),
+            };
+            // The deadline is respected before each attempt, no pause is long, and only those who cannot wait insist.
             prop_assert!(after < left && after <= RETRY_AFTER_MAX);
+            prop_assert!(!is_forced || !is_patient && cooling[destination].is_none_or(|cooling| !cooling.is_asked));
+            // Nobody is called before the time that its provider named.
+            let reopens_in = cooling[destination].map_or(Duration::ZERO, |cooling| cooling.reopens_in);
+            prop_assert!(is_forced || after >= reopens_in);
             left -= after;
-            let calls: Vec<&Outcome> = history.iter().filter(|o: &&Outcome| o.class != Class::Inexpressible).collect();
+            patience = patience.saturating_sub(after);
+            let calls: Vec<&Outcome> = history.iter().filter(|outcome| outcome.class.is_call()).collect();
             prop_assert_eq!(action == AttemptAction::InitialAttempt, calls.is_empty());
             prop_assert!(calls.len() < max_attempts as usize);
-            prop_assert!(history.iter().filter(|o| o.destination == destination).count() < attempts.max(1) as usize);
-            prop_assert!(history.iter().all(|o| !matches!(o.class, Class::Rejected | Class::Deadline)));
-            if let Some(last) = history.last() {
-                let position = |d| plan.iter().position(|p| *p == d);
-                prop_assert_eq!(action == AttemptAction::Retry, last.destination == destination);
-                prop_assert!(position(last.destination) <= position(destination));
+            prop_assert!(calls.iter().filter(|outcome| outcome.destination == destination).count() < attempts.max(1) as usize);
+            prop_assert!(history.iter().all(|outcome| !matches!(outcome.class, Class::Rejected | Class::Deadline)));
+            if let Some(last) = calls.last() {
                 prop_assert!(last.class != Class::Refused || last.destination != destination);
+                prop_assert!(action != AttemptAction::Retry || last.destination == destination);
             }
-            history.push(Outcome { destination, class, status, retry_after: retry_after.map(Duration::from_secs) });
+            let retry_after = retry_after.map(Duration::from_secs);
+            history.push(Outcome { retry_after, ..outcome(destination, class, status) });
         }
-        prop_assert!(history.len() < 40);
+        prop_assert!(history.len() < 80);
     }
 }

@@ -2,6 +2,8 @@
 
 mod fake;
 mod fixtures;
+mod owner;
 mod requests;
+mod waiting;
 
 pub(crate) use requests::ask;

@@ -4,10 +4,11 @@ use super::fake::{Fake, Reply};
 use crate::{
     attempt::ChunkSink,
     config::Router,
-    execute::{Executor, Finished},
+    execute::{Done, Executor, Finished, Signals, WAITING_IN_PLACE_MAX},
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tollgate_runtime::{
     BlobStore,
@@ -22,7 +23,7 @@ use tollgate_schemas::{
 const ANSWER: &str = r#"{"id":"1","object":"chat.completion","created":1,"model":"m-2026","choices":[{"index":0,"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1000000,"completion_tokens":100000,"total_tokens":1100000}}"#;
 
 #[derive(Default)]
-struct Chunks(Vec<Vec<StreamEvent>>);
+pub(super) struct Chunks(Vec<Vec<StreamEvent>>);
 
 impl ChunkSink for Chunks {
     fn trying(&mut self, _: &str, _: u32) {}
@@ -39,14 +40,14 @@ impl Chunks {
     }
 }
 
-struct Bench {
-    executor: Executor,
+pub(super) struct Bench {
+    pub(super) executor: Executor,
     _folder: tempfile::TempDir,
 }
 
 impl Bench {
     /// An endpoint `chat` on `first`, with `second` as its fallback; `mock-…` models on an endpoint of their own.
-    fn new(first: &str, second: &str, extra: &str) -> Self {
+    pub(super) fn new(first: &str, second: &str, extra: &str) -> Self {
         Self::with_retry(first, second, "backoff: 1ms", extra)
     }
 
@@ -70,6 +71,10 @@ endpoints:
   - {{ name: mock, destinations: [ {{ name: m, provider: demo, model: mock }} ] }}
   - {{ name: mock-429, destinations: [ {{ name: m, provider: demo, model: mock-429 }} ], retry: {{ attempts: 1 }} }}
   - {{ name: mock-timeout, destinations: [ {{ name: m, provider: demo, model: mock-timeout }} ], timeout: {{ total: 200ms }} }}
+  - {{ name: narrow, destinations: [ {{ name: m, provider: demo, model: mock-slow-500000, concurrency: 1 }} ] }}
+  - name: narrow-back
+    destinations: [ {{ name: m, provider: demo, model: mock-slow-500000, concurrency: 1 }} ]
+    fallbacks: [ {{ name: wide, provider: demo, model: mock }} ]
   - {{ name: mock-slow, destinations: [ {{ name: m, provider: demo, model: mock-slow-30 }} ] }}
 prices: [ {{ provider: first, model: m, input: 3, output: 6 }} ]
 "#,
@@ -78,17 +83,32 @@ prices: [ {{ provider: first, model: m, input: 3, output: 6 }} ]
         let loaded = config::parse(&text, Role::RouterWorker, &|_| Ok(None)).expect("configuration");
         let blobs = BlobStore::new(store::open(&loaded.config).expect("store"));
         let router = Arc::new(Router::new(&loaded.config).expect("router"));
-        Self { executor: Executor { router, blobs }, _folder: folder }
+        Self {
+            executor: Executor { router, blobs, places: Arc::new(Semaphore::new(WAITING_IN_PLACE_MAX)) },
+            _folder: folder,
+        }
     }
 
-    async fn run(&self, request: &Request) -> (Finished, Chunks) {
+    pub(super) async fn run(&self, request: &Request) -> (Finished, Chunks) {
         self.run_until(request, &CancellationToken::new()).await
     }
 
-    async fn run_until(&self, request: &Request, cancel: &CancellationToken) -> (Finished, Chunks) {
+    pub(super) async fn run_until(&self, request: &Request, cancel: &CancellationToken) -> (Finished, Chunks) {
+        let (done, chunks) = self.execute(request, cancel, &CancellationToken::new()).await;
+        let Done::Ended(finished) = done else { panic!("{done:?}") };
+        (*finished, chunks)
+    }
+
+    pub(super) async fn execute(
+        &self,
+        request: &Request,
+        cancel: &CancellationToken,
+        leaving: &CancellationToken,
+    ) -> (Done, Chunks) {
         let mut chunks = Chunks::default();
-        let finished = self.executor.execute(request, ExecutionId::new(), None, &mut chunks, cancel).await;
-        (finished, chunks)
+        let signals = Signals { cancel, leaving };
+        let done = self.executor.execute(request, ExecutionId::new(), None, &mut chunks, signals).await;
+        (done, chunks)
     }
 }
 
@@ -113,6 +133,7 @@ fn request(endpoint: &str, body: Value) -> Request {
         idempotency_key: None,
         guardrail_outcome: None,
         policy_version: None,
+        waiting: None,
     }
 }
 
@@ -135,7 +156,7 @@ fn body(finished: &Finished) -> Value {
     }
 }
 
-fn code(finished: &Finished) -> Option<ErrorCode> {
+pub(super) fn code(finished: &Finished) -> Option<ErrorCode> {
     finished.terminal.error.as_ref().map(|error| error.code)
 }
 

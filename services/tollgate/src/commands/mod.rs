@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub(crate) mod config;
+pub(crate) mod dead_letters;
 pub(crate) mod demo;
 pub(crate) mod init;
 pub(crate) mod kafka;
@@ -10,8 +11,10 @@ pub(crate) mod submit;
 pub(crate) mod up;
 pub(crate) mod usage;
 
+use crate::{embedded, stack};
 use anyhow::bail;
 use std::path::Path;
+use tollgate_bus::Settings;
 use tollgate_runtime::{
     Config,
     config::{self as file, Loaded, Over, Problems, Role},
@@ -36,4 +39,11 @@ fn load(path: &Path, role: Role, over: &Over) -> anyhow::Result<Config> {
         }
         Err(problems) => bail!("{}: {problems}", path.display()),
     }
+}
+
+/// How a command reaches the Kafka of a gateway that runs: the cluster that the configuration names, or the embedded broker of
+/// the same user.
+fn settings(config: &Config, client: &str) -> anyhow::Result<Settings> {
+    let of = if config.kafka.is_embedded() { embedded::settings_of_running } else { stack::settings };
+    of(config, client)
 }

@@ -3,8 +3,8 @@
 //! Ids on the topic carry this run's own prefix, so that two runs (or another reader's jobs) never mix; it is taken off
 //! again in the output.
 
-use super::load;
-use crate::{cli::Submit, embedded, stack};
+use super::{load, settings};
+use crate::cli::Submit;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, value::RawValue};
@@ -17,7 +17,7 @@ use std::{
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tollgate_bus::{Ack, Bus, Outgoing, Producer, Profile, Settings, TopicName, broadcast::Start};
+use tollgate_bus::{Ack, Bus, Outgoing, Producer, Profile, TopicName, broadcast::Start};
 use tollgate_runtime::{
     Config,
     config::{Over, Role},
@@ -39,7 +39,7 @@ pub(crate) async fn run(arguments: &Submit) -> anyhow::Result<ExitCode> {
     let (requests, replies) = topics(&config, arguments.team.as_deref())?;
     let run_id = uuid::Uuid::new_v4().simple().to_string();
     let lines = read(&arguments.file, &run_id)?;
-    let bus = Bus::new(settings(&config)?);
+    let bus = Bus::new(settings(&config, "submit")?);
     let output = arguments.output.clone().unwrap_or_else(|| default_output(&arguments.file));
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
@@ -52,11 +52,6 @@ pub(crate) async fn run(arguments: &Submit) -> anyhow::Result<ExitCode> {
     let collected = collect(&lines, answers, Duration::from_secs(arguments.timeout_s), &progress).await;
     progress.finish();
     finish(&lines, &collected, &output)
-}
-
-fn settings(config: &Config) -> anyhow::Result<Settings> {
-    let of = if config.kafka.is_embedded() { embedded::settings_of_running } else { stack::settings };
-    of(config, "submit")
 }
 
 fn topics(config: &Config, team: Option<&str>) -> anyhow::Result<(String, String)> {

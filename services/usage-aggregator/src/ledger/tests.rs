@@ -36,14 +36,15 @@ fn run(request: u64, execution: u64) -> UsageRow {
     UsageRow { execution_id: testing::execution(execution), ..testing::row(request) }
 }
 
-fn push(fold: &mut Fold, offset: i64, append_ms: i64, row: Option<UsageRow>) -> Option<Cut> {
-    fold.push(At { offset, append_ms, bytes: 100 }, row, Instant::now())
+fn push(fold: &mut Fold, offset: i64, append_ms: i64, row: Option<UsageRow>) {
+    assert!(fold.cut_before(append_ms).is_none());
+    fold.push(At { offset, append_ms, bytes: 100 }, row, Instant::now());
 }
 
 /// Cuts a batch of `offsets`, each a request of its own.
 fn cut_of(fold: &mut Fold, offsets: std::ops::RangeInclusive<i64>) -> Cut {
     for offset in offsets {
-        assert!(push(fold, offset, DAY_MS, Some(run(offset as u64, 1))).is_none());
+        push(fold, offset, DAY_MS, Some(run(offset as u64, 1)));
     }
     fold.cut().unwrap()
 }
@@ -199,20 +200,20 @@ async fn old_ids_are_found_in_the_files() {
     let (mut fold, mut lookup) = resumed_with(&ledger, limits).await;
     for day in 0..10 {
         let id = testing::id_at(day as u64, DAY_MS + day * DAY);
-        if fold.is_old(id) {
-            let found = lookup.find(id).await.unwrap();
+        if fold.is_old(id, DAY_MS + 9 * DAY) {
+            let found = lookup.find(id, DAY_MS + 9 * DAY).await.unwrap();
             assert_eq!(found.first, Some(testing::execution(day as u64 * 10 + 1)));
             assert_eq!(found.again, if day == 0 { vec![testing::execution(2)] } else { vec![] });
             fold.learn(id, &found, DAY_MS + 9 * DAY);
         }
-        assert!(!fold.is_old(id));
+        assert!(!fold.is_old(id, DAY_MS + 9 * DAY));
         let position = fold.position();
         let row = UsageRow { request_id: id, ..run(0, day as u64 * 10 + 1) };
         push(&mut fold, position, DAY_MS + 9 * DAY, Some(row));
     }
     assert_eq!(fold.cut().unwrap().covered.duplicates, 10);
-    assert!(fold.is_old(testing::id_at(77, DAY_MS)), "an id nobody has seen is asked for as well");
-    assert_eq!(lookup.find(testing::id_at(77, DAY_MS)).await.unwrap(), Default::default());
+    assert!(fold.is_old(testing::id_at(77, DAY_MS), DAY_MS + 9 * DAY), "an id nobody has seen is asked for as well");
+    assert_eq!(lookup.find(testing::id_at(77, DAY_MS), DAY_MS + 9 * DAY).await.unwrap(), Default::default());
 }
 
 #[tokio::test]
@@ -229,8 +230,8 @@ async fn a_new_epoch_begins_at_the_log_and_still_knows_old_requests() {
     let (fold, mut lookup) = resumed(&new).await;
     assert_eq!(fold.position(), 0);
     let id = testing::row(2).request_id;
-    assert!(fold.is_old(id));
-    assert_eq!(lookup.find(id).await.unwrap().first, Some(testing::execution(1)));
+    assert!(fold.is_old(id, DAY_MS));
+    assert_eq!(lookup.find(id, DAY_MS).await.unwrap().first, Some(testing::execution(1)));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use std::{
         Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 /// What happens at the next put.
@@ -32,6 +33,7 @@ pub(crate) struct Faulty {
     inner: InMemory,
     puts: Mutex<VecDeque<Fault>>,
     down: AtomicBool,
+    weather: Mutex<VecDeque<u8>>,
 }
 
 impl Faulty {
@@ -41,6 +43,22 @@ impl Faulty {
 
     pub(crate) fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::SeqCst);
+    }
+
+    /// What each call meets, one byte each, until they are used up; then all is well.
+    pub(crate) fn set_weather(&self, weather: &[u8]) {
+        *self.weather.lock().unwrap() = weather.iter().copied().collect();
+    }
+
+    /// Waits as long as the weather says, from nothing to beyond a session's life; true: this call fails.
+    async fn weather(&self) -> bool {
+        let Some(byte) = self.weather.lock().unwrap().pop_front() else { return false };
+        match byte >> 4 {
+            0..8 => tokio::task::yield_now().await,
+            8..12 => tokio::time::sleep(Duration::from_millis(u64::from(byte & 15) * 50)).await,
+            _ => tokio::time::sleep(Duration::from_secs(u64::from(byte & 15) * 4)).await,
+        }
+        byte % 4 == 0
     }
 
     fn check(&self) -> Result<()> {
@@ -63,8 +81,20 @@ impl ObjectStore for Faulty {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         self.check()?;
         let fault = self.puts.lock().unwrap().pop_front();
+        let fault = match fault {
+            None if self.weather().await => Some(Fault::Refused),
+            fault => fault,
+        };
         match fault {
-            None => self.inner.put_opts(location, payload, opts).await,
+            None => {
+                let put = self.inner.put_opts(location, payload, opts).await;
+                // The answer may be late, lost, or wrong, whatever became of the file.
+                match (put, self.weather().await) {
+                    (Ok(_), true) => Err(generic("timed out")),
+                    (Err(Error::AlreadyExists { .. }), true) => Err(generic("connection reset")),
+                    (put, _) => put,
+                }
+            }
             Some(Fault::FalseConflict) => {
                 Err(Error::AlreadyExists { path: location.to_string(), source: "409".into() })
             }
@@ -82,6 +112,9 @@ impl ObjectStore for Faulty {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.check()?;
+        if self.weather().await {
+            return Err(generic("timed out"));
+        }
         self.inner.get_opts(location, options).await
     }
 
@@ -90,7 +123,12 @@ impl ObjectStore for Faulty {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let bad = self.weather.lock().unwrap().pop_front().is_some_and(|byte| byte % 4 == 0);
         match self.check() {
+            Ok(()) if bad => {
+                // Breaks off in the middle: what came before must not be taken for all there is.
+                self.inner.list(prefix).take(1).chain(futures::stream::iter([Err(generic("timed out"))])).boxed()
+            }
             Ok(()) => self.inner.list(prefix),
             Err(error) => futures::stream::iter([Err(error)]).boxed(),
         }

@@ -16,7 +16,7 @@ use futures::TryStreamExt;
 use object_store::{ObjectStore, path::Path};
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicI64, Ordering},
+    atomic::{AtomicBool, AtomicI64, Ordering},
 };
 use tokio::sync::mpsc;
 use tollgate_bus::{Error as BusError, Headers};
@@ -34,11 +34,16 @@ struct Script {
     events: mpsc::UnboundedReceiver<Event>,
     said: Arc<Mutex<Said>>,
     log_start: Arc<AtomicI64>,
+    topic_id: Arc<Mutex<Option<String>>>,
+    dead_letters_down: Arc<AtomicBool>,
 }
 
 impl Log for Script {
     async fn next(&mut self) -> Option<Event> {
         self.events.recv().await
+    }
+    async fn source(&self) -> Result<Source, Error> {
+        Ok(Source { topic_id: self.topic_id.lock().unwrap().clone(), ..source() })
     }
     async fn ends(&self, _: i32) -> Result<Option<(i64, i64)>, BusError> {
         Ok(Some((self.log_start.load(Ordering::SeqCst), 1_000_000)))
@@ -53,9 +58,16 @@ impl Log for Script {
         self.said.lock().unwrap().releases.push(partition);
     }
     async fn dead_letter(&self, record: Incoming<Vec<u8>>, _: String) -> Result<(), BusError> {
+        if self.dead_letters_down.load(Ordering::SeqCst) {
+            return Err(BusError::Stopped("test".into()));
+        }
         self.said.lock().unwrap().dead.push(record.offset);
         Ok(())
     }
+}
+
+fn source() -> Source {
+    Source { cluster_id: "c".into(), topic: "usage".into(), topic_id: Some("first".into()) }
 }
 
 const ROWS: usize = 10;
@@ -68,6 +80,8 @@ struct Driver {
     said: Arc<Mutex<Said>>,
     stop: CancellationToken,
     log_start: Arc<AtomicI64>,
+    topic_id: Arc<Mutex<Option<String>>>,
+    dead_letters_down: Arc<AtomicBool>,
 }
 
 impl Driver {
@@ -106,13 +120,20 @@ impl Driver {
 
 /// Runs a writer on `store` beside `script`, which ends by itself; then stops the writer.
 async fn drive<F: Future<Output = ()>>(store: &Arc<Faulty>, script: impl FnOnce(Driver) -> F) -> Result<End, Error> {
-    let source = Source { cluster_id: "c".into(), topic: "usage".into(), topic_id: None };
-    let ledger = Ledger::open(store.clone(), Path::default(), source, None).await.unwrap();
+    let ledger = Ledger::open(store.clone(), Path::default(), source(), None).await.unwrap();
     let limits = Limits { rows: ROWS, after: AFTER, bytes: 1 << 20 };
     let (sender, events) = mpsc::unbounded_channel();
     let (said, log_start) = (Arc::<Mutex<Said>>::default(), Arc::<AtomicI64>::default());
-    let log = Script { events, said: said.clone(), log_start: log_start.clone() };
-    let driver = Driver { events: sender, said, stop: CancellationToken::new(), log_start };
+    let (topic_id, dead_letters_down) = (Arc::new(Mutex::new(source().topic_id)), Arc::<AtomicBool>::default());
+    let driver = Driver {
+        events: sender,
+        said: said.clone(),
+        stop: CancellationToken::new(),
+        log_start: log_start.clone(),
+        topic_id: topic_id.clone(),
+        dead_letters_down: dead_letters_down.clone(),
+    };
+    let log = Script { events, said, log_start, topic_id, dead_letters_down };
     let writer = Writer::new(ledger, Settings { limits, ids: IdLimits::default() }, log, driver.stop.clone());
     let script = async {
         script(driver.clone()).await;
@@ -308,4 +329,35 @@ async fn a_gap_is_covered_unless_retention_ate_the_rows() {
         driver.seconds(1).await;
     });
     assert!(matches!(end.await, Err(Error::Lost { .. })), "at start too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_created_again_while_it_is_read_is_refused() {
+    let store = Arc::new(Faulty::default());
+    let end = drive(&store, |driver| async move {
+        driver.send(Event::Assigned(0));
+        driver.rows(0..3);
+        driver.send(Event::Revoked(0));
+        driver.seconds(1).await;
+        *driver.topic_id.lock().unwrap() = Some("second".into());
+        driver.send(Event::Assigned(0));
+        driver.seconds(1).await;
+    });
+    assert!(matches!(end.await, Err(Error::OtherLog { .. })));
+    assert_eq!(requests(&store).await, expected(0..3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_that_are_down_hold_rows_but_not_a_stop() {
+    let store = Arc::new(Faulty::default());
+    let end = drive(&store, |driver| async move {
+        driver.dead_letters_down.store(true, Ordering::SeqCst);
+        driver.send(Event::Assigned(0));
+        driver.record(0, b"not json".to_vec());
+        driver.rows(1..3);
+        driver.seconds(3600).await;
+        assert_eq!(driver.commits(), [], "the record is not covered before it is safe");
+    });
+    assert!(matches!(end.await, Err(Error::StorageDown(_))));
+    assert_eq!(requests(&store).await, []);
 }

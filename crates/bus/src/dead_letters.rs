@@ -1,0 +1,356 @@
+//! Reading `dead-letters` back, for the people who look after a gateway: what is there, and how it goes to where it came from.
+//!
+//! Deliberately absent: a group and commits. A dead letter that was redriven stays where it is until its retention ends, so
+//! nothing here changes what another reader sees.
+
+use crate::{
+    Bus, Error, Headers, Incoming, Outgoing, TopicName,
+    broadcast::{Context, QUERY_TIMEOUT, Start, patiently, start_offsets},
+    dead_letter::{CONNECT, SPRING},
+};
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    ops::ControlFlow,
+    str::FromStr,
+    time::{Duration, Instant},
+};
+use tollgate_schemas::{headers, topic};
+
+/// Where a dead letter stands in `dead-letters`, written `partition/offset`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.partition, self.offset)
+    }
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("`{text}` is not a place; write PARTITION/OFFSET as `list` shows it, such as 2/41");
+        let (partition, offset) = text.split_once('/').ok_or_else(bad)?;
+        let place =
+            Self { partition: partition.parse().map_err(|_| bad())?, offset: offset.parse().map_err(|_| bad())? };
+        if place.partition < 0 || place.offset < 0 { Err(bad()) } else { Ok(place) }
+    }
+}
+
+/// Where a dead letter came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Full topic name.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// Milliseconds since the Unix epoch, if its headers say it.
+    pub timestamp_ms: Option<i64>,
+}
+
+/// A record of `dead-letters`.
+#[derive(Debug, Clone)]
+pub struct Dead(Incoming<Vec<u8>>);
+
+impl Dead {
+    /// Where it stands.
+    pub fn place(&self) -> Place {
+        Place { partition: self.0.partition, offset: self.0.offset }
+    }
+
+    /// When it was put there, milliseconds since the Unix epoch.
+    pub fn at_ms(&self) -> i64 {
+        self.0.timestamp_ms
+    }
+
+    /// The original's key.
+    pub fn key(&self) -> Option<&[u8]> {
+        self.0.key.as_deref()
+    }
+
+    /// All headers: the original's, then why it is dead.
+    pub fn headers(&self) -> &Headers {
+        &self.0.headers
+    }
+
+    /// The original's bytes.
+    pub fn value(&self) -> &[u8] {
+        &self.0.value
+    }
+
+    /// Where it came from, by Connect's headers or else by Spring's; `None` if neither says so.
+    pub fn origin(&self) -> Option<Origin> {
+        let timestamp_ms = self.spring("original-timestamp").and_then(|v| v.try_into().ok()).map(i64::from_be_bytes);
+        let connect = || {
+            Some(Origin {
+                topic: self.connect("topic")?.to_owned(),
+                partition: self.connect("partition")?.parse().ok()?,
+                offset: self.connect("offset")?.parse().ok()?,
+                timestamp_ms,
+            })
+        };
+        let spring = || {
+            Some(Origin {
+                topic: String::from_utf8(self.spring("original-topic")?.to_vec()).ok()?,
+                partition: i32::from_be_bytes(self.spring("original-partition")?.try_into().ok()?),
+                offset: i64::from_be_bytes(self.spring("original-offset")?.try_into().ok()?),
+                timestamp_ms,
+            })
+        };
+        connect().or_else(spring)
+    }
+
+    /// The step that failed.
+    pub fn stage(&self) -> Option<&str> {
+        self.connect("stage").or_else(|| self.0.headers.get(&format!("{SPRING}exception-fqcn")))
+    }
+
+    /// Why, for people.
+    pub fn reason(&self) -> Option<&str> {
+        self.connect("exception.message").or_else(|| self.0.headers.get(&format!("{SPRING}exception-message")))
+    }
+
+    /// How often it has been redriven before it came here.
+    pub fn redrives(&self) -> u32 {
+        self.0.headers.get(headers::REDRIVES).and_then(|count| count.parse().ok()).unwrap_or(0)
+    }
+
+    /// The original for where it came from: its bytes, its key, and its headers, with one that counts redrives. `None` if it
+    /// does not say where that is.
+    pub fn redriven(&self) -> Option<Outgoing> {
+        let ours = |name: &str| name.starts_with(CONNECT) || name.starts_with(SPRING) || name == headers::REDRIVES;
+        let kept = self.0.headers.iter().filter(|(name, _)| !ours(name));
+        let mut out = Outgoing {
+            topic: TopicName::Full(self.origin()?.topic),
+            partition: None,
+            key: self.0.key.clone(),
+            headers: kept.map(|(name, value)| (name.to_owned(), value.to_vec())).collect(),
+            payload: self.0.value.clone(),
+            relaxed: true,
+        };
+        out.header(headers::REDRIVES, (self.redrives().saturating_add(1)).to_string());
+        Some(out)
+    }
+
+    fn connect(&self, name: &str) -> Option<&str> {
+        self.0.headers.get(&format!("{CONNECT}{name}"))
+    }
+
+    /// The last of that name: what the original carried may stand before it.
+    fn spring(&self, name: &str) -> Option<&[u8]> {
+        let name = format!("{SPRING}{name}");
+        self.0.headers.iter().filter(|(n, _)| *n == name).last().map(|(_, value)| value)
+    }
+}
+
+/// A reader gives up after this long without an answer.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Bus {
+    /// Gives `each` every dead letter from `start` to the present end, each partition in its order, until it says to break.
+    /// Blocks: run it off the async threads.
+    pub fn dead_letters(&self, start: Start, each: impl FnMut(Dead) -> ControlFlow<()>) -> Result<(), Error> {
+        let (consumer, topic) = self.dead_letters_reader()?;
+        let starts = patiently(QUERY_TIMEOUT, || match start_offsets(&consumer, &topic, &[], start)? {
+            none if none.count() == 0 => Err(self.no_topic(&topic)),
+            some => Ok(some),
+        })?;
+        let mut ranges = BTreeMap::new();
+        for element in starts.elements() {
+            let (low, end) = consumer.fetch_watermarks(&topic, element.partition(), QUERY_TIMEOUT)?;
+            let from = match element.offset() {
+                Offset::Offset(offset) => offset.max(low),
+                _ => low,
+            };
+            ranges.insert(element.partition(), (from, end));
+        }
+        read(&consumer, &topic, ranges, each)
+    }
+
+    /// The dead letter at this place; `None` if there is none, or none any more. Blocks.
+    pub fn dead_letter_at(&self, place: Place) -> Result<Option<Dead>, Error> {
+        let (consumer, topic) = self.dead_letters_reader()?;
+        let known = patiently(QUERY_TIMEOUT, || start_offsets(&consumer, &topic, &[], Start::Beginning))?;
+        if known.find_partition(&topic, place.partition).is_none() {
+            return Ok(None);
+        }
+        let (low, end) = consumer.fetch_watermarks(&topic, place.partition, QUERY_TIMEOUT)?;
+        let mut found = None;
+        if (low..end).contains(&place.offset) {
+            let range = BTreeMap::from([(place.partition, (place.offset, end))]);
+            read(&consumer, &topic, range, |dead| {
+                found = Some(dead).filter(|dead| dead.place() == place);
+                ControlFlow::Break(())
+            })?;
+        }
+        Ok(found)
+    }
+
+    fn dead_letters_reader(&self) -> Result<(BaseConsumer<Context>, String), Error> {
+        // librdkafka wants a group to assign partitions by hand; nothing is committed under it.
+        let group = self.full_name("broadcast");
+        let config = self.consumer_config(&[("group.id", &group), ("enable.partition.eof", "true")]);
+        Ok((config.create_with_context(Context)?, self.full_name(topic::DEAD_LETTERS.name)))
+    }
+
+    fn no_topic(&self, topic: &str) -> Error {
+        let reason = "it is not there; has a gateway with this kafka.topic_prefix been started on this cluster?";
+        Error::Topic { topic: topic.to_owned(), reason: reason.to_owned() }
+    }
+}
+
+/// Reads offsets `from..end` of each partition. The offset before `end` need not hold a record, so the broker's word for the end
+/// counts too.
+fn read(
+    consumer: &BaseConsumer<Context>,
+    topic: &str,
+    mut ranges: BTreeMap<i32, (i64, i64)>,
+    mut each: impl FnMut(Dead) -> ControlFlow<()>,
+) -> Result<(), Error> {
+    ranges.retain(|_, (from, end)| from < end);
+    let mut list = TopicPartitionList::new();
+    for (partition, (from, _)) in &ranges {
+        list.add_partition_offset(topic, *partition, Offset::Offset(*from))?;
+    }
+    consumer.assign(&list)?;
+    let mut heard = Instant::now();
+    while !ranges.is_empty() {
+        match consumer.poll(crate::IDLE_POLL) {
+            None if heard.elapsed() > SILENCE_TIMEOUT => {
+                let reason = format!("it did not answer for {SILENCE_TIMEOUT:?}; check that the broker is up");
+                return Err(Error::Topic { topic: topic.to_owned(), reason });
+            }
+            None => {}
+            Some(Ok(message)) => {
+                heard = Instant::now();
+                let dead = Dead(Incoming::of(&message));
+                let Place { partition, offset } = dead.place();
+                let Some((_, end)) = ranges.get(&partition).copied() else { continue };
+                if offset + 1 >= end {
+                    ranges.remove(&partition);
+                }
+                if offset < end && each(dead).is_break() {
+                    return Ok(());
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => drop(ranges.remove(&partition)),
+            Some(Err(error)) => crate::client::log_error("reader of dead letters", &error, &error.to_string()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DeadLetter;
+    use proptest::prelude::*;
+    use tollgate_schemas::TraceContext;
+
+    fn original(key: Option<Vec<u8>>, headers: Vec<(String, Vec<u8>)>, value: Vec<u8>) -> Incoming<Vec<u8>> {
+        Incoming {
+            topic: "p.in.search".into(),
+            partition: 3,
+            offset: 1 << 40,
+            timestamp_ms: 1_700_000_000_123,
+            key,
+            headers: Headers::from_iter(headers),
+            trace: TraceContext::new(),
+            value,
+        }
+    }
+
+    /// What comes out of `dead-letters`.
+    fn dead(original: &Incoming<Vec<u8>>) -> Dead {
+        let out = DeadLetter::new("parse", "not a valid record").record(original, "p.ingress", &original.trace);
+        Dead(Incoming {
+            topic: "p.dead-letters".into(),
+            partition: 2,
+            offset: 41,
+            key: out.key,
+            headers: Headers::from_iter(out.headers),
+            value: out.payload,
+            ..original.clone()
+        })
+    }
+
+    #[test]
+    fn both_families_say_the_same() {
+        let all = dead(&original(None, Vec::new(), b"x".to_vec()));
+        let origin = Origin {
+            topic: "p.in.search".into(),
+            partition: 3,
+            offset: 1 << 40,
+            timestamp_ms: Some(1_700_000_000_123),
+        };
+        for family in [CONNECT, SPRING] {
+            let mut one = all.clone();
+            one.0.headers = Headers::from_iter(
+                all.headers()
+                    .iter()
+                    .filter(|(name, _)| name.starts_with(family))
+                    .map(|(n, v)| (n.to_owned(), v.to_vec())),
+            );
+            let expected = Origin { timestamp_ms: origin.timestamp_ms.filter(|_| family == SPRING), ..origin.clone() };
+            assert_eq!(one.origin(), Some(expected), "{family}");
+            assert_eq!((one.stage(), one.reason()), (Some("parse"), Some("not a valid record")), "{family}");
+        }
+        assert_eq!(all.headers().get("__connect.errors.connector.name"), Some("p.ingress"));
+        assert_eq!(all.headers().get("kafka_dlt-original-consumer-group"), Some("p.ingress"));
+    }
+
+    #[test]
+    fn what_names_no_origin_cannot_be_redriven() {
+        let mut lost = dead(&original(None, Vec::new(), Vec::new()));
+        lost.0.headers = Headers::default();
+        assert!(lost.redriven().is_none() && lost.stage().is_none());
+    }
+
+    #[test]
+    fn places() {
+        assert_eq!("2/41".parse(), Ok(Place { partition: 2, offset: 41 }));
+        assert_eq!(Place { partition: 2, offset: 41 }.to_string(), "2/41");
+        for bad in ["", "2", "2/", "/41", "-1/2", "2/-1", "2/41/3", "a/b"] {
+            assert!(bad.parse::<Place>().is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_redrive_is_the_original_again(
+            key in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..20)),
+            names in proptest::collection::vec(("[a-z_-]{1,12}", proptest::collection::vec(any::<u8>(), 0..20)), 0..6),
+            value in proptest::collection::vec(any::<u8>(), 0..200),
+            times in 1..4u32,
+        ) {
+            let first = original(key, names, value);
+            let mut record = first.clone();
+            for time in 1..=times {
+                let out = dead(&record).redriven().expect("an origin");
+                prop_assert_eq!(&out.topic, &TopicName::Full(first.topic.clone()));
+                prop_assert_eq!((&out.key, &out.payload), (&first.key, &first.value));
+                // The trace goes on, and redrives are counted; nothing else is added or lost.
+                let added = |name: &str| [headers::TRACEPARENT, headers::REDRIVES].contains(&name);
+                let kept: Vec<_> = out.headers.iter().filter(|(name, _)| !added(name)).cloned().collect();
+                let had: Vec<_> = first.headers.iter().map(|(n, v)| (n.to_owned(), v.to_vec())).collect();
+                prop_assert_eq!(kept, had);
+                record.headers = Headers::from_iter(out.headers);
+                prop_assert_eq!(record.headers.get(headers::REDRIVES).map(str::to_owned), Some(time.to_string()));
+            }
+        }
+    }
+}

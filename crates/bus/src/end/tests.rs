@@ -1,0 +1,67 @@
+//! Ends of requests whose records are whole, broken or garbage.
+
+use super::*;
+use serde_json::json;
+
+fn sample(name: &str) -> Value {
+    let path = format!("{}/../../schemas/samples/{name}", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_slice(&std::fs::read(path).expect("a sample")).expect("JSON")
+}
+
+/// The topics, the terminal and the row of a poisoned record's end.
+fn ended(value: &Value) -> (Vec<TopicName>, Terminal, UsageRow) {
+    let records = poisoned_request(value.to_string().as_bytes(), "main", "local", &TraceContext::new());
+    let reply: Reply = serde_json::from_slice(&records.first().expect("a reply").payload).expect("a reply");
+    let usage = serde_json::from_slice(&records.last().expect("a row").payload).expect("a row");
+    let ReplyEvent::Terminal(terminal) = reply.event else { panic!("a terminal") };
+    (records.into_iter().map(|record| record.topic).collect(), *terminal, usage)
+}
+
+#[test]
+fn a_whole_record_and_a_broken_one_end_alike() {
+    for broken in
+        [None, Some("deadline_ms"), Some("api_type"), Some("body"), Some("lane"), Some("tags"), Some("caller")]
+    {
+        let mut value = sample("request-v1-job.json");
+        if let Some(field) = broken {
+            value[field] = json!({ "secret": "content" });
+        }
+        let (topics, terminal, usage) = ended(&value);
+        let out = TopicName::Full("tollgate.out.search".to_owned());
+        assert_eq!(topics, [TopicName::Internal("replies"), out, TopicName::Internal("usage")], "{broken:?}");
+        let error = terminal.error.expect("an error");
+        assert_eq!((terminal.status, error.code), (500, ErrorCode::Internal));
+        assert!(!error.message.contains("secret"));
+        assert_eq!((usage.status_code, usage.error_code.as_deref()), (500, Some("internal_error")));
+        assert_eq!(usage.request_id.to_string(), value["request_id"]);
+        let team = if broken == Some("caller") { "" } else { "search" };
+        assert_eq!((usage.team.as_str(), terminal.team.as_str()), (team, team), "{broken:?}");
+    }
+}
+
+#[test]
+fn whoever_waits_is_told_and_what_was_spent_is_kept() {
+    let mut value = sample("request-v1-http.json");
+    let partition = value["reply"]["partition"].clone();
+    value["model"] = json!(7);
+    let records = poisoned_request(value.to_string().as_bytes(), "main", "local", &TraceContext::new());
+    assert_eq!((records.len(), json!(records[0].partition)), (2, partition));
+    let mut value = sample("completion-v1.json");
+    let spent = value["usage"]["cost_usd"].clone();
+    let attempts = value["usage"]["attempts"].as_array().map_or(0, Vec::len);
+    for field in ["terminal", "request"] {
+        let (_, terminal, usage) = ended(&value);
+        assert_eq!((json!(usage.cost_usd), usage.attempts.len()), (spent.clone(), attempts));
+        assert_eq!((terminal.status, terminal.attempts as usize), (500, attempts));
+        assert_eq!(json!(usage.execution_id), value["usage"]["execution_id"]);
+        value[field]["status"] = json!("broken");
+        value[field]["stream"] = json!("broken");
+    }
+}
+
+#[test]
+fn what_names_no_request_ends_none() {
+    for value in ["", "garbage", "[]", "{}", r#"{"request_id":7}"#, r#"{"request":{"request_id":"x"}}"#] {
+        assert!(poisoned_request(value.as_bytes(), "main", "local", &TraceContext::new()).is_empty(), "{value}");
+    }
+}

@@ -1,0 +1,156 @@
+//! Which partitions this consumer has: taken with what their last reader left, given back when they have drained.
+//!
+//! librdkafka waits for one answer to each change, so all of a change is answered at once, and outside its callback.
+
+use super::{Handler, PollLoop, commits::LAST_COMMIT};
+use crate::{Error, groups::Change, record::FromRecord, tracker::Tracker};
+use rdkafka::{Offset, TopicPartitionList, consumer::Consumer, error::KafkaError};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
+
+/// How long one question for committed offsets may hold up the poll loop.
+const COMMITTED_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long to ask for committed offsets before partitions are read without their metadata, which repeats work.
+const COMMITTED_GIVE_UP: Duration = Duration::from_secs(20);
+
+/// Topic and number.
+pub(super) type Key = (Arc<str>, i32);
+
+/// A partition that this consumer reads.
+pub(super) struct Partition {
+    pub(super) tracker: Tracker,
+    /// Of this assignment: what completes of an earlier one is not committed.
+    pub(super) epoch: u64,
+    /// [`Tracker::completions`] when it was last committed.
+    pub(super) committed: Option<u64>,
+    pub(super) paused: bool,
+    pub(super) is_draining: bool,
+    /// Cancelled when the partition is to be given back, and with the stop.
+    pub(super) leaving: CancellationToken,
+}
+
+/// What the group asked for and has not been answered yet.
+#[derive(Default)]
+pub(super) struct Unanswered {
+    /// Partitions to take, and when to take them without metadata.
+    taking: Option<(Vec<Key>, Instant)>,
+    /// Partitions to give back, and when at the latest.
+    giving: Option<(Vec<Key>, Instant)>,
+}
+
+impl Unanswered {
+    /// Whether the group waits for this consumer.
+    pub(super) fn any(&self) -> bool {
+        self.taking.is_some() || self.giving.is_some()
+    }
+}
+
+impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
+    pub(super) fn take_rebalances(&mut self) -> Result<(), Error> {
+        for change in self.members.take() {
+            match change {
+                Change::Assigned(list) => {
+                    let keys = self.keys(list);
+                    self.unanswered.taking = Some((keys, Instant::now() + COMMITTED_GIVE_UP));
+                }
+                Change::Revoked(list) => {
+                    let keys = self.keys(list);
+                    for key in &keys {
+                        if let Some(partition) = self.partitions.get_mut(key) {
+                            partition.is_draining = true;
+                            partition.leaving.cancel();
+                        }
+                    }
+                    self.unanswered.giving = Some((keys, Instant::now() + self.options.drain_timeout));
+                }
+                Change::Lost => {
+                    self.unanswered = Unanswered::default();
+                    self.partitions.drain().for_each(|(_, partition)| partition.leaving.cancel());
+                }
+            }
+        }
+        self.give()?;
+        self.take()
+    }
+
+    fn keys(&mut self, list: Vec<(String, i32)>) -> Vec<Key> {
+        list.into_iter().map(|(topic, number)| (self.topic(&topic), number)).collect()
+    }
+
+    /// Begins to read new partitions where, and with what, their last reader committed.
+    fn take(&mut self) -> Result<(), Error> {
+        let Some((keys, give_up)) = self.unanswered.taking.take() else { return Ok(()) };
+        let (list, trackers) = match self.committed(&keys) {
+            Ok(committed) => committed,
+            Err(error) if Instant::now() < give_up => {
+                tracing::debug!(%error, group = self.group, "committed offsets cannot be read yet; asking again");
+                self.unanswered.taking = Some((keys, give_up));
+                return Ok(());
+            }
+            Err(error) => {
+                tracing::warn!(%error, group = self.group, "committed offsets cannot be read; finished records may be worked on again");
+                (list_of(&keys), keys.iter().map(|_| Tracker::default()).collect())
+            }
+        };
+        self.consumer.incremental_assign(&list)?;
+        self.members.set_assigned();
+        for (key, tracker) in keys.into_iter().zip(trackers) {
+            self.epoch += 1;
+            let leaving = self.stop.child_token();
+            let (epoch, committed) = (self.epoch, Some(tracker.completions()));
+            let fresh = Partition { tracker, epoch, committed, paused: false, is_draining: false, leaving };
+            self.partitions.insert(key, fresh);
+        }
+        Ok(())
+    }
+
+    /// The partitions with their committed offsets, and a tracker for each.
+    fn committed(&self, keys: &[Key]) -> Result<(TopicPartitionList, Vec<Tracker>), Error> {
+        if keys.is_empty() {
+            return Ok((TopicPartitionList::new(), Vec::new()));
+        }
+        let list = self.consumer.committed_offsets(list_of(keys), COMMITTED_TIMEOUT)?;
+        let mut trackers = Vec::with_capacity(keys.len());
+        for (topic, number) in keys {
+            let Some(found) = list.find_partition(topic, *number) else {
+                return Err(KafkaError::OffsetFetch(rdkafka::types::RDKafkaErrorCode::UnknownPartition).into());
+            };
+            found.error()?;
+            // The client panics on metadata that is not UTF-8, which any tool may have written.
+            let metadata = std::panic::catch_unwind(AssertUnwindSafe(|| found.metadata().to_owned()));
+            trackers.push(match found.offset() {
+                Offset::Offset(offset) => Tracker::resume(offset, &metadata.unwrap_or_default()),
+                _ => Tracker::default(),
+            });
+        }
+        Ok((list, trackers))
+    }
+
+    /// Gives revoked partitions back once nothing of them is in flight and all is committed, or their time is over.
+    fn give(&mut self) -> Result<(), Error> {
+        let Some((keys, by)) = self.unanswered.giving.take() else { return Ok(()) };
+        let (is_over, is_late) = (Instant::now() >= by, Instant::now() >= by + LAST_COMMIT);
+        let is_idle = |key| self.partitions.get(key).is_none_or(|p| p.tracker.in_flight() == 0);
+        if !(is_over || keys.iter().all(is_idle)) || !(self.is_committed() || is_late) {
+            self.unanswered.giving = Some((keys, by));
+            return Ok(());
+        }
+        for key in &keys {
+            self.partitions.remove(key);
+        }
+        self.consumer.incremental_unassign(&list_of(&keys))?;
+        Ok(())
+    }
+}
+
+fn list_of(keys: &[Key]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(keys.len());
+    for (topic, number) in keys {
+        list.add_partition(topic, *number);
+    }
+    list
+}

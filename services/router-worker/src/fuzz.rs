@@ -1,0 +1,151 @@
+//! What the fuzzers of `fuzz/` call, and what they found: any bytes as what a provider or a caller sends, and what must hold of
+//! what comes of it.
+//!
+//! Panics are how a fuzzer is told. Not compiled into the product.
+
+use crate::{
+    failure::Failure,
+    providers::{Answer, Asked, Fields, Frame, Parser, Wire, kind},
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tollgate_runtime::config::ProviderKind;
+
+/// A stream's frames are the same however its bytes are split: whole, in pieces of `piece` bytes, and byte by byte.
+pub fn sse(stream: &[u8], piece: usize) {
+    let whole = frames(stream, stream.len().max(1));
+    assert_eq!(whole, frames(stream, piece.max(1)), "in pieces of {piece}");
+    assert_eq!(whole, frames(stream, 1), "byte by byte");
+    let bytes: usize = whole.iter().map(|frame| frame.data.len() + frame.event.as_ref().map_or(0, String::len)).sum();
+    // A byte that is not UTF-8 becomes a replacement character of three.
+    assert!(bytes <= 3 * stream.len(), "frames hold no more than came");
+}
+
+fn frames(stream: &[u8], piece: usize) -> Vec<Frame> {
+    let (mut parser, mut frames) = (Parser::default(), Vec::new());
+    for part in stream.chunks(piece) {
+        parser.push(part, &mut frames).expect("below the bound");
+    }
+    frames
+}
+
+/// A stream of each kind of provider: it ends, and what came of it is an answer.
+pub fn stream(stream: &[u8]) {
+    let frames = frames(stream, stream.len().max(1));
+    each_kind(|wire, asked| {
+        let mut decoder = wire.decoder(asked);
+        for frame in &frames {
+            match decoder.frame(frame) {
+                Ok(decoded) => decoded.events.iter().for_each(|event| {
+                    // OpenAI's end mark is the one event that is no document.
+                    assert!(event.data == "[DONE]" || serde_json::from_str::<&RawValue>(&event.data).is_ok());
+                }),
+                Err(_) => break,
+            }
+            if decoder.is_done() {
+                break;
+            }
+        }
+        // Of a stream that was cut off, only what it used is read.
+        let is_complete = decoder.is_complete();
+        let answer = decoder.answer();
+        if is_complete {
+            check(&answer, asked);
+        }
+        let _ = answer.usage_or_estimate(asked.chat);
+    });
+}
+
+/// A whole answer, and an error document, of each kind of provider.
+pub fn answer(body: &[u8]) {
+    each_kind(|wire, asked| {
+        if let Ok(answer) = wire.decode(asked, body) {
+            check(&answer, asked);
+        }
+        for status in [400, 429, 500] {
+            let _: Failure = wire.classify(status, body);
+        }
+    });
+}
+
+/// A caller's body, translated for each kind of provider: an object, or a refusal.
+pub fn request(body: &[u8]) {
+    let Ok(text) = std::str::from_utf8(body) else { return };
+    let Ok(chat) = Fields::parse(text) else { return };
+    for stream in [false, true] {
+        for kind in kinds() {
+            if let Ok(encoded) = kind.encode(&Asked { stream, ..asked(&chat) }) {
+                assert!(Fields::parse(&encoded.body).is_ok(), "an object");
+            }
+        }
+    }
+}
+
+/// The caller's document is one, and its counts can be added up.
+fn check(answer: &Answer, asked: &Asked<'_>) {
+    #[derive(Deserialize)]
+    struct Document {
+        #[serde(rename = "choices")]
+        _choices: Vec<Box<RawValue>>,
+        model: String,
+    }
+    // Raw, because texts pass through as they came: half of a surrogate pair, written as an escape, is JSON's grammar.
+    let document: Document = serde_json::from_str(answer.body.get()).expect("a document with choices");
+    assert_eq!(document.model, asked.shown_model, "the caller sees the name that it asked for");
+    let _ = answer.usage_or_estimate(asked.chat);
+}
+
+fn kinds() -> [&'static dyn Wire; 2] {
+    let wire = |of| kind(of).expect("a kind that is spoken").wire;
+    [wire(ProviderKind::Openai), wire(ProviderKind::Anthropic)]
+}
+
+fn each_kind(check: impl Fn(&dyn Wire, &Asked<'_>)) {
+    let chat = Fields::parse(
+        r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream_options":{"include_usage":true}}"#,
+    );
+    let chat = chat.expect("an object");
+    kinds().into_iter().for_each(|wire| check(wire, &asked(&chat)));
+}
+
+fn asked(chat: &Fields) -> Asked<'_> {
+    Asked {
+        chat,
+        upstream_model: "up",
+        shown_model: "shown",
+        stream: true,
+        default_max_tokens: 64,
+        created: 1_700_000_000,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    #[test]
+    fn what_the_fixtures_hold_holds() {
+        for text in [include_str!("../fixtures/openai/stream.txt"), include_str!("../fixtures/anthropic/stream.txt")] {
+            sse(text.as_bytes(), 7);
+            stream(text.as_bytes());
+        }
+        for text in [include_str!("../fixtures/openai/chat.json"), include_str!("../fixtures/anthropic/chat.json")] {
+            let fixture: Value = serde_json::from_str(text).expect("JSON");
+            for part in fixture.as_object().expect("an object").values() {
+                answer(part.to_string().as_bytes());
+                request(part.to_string().as_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn an_end_mark_alone_is_no_answer() {
+        stream(b"data: [DONE]\n\n");
+        each_kind(|wire, asked| {
+            let mut decoder = wire.decoder(asked);
+            let _ = decoder.frame(&Frame { event: None, data: "[DONE]".into() });
+            assert!(!decoder.is_complete());
+        });
+    }
+}

@@ -1,0 +1,220 @@
+//! A destination's circuit: calls that fail in a row, or a 429, keep further calls away for a while.
+//!
+//! A pure state machine over the times it is told; [`Health`] is the same behind a lock. In process: each replica learns by
+//! itself. Deliberately absent: rates and windows (a run of failures is what an outage looks like), and the decision what to
+//! do while a circuit is open, which is `route`'s.
+//!
+//! ```text
+//! closed ── 5 failures in a row, or a 429 ──► open ── its time is over ──► probing ── success ──► closed
+//!   ▲                                          ▲                              │
+//!   └────────────── success ───────────────────┴────────── failure ◄──────────┘
+//! ```
+
+use crate::failure::{Class, Failure};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// So many failures in a row open a closed circuit.
+const FAILURES_MAX: u32 = 5;
+/// How long failures open it: this long at first, doubled each time it opens again before a success …
+const FAILED_MIN: Duration = Duration::from_secs(5);
+/// … up to this.
+const FAILED_MAX: Duration = Duration::from_secs(60);
+/// The same for a 429 that does not say how long.
+const THROTTLED_MIN: Duration = Duration::from_secs(1);
+const THROTTLED_MAX: Duration = Duration::from_secs(30);
+/// A provider that asks for more patience than this is asked again all the same.
+const ASKED_MAX: Duration = Duration::from_secs(600);
+/// A probe that has not ended after this long makes room for another: a model may take minutes to answer.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// While a probe is out, this is how long the others are told to wait before they look again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Why calls are kept away, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cooling {
+    /// How long still.
+    pub reopens_in: Duration,
+    /// The provider named the time itself (429 with `retry-after`), so that calling earlier is pointless.
+    pub is_asked: bool,
+}
+
+/// What a call told about its destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sign {
+    /// It answers, if only to say that the request is wrong.
+    Well,
+    /// It did not answer, or not sensibly.
+    Ill,
+    /// It has too much to do, and perhaps says for how long.
+    Throttled(Option<Duration>),
+    /// Nothing: the call was given up, or its credential refused.
+    Nothing,
+}
+
+impl Sign {
+    /// What a failed call tells.
+    pub(crate) fn of(failure: &Failure) -> Self {
+        match failure.class {
+            Class::RateLimited => Sign::Throttled(failure.retry_after),
+            Class::Server | Class::Timeout | Class::Connect => Sign::Ill,
+            Class::Rejected => Sign::Well,
+            Class::Refused | Class::Inexpressible | Class::Deadline | Class::Busy | Class::Open => Sign::Nothing,
+        }
+    }
+}
+
+/// Lets a call through; says which state of the circuit it was made in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pass(u64);
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Closed,
+    Open { until: Instant, is_asked: bool },
+    Probing { next: Instant, is_asked: bool },
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub(crate) struct Circuit {
+    state: State,
+    /// Failures in a row while closed.
+    failures: u32,
+    /// How often it opened since the last success.
+    openings: u32,
+    /// Counts openings and closings, so that calls from before are told apart.
+    generation: u64,
+}
+
+impl Default for Circuit {
+    fn default() -> Self {
+        Self { state: State::Closed, failures: 0, openings: 0, generation: 0 }
+    }
+}
+
+impl Circuit {
+    /// Whether calls are kept away at `now`; `None`: one may be made.
+    pub(crate) fn cooling(&self, now: Instant) -> Option<Cooling> {
+        let (reopens_in, is_asked) = match self.state {
+            State::Closed => return None,
+            State::Open { until, is_asked } => (until.saturating_duration_since(now), is_asked),
+            State::Probing { next, is_asked } => (next.saturating_duration_since(now).min(LOOK_AGAIN), is_asked),
+        };
+        (!reopens_in.is_zero()).then_some(Cooling { reopens_in, is_asked })
+    }
+
+    /// Lets a call through, or says why not. The first one after an opening is the probe. `is_forced`: it goes through
+    /// whatever the state is.
+    pub(crate) fn admit(&mut self, now: Instant, is_forced: bool) -> Result<Pass, Cooling> {
+        match (self.cooling(now), self.state) {
+            (Some(cooling), _) if !is_forced => return Err(cooling),
+            (None, State::Open { is_asked, .. } | State::Probing { is_asked, .. }) => {
+                self.state = State::Probing { next: now + PROBE_EVERY, is_asked };
+            }
+            _ => {}
+        }
+        Ok(Pass(self.generation))
+    }
+
+    /// Takes what a call told.
+    pub(crate) fn tell(&mut self, pass: Pass, sign: Sign, now: Instant) {
+        let is_current = pass.0 == self.generation;
+        match (sign, self.state) {
+            (Sign::Well, State::Closed) => self.failures = 0,
+            (Sign::Well, _) => self.turn(State::Closed),
+            (Sign::Throttled(Some(asked)), _) if !asked.is_zero() => self.ask(now, now + asked.min(ASKED_MAX)),
+            // What began before the circuit turned is old news.
+            _ if !is_current => {}
+            (Sign::Throttled(_), _) => self.open(now, THROTTLED_MIN, THROTTLED_MAX),
+            (Sign::Ill, State::Closed) => {
+                self.failures += 1;
+                if self.failures >= FAILURES_MAX {
+                    self.open(now, FAILED_MIN, FAILED_MAX);
+                }
+            }
+            // A forced call's failure says no more than the opening did.
+            (Sign::Ill, State::Open { .. }) => {}
+            (Sign::Ill, State::Probing { .. }) => self.open(now, FAILED_MIN, FAILED_MAX),
+            // The probe told nothing, so the next call is one.
+            (Sign::Nothing, State::Probing { is_asked, .. }) => self.state = State::Probing { next: now, is_asked },
+            (Sign::Nothing, _) => {}
+        }
+    }
+
+    /// Opens until the time the provider asks for, unless it is open for longer.
+    fn ask(&mut self, now: Instant, until: Instant) {
+        let is_longer = self.cooling(now).is_none_or(|cooling| now + cooling.reopens_in < until);
+        if is_longer {
+            self.turn(State::Open { until, is_asked: true });
+        }
+    }
+
+    fn open(&mut self, now: Instant, least: Duration, most: Duration) {
+        let doubling = 1u32 << self.openings.min(16);
+        self.openings += 1;
+        let until = now + least.saturating_mul(doubling).min(most);
+        self.turn(State::Open { until, is_asked: false });
+    }
+
+    fn turn(&mut self, state: State) {
+        self.state = state;
+        self.failures = 0;
+        self.generation += 1;
+        if let State::Closed = state {
+            self.openings = 0;
+        }
+    }
+}
+
+/// A circuit that calls share.
+#[derive(Debug, Default)]
+pub(crate) struct Health(Mutex<Circuit>);
+
+/// A call that was let through. Dropped without a word, it told nothing.
+#[derive(Debug)]
+pub(crate) struct Admitted<'a> {
+    health: &'a Health,
+    pass: Pass,
+    is_told: bool,
+}
+
+impl Health {
+    /// See [`Circuit::cooling`].
+    pub(crate) fn cooling(&self) -> Option<Cooling> {
+        self.with(|circuit| circuit.cooling(Instant::now()))
+    }
+
+    /// See [`Circuit::admit`].
+    pub(crate) fn admit(&self, is_forced: bool) -> Result<Admitted<'_>, Cooling> {
+        let pass = self.with(|circuit| circuit.admit(Instant::now(), is_forced))?;
+        Ok(Admitted { health: self, pass, is_told: false })
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Circuit) -> T) -> T {
+        // The state is whole between any two statements that could panic.
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Admitted<'_> {
+    /// See [`Circuit::tell`].
+    pub(crate) fn tell(mut self, sign: Sign) {
+        self.is_told = true;
+        self.health.with(|circuit| circuit.tell(self.pass, sign, Instant::now()));
+    }
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        if !self.is_told {
+            self.health.with(|circuit| circuit.tell(self.pass, Sign::Nothing, Instant::now()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

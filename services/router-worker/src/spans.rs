@@ -1,0 +1,38 @@
+//! The span of a provider call, for whoever collects traces. Deliberately absent: content, and anything that was not sent.
+
+use crate::attempt::{Call, Ended};
+use tollgate_schemas::Attempt;
+use tracing::field::Empty;
+
+/// A client span with OpenTelemetry's GenAI attributes
+/// (<https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/>). No content is in it.
+pub(crate) fn call(call: &Call<'_>) -> tracing::Span {
+    tracing::info_span!(
+        "provider_call",
+        otel.name = %format_args!("chat {}", call.destination.model),
+        otel.kind = "client",
+        gen_ai.operation.name = "chat",
+        gen_ai.provider.name = call.destination.provider.kind.wire.otel_name(),
+        gen_ai.request.model = %call.destination.model,
+        gen_ai.response.model = Empty,
+        gen_ai.response.finish_reasons = Empty,
+        gen_ai.usage.input_tokens = Empty,
+        gen_ai.usage.output_tokens = Empty,
+        http.response.status_code = Empty,
+        error.type = Empty,
+        tollgate.destination = %call.destination.name,
+        tollgate.provider = %call.destination.provider.name,
+    )
+}
+
+/// Adds what came of the call.
+pub(crate) fn record(span: &tracing::Span, attempt: &Attempt, ended: &Ended) {
+    if let Some(answer) = &ended.answer {
+        span.record("gen_ai.response.model", answer.response_model.as_deref());
+        span.record("gen_ai.response.finish_reasons", answer.finish_reason.as_deref());
+    }
+    span.record("gen_ai.usage.input_tokens", attempt.input_tokens);
+    span.record("gen_ai.usage.output_tokens", attempt.output_tokens);
+    span.record("http.response.status_code", attempt.status_code);
+    span.record("error.type", attempt.error_code.as_deref());
+}

@@ -1,0 +1,137 @@
+"""Waiting instead of failing: jobs wait for a provider that throttles or is down, callers hear when to come back."""
+
+import json
+import time
+import uuid
+
+import openai
+import pytest
+from confluent_kafka import Producer
+from kafka_tools import produce, produce_all, read
+from ledger import ledger_of
+from support import endpoint, eventually, user
+from test_kafka_door import Door, content_of, job
+
+
+@pytest.fixture(scope="module")
+def running(gateway):
+    return gateway(
+        [
+            endpoint("chat", ["main alpha fake-large"]),
+            endpoint("short", ["main alpha waits-short"]),
+            endpoint("silent", ["main alpha waits-silent"]),
+            endpoint("long", ["main alpha waits-long"]),
+            endpoint("late", ["main alpha waits-late"]),
+            endpoint("unwanted", ["main alpha waits-unwanted"]),
+            endpoint("both", ["main alpha waits-both"], fallbacks=["second claude waits-too"]),
+            endpoint("down", ["main dead nothing"]),
+        ],
+        # One partition, so that whoever waits and whoever does not stand in the same queue.
+        kafka={"partitions": {"default": 1, "usage": 1}},
+    )
+
+
+@pytest.fixture
+def door(running, fake_provider):
+    return Door(running)
+
+
+def in_ledger(running, line):
+    """The usage row of an answered job, whose attempts are the calls that were made."""
+    return ledger_of(running).row(line["id"].removeprefix("batch_req_"))
+
+
+@pytest.mark.parametrize(("model", "retry_after"), [("short", 1), ("silent", 0)])
+def test_jobs_wait_out_a_throttle(running, door, fake_provider, model, retry_after):
+    fake_provider.fault("429", model=f"waits-{model}", times=3, retry_after=retry_after)
+    jobs = [job(f"{n}", model=model) for n in range(10)]
+    produce_all(running, door.jobs, [(one, None, None) for one in jobs])
+    lines = door.answers_to([one["custom_id"] for one in jobs])
+    assert all(line["error"] is None and content_of(line) for line in lines.values())
+    rows = [in_ledger(running, line) for line in lines.values()]
+    statuses = [attempt["status_code"] for row in rows for attempt in row["attempts"]]
+    assert sorted(statuses) == [200] * 10 + [429] * 3, "each call is in a row, once"
+    assert len(fake_provider.calls) == len(statuses)
+
+
+def test_a_long_wait_is_parked_and_survives_a_crash(running, door, fake_provider):
+    fake_provider.fault("429", model="waits-long", times=1, retry_after=12)
+    jobs = [job(f"{n}", model="long") for n in range(5)]
+    produce(running, door.jobs, jobs[0])
+    eventually(lambda: parked(running, jobs[0]), "the job is parked")
+    produce_all(running, door.jobs, [(one, None, None) for one in jobs[1:]])
+    eventually(lambda: all(parked(running, one) for one in jobs[1:]), "the others are parked without a call")
+    assert len(fake_provider.calls_of(model="waits-long")) == 1
+    running.kill()
+    for process in running.processes:
+        process.start()
+    running.wait_until_ready()
+    lines = door.answers_to([one["custom_id"] for one in jobs])
+    assert all(line["error"] is None and content_of(line) for line in lines.values())
+    row = in_ledger(running, lines[jobs[0]["custom_id"]])
+    assert [attempt["status_code"] for attempt in row["attempts"]] == [429, 200]
+    assert [attempt["action"] for attempt in row["attempts"]] == ["INITIAL_ATTEMPT", "RETRY"]
+
+
+def parked(running, one):
+    """The records of a job in the topics where requests wait."""
+    topics = [running.topic(f"parked.{delay}") for delay in ("10s", "1m", "10m")]
+    wanted = one["custom_id"].encode()
+    return [record for record in read(running, topics) if wanted in record.value()]
+
+
+def test_a_deadline_that_passes_while_parked_is_an_answer(running, door, fake_provider):
+    fake_provider.fault("429", model="waits-late", retry_after=600)
+    one = job("too late", model="late")
+    expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3))
+    produce(running, door.jobs, one, headers={"ce_expirytime": expires})
+    line = door.answers_to([one["custom_id"]])[one["custom_id"]]
+    assert line["response"] is None and line["error"]["code"] == "deadline_exceeded"
+    row = in_ledger(running, line)
+    assert row["status_code"] == 504 and [attempt["status_code"] for attempt in row["attempts"]] == [429]
+    assert parked(running, one)
+
+
+def cancel(running, request_id, team):
+    value = {"request_id": request_id, "team": team, "reason": "requested"}
+    producer = Producer(running.operator())
+    producer.produce(running.topic("cancellations"), json.dumps(value).encode(), request_id)
+    assert producer.flush(30) == 0
+
+
+def test_a_parked_request_can_be_cancelled_by_its_team(running, door, fake_provider):
+    fake_provider.fault("429", model="waits-unwanted", retry_after=600)
+    one = job("never mind", model="unwanted")
+    produce(running, door.jobs, one)
+    (record,) = eventually(lambda: parked(running, one), "the job is parked")
+    assert record.topic() == running.topic("parked.10m")
+    request = json.loads(record.value())
+    assert request["waiting"]["parks"] == 1 and len(request["waiting"]["attempts"]) == 1
+    cancel(running, request["request_id"], "other")
+    cancel(running, request["request_id"], "search")
+    line = door.answers_to([one["custom_id"]])[one["custom_id"]]
+    assert line["error"]["code"] == "cancelled"
+    assert len(in_ledger(running, line)["attempts"]) == 1
+
+
+def test_a_caller_is_told_when_to_come_back(running, fake_provider):
+    fake_provider.fault("429", name="alpha", model="waits-both", retry_after=600)
+    fake_provider.fault("429", name="claude", model="waits-too", retry_after=300)
+    for calls in (2, 2):
+        with pytest.raises(openai.RateLimitError) as caught:
+            running.openai().chat.completions.create(model="both", messages=user("hello"))
+        assert caught.value.code == "rate_limit_exceeded"
+        assert 0 < int(caught.value.response.headers["retry-after"]) <= 300
+        assert len(fake_provider.calls) == calls, "a provider that named a time is left alone until then"
+
+
+def test_a_provider_that_is_down_holds_back_only_its_own(running, door, fake_provider):
+    """More jobs for it than a partition may have in flight stand before those for somebody else."""
+    waiting = [(job("down", model="down", custom_id=f"down-{n}-{uuid.uuid4().hex}"), None, None) for n in range(1500)]
+    produce_all(running, door.jobs, waiting)
+    jobs = [job(f"{n}") for n in range(20)]
+    produce_all(running, door.jobs, [(one, None, None) for one in jobs])
+    lines = door.answers_to([one["custom_id"] for one in jobs])
+    assert all(line["error"] is None for line in lines.values())
+    down = [json.loads(r.value()) for r in read(running, [door.answers]) if b"down-" in r.value()]
+    assert down == [], "a job for a provider that is down waits"
