@@ -172,7 +172,7 @@ class Chaos(threading.Thread):
         self.await_script(self.fleet.kafka("start"), lambda: self.note("back", "broker"))
 
     def await_script(self, script, then):
-        """Goes on with `then` once the script has ended; a broker takes its time to stop, and the rest must not wait."""
+        """Goes on with `then` once the script has ended: a broker takes its time to stop."""
         code = script.poll()
         if code is None:
             return self.later(TURN_SECONDS, self.await_script, script, then)
