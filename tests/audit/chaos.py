@@ -21,7 +21,7 @@ PAUSE_SECONDS = (0.5, 13.0)  # a session lasts 6 s
 BROKER_AWAY_SECONDS = (0.5, 5.0)
 BROKER_EVERY_SECONDS = 45
 STORAGE_AWAY_SECONDS = (1.0, 15.0)
-TERM_SECONDS = 40
+TERM_SECONDS = 60
 SEPARATE = {"kill": 30, "pause": 25, "restart": 15, "add": 10, "remove": 10, "broker": 6, "storage": 10}
 TOGETHER = {"kill": 50, "pause": 25, "restart": 25}
 # One process is everything: less often, or nothing would ever be answered.
@@ -124,8 +124,9 @@ class Chaos(threading.Thread):
         if code is None and time.monotonic() < until:
             return self.later(TURN_SECONDS, self.await_end, process, until, then)
         if code is None:
-            # That is no graceful stop any more; the verdict counts it as a kill.
-            return self.fleet.kill_one(process) or then(process)
+            self.note("did not end", process.name, seconds=TERM_SECONDS)
+            self.fleet.kill_one(process)
+            return then(process)
         self.note("ended", process.name, code=code)
         then(process)
 

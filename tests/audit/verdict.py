@@ -221,6 +221,7 @@ def chaos(verdict, fleet):
     verdict.check(
         "who is asked to end does so in order", [e for e in fleet.timeline.of("ended") if not in_order(fleet, e)]
     )
+    verdict.check("who is asked to end does so within its time", fleet.timeline.of("did not end"))
     panicked = [p for p in fleet.processes if "panicked at" in p.log()]
     verdict.check("nothing panics", panicked, lambda p: p.name)
     aborted = [e for e in fleet.timeline.of("ended by itself") if e["code"] < 0]
