@@ -9,7 +9,7 @@ import openai
 import pytest
 from kafka_tools import produce, read
 from ledger import ledger_of
-from support import endpoint, eventually, text_of_stream, user
+from support import OTHER_KEY, endpoint, eventually, text_of_stream, user
 
 
 def endpoints():
@@ -68,8 +68,6 @@ def test_a_key_belongs_to_its_team_and_body(running, fake_provider):
     with pytest.raises(openai.UnprocessableEntityError) as refused:
         ask(running, key, "two")
     assert refused.value.code == "idempotency_key_reused"
-    from support import OTHER_KEY
-
     body = {"model": "chat", "messages": user("two")}
     with running.http(OTHER_KEY) as others:
         assert others.post("/v1/chat/completions", json=body, headers={"idempotency-key": key}).status_code == 200
