@@ -1,4 +1,4 @@
-"""A key used twice is one request: one provider call, one row, one answer; whoever repeats it, wherever, whatever died."""
+"""A key used twice is one request: one call, one row, one answer; whoever repeats it, wherever, whatever died."""
 
 import json
 import signal
