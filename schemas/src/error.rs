@@ -67,6 +67,8 @@ codes! {
     RequestTooLarge = "request_too_large", 413, "invalid_request_error";
     /// The body's encoding is not taken.
     UnsupportedEncoding = "unsupported_content_encoding", 415, "invalid_request_error";
+    /// The idempotency key came before with another body.
+    IdempotencyKeyReused = "idempotency_key_reused", 422, "invalid_request_error";
     /// Too many requests, here or at every provider.
     RateLimitExceeded = "rate_limit_exceeded", 429, "rate_limit_error";
     /// The request was cancelled by its caller.

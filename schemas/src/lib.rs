@@ -12,6 +12,7 @@ pub mod cancellation;
 pub mod completion;
 pub mod error;
 pub mod headers;
+pub mod idempotency;
 pub mod ids;
 pub mod job;
 pub mod reply;
@@ -24,6 +25,7 @@ pub use body::Body;
 pub use cancellation::Cancellation;
 pub use completion::Completion;
 pub use error::{ApiError, ErrorCode};
+pub use idempotency::{IdempotencyRecord, KeyDoor, KeyState};
 pub use ids::{ExecutionId, RequestId};
 pub use reply::{Origin, Reply, ReplyEvent, StreamEvent, Terminal};
 pub use request::{ApiType, Caller, Lane, OnDisconnect, ReplyTo, Request, TopicReply, Waiting};
@@ -53,6 +55,7 @@ mod tests {
             ("reply", schemars::schema_for!(Reply)),
             ("completion", schemars::schema_for!(Completion)),
             ("cancellation", schemars::schema_for!(Cancellation)),
+            ("idempotency", schemars::schema_for!(IdempotencyRecord)),
             ("usage", schemars::schema_for!(UsageRow)),
             ("job-output", schemars::schema_for!(job::JobOutput)),
         ];
@@ -83,6 +86,7 @@ mod tests {
                 Some("reply") => parse::<Reply>(&text),
                 Some("completion") => parse::<Completion>(&text),
                 Some("cancellation") => parse::<Cancellation>(&text),
+                Some("idempotency") => parse::<IdempotencyRecord>(&text),
                 Some("usage") => parse::<UsageRow>(&text),
                 _ => panic!("{name}: name a sample RECORD-vN….json"),
             };

@@ -1,16 +1,7 @@
 //! The topic table: every internal topic, bound to its record type.
 
-use crate::{Cancellation, Completion, Lane, Reply, Request, UsageRow};
+use crate::{Cancellation, Completion, IdempotencyRecord, Lane, Reply, Request, UsageRow};
 use std::marker::PhantomData;
-
-/// How a topic forgets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cleanup {
-    /// By age.
-    Delete,
-    /// By key, and by age.
-    CompactDelete,
-}
 
 /// How many partitions a topic has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,13 +31,11 @@ pub enum Retention {
     Forever,
 }
 
-/// What a topic is created with.
+/// What a topic is created with. Every topic forgets by age.
 #[derive(Debug, Clone, Copy)]
 pub struct TopicSpec {
     /// Name without `kafka.topic_prefix`.
     pub name: &'static str,
-    /// Cleanup policy.
-    pub cleanup: Cleanup,
     /// Partition count.
     pub partitions: Partitions,
     /// Retention.
@@ -72,11 +61,7 @@ const fn topic<T>(
     retention: Retention,
     append_time: bool,
 ) -> Topic<T> {
-    Topic {
-        spec: TopicSpec { name, cleanup: Cleanup::Delete, partitions, retention, append_time },
-        event_type,
-        record: PhantomData,
-    }
+    Topic { spec: TopicSpec { name, partitions, retention, append_time }, event_type, record: PhantomData }
 }
 
 const fn work<T>(name: &'static str, event_type: &'static str) -> Topic<T> {
@@ -108,27 +93,17 @@ pub static USAGE: Topic<UsageRow> = topic("usage", "tollgate.usage", Partitions:
 /// Requests to end a request early.
 pub static CANCELLATIONS: Topic<Cancellation> =
     topic("cancellations", "tollgate.cancellation", Partitions::Default, Retention::Days(2), true);
+/// Claims of idempotency keys. Never compacted: a lost claim that outlived the one it lost to would look like the winner. Append
+/// time, so that every reader sees the same window.
+pub static IDEMPOTENCY: Topic<IdempotencyRecord> =
+    topic("idempotency", "tollgate.idempotency", Partitions::Default, Retention::Results, true);
 
 /// Versions of everything administrators change at run time.
-pub const CONTROL: TopicSpec = TopicSpec {
-    name: "control",
-    cleanup: Cleanup::Delete,
-    partitions: Partitions::One,
-    retention: Retention::Forever,
-    append_time: true,
-};
-/// Idempotency keys.
-pub const IDEMPOTENCY: TopicSpec = TopicSpec {
-    name: "idempotency",
-    cleanup: Cleanup::CompactDelete,
-    partitions: Partitions::Default,
-    retention: Retention::Results,
-    append_time: false,
-};
+pub const CONTROL: TopicSpec =
+    TopicSpec { name: "control", partitions: Partitions::One, retention: Retention::Forever, append_time: true };
 /// Records nobody could process, with their original bytes.
 pub const DEAD_LETTERS: TopicSpec = TopicSpec {
     name: "dead-letters",
-    cleanup: Cleanup::Delete,
     partitions: Partitions::Default,
     retention: Retention::DeadLetters,
     append_time: false,
@@ -147,17 +122,20 @@ pub fn approved(lane: Lane) -> &'static Topic<Request> {
 /// Every internal topic, in the order they are created. Team topics (`in.*`, `out.*`) come from the configuration.
 pub fn all() -> Vec<TopicSpec> {
     let work = REQUESTS.iter().chain(&APPROVED).chain(&PARKED).map(|t| t.spec);
-    work.chain([COMPLETIONS.spec, REPLIES.spec, USAGE.spec, CONTROL, CANCELLATIONS.spec, IDEMPOTENCY, DEAD_LETTERS])
-        .collect()
+    work.chain([
+        COMPLETIONS.spec,
+        REPLIES.spec,
+        USAGE.spec,
+        CONTROL,
+        CANCELLATIONS.spec,
+        IDEMPOTENCY.spec,
+        DEAD_LETTERS,
+    ])
+    .collect()
 }
 
 /// What a team's `in.` topic is created with, whatever its name. Append time makes job ids stable.
-pub const TEAM_IN: TopicSpec = TopicSpec {
-    name: "in.*",
-    cleanup: Cleanup::Delete,
-    partitions: Partitions::Default,
-    retention: Retention::Days(7),
-    append_time: true,
-};
+pub const TEAM_IN: TopicSpec =
+    TopicSpec { name: "in.*", partitions: Partitions::Default, retention: Retention::Days(7), append_time: true };
 /// What a team's `out.` topic is created with, whatever its name.
 pub const TEAM_OUT: TopicSpec = TopicSpec { name: "out.*", append_time: false, ..TEAM_IN };

@@ -6,8 +6,12 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::KafkaError,
     message::{BorrowedMessage, Headers as _, Message},
+    topic_partition_list::TopicPartitionListElem,
 };
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Where to begin.
@@ -41,6 +45,16 @@ impl Raw<'_> {
             .and_then(|v| std::str::from_utf8(v).ok())
     }
 
+    /// Partition and offset.
+    pub fn place(&self) -> (i32, i64) {
+        (self.0.partition(), self.0.offset())
+    }
+
+    /// Milliseconds since the Unix epoch: append or create time, as the topic is configured.
+    pub fn timestamp_ms(&self) -> i64 {
+        self.0.timestamp().to_millis().unwrap_or(0)
+    }
+
     /// A copy.
     pub fn to_incoming(&self) -> Incoming<Vec<u8>> {
         Incoming::of(self.0)
@@ -70,21 +84,55 @@ impl Bus {
         partitions: &[i32],
         start: Start,
         stop: CancellationToken,
+        each: impl FnMut(Raw<'_>) + Send + 'static,
+    ) -> Result<(), Error> {
+        self.read(topic, (partitions, start), stop, each, None::<fn()>)
+    }
+
+    /// Reads all of a topic (full name) from its oldest record until `stop`, like [`Bus::broadcast`], and calls `caught_up`
+    /// once: when the end of each partition has been seen.
+    pub fn replay(
+        &self,
+        topic: &str,
+        stop: CancellationToken,
+        each: impl FnMut(Raw<'_>) + Send + 'static,
+        caught_up: impl FnOnce() + Send + 'static,
+    ) -> Result<(), Error> {
+        self.read(topic, (&[], Start::Beginning), stop, each, Some(caught_up))
+    }
+
+    fn read(
+        &self,
+        topic: &str,
+        (partitions, start): (&[i32], Start),
+        stop: CancellationToken,
         mut each: impl FnMut(Raw<'_>) + Send + 'static,
+        mut caught_up: Option<impl FnOnce() + Send + 'static>,
     ) -> Result<(), Error> {
         // A group id is required by librdkafka for offsets; nothing is ever committed under it.
         let group = self.full_name("broadcast");
         // Its partitions never change, so that nothing waits for a fetch to end but a record, which ends it.
-        let config = self.consumer_config(&[("group.id", &group), ("fetch.wait.max.ms", "2000")]);
+        let at_end = if caught_up.is_some() { "true" } else { "false" };
+        let ours = [("group.id", group.as_str()), ("fetch.wait.max.ms", "2000"), ("enable.partition.eof", at_end)];
+        let config = self.consumer_config(&ours);
         let consumer: BaseConsumer<Context> = config.create_with_context(Context)?;
         let list = patiently(QUERY_TIMEOUT, || start_offsets(&consumer, topic, partitions, start))?;
         consumer.assign(&list)?;
         let name = format!("read-{topic}");
+        let mut behind: HashSet<i32> = list.elements().iter().map(TopicPartitionListElem::partition).collect();
         let run = move || {
             while !stop.is_cancelled() {
                 match consumer.poll(crate::IDLE_POLL) {
                     None => {}
                     Some(Ok(message)) => each(Raw(&message)),
+                    Some(Err(KafkaError::PartitionEOF(partition))) => {
+                        behind.remove(&partition);
+                        if behind.is_empty()
+                            && let Some(caught_up) = caught_up.take()
+                        {
+                            caught_up();
+                        }
+                    }
                     Some(Err(error)) => crate::client::log_error("broadcast consumer", &error, &error.to_string()),
                 }
             }
@@ -140,7 +188,7 @@ pub(crate) fn start_offsets(
                 let mut query = TopicPartitionList::new();
                 query.add_partition_offset(topic, partition, Offset::Offset(ms))?;
                 let found = consumer.offsets_for_times(query, QUERY_TIMEOUT).map_err(failed)?;
-                match found.elements().first().map(rdkafka::topic_partition_list::TopicPartitionListElem::offset) {
+                match found.elements().first().map(TopicPartitionListElem::offset) {
                     Some(Offset::Offset(offset)) if offset >= 0 => Offset::Offset(offset),
                     _ => Offset::Offset(end()?.1),
                 }

@@ -11,7 +11,7 @@ use rdkafka::{
     metadata::MetadataPartition,
 };
 use std::{collections::HashMap, time::Duration};
-use tollgate_schemas::topic::{self, Cleanup, Partitions, Retention, TopicSpec};
+use tollgate_schemas::topic::{self, Partitions, Retention, TopicSpec};
 
 /// Milliseconds each class of topic keeps its records.
 #[derive(Debug, Clone, Copy)]
@@ -147,13 +147,9 @@ impl Bus {
             Retention::Days(days) => i64::from(days) * 86_400_000,
             Retention::Forever => -1,
         };
-        let cleanup = match spec.cleanup {
-            Cleanup::Delete => "delete",
-            Cleanup::CompactDelete => "compact,delete",
-        };
         let time = if spec.append_time { "LogAppendTime" } else { "CreateTime" };
         let mut config = vec![
-            ("cleanup.policy", cleanup.to_owned()),
+            ("cleanup.policy", "delete".to_owned()),
             ("retention.ms", retention_ms.to_string()),
             ("message.timestamp.type", time.to_owned()),
             (

@@ -30,6 +30,8 @@ pub enum Door {
         expires_ms: Option<i64>,
         /// How long it may take otherwise.
         default_ms: i64,
+        /// Its `ce_id`.
+        idempotency_key: Option<String>,
     },
 }
 
@@ -111,9 +113,9 @@ fn terms(door: &Door, endpoint: &Endpoint, now_ms: i64) -> (Lane, i64, Option<St
             let total_ms = i64::try_from(endpoint.timeout.total.0).unwrap_or(i64::MAX / 2);
             (Lane::Interactive, now_ms + total_ms, idempotency_key.clone())
         }
-        Door::Topic { expires_ms, default_ms } => {
+        Door::Topic { expires_ms, default_ms, idempotency_key } => {
             let latest = now_ms + default_ms;
-            (Lane::Batch, expires_ms.map_or(latest, |ms| ms.min(latest)), None)
+            (Lane::Batch, expires_ms.map_or(latest, |ms| ms.min(latest)), idempotency_key.clone())
         }
     }
 }

@@ -84,7 +84,7 @@ fn key_of(headers: &HeaderMap) -> Option<&[u8]> {
         .filter(|key| !key.is_empty())
 }
 
-fn unhex(text: &str) -> Option<[u8; 32]> {
+pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
     let mut out = [0; 32];
     if text.len() != 64 || !text.is_ascii() {
         return None;

@@ -53,8 +53,8 @@ pub fn job(value: &[u8], id: Option<&[u8]>, subject: Option<&[u8]>, expires: Opt
     let line = serde_json::to_vec(&line).expect("a line");
     let again = parse::job(&line, &Headers::default()).expect("a batch line");
     assert_eq!((again.custom_id, again.metadata), (job.custom_id.clone(), job.metadata));
-    let expires_ms = job.expires_ms;
-    admit(job.body, &Door::Topic { expires_ms, default_ms: 60_000 });
+    let (expires_ms, idempotency_key) = (job.expires_ms, job.idempotency_key);
+    admit(job.body, &Door::Topic { expires_ms, default_ms: 60_000, idempotency_key });
 }
 
 /// A body at the HTTP door.

@@ -3,11 +3,12 @@
 //! ```text
 //! HTTP ──► auth ─► admit ─► requests.<lane> (approved.<lane> where the policy has no input check)
 //! in.<team> ─► jobs ─► admit ─┘
+//! idempotency ─► idempotency: which requests repeat an earlier one
 //! replies ─► replies ─► waiters ─► HTTP        replies (group `results`) ─► results ─► GET /v1/requests/{id}
 //! ```
 //!
-//! Writes: `requests.*`, `approved.*`, `cancellations`, `out.<team>` (answers of jobs that were refused here),
-//! `dead-letters`. Reads: `in.<team>`, `replies`.
+//! Writes: `requests.*`, `approved.*`, `idempotency`, `cancellations`, `out.<team>` (answers of jobs that were refused here),
+//! `dead-letters`. Reads: `in.<team>`, `idempotency`, `replies`.
 //!
 //! Deliberately absent: provider credentials, checks, and ending a request: once published, a request belongs to whoever
 //! holds its latest record, so a wait that runs out answers `still_running`, which is not an end.
@@ -21,6 +22,7 @@ mod error;
 pub mod fuzz;
 mod gateway;
 mod http;
+mod idempotency;
 mod jobs;
 mod replies;
 mod results;
@@ -80,7 +82,9 @@ pub async fn start(
     let blobs = BlobStore::new(config.store.clone());
     let replies = replies::assign(&bus, stop.clone()).await?;
     let results = results::Results::start(&bus, &config, readiness, stop.clone())?;
-    let gateway = Arc::new(Gateway::new(config.clone(), interactive, blobs, replies, results.reader()));
+    let keys =
+        idempotency::Keys::start(&bus, interactive.clone(), config.results_window, readiness, stop.clone()).await?;
+    let gateway = Arc::new(Gateway::new(config.clone(), interactive, blobs, replies, results.reader(), keys));
     let jobs = jobs::start(&config, &bus, gateway.clone(), readiness, stop).await?;
     // The replies of this replica are assigned by now, so this condition holds as soon as it is asked for.
     readiness.require("reply assignment", || true);

@@ -1,15 +1,18 @@
 //! Finished requests, kept for `GET /v1/requests/{id}` whoever died meanwhile.
 //!
 //! The `results` group reads every terminal of `replies` and writes them to object storage in segments,
-//! `results/date=YYYY-MM-DD/<partition>-<offset>.jsonl`, one line a terminal, named by the first record it covers; the
-//! offset is committed after the write, and a repeated write has the same name. Any replica answers from any segment: what
-//! it did not write itself it reads once. Bounded: [`INDEX_MAX`] ids in memory, [`SEGMENT_MAX_BYTES`] a segment.
+//! `results/date=YYYY-MM-DD/<partition>-<first>-<next>.jsonl`, one line a terminal, named by the records it covers; the offset
+//! is committed after the write. A name says all of its content, so a writer that lost its partition and does not know it
+//! overwrites nothing; segments may overlap. Of several terminals of a request the first in the log counts: where two
+//! executions ended one, everybody sees the same end. Any replica answers from any segment: what it did not write itself it
+//! reads once. Bounded: [`INDEX_MAX`] ids in memory, [`SEGMENT_MAX_BYTES`] a segment, one reader of segments at a time, no
+//! segment before the window.
 
 use crate::{Error, config::IngressConfig};
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque, hash_map::Entry},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -27,7 +30,39 @@ const SEGMENT_MAX_BYTES: usize = 8 << 20;
 const INDEX_MAX: usize = 1_000_000;
 const RETRY_EVERY: Duration = Duration::from_secs(2);
 
+/// How long after segments were looked for they are not looked for again.
+const LEARN_EVERY: Duration = Duration::from_millis(250);
+/// How long a write may take once the service stops. What is not written is not committed: the next reader writes it.
+const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A clock that makes ids may be ahead of this one by so much.
+const SKEW_MS: i64 = 5_000;
+
 type Line = std::ops::Range<u64>;
+
+/// A file of terminals.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct SegmentName {
+    date: chrono::NaiveDate,
+    partition: i32,
+    first: i64,
+    next: i64,
+}
+
+impl SegmentName {
+    fn path(&self) -> Path {
+        Path::from(format!(
+            "results/date={}/{:05}-{:020}-{:020}.jsonl",
+            self.date, self.partition, self.first, self.next
+        ))
+    }
+
+    fn parse(path: &Path) -> Option<Self> {
+        let date = path.parts().nth(1)?.as_ref().strip_prefix("date=")?.parse().ok()?;
+        let mut numbers = path.filename()?.strip_suffix(".jsonl")?.split('-');
+        let mut number = || numbers.next()?.parse::<i64>().ok();
+        Some(Self { date, partition: number()?.try_into().ok()?, first: number()?, next: number()? })
+    }
+}
 
 /// The writer's task.
 pub(crate) struct Results {
@@ -39,27 +74,41 @@ pub(crate) struct Results {
 #[derive(Clone)]
 pub(crate) struct Reader {
     store: Arc<dyn ObjectStore>,
+    window: Duration,
     index: Arc<Mutex<Index>>,
+    /// Held while segments are looked for: when that was done last, and from which date on.
+    learning: Arc<tokio::sync::Mutex<Option<(tokio::time::Instant, chrono::NaiveDate)>>>,
 }
 
 #[derive(Default)]
 struct Index {
-    /// Not yet written.
+    /// Not yet written: the first of each request.
     open: HashMap<RequestId, Arc<[u8]>>,
-    written: HashMap<RequestId, (Arc<Path>, Line)>,
+    written: HashMap<RequestId, (Arc<SegmentName>, Line)>,
     order: VecDeque<RequestId>,
-    seen: HashSet<Path>,
+    seen: HashSet<Arc<SegmentName>>,
 }
 
 impl Index {
-    fn note(&mut self, id: RequestId, segment: Arc<Path>, line: Line) {
-        if self.written.insert(id, (segment, line)).is_none() {
-            self.order.push_back(id);
+    fn note(&mut self, id: RequestId, segment: Arc<SegmentName>, line: Line) {
+        match self.written.entry(id) {
+            Entry::Vacant(new) => {
+                new.insert((segment, line));
+                self.order.push_back(id);
+            }
+            // A segment that has the first terminal begins before any that has only a later one. Terminals of different
+            // partitions have no order; the one that was known first stays.
+            Entry::Occupied(mut known) => {
+                let (at, from) = known.get();
+                if at.partition == segment.partition && (segment.first, line.start) < (at.first, from.start) {
+                    known.insert((segment, line));
+                }
+            }
         }
         while self.order.len() > INDEX_MAX {
             if let Some((segment, _)) = self.order.pop_front().and_then(|oldest| self.written.remove(&oldest)) {
                 // What is forgotten can be found again by reading its segment.
-                self.seen.remove(segment.as_ref());
+                self.seen.remove(&segment);
             }
         }
     }
@@ -75,14 +124,10 @@ impl Results {
         let ordered =
             bus.ordered("results", &bus.full_name(topic::REPLIES.spec.name), OnMissing::Oldest, stop.clone())?;
         readiness.require("results group", ordered.probe());
-        let reader = Reader { store: config.store.clone(), index: Arc::default() };
-        let writer = Writer {
-            reader: reader.clone(),
-            control: ordered.control(),
-            open: BTreeMap::new(),
-            window: config.results_window,
-        };
-        let task = supervised("results", writer.run(ordered, stop));
+        let (store, window) = (config.store.clone(), config.results_window);
+        let reader = Reader { store, window, index: Arc::default(), learning: Arc::default() };
+        let writer = Writer { reader: reader.clone(), control: ordered.control(), open: BTreeMap::new(), stop };
+        let task = supervised("results", writer.run(ordered));
         Ok(Self { task, reader })
     }
 
@@ -99,7 +144,7 @@ struct Writer {
     reader: Reader,
     control: Control,
     open: BTreeMap<i32, Segment>,
-    window: Duration,
+    stop: CancellationToken,
 }
 
 struct Segment {
@@ -110,7 +155,8 @@ struct Segment {
 }
 
 impl Writer {
-    async fn run(mut self, mut ordered: Ordered, stop: CancellationToken) -> Result<(), Error> {
+    async fn run(mut self, mut ordered: Ordered) -> Result<(), Error> {
+        let stop = self.stop.clone();
         let (mut tick, mut sweep) = (tokio::time::interval(FLUSH_EVERY), tokio::time::interval(SWEEP_EVERY));
         loop {
             tokio::select! {
@@ -147,7 +193,7 @@ impl Writer {
         segment.lines.push((id, start..segment.bytes.len() as u64));
         segment.bytes.push(b'\n');
         if let Ok(mut index) = self.reader.index.lock() {
-            index.open.insert(id, record.value.into());
+            index.open.entry(id).or_insert_with(|| record.value.into());
         }
         if self.open.get(&record.partition).is_some_and(|s| s.bytes.len() >= SEGMENT_MAX_BYTES) {
             self.flush(record.partition).await;
@@ -172,19 +218,17 @@ impl Writer {
 
     /// Deletes the dates that lie wholly before the window. Several replicas may do it at once.
     async fn expire(&self) {
-        let keep = (chrono::Utc::now() - self.window).date_naive();
+        let keep = self.reader.oldest();
         let mut segments = self.reader.store.list(Some(&Path::from("results")));
         while let Ok(Some(segment)) = segments.try_next().await {
-            let date = segment
-                .location
-                .parts()
-                .nth(1)
-                .and_then(|part| part.as_ref().strip_prefix("date=").and_then(|d| d.parse().ok()));
-            if date.is_some_and(|date: chrono::NaiveDate| date < keep)
+            if SegmentName::parse(&segment.location).is_some_and(|name| name.date < keep)
                 && let Err(error) = self.reader.store.delete(&segment.location).await
             {
                 tracing::warn!(%error, path = %segment.location, "an expired result could not be deleted; tried again in an hour");
             }
+        }
+        if let Ok(mut index) = self.reader.index.lock() {
+            index.seen.retain(|name| name.date >= keep);
         }
     }
 
@@ -192,81 +236,164 @@ impl Writer {
     async fn flush(&mut self, partition: i32) {
         let Some(segment) = self.open.remove(&partition) else { return };
         if !segment.lines.is_empty() {
-            let today = chrono::Utc::now().format("%Y-%m-%d");
-            let path = Arc::new(Path::from(format!("results/date={today}/{partition:05}-{:020}.jsonl", segment.first)));
-            while let Err(error) = self.reader.store.put(&path, segment.bytes.clone().into()).await {
-                tracing::error!(%error, "results cannot be stored; trying again");
-                metrics::counter!("tollgate_results_store_failures_total").increment(1);
-                tokio::time::sleep(RETRY_EVERY).await;
+            let date = chrono::Utc::now().date_naive();
+            let name = Arc::new(SegmentName { date, partition, first: segment.first, next: segment.next });
+            if !self.write(&name.path(), segment.bytes).await {
+                return;
             }
             if let Ok(mut index) = self.reader.index.lock() {
-                index.seen.insert(path.as_ref().clone());
+                index.seen.insert(name.clone());
                 for (id, line) in segment.lines {
                     index.open.remove(&id);
-                    index.note(id, path.clone(), line);
+                    index.note(id, name.clone(), line);
                 }
             }
         }
         self.control.commit(partition, segment.next);
     }
+
+    /// False if the service stops before it could be written.
+    async fn write(&self, path: &Path, bytes: Vec<u8>) -> bool {
+        let payload = object_store::PutPayload::from(bytes);
+        let put = async {
+            while let Err(error) = self.reader.store.put(path, payload.clone()).await {
+                tracing::error!(%error, "results cannot be stored; trying again");
+                metrics::counter!("tollgate_results_store_failures_total").increment(1);
+                tokio::time::sleep(RETRY_EVERY).await;
+            }
+        };
+        let too_late = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(LAST_WRITE_TIMEOUT).await;
+        };
+        tokio::select! {
+            biased;
+            () = put => true,
+            () = too_late => {
+                tracing::warn!("results could not be stored before the stop; the next reader of the log stores them");
+                false
+            }
+        }
+    }
 }
 
 impl Reader {
+    /// The first date that results are kept of.
+    fn oldest(&self) -> chrono::NaiveDate {
+        (chrono::Utc::now() - self.window).date_naive()
+    }
+
+    /// Whether a request of this id can have a result: not if it is older than the window, or from the future.
+    pub(crate) fn may_have(&self, id: RequestId) -> bool {
+        let now_ms = tollgate_schemas::now_us() / 1000;
+        let window_ms = i64::try_from(self.window.as_millis()).unwrap_or(i64::MAX / 2);
+        (now_ms - window_ms..=now_ms + SKEW_MS).contains(&id.unix_ms())
+    }
+
     /// The terminal of a finished request; `None` if there is none within the window.
     pub(crate) async fn find(&self, id: RequestId) -> object_store::Result<Option<Reply>> {
-        if let Some(reply) = self.known(id).await? {
+        if let Some(reply) = self.written(id).await? {
             return Ok(Some(reply));
         }
         self.learn(id).await?;
-        self.known(id).await
+        if let Some(reply) = self.written(id).await? {
+            return Ok(Some(reply));
+        }
+        let open = self.index.lock().ok().and_then(|index| index.open.get(&id).cloned());
+        Ok(open.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
-    async fn known(&self, id: RequestId) -> object_store::Result<Option<Reply>> {
-        let place = {
-            let Ok(index) = self.index.lock() else { return Ok(None) };
-            if let Some(bytes) = index.open.get(&id) {
-                return Ok(serde_json::from_slice(bytes).ok());
-            }
-            index.written.get(&id).cloned()
+    async fn written(&self, id: RequestId) -> object_store::Result<Option<Reply>> {
+        let Some((name, line)) = self.index.lock().ok().and_then(|index| index.written.get(&id).cloned()) else {
+            return Ok(None);
         };
-        let Some((path, line)) = place else { return Ok(None) };
-        let bytes = self.store.get_range(&path, line).await?;
+        let bytes = self.store.get_range(&name.path(), line).await?;
         Ok(serde_json::from_slice(&bytes).ok())
     }
 
     /// Reads the segments of the id's date and later ones that this replica has not seen.
     async fn learn(&self, id: RequestId) -> object_store::Result<()> {
         let Some(begun) = chrono::DateTime::from_timestamp_millis(id.unix_ms()) else { return Ok(()) };
-        let (mut day, today) = (begun.date_naive(), chrono::Utc::now().date_naive());
-        while day <= today {
+        let (first, today) = (begun.date_naive().max(self.oldest()), chrono::Utc::now().date_naive());
+        let mut learned = self.learning.lock().await;
+        if learned.is_some_and(|(at, from)| at.elapsed() < LEARN_EVERY && from <= first) {
+            return Ok(());
+        }
+        for day in first.iter_days().take_while(|day| *day <= today) {
             let prefix = Path::from(format!("results/date={day}"));
             let segments: Vec<Path> = self.store.list(Some(&prefix)).map_ok(|meta| meta.location).try_collect().await?;
-            for path in segments {
-                if self.index.lock().is_ok_and(|index| index.seen.contains(&path)) {
+            for name in segments.iter().filter_map(SegmentName::parse) {
+                if self.index.lock().is_ok_and(|index| index.seen.contains(&name)) {
                     continue;
                 }
-                let bytes = self.store.get(&path).await?.bytes().await?;
-                self.note_segment(path, &bytes);
+                let bytes = self.store.get(&name.path()).await?.bytes().await?;
+                self.note_segment(name, &bytes);
             }
-            day = day.succ_opt().unwrap_or(chrono::NaiveDate::MAX);
         }
+        *learned = Some((tokio::time::Instant::now(), first));
         Ok(())
     }
 
-    fn note_segment(&self, path: Path, bytes: &[u8]) {
+    fn note_segment(&self, name: SegmentName, bytes: &[u8]) {
         #[derive(serde::Deserialize)]
         struct Id {
             request_id: RequestId,
         }
         let Ok(mut index) = self.index.lock() else { return };
-        index.seen.insert(path.clone());
-        let (path, mut start) = (Arc::new(path), 0u64);
+        let (name, mut start) = (Arc::new(name), 0u64);
+        index.seen.insert(name.clone());
         for line in bytes.split(|byte| *byte == b'\n') {
             let end = start + line.len() as u64;
             if let Ok(Id { request_id }) = serde_json::from_slice(line) {
-                index.note(request_id, path.clone(), start..end);
+                index.note(request_id, name.clone(), start..end);
             }
             start = end + 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_name_says_what_it_covers() {
+        let date = chrono::NaiveDate::from_ymd_opt(2026, 3, 1).expect("a date");
+        let name = SegmentName { date, partition: 3, first: 41, next: 97 };
+        assert_eq!(SegmentName::parse(&name.path()), Some(name));
+        assert_eq!(SegmentName::parse(&Path::from("results/date=2026-03-01/other.jsonl")), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// However a log is cut into segments, overlapping ones too, and in whatever order they are learned: the first terminal
+        /// of each request counts.
+        #[test]
+        fn the_first_terminal_in_the_log_counts(
+            log in prop::collection::vec(0..6u8, 1..40),
+            cuts in prop::collection::vec((0..40usize, 1..40usize), 0..12),
+        ) {
+            let ids: Vec<RequestId> = (0..6).map(|_| RequestId::new()).collect();
+            let whole = [(0, log.len())];
+            let date = chrono::NaiveDate::from_ymd_opt(2026, 3, 1).expect("a date");
+            let mut index = Index::default();
+            // A line is one byte here, so its place in the log is `first` plus its start.
+            for (first, length) in cuts.iter().chain(&whole) {
+                let end = (first + length).min(log.len());
+                let Ok(covered) = i64::try_from(*first).and_then(|f| i64::try_from(end).map(|e| (f, e))) else { continue };
+                let name = Arc::new(SegmentName { date, partition: 0, first: covered.0, next: covered.1 });
+                for (at, n) in log.iter().enumerate().take(end).skip(*first) {
+                    let start = (at - first) as u64;
+                    index.note(ids[usize::from(*n)], name.clone(), start..start + 1);
+                }
+            }
+            for (n, id) in ids.iter().enumerate() {
+                let expected = log.iter().position(|m| usize::from(*m) == n).map(|at| at as u64);
+                let known = index.written.get(id).map(|(name, line)| u64::try_from(name.first).expect("positive") + line.start);
+                prop_assert_eq!(known, expected);
+            }
         }
     }
 }

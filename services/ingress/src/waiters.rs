@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tollgate_schemas::{ExecutionId, Origin, Reply, ReplyEvent, RequestId, StreamEvent, Terminal};
 
 /// Chunks queued for one slow reader.
@@ -44,6 +44,8 @@ struct Slot {
     early: HashMap<u32, (Vec<StreamEvent>, Option<Origin>)>,
     /// The queue was full, or a chunk came too early: nothing but the terminal follows.
     cut: bool,
+    /// Repeats that want the same end.
+    joined: Vec<oneshot::Sender<Box<Terminal>>>,
 }
 
 impl Waiters {
@@ -57,8 +59,26 @@ impl Waiters {
         }
         slots.insert(
             id,
-            Slot { team: team.to_owned(), sender, bound: None, next_seq: 0, early: HashMap::new(), cut: false },
+            Slot {
+                team: team.to_owned(),
+                sender,
+                bound: None,
+                next_seq: 0,
+                early: HashMap::new(),
+                cut: false,
+                joined: Vec::new(),
+            },
         );
+        Some(receiver)
+    }
+
+    /// The end that somebody of the team waits for here, too. It comes to nothing if that one stops waiting. The caller bounds
+    /// how many join.
+    pub(crate) fn join(&self, id: RequestId, team: &str) -> Option<oneshot::Receiver<Box<Terminal>>> {
+        let mut slots = self.0.lock().ok()?;
+        let slot = slots.get_mut(&id).filter(|slot| slot.team == team)?;
+        let (sender, receiver) = oneshot::channel();
+        slot.joined.push(sender);
         Some(receiver)
     }
 
@@ -98,6 +118,9 @@ impl Waiters {
             ReplyEvent::Terminal(terminal) => {
                 if let Some(slot) = slots.remove(&reply.request_id) {
                     let interrupted = slot.bound.is_some_and(|bound| bound != reply.execution_id);
+                    for joined in slot.joined {
+                        let _ = joined.send(terminal.clone());
+                    }
                     // Fails only if the waiter has just gone.
                     let _ = slot.sender.try_send(Event::Terminal { terminal, forwarded: slot.next_seq, interrupted });
                 }
@@ -190,6 +213,55 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Two executions of one request, repeats that join, the caller that leaves, in any order: the caller and everybody who
+        /// joined while it waited get one end at most, the first, and exactly one if the caller stays.
+        #[test]
+        fn one_end_for_each(steps in prop::collection::vec((0..5u8, prop::bool::ANY), 1..40)) {
+            let (waiters, id, runs) = (Waiters::default(), RequestId::new(), [ExecutionId::new(), ExecutionId::new()]);
+            let mut receiver = waiters.register(id, "t", 1).expect("room");
+            let (mut seq, mut joined, mut left, mut bound, mut end) = ([0, 0], Vec::new(), false, None, None);
+            for (step, other) in steps {
+                let run = usize::from(other);
+                match step {
+                    0 | 1 => {
+                        if end.is_none() && !left {
+                            bound.get_or_insert(run);
+                        }
+                        waiters.deliver(chunk(id, runs[run], seq[run]));
+                        seq[run] += 1;
+                    }
+                    2 => {
+                        waiters.deliver(terminal(id, runs[run]));
+                        end.get_or_insert((run, left));
+                    }
+                    3 => joined.extend(waiters.join(id, "t")),
+                    _ => {
+                        waiters.forget(id);
+                        left = true;
+                    }
+                }
+                prop_assert!(waiters.join(id, "another team").is_none());
+                prop_assert_eq!(waiters.waits(id, "t"), end.is_none() && !left);
+            }
+            let (mut ends, mut interrupted) = (0, false);
+            while let Ok(event) = receiver.try_recv() {
+                prop_assert_eq!(ends, 0, "something came after the end");
+                if let Event::Terminal { interrupted: i, .. } = event {
+                    (ends, interrupted) = (ends + 1, i);
+                }
+            }
+            let expected = end.filter(|(_, had_left)| !had_left);
+            prop_assert_eq!(ends, usize::from(expected.is_some()));
+            if let Some((run, _)) = expected {
+                prop_assert_eq!(interrupted, bound.is_some_and(|bound| bound != run));
+            }
+            for mut joined in joined {
+                prop_assert_eq!(joined.try_recv().is_ok(), expected.is_some());
+            }
+        }
+
         /// In whatever order chunks come, with repeats, the waiter sees 0, 1, 2, … and each once.
         #[test]
         fn chunks_come_out_in_order(order in Just((0u32..40).collect::<Vec<_>>()).prop_shuffle(), repeats in prop::collection::vec(0u32..40, 0..20)) {

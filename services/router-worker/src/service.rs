@@ -48,12 +48,12 @@ pub async fn run(config: &Config, bus: Bus, readiness: Readiness, stop: Cancella
         readiness.require(condition(lane), running.probe());
         consumers.push(running);
     }
+    let producer = bus.producer(Profile::Bulk)?;
     for (topic, group) in topic::PARKED.iter().zip(["router-parked-10s", "router-parked-1m", "router-parked-10m"]) {
         let topics = vec![bus.full_name(topic.spec.name)];
         let options = Options { max_in_flight: PARKED_MAX, ..Options::new(group, topics) };
         let waker = Waker { router: executor.router.clone(), registry: registry.clone() };
-        let producer = bus.producer(Profile::Bulk)?;
-        let running = bus.consume::<Request, _>(options, producer, Arc::new(waker), stop.clone())?;
+        let running = bus.consume::<Request, _>(options, producer.clone(), Arc::new(waker), stop.clone())?;
         readiness.require("parked requests", running.probe());
         consumers.push(running);
     }
@@ -144,7 +144,8 @@ impl Handler<Request> for Worker {
             }
         };
         match records {
-            Ok(records) => Outcome::emit(records),
+            // Until all of it is acknowledged a redelivery waits: its offset must not be committed before.
+            Ok(records) => Outcome::emit(records).holding(working),
             // Nothing a retry would change: the records of this very request cannot be written as JSON.
             Err(error) => Outcome::dead(DeadLetter::new("serialise", error.to_string())),
         }
@@ -169,7 +170,7 @@ impl Handler<Request> for Waker {
         let waiting = loop {
             match self.registry.begin(Stage::Parked, request.request_id, &request.caller.team) {
                 Begun::Work(waiting) => break waiting,
-                // An earlier delivery, whose partition has left; it gives the record back, so this one goes on.
+                // An earlier delivery, whose partition has left: it gives the record back, or sends it on a second time.
                 Begun::Wait(done) => done.cancelled().await,
             }
         };
@@ -181,7 +182,7 @@ impl Handler<Request> for Waker {
             () = sleep_until_ms(not_before_ms) => {}
         }
         match moved(topic::approved(request.lane), &request, expiry, &record.trace) {
-            Ok(record) => Outcome::emit(vec![record]),
+            Ok(record) => Outcome::emit(vec![record]).holding(waiting),
             Err(error) => Outcome::dead(DeadLetter::new("serialise", error.to_string())),
         }
     }

@@ -8,6 +8,7 @@ use crate::{
 };
 use futures::FutureExt;
 use std::{
+    any::Any,
     panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex,
@@ -25,6 +26,7 @@ pub struct Outcome {
     /// The record cannot be processed, now or ever: it goes to `dead-letters` with its original bytes.
     pub dead_letter: Option<DeadLetter>,
     is_handed_back: bool,
+    held: Option<Box<dyn Any + Send>>,
 }
 
 impl Outcome {
@@ -36,6 +38,11 @@ impl Outcome {
     /// The record is poison.
     pub fn dead(reason: DeadLetter) -> Self {
         Self { dead_letter: Some(reason), ..Self::default() }
+    }
+
+    /// Keeps something until everything is acknowledged, and drops it then: a guard that says who is at work.
+    pub fn holding(self, guard: impl Send + 'static) -> Self {
+        Self { held: Some(Box::new(guard)), ..self }
     }
 
     /// Nothing was done: the partition is leaving ([`Emitter::leaving`]), and whoever reads it next gets the record again.
@@ -98,6 +105,9 @@ pub(super) async fn handle_one<T: FromRecord, H: Handler<T>>(
         if outcome.is_handed_back {
             work.is_handed_back.store(true, Ordering::Release);
         }
+        if let Ok(mut held) = work.held.lock() {
+            *held = outcome.held;
+        }
         let mut dead_letter = outcome.dead_letter;
         for out in outcome.emit {
             if let Err(error) = emitter.send(out).await {
@@ -127,6 +137,7 @@ pub(super) struct Work {
     open: AtomicUsize,
     failure: Mutex<Option<Error>>,
     is_handed_back: AtomicBool,
+    held: Mutex<Option<Box<dyn Any + Send>>>,
     done: mpsc::Sender<Completed>,
     place: Place,
     bytes: usize,
@@ -137,8 +148,8 @@ pub(super) struct Work {
 impl Work {
     /// The work of a record of so many bytes.
     pub(super) fn new(place: Place, bytes: usize, total: Arc<AtomicUsize>, done: mpsc::Sender<Completed>) -> Self {
-        let (open, failure, is_handed_back) = (AtomicUsize::new(1), Mutex::new(None), AtomicBool::new(false));
-        Self { open, failure, is_handed_back, done, place, bytes, total }
+        let (open, is_handed_back) = (AtomicUsize::new(1), AtomicBool::new(false));
+        Self { open, failure: Mutex::new(None), is_handed_back, held: Mutex::new(None), done, place, bytes, total }
     }
 }
 
@@ -151,6 +162,7 @@ impl OnAck for Work {
             self.total.fetch_sub(self.bytes, Ordering::Relaxed);
             let failure = self.failure.lock().ok().and_then(|mut f| f.take());
             let end = if self.is_handed_back.load(Ordering::Acquire) { End::HandedBack } else { End::Done };
+            drop(self.held.lock().ok().and_then(|mut held| held.take()));
             // Fails only when the poll loop has ended, and then nobody commits any more.
             let _ = self.done.send(Completed { place: self.place.clone(), result: failure.map_or(Ok(end), Err) });
         }

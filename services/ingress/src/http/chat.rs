@@ -38,7 +38,7 @@ async fn answer(gateway: Arc<Gateway>, request: Request, trace: TraceContext) ->
         url: Some(uri.path().to_owned()),
         ..identity.caller()
     };
-    let door = Door::Http { idempotency_key: text(&parts.headers, "idempotency-key", IDEMPOTENCY_KEY_MAX_CHARS) };
+    let door = Door::Http { idempotency_key: idempotency_key(&parts.headers)? };
     let body = body::json(&parts.headers, body).await?;
     let admission = Admission {
         request_id,
@@ -52,7 +52,19 @@ async fn answer(gateway: Arc<Gateway>, request: Request, trace: TraceContext) ->
     let (streaming, model) = (request.stream, request.model.clone());
     let usage_wanted = streaming && stream::wants_usage(&request);
     let pending = gateway.submit(request, &trace).await?;
-    if streaming { stream::respond_with_stream(pending, usage_wanted, model).await } else { whole(pending).await }
+    let repeated = pending.is_repeat().then_some(pending.id());
+    let answered =
+        if streaming { stream::respond_with_stream(pending, usage_wanted, model).await } else { whole(pending).await };
+    let Some(id) = repeated else { return answered };
+    let mut response = answered.into_response();
+    tell(&mut response, id, None, None);
+    let yes = HeaderValue::from_static("true");
+    response.headers_mut().insert("x-tollgate-idempotent-replay", yes);
+    if !response.status().is_success() {
+        // The same key gets the same answer.
+        response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
+    }
+    Ok(response)
 }
 
 /// Waits for the end and answers with it.
@@ -105,12 +117,25 @@ pub(super) fn still_running(pending: &Pending) -> ApiError {
     )
 }
 
+/// The caller's key. One that cannot be told apart from others is refused rather than cut.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if (1..=IDEMPOTENCY_KEY_MAX_CHARS).contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => {
+            let message =
+                format!("Idempotency-Key must be 1 to {IDEMPOTENCY_KEY_MAX_CHARS} printable ASCII characters");
+            Err(ApiError::new(ErrorCode::InvalidRequest, message).param("Idempotency-Key"))
+        }
+    }
+}
+
 fn text(headers: &HeaderMap, name: &str, max_chars: usize) -> Option<String> {
     let value = headers.get(name)?.to_str().ok()?;
     Some(value.chars().take(max_chars).collect()).filter(|text: &String| !text.is_empty())
 }
 
-fn trace_parent(all: &HeaderMap) -> Option<TraceContext> {
+pub(super) fn trace_parent(all: &HeaderMap) -> Option<TraceContext> {
     let state = all.get(headers::TRACESTATE).and_then(|v| v.to_str().ok());
     TraceContext::parse(all.get(headers::TRACEPARENT)?.to_str().ok()?, state)
 }

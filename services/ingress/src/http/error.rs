@@ -51,3 +51,16 @@ pub(super) fn set_headers(response: &mut Response, headers: &BTreeMap<String, St
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_bound_says_when_to_come_back() {
+        let full = Failure(ApiError::new(ErrorCode::Overloaded, "full")).into_response();
+        assert_eq!((full.status().as_u16(), full.headers()[header::RETRY_AFTER].as_bytes()), (503, &b"1"[..]));
+        let running = Failure(ApiError::new(ErrorCode::StillRunning, "running")).into_response();
+        assert_eq!((running.status().as_u16(), running.headers()["x-should-retry"].as_bytes()), (504, &b"false"[..]));
+    }
+}

@@ -29,7 +29,7 @@ pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
         .route("/v1/chat/completions", post(chat::completions))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::retrieve))
-        .route("/v1/requests/{id}", get(requests::retrieve))
+        .route("/v1/requests/{id}", get(requests::retrieve).delete(requests::cancel))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(middleware::from_fn(every_request))

@@ -1,4 +1,4 @@
-//! `GET /v1/requests/{id}`: the answer of an earlier request, for its team.
+//! `GET /v1/requests/{id}`: the answer of an earlier request, for its team; `DELETE` ends it early.
 
 use super::error::Failure;
 use crate::Gateway;
@@ -10,7 +10,7 @@ use axum::{
 };
 use serde_json::json;
 use std::sync::Arc;
-use tollgate_schemas::{ApiError, ErrorCode, ReplyEvent, RequestId};
+use tollgate_schemas::{ApiError, ErrorCode, ReplyEvent, RequestId, Terminal};
 
 pub(super) async fn retrieve(
     State(gateway): State<Arc<Gateway>>,
@@ -19,11 +19,7 @@ pub(super) async fn retrieve(
 ) -> Result<Response, Failure> {
     let identity = gateway.config.keys.identify(&headers)?;
     let id: RequestId = id.parse().map_err(|_| not_found())?;
-    let found = gateway.results.find(id).await.map_err(|error| {
-        tracing::error!(%error, "stored results cannot be read");
-        ApiError::new(ErrorCode::Overloaded, "stored results cannot be read now; try again")
-    })?;
-    let Some(ReplyEvent::Terminal(terminal)) = found.map(|reply| reply.event) else {
+    let Some(terminal) = found(&gateway, id).await? else {
         if gateway.waits(id, &identity.team) {
             let running = json!({ "id": id, "object": "request", "status": "in_progress" });
             return Ok((StatusCode::ACCEPTED, Json(running)).into_response());
@@ -34,6 +30,39 @@ pub(super) async fn retrieve(
     if terminal.team != identity.team {
         return Err(not_found().into());
     }
+    document(&gateway, id, &terminal).await
+}
+
+/// `DELETE`: asks whoever owns the request to end it. Whether it exists is known only once it has ended, so an id that could be
+/// one is answered like a running request; so is another team's, which goes on.
+pub(super) async fn cancel(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let team = &gateway.config.keys.identify(&headers)?.team;
+    let id: RequestId = id.parse().map_err(|_| not_found())?;
+    if !gateway.results.may_have(id) {
+        return Err(not_found().into());
+    }
+    if let Some(terminal) = found(&gateway, id).await?.filter(|terminal| terminal.team == *team) {
+        return document(&gateway, id, &terminal).await;
+    }
+    let trace = super::chat::trace_parent(&headers).unwrap_or_default();
+    gateway.cancel(id, team, &trace).await?;
+    let cancelling = json!({ "id": id, "object": "request", "status": "cancelling" });
+    Ok((StatusCode::ACCEPTED, Json(cancelling)).into_response())
+}
+
+async fn found(gateway: &Gateway, id: RequestId) -> Result<Option<Box<Terminal>>, ApiError> {
+    let found = gateway.results.find(id).await.map_err(|error| {
+        tracing::error!(%error, "stored results cannot be read");
+        ApiError::new(ErrorCode::Overloaded, "stored results cannot be read now; try again")
+    })?;
+    Ok(found.and_then(|reply| if let ReplyEvent::Terminal(terminal) = reply.event { Some(terminal) } else { None }))
+}
+
+async fn document(gateway: &Gateway, id: RequestId, terminal: &Terminal) -> Result<Response, Failure> {
     let body = match &terminal.body {
         Some(body) => Some(gateway.blobs.check_out(body).await.map_err(|error| {
             tracing::error!(%error, "a stored answer cannot be read");

@@ -10,6 +10,7 @@ use crate::{
     admit::Admission,
     config::{IngressConfig, JOB_DEADLINE, JobDoor},
     gateway::job_reply,
+    idempotency::{Key, Settled},
 };
 use parse::{Job, Malformed};
 use std::{sync::Arc, time::Duration};
@@ -21,8 +22,9 @@ use tollgate_bus::{
 };
 use tollgate_runtime::Readiness;
 use tollgate_schemas::{
-    ApiError, Caller, ErrorCode, RequestId, TopicReply, headers,
+    ApiError, Body, Caller, ErrorCode, KeyDoor, Request, RequestId, TopicReply, headers,
     job::{JobError, JobOutput},
+    now_us,
 };
 
 /// Starts reading every team's door; `None` if no team has one.
@@ -59,19 +61,19 @@ struct Jobs {
 }
 
 impl Handler<RawValueBytes> for Jobs {
-    async fn handle(&self, record: Incoming<RawValueBytes>, _: Emitter) -> Outcome {
+    async fn handle(&self, record: Incoming<RawValueBytes>, emitter: Emitter) -> Outcome {
         let Some(door) = self.config.doors.get(&record.topic) else {
             return Outcome::dead(DeadLetter::new("job", "no team has this topic any more"));
         };
         match parse::job(&record.value.0, &record.headers) {
-            Ok(job) => self.job(door, &record, job).await,
+            Ok(job) => self.job(door, &record, job, &emitter).await,
             Err(malformed) => self.malformed(door, &record, malformed),
         }
     }
 }
 
 impl Jobs {
-    async fn job(&self, door: &JobDoor, record: &Incoming<RawValueBytes>, job: Job) -> Outcome {
+    async fn job(&self, door: &JobDoor, record: &Incoming<RawValueBytes>, job: Job, emitter: &Emitter) -> Outcome {
         let id =
             RequestId::of_record(&self.cluster, &record.topic, record.partition, record.offset, record.timestamp_ms);
         let key = reply_key(record);
@@ -85,15 +87,69 @@ impl Jobs {
             door: &Door::Topic {
                 expires_ms: job.expires_ms,
                 default_ms: i64::try_from(JOB_DEADLINE.as_millis()).unwrap_or(i64::MAX),
+                idempotency_key: job.idempotency_key,
             },
         };
-        let published = match admission.admit(&self.config) {
-            Ok(request) => self.gateway.record(request, &record.trace).await,
-            Err(error) => Err(error),
+        let request = match admission.admit(&self.config) {
+            Ok(request) => request,
+            Err(error) => return refused(&reply, id, &error, record),
         };
-        match published {
+        if request.idempotency_key.is_some() {
+            return tokio::select! {
+                outcome = self.keyed(request, &reply, record) => outcome,
+                // Nothing is torn: what is claimed and not published yet is published when the record comes again.
+                () = emitter.leaving().cancelled() => Outcome::hand_back(),
+            };
+        }
+        match self.gateway.record(request, &record.trace).await {
             Ok(out) => Outcome::emit(vec![out]),
-            Err(error) => Outcome::emit(answer(&reply, Some(id), &error, record).into_iter().collect()),
+            Err(error) => refused(&reply, id, &error, record),
+        }
+    }
+
+    /// A job that names itself by `ce_id`: published if it is the first of its name, else answered with what the first one got.
+    async fn keyed(&self, request: Request, reply: &TopicReply, record: &Incoming<RawValueBytes>) -> Outcome {
+        let (me, team, trace) = (request.request_id, request.caller.team.clone(), &record.trace);
+        let (Some(key), Body::Inline(body)) = (request.idempotency_key.clone(), request.body.clone()) else {
+            return Outcome::default();
+        };
+        let key = Key { team: team.clone(), door: KeyDoor::Topic, key };
+        let settled = loop {
+            match self.gateway.keys.settle(&key, body.get(), me, trace).await {
+                Ok(settled) => break settled,
+                // Nobody waits at this door, so the job does until the log is there again.
+                Err(error) if error.code == ErrorCode::Overloaded && !request.expired(now_us() / 1000, 0) => {
+                    tokio::time::sleep(SETTLE_AGAIN).await;
+                }
+                Err(error) => return refused(reply, me, &error, record),
+            }
+        };
+        match settled {
+            Settled::Done => Outcome::default(),
+            Settled::Mine(id, claimed_ms) => {
+                tollgate_bus::fault::point("idempotency.claimed");
+                let published = self.gateway.keys.published(&key, (id, claimed_ms), me, body.get(), trace);
+                match (self.gateway.record(request, trace).await, published) {
+                    // In this order: what is noted as published must be in the log, or nobody would publish it.
+                    (Ok(out), Ok(published)) => match self.gateway.producer.send_acked(out.clone()).await {
+                        Ok(()) => Outcome::emit(vec![published]),
+                        Err(_) => Outcome::emit(vec![out]),
+                    },
+                    (Err(error), _) | (_, Err(error)) => refused(reply, me, &error, record),
+                }
+            }
+            Settled::Repeat(first) => {
+                let left_ms = u64::try_from(request.deadline_ms - now_us() / 1000).unwrap_or(0);
+                let ended = self.gateway.ended(first, &team);
+                match tokio::time::timeout(Duration::from_millis(left_ms), ended).await {
+                    Ok(terminal) => {
+                        let output = JobOutput::ended(first, reply, &terminal);
+                        let line = job_answer(&reply.topic, reply.key.as_deref(), &output, &me.to_string(), trace);
+                        Outcome::emit(line.into_iter().collect())
+                    }
+                    Err(_) => refused(reply, me, &request.expired_error(), record),
+                }
+            }
         }
     }
 
@@ -111,6 +167,14 @@ impl Jobs {
         outcome
     }
 }
+
+/// The outcome of a job that ends here.
+fn refused(reply: &TopicReply, id: RequestId, error: &ApiError, record: &Incoming<RawValueBytes>) -> Outcome {
+    Outcome::emit(answer(reply, Some(id), error, record).into_iter().collect())
+}
+
+/// How long a job waits before it asks again whose its key is.
+const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Longer keys are not echoed: the answer is keyed by the job's custom id instead.
 const KEY_MAX_BYTES: usize = 1024;

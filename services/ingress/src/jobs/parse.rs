@@ -20,6 +20,8 @@ pub(crate) struct Job {
     pub(crate) metadata: Option<Value>,
     /// From `ce_expirytime`, milliseconds since the Unix epoch.
     pub(crate) expires_ms: Option<i64>,
+    /// From `ce_id`; a custom id in the value is none.
+    pub(crate) idempotency_key: Option<String>,
 }
 
 /// Why a record is no job, and the id it names nevertheless.
@@ -68,8 +70,9 @@ pub(crate) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
         Some(_) => return Err(fail(header_id, "custom_id must be a string")),
         None => header_id,
     };
-    if custom_id.as_ref().is_some_and(|id| id.len() > CUSTOM_ID_MAX_BYTES) {
-        return Err(fail(None, "custom_id may have at most 512 bytes"));
+    let idempotency_key = all.get(ID_HEADER).filter(|key| !key.is_empty()).map(str::to_owned);
+    if [&custom_id, &idempotency_key].into_iter().flatten().any(|id| id.len() > CUSTOM_ID_MAX_BYTES) {
+        return Err(fail(custom_id, "custom_id and ce_id may have at most 512 bytes"));
     }
     if envelope.method.as_deref().is_some_and(|method| !method.eq_ignore_ascii_case("POST")) {
         return Err(fail(custom_id, "method must be POST"));
@@ -94,7 +97,7 @@ pub(crate) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
         Some(Ok(time)) => Some(time.timestamp_millis()),
         Some(Err(_)) => return Err(fail(custom_id, "ce_expirytime must be an RFC 3339 time")),
     };
-    Ok(Job { custom_id, api_type, body, metadata, expires_ms })
+    Ok(Job { custom_id, api_type, body, metadata, expires_ms, idempotency_key })
 }
 
 fn api_type(path: Option<&str>) -> Option<ApiType> {

@@ -6,8 +6,13 @@
 
 use serde_json::{Map, Value, json};
 
-/// Largest answer that is assembled, in bytes of text.
+/// Largest answer that is assembled, in bytes of text and names, and [`ITEM_BYTES`] for every other value.
 pub(super) const ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
+/// What a value is counted as beside its text: so that empty ones are bounded too.
+const ITEM_BYTES: usize = 64;
+/// Most choices of an answer, and how long a list may be for its items to be looked for by their index: OpenAI allows 128 of
+/// either. Looking through longer ones would take ever longer.
+const INDEXED_MAX: usize = 1024;
 
 /// The answer as far as it came.
 #[derive(Debug, Default)]
@@ -37,6 +42,7 @@ impl Assembler {
                 self.choices.push(json!({ "index": index, "message": { "role": "assistant", "content": null } }));
                 self.choices.len() - 1
             });
+            self.bytes += ITEM_BYTES;
             self.count(&delta);
             merge(&mut self.choices[at]["message"], delta);
             for (name, value) in choice {
@@ -53,7 +59,7 @@ impl Assembler {
 
     /// Whether the answer is past [`ANSWER_MAX_BYTES`].
     pub(crate) fn is_too_large(&self) -> bool {
-        self.bytes > ANSWER_MAX_BYTES
+        self.bytes > ANSWER_MAX_BYTES || self.choices.len() > INDEXED_MAX
     }
 
     /// The first choice's finish reason.
@@ -87,11 +93,13 @@ impl Assembler {
     }
 
     fn count(&mut self, value: &Value) {
+        self.bytes += ITEM_BYTES;
         match value {
             Value::String(text) => self.bytes += text.len(),
             Value::Array(items) => items.iter().for_each(|item| self.count(item)),
             Value::Object(map) => {
                 for (key, value) in map {
+                    self.bytes += key.len();
                     if let (
                         "content" | "refusal" | "reasoning_content" | "reasoning" | "arguments",
                         Value::String(text),
@@ -173,10 +181,29 @@ fn merge_value(name: &str, old: &mut Value, new: Value) {
 
 fn merge_list(old: &mut Vec<Value>, new: Vec<Value>) {
     for item in new {
-        let index = item.get("index").filter(|index| index.is_u64()).cloned();
+        let index = item.get("index").filter(|index| index.is_u64() && old.len() <= INDEXED_MAX).cloned();
         match index.and_then(|index| old.iter().position(|known| known.get("index") == Some(&index))) {
             Some(at) => merge(&mut old[at], item),
             None => old.push(item),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_items_are_bounded_too() {
+        let mut assembler = Assembler::default();
+        let delta = |index: usize| json!({ "index": 0, "delta": { "tool_calls": [{ "index": index }] } });
+        let taken = (0..ANSWER_MAX_BYTES).take_while(|index| {
+            assembler.choices(vec![delta(*index)]);
+            !assembler.is_too_large()
+        });
+        assert!(taken.count() < ANSWER_MAX_BYTES / ITEM_BYTES);
+        let mut assembler = Assembler::default();
+        assembler.choices((0..=INDEXED_MAX).map(|index| json!({ "index": index, "delta": {} })).collect());
+        assert!(assembler.is_too_large());
     }
 }

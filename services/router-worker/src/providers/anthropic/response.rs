@@ -94,7 +94,7 @@ pub(super) fn usage(document: &Value) -> Option<Usage> {
     let count = |name: &str| document[name].as_u64();
     let (read, write) = (count("cache_read_input_tokens"), count("cache_creation_input_tokens"));
     let tokens = Tokens {
-        input: count("input_tokens")? + read.unwrap_or(0) + write.unwrap_or(0),
+        input: count("input_tokens")?.saturating_add(read.unwrap_or(0)).saturating_add(write.unwrap_or(0)),
         output: count("output_tokens").unwrap_or(0),
         cache_read: read,
         cache_write: write,
@@ -110,7 +110,7 @@ pub(super) fn openai_usage(usage: &Usage) -> Value {
     json!({
         "prompt_tokens": tokens.input,
         "completion_tokens": tokens.output,
-        "total_tokens": tokens.input + tokens.output,
+        "total_tokens": tokens.input.saturating_add(tokens.output),
         "prompt_tokens_details": {
             "cached_tokens": tokens.cache_read.unwrap_or(0),
             "cache_write_tokens": tokens.cache_write.unwrap_or(0),

@@ -1,0 +1,295 @@
+//! Idempotency keys: claiming one before its request is published, and knowing what a repeat repeats.
+//!
+//! ```text
+//! claim ─► idempotency ─► (every replica reads all of it) ─► table ─► won: publish, then say so
+//!                                                                 └─► lost: answer with what the first one got
+//! ```
+//!
+//! The topic decides races, so replicas share nothing else. Deliberately absent: answers (they are stored results) and
+//! bodies (a hash tells whether a repeat is one).
+
+mod table;
+
+use crate::Error;
+use sha2::{Digest as _, Sha256};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use table::{Digest, KEYS_MAX, Look, Note, Place, Table};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+use tollgate_bus::{
+    Ack, Bus, Outgoing, Producer,
+    broadcast::{Raw, Start},
+};
+use tollgate_runtime::{Readiness, blob::hex};
+use tollgate_schemas::{
+    ApiError, ErrorCode, IdempotencyRecord, KeyDoor, KeyState, RequestId, TraceContext, now_us, topic,
+};
+
+/// How long a caller tries to find out whose its key is: longer than a claim takes to become stale.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(45);
+/// A claim that was not read back after so long is made again.
+const CLAIM_AGAIN: Duration = Duration::from_secs(5);
+/// How long the log is searched for a key that memory has forgotten.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Callers are woken in groups of keys.
+const SHARDS: usize = 256;
+
+/// A caller's key.
+#[derive(Debug, Clone)]
+pub(crate) struct Key {
+    pub(crate) team: String,
+    pub(crate) door: KeyDoor,
+    pub(crate) key: String,
+}
+
+impl Key {
+    /// The record key: what is hashed and what picks the partition.
+    fn record_key(&self) -> Vec<u8> {
+        let door = match self.door {
+            KeyDoor::Http => "http",
+            KeyDoor::Topic => "topic",
+        };
+        // A team's name has no control characters.
+        format!("{}\n{door}\n{}", self.team, self.key).into_bytes()
+    }
+}
+
+fn digest(bytes: &[u8]) -> Digest {
+    let mut short = Digest::default();
+    short.copy_from_slice(&Sha256::digest(bytes)[..16]);
+    short
+}
+
+/// What a caller with a key has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// Publish the request under this id, then send [`Keys::published`] with the claim's time.
+    Mine(RequestId, i64),
+    /// The caller's very own request is published already.
+    Done,
+    /// Answer with what becomes of this request.
+    Repeat(RequestId),
+}
+
+/// All keys. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Keys(Arc<Shared>);
+
+struct Shared {
+    table: Mutex<Table>,
+    changed: Vec<Notify>,
+    bus: Bus,
+    producer: Producer,
+    /// One search at a time: each reads a partition whole.
+    looking_up: Semaphore,
+}
+
+impl Keys {
+    /// Begins to read the topic; readiness waits until its end was seen once.
+    pub(crate) async fn start(
+        bus: &Bus,
+        producer: Producer,
+        window: Duration,
+        readiness: &Readiness,
+        stop: CancellationToken,
+    ) -> Result<Self, Error> {
+        let window_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX / 4);
+        let shared = Arc::new(Shared {
+            table: Mutex::new(Table::new(window_ms, KEYS_MAX)),
+            changed: (0..SHARDS).map(|_| Notify::new()).collect(),
+            bus: bus.clone(),
+            producer,
+            looking_up: Semaphore::new(1),
+        });
+        let (folding, is_caught_up) = (shared.clone(), Arc::new(AtomicBool::new(false)));
+        let each = move |record: Raw<'_>| {
+            if let Some(note) = note(&record) {
+                folding.fold(&note);
+            }
+        };
+        let (bus, name, reached) = (bus.clone(), bus.full_name(topic::IDEMPOTENCY.spec.name), is_caught_up.clone());
+        let caught_up = move || reached.store(true, Ordering::Release);
+        let reading = tokio::task::spawn_blocking(move || bus.replay(&name, stop, each, caught_up)).await;
+        reading.map_err(|_| Error::Thread)??;
+        readiness.require("idempotency keys", move || is_caught_up.load(Ordering::Acquire));
+        Ok(Self(shared))
+    }
+
+    /// Finds out whose a key is; claims it if it is free. `me` is the caller's request id, `body` its body as it came.
+    pub(crate) async fn settle(
+        &self,
+        key: &Key,
+        body: &str,
+        me: RequestId,
+        trace: &TraceContext,
+    ) -> Result<Settled, ApiError> {
+        let (at, body) = (digest(&key.record_key()), Sha256::digest(body));
+        let short = digest_of(&body);
+        let give_up = Instant::now() + SETTLE_TIMEOUT;
+        let mut claim_again = Instant::now();
+        while Instant::now() < give_up {
+            let changed = self.0.changed[usize::from(at[0])].notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let id = match self.0.look(&at, &short, me) {
+                Look::Mine(id, claimed_ms) => return Ok(Settled::Mine(id, claimed_ms)),
+                Look::Done => return Ok(Settled::Done),
+                Look::Published(id) => return Ok(Settled::Repeat(id)),
+                Look::OtherBody => return Err(other_body(key.door)),
+                Look::Unsure(place) => {
+                    self.look_up(&at, place).await?;
+                    continue;
+                }
+                Look::Free => Some(me),
+                // A job that crashed is delivered again and goes on by itself, with its own answer.
+                Look::Stale(id) => (key.door == KeyDoor::Http).then_some(id),
+                Look::Held => None,
+            };
+            if let Some(request_id) = id
+                && Instant::now() >= claim_again
+            {
+                let claim = self.record(key, request_id, me, &body, (KeyState::Claimed, None), trace)?;
+                timeout(CLAIM_AGAIN, self.0.producer.send(claim, Ack::None)).await.map_err(|_| unsettled())?.map_err(
+                    |error| {
+                        tracing::error!(%error, "an idempotency key could not be claimed");
+                        unsettled()
+                    },
+                )?;
+                claim_again = Instant::now() + CLAIM_AGAIN;
+            }
+            // Also when nothing comes: a claim becomes stale by time.
+            let _ = timeout_at((Instant::now() + CLAIM_AGAIN).min(give_up), changed).await;
+        }
+        Err(unsettled())
+    }
+
+    /// The record that says that the request of a key was published. Only after it was acknowledged.
+    pub(crate) fn published(
+        &self,
+        key: &Key,
+        (request_id, claimed_ms): (RequestId, i64),
+        me: RequestId,
+        body: &str,
+        trace: &TraceContext,
+    ) -> Result<Outgoing, ApiError> {
+        let state = (KeyState::Published, Some(claimed_ms));
+        self.record(key, request_id, me, &Sha256::digest(body), state, trace)
+    }
+
+    fn record(
+        &self,
+        key: &Key,
+        request_id: RequestId,
+        claimant: RequestId,
+        body: &[u8],
+        (state, claimed_ms): (KeyState, Option<i64>),
+        trace: &TraceContext,
+    ) -> Result<Outgoing, ApiError> {
+        let Key { team, door, key: name } = key.clone();
+        let body_hash = hex(body);
+        let value = IdempotencyRecord { team, door, key: name, request_id, claimant, body_hash, state, claimed_ms };
+        let mut record = Outgoing::of(&topic::IDEMPOTENCY, request_id, &value, trace)
+            .map_err(|_| ApiError::new(ErrorCode::Internal, "the idempotency key could not be written"))?;
+        record.key = Some(key.record_key());
+        Ok(record)
+    }
+
+    /// Reads a partition from its beginning up to the key's last record, for a key that memory may have forgotten.
+    async fn look_up(&self, at: &Digest, place: Place) -> Result<(), ApiError> {
+        metrics::counter!("tollgate_idempotency_look_ups_total").increment(1);
+        let search = async {
+            let _one = self.0.looking_up.acquire().await.ok()?;
+            let (bus, digest) = (self.0.bus.clone(), *at);
+            let (found, done) = tokio::sync::oneshot::channel();
+            let stop = CancellationToken::new();
+            let _ended = stop.clone().drop_guard();
+            let (mut found, mut notes) = (Some(found), Vec::new());
+            let each = move |record: Raw<'_>| {
+                if found.is_none() {
+                    return;
+                }
+                let at = record.place();
+                notes.extend(note(&record).filter(|note| note.digest == digest));
+                if at >= place
+                    && let Some(found) = found.take()
+                {
+                    let _ = found.send(std::mem::take(&mut notes));
+                }
+            };
+            let name = bus.full_name(topic::IDEMPOTENCY.spec.name);
+            let reading = move || bus.broadcast(&name, &[place.0], Start::Beginning, stop, each);
+            tokio::task::spawn_blocking(reading).await.ok()?.ok()?;
+            done.await.ok()
+        };
+        let found: Option<Vec<Note>> = timeout(LOOK_UP_TIMEOUT, search).await.ok().flatten();
+        let found = found.ok_or_else(unsettled)?;
+        if let Ok(mut table) = self.0.table.lock() {
+            table.settle(at, place, &found);
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn fold(&self, note: &Note) {
+        if let Ok(mut table) = self.table.lock() {
+            table.fold(note);
+        }
+        self.changed[usize::from(note.digest[0])].notify_waiters();
+    }
+
+    fn look(&self, at: &Digest, body: &Digest, me: RequestId) -> Look {
+        self.table.lock().map_or(Look::Held, |table| table.look(at, body, me, now_us() / 1000))
+    }
+}
+
+/// A record of the topic as the table takes it.
+fn note(record: &Raw<'_>) -> Option<Note> {
+    let parsed = serde_json::from_slice::<IdempotencyRecord>(record.value());
+    let Ok(IdempotencyRecord { team, door, key, request_id, claimant, body_hash, state, claimed_ms }) = parsed else {
+        tracing::error!(place = ?record.place(), "a record of the idempotency topic cannot be parsed and is skipped");
+        return None;
+    };
+    let digest = digest(&Key { team, door, key }.record_key());
+    let body = crate::auth::unhex(&body_hash)?;
+    Some(Note {
+        digest,
+        request_id,
+        claimant,
+        body: digest_of(&body),
+        state,
+        at_ms: record.timestamp_ms(),
+        claimed_ms: claimed_ms.unwrap_or_else(|| record.timestamp_ms()),
+        place: record.place(),
+    })
+}
+
+/// The part of a body's hash that is kept in memory.
+fn digest_of(sha256: &[u8]) -> Digest {
+    let mut short = Digest::default();
+    short.copy_from_slice(&sha256[..16]);
+    short
+}
+
+fn other_body(door: KeyDoor) -> ApiError {
+    let (name, param) = match door {
+        KeyDoor::Http => ("the Idempotency-Key", "Idempotency-Key"),
+        KeyDoor::Topic => ("the header ce_id", "ce_id"),
+    };
+    let message = format!("{name} was used before with another body; send a new one with a new request");
+    ApiError::new(ErrorCode::IdempotencyKeyReused, message).param(param)
+}
+
+fn unsettled() -> ApiError {
+    let message = "the idempotency key could not be checked in time; try again with the same key and body";
+    ApiError::new(ErrorCode::Overloaded, message)
+}

@@ -1,0 +1,107 @@
+"""Callers that go away, and requests that are ended by id: the work goes on or stops as asked, and is billed."""
+
+import uuid
+
+import openai
+import pytest
+from ledger import ledger_of
+from support import OTHER_KEY, endpoint, eventually, user
+
+
+@pytest.fixture(scope="module")
+def running(gateway):
+    return gateway(
+        [
+            endpoint("gated", ["main alpha fault-gate"]),
+            endpoint("streamed", ["main alpha fault-gate-stream"]),
+            endpoint("kept", ["main alpha fault-gate"], on_disconnect="finish"),
+            endpoint("kept-stream", ["main alpha fault-gate-stream"], on_disconnect="finish"),
+        ]
+    )
+
+
+def begin(running, fake_provider, model, key=None):
+    """Begins a stream or a plain request, leaves once the provider works on it, and gives its id."""
+    body = {"model": model, "messages": user("hello there")}
+    headers = {"Idempotency-Key": key} if key else {}
+    if "stream" in model:
+        stream = running.openai().chat.completions.create(**body, stream=True, extra_headers=headers)
+        next(chunk for chunk in stream if chunk.choices[0].delta.content)
+        request_id = stream.response.headers["x-request-id"]
+        stream.close()
+        return request_id
+    # A plain request says nothing before its end, not even its id.
+    client = running.openai(timeout=2)
+    with pytest.raises(openai.APITimeoutError):
+        client.chat.completions.create(**body, extra_headers=headers)
+    eventually(lambda: fake_provider.calls, "the provider is called")
+    return None
+
+
+def document(running, request_id):
+    with running.http() as http:
+        path = f"/v1/requests/{request_id}"
+        return eventually(lambda: (got := http.get(path)).status_code == 200 and got.json(), "it has ended")
+
+
+def test_finish_keeps_the_answer_of_a_stream(running, fake_provider):
+    request_id = begin(running, fake_provider, "kept-stream")
+    fake_provider.open_gate("fault-gate-stream")
+    ended = document(running, request_id)
+    assert ended["response"]["body"]["choices"][0]["message"]["content"] == "echo: hello there"
+    assert not fake_provider.calls[0]["caller_gone"]
+    row = ledger_of(running).row(request_id)
+    assert (row["status_code"], row["total_tokens"]) == (200, 1200)
+
+
+@pytest.mark.parametrize("model", ["gated", "streamed"])
+def test_a_key_keeps_the_answer_for_the_repeat(running, fake_provider, model):
+    key = uuid.uuid4().hex
+    begin(running, fake_provider, model, key)
+    fake_provider.open_gate("fault-gate" if model == "gated" else "fault-gate-stream")
+    more = {"stream": True} if model == "streamed" else {}
+    again = running.openai().chat.completions.with_raw_response.create(
+        model=model, messages=user("hello there"), extra_headers={"Idempotency-Key": key}, **more
+    )
+    assert again.headers["x-tollgate-idempotent-replay"] == "true"
+    assert len(fake_provider.calls) == 1
+    row = ledger_of(running).row(again.headers["x-request-id"])
+    assert (row["status_code"], row["total_tokens"]) == (200, 1200)
+
+
+def test_cancel_closes_the_provider_call_and_bills_what_was_produced(running, fake_provider):
+    request_id = begin(running, fake_provider, "streamed")
+    eventually(lambda: fake_provider.calls[0]["caller_gone"], "the provider sees its caller leave")
+    ended = document(running, request_id)
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "cancelled")
+    row = ledger_of(running).row(request_id)
+    assert (row["status_code"], row["error_code"]) == (499, "cancelled")
+    assert row["output_tokens"] > 0, "what was produced is billed"
+
+
+def test_cancel_without_a_stream(running, fake_provider):
+    begin(running, fake_provider, "gated")
+    eventually(lambda: fake_provider.calls[0]["caller_gone"], "the provider sees its caller leave")
+
+
+def test_delete_ends_a_request_of_its_own_team_only(running, fake_provider):
+    body = {"model": "kept-stream", "messages": user("hello there")}
+    stream = running.openai().chat.completions.create(**body, stream=True)
+    next(chunk for chunk in stream if chunk.choices[0].delta.content)
+    request_id = stream.response.headers["x-request-id"]
+    path = f"/v1/requests/{request_id}"
+    with running.http() as http:
+        asked = http.delete(path)
+        assert asked.status_code == 202
+        assert asked.json() == {"id": request_id, "object": "request", "status": "cancelling"}
+        eventually(lambda: fake_provider.calls[0]["caller_gone"], "the provider sees its caller leave")
+        with pytest.raises(openai.APIError):
+            list(stream)
+        document(running, request_id)
+        ended = http.delete(path)
+        assert ended.status_code == 200 and ended.json()["error"]["code"] == "cancelled"
+        for unknown in ("no-id", "018f8a1e-7b1c-7c3a-9a51-0e9d8c7b6a51"):
+            assert http.delete(f"/v1/requests/{unknown}").status_code == 404
+    with running.http(OTHER_KEY) as others:
+        # Like an id that nobody knows: it tells nothing.
+        assert others.delete(path).json()["status"] == "cancelling"
