@@ -23,12 +23,18 @@ def number_of(end_user):
 
 
 def attempts_of(*ledgers):
-    """number → its attempts in all tables, the oldest first."""
-    out = {}
+    """number → its attempts in all tables, the oldest first.
+
+    A request that was parked carries its attempts, so if a crash has it run twice from there, both rows tell of them.
+    """
+    out, seen = {}, set()
     for ledger in ledgers:
         for row in ledger.query(ATTEMPTS):
             attempt = {**row["attempt"], "request_id": row["request_id"], "table": ledger.table}
-            out.setdefault(number_of(row["end_user"]), []).append(attempt)
+            told = (row["request_id"], attempt["began"], attempt["ended"])
+            if told not in seen:
+                seen.add(told)
+                out.setdefault(number_of(row["end_user"]), []).append(attempt)
     for attempts in out.values():
         attempts.sort(key=lambda attempt: attempt["began"])
     return out

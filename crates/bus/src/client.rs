@@ -12,6 +12,10 @@ use std::{sync::Mutex, time::Duration};
 
 /// Logs a client's error. Connection losses are retried by librdkafka itself, so they are warnings.
 pub(crate) fn log_error(who: &str, error: &KafkaError, reason: &str) {
+    // How a reader is told that it has caught up.
+    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+        return;
+    }
     metrics::counter!("tollgate_kafka_client_errors_total").increment(1);
     match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::Fatal) => tracing::error!(who, reason, "kafka client failed for good"),
