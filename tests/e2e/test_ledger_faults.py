@@ -22,6 +22,8 @@ from ledger import Ledger, ledger_of_bucket, s3_options
 from moto.server import ThreadedMotoServer
 from support import endpoint, eventually, free_port, user
 
+pytestmark = pytest.mark.only_kafka(reason="faults of the ledger's storage; which broker is beside it makes no difference")
+
 POINTS = [
     "ledger.file.begun",
     "ledger.file.encoded",

@@ -86,7 +86,6 @@ impl Bus {
             ("queued.min.messages", "10000"),
             // How long a fetcher rests when the prefetch queue is full; the default of 1 s would be seen as latency.
             ("fetch.queue.backoff.ms", "5"),
-            ("fetch.wait.max.ms", "500"),
             ("fetch.min.bytes", "1"),
             ("fetch.error.backoff.ms", "50"),
             ("topic.metadata.refresh.interval.ms", "30000"),

@@ -51,7 +51,8 @@ pub async fn run(config: &Config, bus: Bus, readiness: Readiness, stop: Cancella
     let producer = bus.producer(Profile::Bulk)?;
     for (topic, group) in topic::PARKED.iter().zip(["router-parked-10s", "router-parked-1m", "router-parked-10m"]) {
         let topics = vec![bus.full_name(topic.spec.name)];
-        let options = Options { max_in_flight: PARKED_MAX, ..Options::new(group, topics) };
+        let fetch_wait = Duration::from_secs(5);
+        let options = Options { max_in_flight: PARKED_MAX, fetch_wait, ..Options::new(group, topics) };
         let waker = Waker { router: executor.router.clone(), registry: registry.clone() };
         let running = bus.consume::<Request, _>(options, producer.clone(), Arc::new(waker), stop.clone())?;
         readiness.require("parked requests", running.probe());
