@@ -11,8 +11,6 @@ pub(crate) const BODY_MAX_BYTES: usize = 32 << 20;
 pub(crate) const WAITING_MAX: usize = 10_000;
 /// Repeats of a request with an idempotency key that may wait for its answer at the same time on one replica.
 pub(crate) const REPEATS_MAX: usize = 1_000;
-/// How long a job that came by topic may take when it names no expiry.
-pub(crate) const JOB_DEADLINE: Duration = Duration::from_secs(24 * 3600);
 
 /// The part of the configuration that ingress uses.
 pub struct IngressConfig {

@@ -8,6 +8,9 @@ pub const EMBEDDED: &str = "embedded";
 /// The user that the services log in as at the embedded broker.
 pub const OPERATOR: &str = "tollgate";
 
+/// How long a job that came by topic may take when it names no expiry, and at the most.
+pub const JOB_DEADLINE: Duration = Duration::from_secs(24 * 3600);
+
 impl Kafka {
     /// Whether the broker runs in the gateway's own process.
     pub fn is_embedded(&self) -> bool {
@@ -22,10 +25,11 @@ impl Config {
         team.kafka.as_ref().map(|k| (format!("{prefix}{}", k.requests), format!("{prefix}{}", k.replies)))
     }
 
-    /// The longest time any request of this configuration may take.
+    /// The longest time any request of this configuration may take: what was asked to end may come up again for so long.
     pub fn longest_deadline(&self) -> Duration {
-        let total = self.endpoints.iter().map(|e| e.timeout.total.0).max().unwrap_or(0);
-        Duration::from_millis(total)
+        let total = self.endpoints.iter().map(|e| e.timeout.total.duration()).max().unwrap_or_default();
+        let job = self.teams.iter().any(|team| team.kafka.is_some()).then_some(JOB_DEADLINE);
+        total.max(job.unwrap_or_default())
     }
 }
 

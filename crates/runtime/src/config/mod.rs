@@ -9,7 +9,7 @@ mod model;
 mod read;
 mod units;
 
-pub use bus::{EMBEDDED, OPERATOR, host_and_port};
+pub use bus::{EMBEDDED, JOB_DEADLINE, OPERATOR, host_and_port};
 pub use model::*;
 pub use read::{Loaded, Over, load, parse, parse_over};
 pub use units::{Millis, Per};

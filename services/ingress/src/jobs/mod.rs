@@ -8,7 +8,7 @@ pub(crate) mod parse;
 use crate::{
     Door, Error, Gateway,
     admit::Admission,
-    config::{IngressConfig, JOB_DEADLINE, JobDoor},
+    config::{IngressConfig, JobDoor},
     gateway::job_reply,
     idempotency::{Key, Settled},
 };
@@ -20,7 +20,7 @@ use tollgate_bus::{
     end::job_answer,
     work::{Handler, Options, Outcome, Running},
 };
-use tollgate_runtime::Readiness;
+use tollgate_runtime::{Readiness, config::JOB_DEADLINE};
 use tollgate_schemas::{
     ApiError, Body, Caller, ErrorCode, KeyDoor, Request, RequestId, TopicReply, headers,
     job::{JobError, JobOutput},
