@@ -136,6 +136,17 @@ mod tests {
         assert_eq!((bare.metadata, bare.body.get().len()), (None, 51));
     }
 
+    /// Found by fuzzing: a long number came back as its neighbour.
+    #[test]
+    fn metadata_is_echoed_as_it_was_read() {
+        let line = |metadata: &str| {
+            format!(r#"{{"body":{{"model":"m"}},"url":"/v1/chat/completions","metadata":{metadata}}}"#)
+        };
+        let read = |metadata: &str| parse(&line(metadata)).expect("job").metadata.expect("it has some");
+        let first = read(r#"{"a":1111111000000000000000000005162284439997135075}"#);
+        assert_eq!(read(&first.to_string()), first);
+    }
+
     #[test]
     fn malformed_records_name_their_id_where_they_can() {
         let id = |text: &str| parse(text).expect_err("malformed").custom_id;
