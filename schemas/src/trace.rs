@@ -38,6 +38,11 @@ impl TraceContext {
         if version.len() != 2 || version == "ff" || trace.len() != 32 || span.len() != 16 || flags.len() != 2 {
             return None;
         }
+        // A later version may have more parts. `from_str_radix` would take a sign too.
+        let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if (version == "00" && parts.next().is_some()) || ![version, trace, span, flags].into_iter().all(is_hex) {
+            return None;
+        }
         let trace_id = u128::from_str_radix(trace, 16).ok().filter(|id| *id != 0)?;
         let span_id = u64::from_str_radix(span, 16).ok().filter(|id| *id != 0)?;
         let flags = u8::from_str_radix(flags, 16).ok()?;
@@ -83,6 +88,8 @@ mod tests {
             "00-0-0-0",
             "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-a=b",
+            "00-+af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         ] {
             assert_eq!(TraceContext::parse(bad, None), None, "{bad}");
         }

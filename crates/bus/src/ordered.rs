@@ -145,26 +145,26 @@ impl ConsumerContext for Context {
 }
 
 impl Bus {
-    /// Starts an ordered reader of one topic (full name) in a group (without prefix). Nobody waits for it: the broker gathers
-    /// records for up to `gather` before it hands them over, because a fetch for every record would cost the requests in
-    /// flight more than anything else here. After `stop` no more records come; commits are still taken until
-    /// [`Ordered::stopped`].
+    /// Starts an ordered reader of one topic (full name) in a group (without prefix). After `stop` no more records come;
+    /// commits are still taken until [`Ordered::stopped`].
     pub fn ordered(
         &self,
         group: &str,
         topic: &str,
         on_missing: OnMissing,
-        gather: Duration,
         stop: CancellationToken,
     ) -> Result<Ordered, Error> {
-        let (group, gather_ms) = (self.full_name(group), gather.as_millis().to_string());
+        let group = self.full_name(group);
         let config = self.consumer_config(&[
             ("group.id", &group),
             ("partition.assignment.strategy", "cooperative-sticky"),
             ("session.timeout.ms", "6000"),
             ("heartbeat.interval.ms", "2000"),
+            // Nobody waits for these readers, so the broker gathers a quarter of a second for them: a fetch for every record
+            // would cost the requests in flight more than anything else here. A stop of the whole gateway does wait: it leaves
+            // the last rows to the next start if they are gathered for longer than the other services take to stop.
             ("fetch.min.bytes", "262144"),
-            ("fetch.wait.max.ms", &gather_ms),
+            ("fetch.wait.max.ms", "250"),
             ("auto.offset.reset", if on_missing == OnMissing::Oldest { "earliest" } else { "error" }),
         ]);
         let members = Members::default();

@@ -24,8 +24,6 @@ use tollgate_bus::{
 use tollgate_runtime::{Readiness, supervised};
 use tollgate_schemas::{Reply, RequestId, headers, topic};
 
-/// How long an end may be on its way to the writer.
-const GATHER: Duration = Duration::from_millis(250);
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 const SEGMENT_MAX_BYTES: usize = 8 << 20;
@@ -124,7 +122,7 @@ impl Results {
         stop: CancellationToken,
     ) -> Result<Self, Error> {
         let ordered =
-            bus.ordered("results", &bus.full_name(topic::REPLIES.spec.name), OnMissing::Oldest, GATHER, stop.clone())?;
+            bus.ordered("results", &bus.full_name(topic::REPLIES.spec.name), OnMissing::Oldest, stop.clone())?;
         readiness.require("results group", ordered.probe());
         let (store, window) = (config.store.clone(), config.results_window);
         let reader = Reader { store, window, index: Arc::default(), learning: Arc::default() };

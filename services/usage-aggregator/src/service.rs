@@ -24,8 +24,6 @@ use tollgate_schemas::topic;
 
 /// The consumer group, without prefix.
 pub const GROUP: &str = "usage-aggregator";
-/// How long a row may be on its way to the writer, who takes longer to fill a file.
-const GATHER: Duration = Duration::from_secs(1);
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs until `stop`, on topics that exist; then what was read is written and committed. Storage that is down at that moment is waited for ten
@@ -67,7 +65,7 @@ async fn session(
         () = stop.cancelled() => return Ok(End::Stopped),
     };
     let reader_stop = CancellationToken::new();
-    let reader = bus.ordered(GROUP, &name, OnMissing::Fail, GATHER, reader_stop.clone())?;
+    let reader = bus.ordered(GROUP, &name, OnMissing::Fail, reader_stop.clone())?;
     probe.watch(reader.probe());
     let log = KafkaLog { bus: bus.clone(), control: reader.control(), reader, producer: bus.producer(Profile::Bulk)? };
     let (end, log) = Writer::new(ledger, settings, log, stop.clone()).run().await;
