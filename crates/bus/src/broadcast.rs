@@ -198,3 +198,25 @@ pub(crate) fn start_offsets(
     }
     Ok(list)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_asked_again_until_it_is_answered_or_its_time_is_over() {
+        let refused = || Error::Stopped("test".to_owned());
+        let mut times = 0;
+        let third = patiently(Duration::MAX, || {
+            times += 1;
+            if times < 3 { Err(refused()) } else { Ok(times) }
+        });
+        assert_eq!(third.expect("an answer"), 3);
+        let mut times = 0;
+        let never = patiently(Duration::ZERO, || {
+            times += 1;
+            Err::<(), _>(refused())
+        });
+        assert!(matches!(never, Err(Error::Stopped(_))) && times > 0);
+    }
+}

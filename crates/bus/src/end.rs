@@ -1,6 +1,6 @@
 //! Ending a request: the one terminal reply, the usage row, and a topic job's answer. Only the request's owner calls it.
 
-use crate::{Error, Outgoing, TopicName};
+use crate::{Error, Headers, Outgoing, TopicName};
 use serde_json::{Value, value::RawValue};
 use tollgate_schemas::{
     ApiError, ApiType, Body, Caller, Completion, ErrorCode, ExecutionId, Lane, OnDisconnect, Reply, ReplyEvent,
@@ -135,8 +135,9 @@ pub fn job_answer(
         topic: TopicName::Full(topic.to_owned()),
         partition: None,
         key: key.map(|k| k.as_bytes().to_vec()),
-        headers: Vec::with_capacity(9),
+        headers: Headers::with_capacity(9),
         payload: serde_json::to_vec(output)?,
+        is_tombstone: false,
         relaxed: false,
     };
     record.cloud_event(event_id, "tollgate.answer", trace);

@@ -51,6 +51,20 @@ pub enum Error {
         /// The bound.
         max: usize,
     },
+    /// A partition gave out records again that are long committed.
+    #[error(
+        "topic {topic}, partition {partition}: offset {offset} came after {committed} had been committed: the log was cut or made anew while it was read; start again, which goes on from what the log has now"
+    )]
+    Rewound {
+        /// Full name.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// What was fetched.
+        offset: i64,
+        /// Where the newest known commit stands.
+        committed: i64,
+    },
     /// A record could not be written as JSON.
     #[error("a record cannot be serialised: {0}")]
     Serialise(#[from] serde_json::Error),

@@ -25,6 +25,38 @@ pub(crate) enum Change {
     Lost,
 }
 
+/// What a broker did not take of a commit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Refused {
+    all: bool,
+    some: Vec<(String, i32)>,
+}
+
+impl Refused {
+    /// All of it.
+    pub(crate) fn all() -> Self {
+        Self { all: true, some: Vec::new() }
+    }
+
+    pub(crate) fn partition(topic: &str, partition: i32) -> Self {
+        Self { all: false, some: vec![(topic.to_owned(), partition)] }
+    }
+
+    pub(crate) fn is_none(&self) -> bool {
+        !self.all && self.some.is_empty()
+    }
+
+    pub(crate) fn contains(&self, topic: &str, partition: i32) -> bool {
+        self.all || self.some.iter().any(|(name, number)| name == topic && *number == partition)
+    }
+
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.all |= other.all;
+        self.some.extend(other.some);
+        self
+    }
+}
+
 /// What the callback tells the poll loop. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Members(Arc<State>);
@@ -32,8 +64,8 @@ pub(crate) struct Members(Arc<State>);
 #[derive(Debug, Default)]
 struct State {
     changes: Mutex<Vec<Change>>,
-    /// Whether the commit that was answered last was taken, until somebody looks; a refusal outlasts what comes after it.
-    commit: Mutex<Option<bool>>,
+    /// What was refused of the commits that were answered, until somebody looks.
+    commit: Mutex<Option<Refused>>,
     assigned: AtomicBool,
     closing: AtomicBool,
 }
@@ -55,8 +87,8 @@ impl Members {
         self.0.changes.lock().map(|mut all| std::mem::take(&mut *all)).unwrap_or_default()
     }
 
-    /// How commits were answered since the last look: `false` if any was refused.
-    pub(crate) fn take_commit(&self) -> Option<bool> {
+    /// What was refused of the commits that were answered since the last look; `None` if none was answered.
+    pub(crate) fn take_commit(&self) -> Option<Refused> {
         self.0.commit.lock().ok().and_then(|mut answer| answer.take())
     }
 
@@ -115,12 +147,19 @@ impl ConsumerContext for GroupContext {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let result = result.and_then(|()| offsets.elements().iter().try_for_each(|element| element.error()));
-        if let Err(error) = &result {
+        let refused = if let Err(error) = result {
             tracing::warn!(%error, "offsets were not committed; they will be with the next commit");
-        }
+            Refused::all()
+        } else {
+            let failed = offsets.elements().into_iter().filter_map(|element| Some((element.error().err()?, element)));
+            failed.fold(Refused::default(), |refused, (error, element)| {
+                let (topic, partition) = (element.topic(), element.partition());
+                tracing::warn!(%error, topic, partition, "an offset was not committed; it will be with the next commit");
+                refused.and(Refused::partition(topic, partition))
+            })
+        };
         if let Ok(mut answer) = self.members.0.commit.lock() {
-            *answer = Some(result.is_ok() && *answer != Some(false));
+            *answer = Some(answer.take().unwrap_or_default().and(refused));
         }
     }
 }

@@ -25,6 +25,8 @@ mod groups;
 pub mod ordered;
 mod producer;
 mod record;
+#[cfg(test)]
+mod testing;
 mod topic_id;
 mod topics;
 mod trace;

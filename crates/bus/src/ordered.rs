@@ -214,18 +214,22 @@ struct Reader {
 
 impl Reader {
     fn run(mut self) -> Result<(), Error> {
+        let ended = self.read();
+        // However it ended: the consumer's drop waits for an answer to its last revocation.
+        self.members.close();
+        ended
+    }
+
+    fn read(&mut self) -> Result<(), Error> {
         loop {
-            let ended = self.take_commands()?;
-            if ended {
-                break;
+            if self.take_commands()? {
+                return Ok(());
             }
             self.take_changes();
             self.finish_release()?;
             self.apply_bounds()?;
             self.poll_batch()?;
         }
-        self.members.close();
-        Ok(())
     }
 
     /// True once the owner has dropped its end.

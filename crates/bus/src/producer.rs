@@ -10,7 +10,7 @@
 
 mod bursts;
 
-use crate::{Bus, DeadLetter, Error, Incoming, Outgoing, TopicName, fault, record::RECORD_MAX_BYTES};
+use crate::{Bus, DeadLetter, Error, Incoming, Outgoing, TopicName, dead_letter::Hop, fault, record::RECORD_MAX_BYTES};
 use bursts::{Bursts, Offer, Queued};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
@@ -121,10 +121,7 @@ impl Producer {
             TopicName::Internal(name) => self.bus.full_name(name),
             TopicName::Full(name) => name.clone(),
         };
-        let bytes = record.payload.len();
-        // Room for key and headers below what the broker takes.
-        let max = RECORD_MAX_BYTES - 64 * 1024;
-        if bytes > max {
+        if let Some((bytes, max)) = record.over_bound() {
             return Err(Error::TooLarge { topic, bytes, max });
         }
         let bursts = if record.relaxed { &self.relaxed } else { &self.urgent };
@@ -146,9 +143,10 @@ impl Producer {
         receiver.await.map_err(|_| Error::Stopped("producer".to_owned()))?
     }
 
-    /// Moves a record nobody can process to `dead-letters`; done when acknowledged.
+    /// Moves a record nobody can process to `dead-letters`, or what fits of it; done when acknowledged.
     pub async fn dead_letter(&self, dead: &Incoming<Vec<u8>>, reason: &DeadLetter) -> Result<(), Error> {
-        self.send_acked(reason.record(dead, &self.bus.settings().client_id, &dead.trace)).await
+        let hop = Hop { reader: &self.bus.settings().client_id, trace: &dead.trace };
+        self.send_acked(reason.record(dead, hop)).await
     }
 }
 
@@ -163,6 +161,8 @@ pub struct Emitter {
 /// An [`OnAck`] that is told of each record before it is sent.
 pub(crate) trait CountedAck: OnAck {
     fn expect_one(&self);
+    /// See [`Emitter::release_bytes`].
+    fn release_bytes(&self);
     fn as_on_ack(self: Arc<Self>) -> Arc<dyn OnAck>;
 }
 
@@ -175,6 +175,13 @@ impl Emitter {
     /// record back then, one that works goes on and has the drain time for it.
     pub fn leaving(&self) -> &CancellationToken {
         &self.leaving
+    }
+
+    /// Lets go of the record's value: it is not counted any more in the bytes in flight, for a handler that has dropped its
+    /// own copy and only waits. The record still counts as one in flight. If it dies after this, its dead letter has no value
+    /// but says where the original stands. More than once is once.
+    pub fn release_bytes(&self) {
+        self.work.release_bytes();
     }
 
     /// Queues a record; see [`Producer::send`].

@@ -8,33 +8,62 @@ use tollgate_schemas::{RequestId, Topic, TraceContext, headers};
 /// The largest record that is produced; internal topics are created to take it.
 pub(crate) const RECORD_MAX_BYTES: usize = 4 * 1024 * 1024;
 
+/// The largest value: less, so that key and headers have room beside it, also in a dead letter.
+pub(crate) const VALUE_MAX_BYTES: usize = RECORD_MAX_BYTES - 64 * 1024;
+
+/// What a record batch adds to a lone record, with room to spare.
+pub(crate) const BATCH_OVERHEAD_BYTES: usize = 1024;
+
 /// The largest record a team's topics take: less, so that it fits into a dead letter with its headers.
 pub(crate) const TEAM_RECORD_MAX_BYTES: usize = 3 * 1024 * 1024;
 
-/// A record's headers, copied: names are case-sensitive, values are UTF-8 (others are dropped).
-#[derive(Debug, Clone, Default)]
-pub struct Headers(Vec<(String, Vec<u8>)>);
+/// What a header costs beside its bytes in the widest encoding: two lengths of up to five bytes each.
+const HEADER_OVERHEAD_BYTES: usize = 10;
+
+/// The bytes that headers take in a record, at most.
+pub(crate) fn header_bytes<'a>(all: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>) -> usize {
+    all.map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len) + HEADER_OVERHEAD_BYTES).sum()
+}
+
+/// A record's headers, copied: names are case-sensitive, values are any bytes or null, which is not the same as empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(String, Option<Vec<u8>>)>);
 
 impl FromIterator<(String, Vec<u8>)> for Headers {
     fn from_iter<I: IntoIterator<Item = (String, Vec<u8>)>>(all: I) -> Self {
+        all.into_iter().map(|(name, value)| (name, Some(value))).collect()
+    }
+}
+
+impl FromIterator<(String, Option<Vec<u8>>)> for Headers {
+    fn from_iter<I: IntoIterator<Item = (String, Option<Vec<u8>>)>>(all: I) -> Self {
         Self(all.into_iter().collect())
     }
 }
 
 impl Headers {
-    /// The last header of that name, if it is UTF-8.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().rev().find(|(n, _)| n == name).and_then(|(_, v)| std::str::from_utf8(v).ok())
+    pub(crate) fn with_capacity(headers: usize) -> Self {
+        Self(Vec::with_capacity(headers))
     }
 
-    /// All headers with their raw values.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.0.iter().map(|(n, v)| (n.as_str(), v.as_slice()))
+    pub(crate) fn push(&mut self, name: String, value: Option<Vec<u8>>) {
+        self.0.push((name, value));
+    }
+
+    /// The last header of that name that is not null, if it is UTF-8.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let all = self.0.iter().rev().filter_map(|(n, v)| Some((n, v.as_deref()?)));
+        all.filter(|(n, _)| *n == name).map(|(_, v)| std::str::from_utf8(v).ok()).next().flatten()
+    }
+
+    /// All headers with their raw values; `None` is null.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+        self.0.iter().map(|(n, v)| (n.as_str(), v.as_deref()))
     }
 
     pub(crate) fn of(message: &BorrowedMessage<'_>) -> Self {
-        let copy = |h: rdkafka::message::Header<'_, &[u8]>| h.value.map(|v| (h.key.to_owned(), v.to_vec()));
-        Self(message.headers().map(|all| all.iter().filter_map(copy).collect()).unwrap_or_default())
+        let copy = |h: rdkafka::message::Header<'_, &[u8]>| (h.key.to_owned(), h.value.map(<[u8]>::to_vec));
+        Self(message.headers().map(|all| all.iter().map(copy).collect()).unwrap_or_default())
     }
 }
 
@@ -55,6 +84,8 @@ pub struct Incoming<T> {
     pub headers: Headers,
     /// This hop's trace context: the producer's trace, this consumer's span.
     pub trace: TraceContext,
+    /// It has no value at all, which is not the same as an empty one: `value` was made of no bytes.
+    pub is_tombstone: bool,
     /// The value.
     pub value: T,
 }
@@ -74,8 +105,14 @@ impl Incoming<Vec<u8>> {
             key: message.key().map(<[u8]>::to_vec),
             headers,
             trace,
+            is_tombstone: message.payload().is_none(),
             value: message.payload().unwrap_or_default().to_vec(),
         }
+    }
+
+    /// The memory that it takes while it is in flight: value, key and headers.
+    pub(crate) fn bytes(&self) -> usize {
+        self.value.len() + self.key.as_ref().map_or(0, Vec::len) + header_bytes(self.headers.iter())
     }
 }
 
@@ -90,14 +127,15 @@ impl<T> Incoming<T> {
             key: self.key.clone(),
             headers: self.headers.clone(),
             trace: self.trace.clone(),
+            is_tombstone: self.is_tombstone,
             value: (),
         }
     }
 
     /// The same record with another value.
     pub fn with<U>(self, value: U) -> Incoming<U> {
-        let Self { topic, partition, offset, timestamp_ms, key, headers, trace, value: _ } = self;
-        Incoming { topic, partition, offset, timestamp_ms, key, headers, trace, value }
+        let Self { topic, partition, offset, timestamp_ms, key, headers, trace, is_tombstone, value: _ } = self;
+        Incoming { topic, partition, offset, timestamp_ms, key, headers, trace, is_tombstone, value }
     }
 }
 
@@ -149,9 +187,11 @@ pub struct Outgoing {
     /// Key; `None`: any partition.
     pub key: Option<Vec<u8>>,
     /// Headers, in order.
-    pub headers: Vec<(String, Vec<u8>)>,
+    pub headers: Headers,
     /// Value.
     pub payload: Vec<u8>,
+    /// It has no value at all, which is not the same as an empty one: `payload` is not sent.
+    pub is_tombstone: bool,
     /// Nobody waits for it: it may linger for company.
     pub relaxed: bool,
 }
@@ -163,8 +203,9 @@ impl Outgoing {
             topic: TopicName::Internal(topic.spec.name),
             partition: None,
             key: Some(id.to_string().into_bytes()),
-            headers: Vec::with_capacity(8),
+            headers: Headers::with_capacity(8),
             payload: serde_json::to_vec(value)?,
+            is_tombstone: false,
             relaxed: false,
         };
         record.cloud_event(&id.to_string(), topic.event_type, trace);
@@ -188,7 +229,7 @@ impl Outgoing {
 
     /// Adds a header.
     pub fn header(&mut self, name: &str, value: impl Into<Vec<u8>>) {
-        self.headers.push((name.to_owned(), value.into()));
+        self.headers.push(name.to_owned(), Some(value.into()));
     }
 
     /// Sends it to this partition rather than the key's.
@@ -198,8 +239,28 @@ impl Outgoing {
         self
     }
 
+    /// What the broker gets to store as the value.
+    pub(crate) fn value(&self) -> Option<&[u8]> {
+        (!self.is_tombstone).then_some(&self.payload)
+    }
+
+    /// The size of the record: value, key and headers.
+    pub(crate) fn bytes(&self) -> usize {
+        let key = self.key.as_ref().map_or(0, Vec::len);
+        self.value().map_or(0, <[u8]>::len) + key + header_bytes(self.headers.iter())
+    }
+
+    /// If it can never be sent: its size and the bound that it is over.
+    pub(crate) fn over_bound(&self) -> Option<(usize, usize)> {
+        let sizes = [
+            (self.value().map_or(0, <[u8]>::len), VALUE_MAX_BYTES),
+            (self.bytes(), RECORD_MAX_BYTES - BATCH_OVERHEAD_BYTES),
+        ];
+        sizes.into_iter().find(|(bytes, max)| bytes > max)
+    }
+
     pub(crate) fn native_headers(&self) -> OwnedHeaders {
-        let empty = OwnedHeaders::new_with_capacity(self.headers.len());
-        self.headers.iter().fold(empty, |all, (key, value)| all.insert(Header { key, value: Some(value) }))
+        let empty = OwnedHeaders::new_with_capacity(self.headers.0.len());
+        self.headers.iter().fold(empty, |all, (key, value)| all.insert(Header { key, value }))
     }
 }

@@ -4,7 +4,7 @@
 //! Source: `rdkafka.h` of librdkafka 2.12, "DescribeTopics".
 #![allow(unsafe_code, reason = "the one call that the safe API lacks")]
 
-use crate::{Bus, Error};
+use crate::{Bus, Error, broadcast::patiently, client::Asker};
 use rdkafka::bindings as sys;
 use std::{
     ffi::{CStr, CString, c_char},
@@ -12,30 +12,38 @@ use std::{
 };
 
 impl Bus {
-    /// The topic's id as the broker writes it, 22 characters of base64. Blocks up to `timeout`.
+    /// The topic's id as the broker writes it, 22 characters of base64. Blocks up to `timeout`, and asks again until then: a
+    /// broker that starts, or a leader that moves, answers with errors for a moment.
     pub fn topic_id(&self, topic: &str, timeout: Duration) -> Result<String, Error> {
-        let fail =
-            |reason: &str| Error::Topic { topic: topic.to_owned(), reason: format!("its id cannot be read: {reason}") };
         let asker = self.asker()?;
-        let client = asker.client().native_ptr();
-        let name = CString::new(topic).map_err(|_| fail("the name holds a zero byte"))?;
-        let mut names: [*const c_char; 1] = [name.as_ptr()];
-        let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: `client`, `name` and `names` outlive the calls; each object made here is destroyed below exactly once;
-        // pointers read from the event are used before the event is destroyed.
-        unsafe {
-            let collection = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
-            let queue = sys::rd_kafka_queue_new(client);
-            sys::rd_kafka_DescribeTopics(client, collection, std::ptr::null(), queue);
-            let event = sys::rd_kafka_queue_poll(queue, timeout_ms);
-            let id = if event.is_null() { Err(asker.unreachable()) } else { read_id(event).map_err(|e| fail(&e)) };
-            if !event.is_null() {
-                sys::rd_kafka_event_destroy(event);
-            }
-            sys::rd_kafka_queue_destroy(queue);
-            sys::rd_kafka_TopicCollection_destroy(collection);
-            id
+        patiently(timeout, || ask(&asker, topic, timeout.min(ANSWER_TIMEOUT)))
+    }
+}
+
+/// How long one question may take: its answer can be lost with its connection.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+fn ask(asker: &Asker, topic: &str, timeout: Duration) -> Result<String, Error> {
+    let fail =
+        |reason: &str| Error::Topic { topic: topic.to_owned(), reason: format!("its id cannot be read: {reason}") };
+    let client = asker.client().native_ptr();
+    let name = CString::new(topic).map_err(|_| fail("the name holds a zero byte"))?;
+    let mut names: [*const c_char; 1] = [name.as_ptr()];
+    let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: `client`, `name` and `names` outlive the calls; each object made here is destroyed below exactly once;
+    // pointers read from the event are used before the event is destroyed.
+    unsafe {
+        let collection = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
+        let queue = sys::rd_kafka_queue_new(client);
+        sys::rd_kafka_DescribeTopics(client, collection, std::ptr::null(), queue);
+        let event = sys::rd_kafka_queue_poll(queue, timeout_ms);
+        let id = if event.is_null() { Err(asker.unreachable()) } else { read_id(event).map_err(|e| fail(&e)) };
+        if !event.is_null() {
+            sys::rd_kafka_event_destroy(event);
         }
+        sys::rd_kafka_queue_destroy(queue);
+        sys::rd_kafka_TopicCollection_destroy(collection);
+        id
     }
 }
 

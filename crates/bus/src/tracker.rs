@@ -11,15 +11,30 @@ use std::{
     ops::Range,
 };
 
+/// What a fetched offset is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fetched {
+    /// To be handled, and in flight from now on.
+    New,
+    /// To be skipped: done before this assignment, or fetched twice.
+    Known,
+    /// Below what is committed: the log was cut or made anew under this reader, and what stands there now may never have been
+    /// read.
+    Rewound,
+}
+
 /// The state of one assignment of one partition.
 #[derive(Debug, Default)]
 pub(crate) struct Tracker {
     /// Taken in and not done, also what was handed back.
     open: BTreeSet<i64>,
     in_flight: usize,
+    /// The highest offset that was fetched.
+    fetched: Option<i64>,
     /// One past the highest offset known to be taken in or done, once there is one.
     end: Option<i64>,
-    /// Where the commit that this assignment began with stands.
+    /// Where the newest commit that the broker is known to have stands: the one that this assignment began with, or a later one
+    /// of its own.
     committed: i64,
     /// Above `end` and done before this assignment, with the bytes that each takes in the metadata.
     done_before: VecDeque<(Range<i64>, usize)>,
@@ -41,25 +56,43 @@ impl Tracker {
         Self { done_before: done_before.collect(), committed: offset, ..Self::default() }
     }
 
-    /// Takes an offset in. False if it is to be skipped: done before this assignment, or fetched twice.
-    pub(crate) fn begin(&mut self, offset: i64) -> bool {
+    /// Takes an offset in.
+    pub(crate) fn begin(&mut self, offset: i64) -> Fetched {
+        let is_again = self.fetched.is_some_and(|fetched| offset <= fetched);
+        self.fetched = self.fetched.max(Some(offset));
         match self.end {
-            Some(end) if offset < end => return false,
-            // The log was cut or made anew below the commit: what was completed were other records.
-            None if offset < self.committed => self.done_before.clear(),
+            // Nobody goes back below a commit, whatever is fetched twice: these are other records. (A commit can be ahead of what
+            // is fetched, over what was done before this assignment.)
+            Some(_) if is_again && offset < self.committed => return Fetched::Rewound,
+            Some(end) if offset < end => return Fetched::Known,
+            // The log was cut or made anew before this assignment: what was completed were other records.
+            None if offset < self.committed => {
+                self.done_before.clear();
+                self.committed = offset;
+            }
             _ => {}
         }
         self.move_end(offset);
         if self.end.is_some_and(|end| offset < end) {
             self.completions += 1;
-            return false;
+            return Fetched::Known;
         }
         self.open.insert(offset);
         self.in_flight += 1;
         self.open_bytes += 1 + bytes_of(0);
         self.end = Some(offset + 1);
         self.move_end(offset + 1);
-        true
+        Fetched::New
+    }
+
+    /// Notes that the broker has a commit of this assignment at `offset`.
+    pub(crate) fn acknowledged(&mut self, offset: i64) {
+        self.committed = self.committed.max(offset);
+    }
+
+    /// Where the newest commit that the broker is known to have stands.
+    pub(crate) fn committed(&self) -> i64 {
+        self.committed
     }
 
     /// Moves the end up, and over what was done before and begins there.

@@ -8,6 +8,7 @@ mod assignment;
 mod commit_async;
 mod commits;
 mod effects;
+mod held;
 
 pub use effects::{Handler, Outcome};
 
@@ -16,21 +17,15 @@ use crate::{
     groups::{GroupContext, Members},
     record::FromRecord,
 };
-use assignment::{Key, Partition, Unanswered};
+use assignment::{Unanswered, list_of};
 use commits::{Commits, LAST_COMMIT};
-use effects::{Completed, End, Work, handle_one};
-use rdkafka::{
-    TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
-};
+use effects::{Completed, Work, handle_one};
+use held::{Bounds, Held};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::{
     collections::HashMap,
     marker::PhantomData,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
+    sync::{Arc, mpsc},
     task::{Context, Waker},
     time::{Duration, Instant},
 };
@@ -45,7 +40,7 @@ pub struct Options {
     pub topics: Vec<String>,
     /// Records in flight per partition.
     pub max_in_flight: usize,
-    /// Bytes of values in flight over all partitions.
+    /// Bytes in flight over all partitions: values, keys and headers.
     pub max_bytes: usize,
     /// How long a revoked partition, or a stop, waits for what is in flight.
     pub drain_timeout: Duration,
@@ -119,6 +114,7 @@ impl Bus {
         let topics: Vec<&str> = options.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics)?;
         let (done, completions) = mpsc::channel();
+        let bounds = Bounds { max_in_flight: options.max_in_flight, max_bytes: options.max_bytes };
         let loop_ = PollLoop {
             consumer,
             members: members.clone(),
@@ -126,13 +122,10 @@ impl Bus {
             producer,
             handler,
             runtime: tokio::runtime::Handle::current(),
-            partitions: HashMap::new(),
+            held: Held::new(bounds),
             topics: HashMap::new(),
-            epoch: 0,
             unanswered: Unanswered::default(),
             commits: Commits::new(),
-            bytes: Arc::new(AtomicUsize::new(0)),
-            all_paused: false,
             done,
             completions,
             stop,
@@ -155,13 +148,10 @@ struct PollLoop<T, H> {
     producer: Producer,
     handler: Arc<H>,
     runtime: tokio::runtime::Handle,
-    partitions: HashMap<Key, Partition>,
+    held: Held,
     topics: HashMap<String, Arc<str>>,
-    epoch: u64,
     unanswered: Unanswered,
     commits: Commits,
-    bytes: Arc<AtomicUsize>,
-    all_paused: bool,
     done: mpsc::Sender<Completed>,
     completions: mpsc::Receiver<Completed>,
     stop: CancellationToken,
@@ -171,6 +161,13 @@ struct PollLoop<T, H> {
 
 impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
     fn run(mut self) -> Result<(), Error> {
+        let ended = self.work();
+        // However it ended: the consumer's drop waits for an answer to its last revocation.
+        self.members.close();
+        ended
+    }
+
+    fn work(&mut self) -> Result<(), Error> {
         let mut stop_by: Option<Instant> = None;
         loop {
             self.poll_batch()?;
@@ -182,22 +179,16 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
                 let deadline = *stop_by.get_or_insert_with(|| Instant::now() + self.options.drain_timeout);
                 let (is_over, is_late) = (Instant::now() >= deadline, Instant::now() >= deadline + LAST_COMMIT);
                 // What is in flight after the deadline stays uncommitted, and whoever has the partition next repeats it.
-                if (is_over || self.in_flight() == 0) && (self.is_committed() || is_late) {
-                    break;
+                if (is_over || self.held.in_flight() == 0) && (self.held.is_all_committed() || is_late) {
+                    return Ok(());
                 }
             }
         }
-        self.members.close();
-        Ok(())
-    }
-
-    fn in_flight(&self) -> usize {
-        self.partitions.values().map(|p| p.tracker.in_flight()).sum()
     }
 
     fn poll_batch(&mut self) -> Result<(), Error> {
         // While work is in flight its completions must be seen soon, for commits and for resuming. Else only a stop must be.
-        let is_busy = self.in_flight() > 0 || self.unanswered.any() || self.stop.is_cancelled();
+        let is_busy = self.held.in_flight() > 0 || self.unanswered.any() || self.stop.is_cancelled();
         let mut timeout = if is_busy { BUSY_POLL } else { self.until_commit().unwrap_or(crate::IDLE_POLL) };
         for _ in 0..POLL_BATCH {
             match self.consumer.poll(timeout) {
@@ -206,6 +197,10 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
                     let incoming = Incoming::of(&message);
                     drop(message);
                     self.begin(incoming)?;
+                    if self.held.is_full() {
+                        // The rest of the batch waits until intake has paused: the bound is exact but for this record.
+                        break;
+                    }
                 }
                 Some(Err(error)) => {
                     if let rdkafka::error::KafkaError::MessageConsumptionFatal(_) = error {
@@ -227,29 +222,23 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
     }
 
     fn begin(&mut self, record: Incoming<Vec<u8>>) -> Result<(), Error> {
-        let key = (self.topic(&record.topic), record.partition);
-        let Some(partition) = self.partitions.get_mut(&key) else { return Ok(()) };
-        // A stopping or draining consumer leaves the record to its successor.
-        if self.stop.is_cancelled() || partition.is_draining || !partition.tracker.begin(record.offset) {
+        // A stopping consumer leaves the record to its successor.
+        if self.stop.is_cancelled() {
             return Ok(());
         }
-        if !partition.paused && partition.tracker.is_full(self.options.max_in_flight) {
+        let key = (self.topic(&record.topic), record.partition);
+        let Some(begun) = self.held.begin(&key, record.offset, record.bytes())? else { return Ok(()) };
+        if begun.must_pause {
             // At once, not after the batch: the bound is exact.
-            partition.paused = true;
-            let mut list = TopicPartitionList::new();
-            list.add_partition(&key.0, key.1);
-            self.consumer.pause(&list)?;
+            self.consumer.pause(&list_of(&[key]))?;
         }
-        let bytes = record.value.len();
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let place = (key, partition.epoch, record.offset);
-        let work = Arc::new(Work::new(place, bytes, self.bytes.clone(), self.done.clone()));
-        let emitter = Emitter::new(self.producer.clone(), work.clone(), partition.leaving.clone());
+        let work = Arc::new(Work::new(begun.place, begun.share, self.done.clone()));
+        let emitter = Emitter::new(self.producer.clone(), work.clone(), begun.leaving);
         let (handler, group) = (self.handler.clone(), self.group.clone());
         let mut task = Box::pin(handle_one(handler, record, group, emitter, work));
         // A lone record is begun right here, which saves a wake-up of another thread; most are done with that. Under load
         // records are handled side by side, and this thread only polls.
-        if self.in_flight() == 1 {
+        if self.held.in_flight() == 1 {
             let _context = self.runtime.enter();
             if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
                 return Ok(());
@@ -261,45 +250,22 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
 
     fn take_completions(&mut self) -> Result<(), Error> {
         while let Ok(completed) = self.completions.try_recv() {
-            let end = completed.result?;
-            // A late completion of an earlier assignment has been emitted, but is not ours to commit.
-            let (key, epoch, offset) = completed.place;
-            if let Some(partition) = self.partitions.get_mut(&key).filter(|p| p.epoch == epoch) {
-                match end {
-                    End::Done => partition.tracker.complete(offset),
-                    End::HandedBack => partition.tracker.hand_back(offset),
-                };
-            }
+            self.held.finish(&completed.place, completed.result?);
         }
         Ok(())
     }
 
     fn apply_bounds(&mut self) -> Result<(), Error> {
-        let bytes = self.bytes.load(Ordering::Relaxed);
-        if bytes >= self.options.max_bytes {
-            self.all_paused = true;
-        } else if bytes <= self.options.max_bytes / 2 {
-            self.all_paused = false;
+        let intake = self.held.intake();
+        if !intake.pause.is_empty() {
+            self.consumer.pause(&list_of(&intake.pause))?;
         }
-        let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
-        for ((topic, number), partition) in &mut self.partitions {
-            if !partition.paused && self.all_paused {
-                partition.paused = true;
-                pause.add_partition(topic, *number);
-            } else if partition.paused
-                && !self.all_paused
-                && partition.tracker.is_half_empty(self.options.max_in_flight)
-            {
-                partition.paused = false;
-                resume.add_partition(topic, *number);
-            }
-        }
-        if pause.count() > 0 {
-            self.consumer.pause(&pause)?;
-        }
-        if resume.count() > 0 {
-            self.consumer.resume(&resume)?;
+        if !intake.resume.is_empty() {
+            self.consumer.resume(&list_of(&intake.resume))?;
         }
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,8 +68,12 @@ pub(crate) fn settings_at(config: &Config, brokers: String, client: &str) -> Set
 /// How long a start waits for a broker before it gives up.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A bus whose topics exist.
-pub async fn connect(config: &Config, settings: Settings) -> anyhow::Result<Bus> {
+/// A bus whose topics exist; `None` if `stop` came first.
+pub async fn connect(config: &Config, settings: Settings, stop: &CancellationToken) -> anyhow::Result<Option<Bus>> {
+    stop.run_until_cancelled(connected(config, settings)).await.transpose()
+}
+
+async fn connected(config: &Config, settings: Settings) -> anyhow::Result<Bus> {
     let bus = Bus::new(settings);
     let pair = |(requests, replies)| TeamTopics { requests, replies };
     let teams: Vec<TeamTopics> = config.teams.iter().filter_map(|team| config.team_topics(team).map(pair)).collect();
@@ -87,21 +91,21 @@ pub async fn connect(config: &Config, settings: Settings) -> anyhow::Result<Bus>
 }
 
 /// Does `work` with the Kafka that the configuration names. The embedded broker is started before it and stopped after it,
-/// whatever came of it; should it end by itself, `work` is dropped: without a log nothing can be finished in order.
+/// whatever came of it; should it end by itself, `work` is dropped: without a log nothing can be finished in order. `None` if
+/// `stop` came before there was a Kafka to work with; from then on it is for `work` to heed.
 pub async fn with_kafka<T>(
     config: &Config,
     client: &str,
+    stop: &CancellationToken,
     work: impl AsyncFnOnce(Bus) -> anyhow::Result<T>,
-) -> anyhow::Result<T> {
+) -> anyhow::Result<Option<T>> {
     if !config.kafka.is_embedded() {
-        return work(connect(config, settings(config, client)?).await?).await;
+        return work_with(connect(config, settings(config, client)?, stop).await?, work).await;
     }
     let broker = Embedded::start(config).await?;
     let ended = broker.ended();
-    let result = unless(&ended, async {
-        let bus = connect(config, broker.settings(config, client)).await?;
-        work(bus).await
-    });
+    let result =
+        unless(&ended, async { work_with(connect(config, broker.settings(config, client), stop).await?, work).await });
     let result = result.await;
     match (result, broker.stop().await) {
         (Some(result), Ok(())) => result,
@@ -111,6 +115,13 @@ pub async fn with_kafka<T>(
         }
         (_, Err(error)) => Err(error),
         (None, Ok(())) => bail!("the embedded broker ended by itself; see the log above"),
+    }
+}
+
+async fn work_with<T>(bus: Option<Bus>, work: impl AsyncFnOnce(Bus) -> anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+    match bus {
+        Some(bus) => work(bus).await.map(Some),
+        None => Ok(None),
     }
 }
 
@@ -212,6 +223,7 @@ fn joined(result: Result<Option<anyhow::Result<()>>, tokio::task::JoinError>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tollgate_runtime::config::{self as file, Over, Role};
 
     #[tokio::test]
     async fn work_is_dropped_when_the_broker_ends_by_itself() {
@@ -220,5 +232,37 @@ mod tests {
         ended.cancel();
         assert_eq!(unless(&ended, std::future::pending::<i32>()).await, None);
         assert_eq!(unless(&ended, async { 2 }).await, Some(2), "what is done is done");
+    }
+
+    #[tokio::test]
+    async fn a_stop_while_kafka_is_away_is_heeded() {
+        let (config, _folder) = config();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let nowhere = settings_at(&config, "127.0.0.1:1".to_owned(), "test");
+        assert!(connect(&config, nowhere, &stop).await.expect("no error").is_none());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stop_during_the_brokers_start_stops_the_broker_too() {
+        let (config, folder) = config();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        for _ in 0..2 {
+            let worked = with_kafka(&config, "test", &stop, async |_| Ok(())).await.expect("no error");
+            assert_eq!(worked, None);
+            assert!(folder.path().join("broker").is_dir(), "it was started");
+            assert!(!folder.path().join("broker/credential").exists(), "and stopped");
+        }
+    }
+
+    fn config() -> (Config, tempfile::TempDir) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = format!(
+            "listen: 127.0.0.1:0\ndata_dir: \"{}\"\nkafka: {{ brokers: embedded, listen: 127.0.0.1:0 }}\n",
+            folder.path().display()
+        );
+        let loaded = file::parse_over(&text, Role::All, &Over::default(), &|_| Ok(None)).expect("a configuration");
+        (loaded.config, folder)
     }
 }

@@ -18,7 +18,7 @@ use std::{
 
 /// Records that may wait for the next burst.
 const WAITING_MAX: usize = 50_000;
-/// Bytes of values that may wait for the next burst.
+/// Bytes that may wait for the next burst.
 const WAITING_MAX_BYTES: usize = 64 << 20;
 /// The longest a record waits for a burst's last acknowledgement: one slow broker must not hold up the others.
 const WAIT_MAX: Duration = Duration::from_millis(5);
@@ -169,7 +169,7 @@ impl Waiting {
         if state.next.len() >= WAITING_MAX || state.next_bytes >= WAITING_MAX_BYTES {
             return Joined::Full(queued);
         }
-        state.next_bytes += queued.record.payload.len();
+        state.next_bytes += queued.record.bytes();
         state.next.push(queued);
         if state.next.len() == 1 { Joined::First } else { Joined::Waits }
     }
@@ -210,7 +210,7 @@ impl Waiting {
         if let (false, Ok(mut state)) = (unsent.is_empty(), self.state.lock()) {
             // librdkafka's queue is full, so acknowledgements are on their way, and the last one starts the next burst.
             state.open = state.open.saturating_sub(unsent.len());
-            state.next_bytes += unsent.iter().map(|q| q.record.payload.len()).sum::<usize>();
+            state.next_bytes += unsent.iter().map(|q| q.record.bytes()).sum::<usize>();
             unsent.append(&mut state.next);
             state.next = unsent;
         }
@@ -220,8 +220,8 @@ impl Waiting {
 /// Hands a record to librdkafka.
 fn produce(native: &BaseProducer<Context>, queued: Queued) -> Offer {
     let Queued { topic, record, ack } = queued;
-    let mut native_record =
-        BaseRecord::with_opaque_to(&topic, Box::new(ack)).payload(&record.payload).headers(record.native_headers());
+    let mut native_record = BaseRecord::with_opaque_to(&topic, Box::new(ack)).headers(record.native_headers());
+    native_record.payload = record.value();
     native_record.partition = record.partition;
     native_record.key = record.key.as_ref();
     match native.send(native_record) {

@@ -6,6 +6,10 @@ use std::collections::BTreeMap;
 
 const LARGE: usize = 1000;
 
+fn begin(tracker: &mut Tracker, offset: i64) -> bool {
+    tracker.begin(offset) == Fetched::New
+}
+
 fn committed(tracker: &Tracker) -> i64 {
     tracker.commit().expect("something was taken in").0
 }
@@ -15,9 +19,9 @@ fn commits_only_below_the_lowest_open_one() {
     let mut tracker = Tracker::resume(10, "");
     assert_eq!(tracker.commit(), None);
     for offset in [10, 11, 15] {
-        assert!(tracker.begin(offset));
+        assert!(begin(&mut tracker, offset));
     }
-    assert!(!tracker.begin(11));
+    assert!(!begin(&mut tracker, 11));
     assert!(tracker.complete(11));
     assert_eq!(committed(&tracker), 10);
     assert!(tracker.complete(10));
@@ -30,16 +34,16 @@ fn commits_only_below_the_lowest_open_one() {
 #[test]
 fn a_slow_record_below_a_million_delays_none_and_alone_is_repeated() {
     let mut tracker = Tracker::resume(0, "");
-    assert!(tracker.begin(0));
+    assert!(begin(&mut tracker, 0));
     for offset in 1..1_000_000 {
-        assert!(tracker.begin(offset) && !tracker.is_full(2) || tracker.in_flight() == 2);
+        assert!(begin(&mut tracker, offset) && !tracker.is_full(2) || tracker.in_flight() == 2);
         assert!(tracker.complete(offset));
         assert!(tracker.is_half_empty(2));
     }
     let (offset, metadata) = tracker.commit().expect("records were taken in");
     assert_eq!((offset, metadata.len() < 20), (0, true));
     let mut next = Tracker::resume(offset, &metadata);
-    let repeated: Vec<i64> = (0..1_000_001).filter(|offset| next.begin(*offset)).collect();
+    let repeated: Vec<i64> = (0..1_000_001).filter(|offset| begin(&mut next, *offset)).collect();
     assert_eq!(repeated, [0, 1_000_000]);
 }
 
@@ -48,7 +52,7 @@ fn metadata_of_another_commit_is_ignored() {
     let metadata = commit_metadata::encode(5, std::iter::once(6..9)).expect("it fits");
     for (offset, begun) in [(5, vec![5, 9]), (4, vec![4, 5, 6, 7, 8, 9])] {
         let mut tracker = Tracker::resume(offset, &metadata);
-        assert_eq!((offset..10).filter(|o| tracker.begin(*o)).collect::<Vec<_>>(), begun);
+        assert_eq!((offset..10).filter(|o| begin(&mut tracker, *o)).collect::<Vec<_>>(), begun);
     }
 }
 
@@ -56,7 +60,37 @@ fn metadata_of_another_commit_is_ignored() {
 fn a_log_made_anew_is_read_from_its_beginning() {
     let metadata = commit_metadata::encode(5, std::iter::once(6..9)).expect("it fits");
     let mut tracker = Tracker::resume(5, &metadata);
-    assert!((0..10).all(|offset| tracker.begin(offset)));
+    assert!((0..10).all(|offset| begin(&mut tracker, offset)));
+}
+
+#[test]
+fn a_log_made_anew_while_it_is_read_is_noticed() {
+    let mut tracker = Tracker::resume(5, "");
+    for offset in 5..9 {
+        assert!(begin(&mut tracker, offset));
+    }
+    assert!(tracker.complete(5) && tracker.complete(6));
+    assert_eq!(tracker.begin(4), Fetched::Rewound, "below where this assignment began");
+    assert_eq!([5, 6, 7].map(|offset| tracker.begin(offset)), [Fetched::Known; 3], "redelivery from the commit");
+    tracker.acknowledged(7);
+    assert_eq!([5, 6].map(|offset| tracker.begin(offset)), [Fetched::Rewound; 2], "below a later commit");
+    assert_eq!((tracker.begin(7), tracker.begin(9)), (Fetched::Known, Fetched::New));
+
+    let mut anew = Tracker::resume(100, "");
+    assert!(begin(&mut anew, 3), "before this assignment it is no reason to stop");
+    anew.acknowledged(3);
+    assert_eq!((anew.begin(3), anew.begin(2)), (Fetched::Known, Fetched::Rewound));
+}
+
+#[test]
+fn a_commit_ahead_of_what_is_fetched_is_no_reason_to_stop() {
+    let metadata = commit_metadata::encode(5, std::iter::once(6..9)).expect("it fits");
+    let mut tracker = Tracker::resume(5, &metadata);
+    assert!(begin(&mut tracker, 5) && tracker.complete(5));
+    assert_eq!(committed(&tracker), 9);
+    tracker.acknowledged(9);
+    assert_eq!([6, 7, 8, 9].map(|offset| tracker.begin(offset) == Fetched::New), [false, false, false, true]);
+    assert_eq!(tracker.begin(8), Fetched::Rewound);
 }
 
 /// One step of what happens to a partition.
@@ -156,14 +190,19 @@ impl Model {
     fn fetch(&mut self) {
         let Some(offset) = self.log.get(self.next).copied().filter(|_| !self.paused) else { return };
         self.next += 1;
-        if self.tracker.begin(offset) {
+        let fetched = self.tracker.begin(offset);
+        assert_ne!(fetched, Fetched::Rewound, "{offset} is ordinary");
+        if fetched == Fetched::New {
             assert!(self.begun.insert(offset), "{offset} was begun twice in one assignment");
             self.open.insert(offset);
             *self.handled.entry(offset).or_default() += 1;
         } else {
             assert!(self.done_then.contains(&offset), "{offset} was skipped and is not done");
         }
-        assert!(!self.tracker.begin(offset), "{offset} was fetched again and taken");
+        for again in &self.log[..self.next] {
+            let expected = if *again < self.kept.0 { Fetched::Rewound } else { Fetched::Known };
+            assert_eq!(self.tracker.begin(*again), expected, "{again} was fetched again");
+        }
     }
 
     fn commit(&mut self) {
@@ -177,6 +216,7 @@ impl Model {
             assert_eq!(is_told, self.done.contains(known), "{known}, with {offset} {metadata} committed");
         }
         self.kept = (offset, metadata);
+        self.tracker.acknowledged(offset);
         self.done_then = self.done.clone();
     }
 
@@ -243,7 +283,7 @@ proptest! {
         for step in 0..6000 {
             if !paused {
                 offset += 1 + (gap >> skew) * i64::from(roll(2) == 0);
-                prop_assert!(tracker.begin(offset));
+                prop_assert!(begin(&mut tracker, offset));
                 if roll(stays_open) == 0 { prop_assert!(tracker.complete(offset)) } else { open.push(offset) }
             } else {
                 let at = roll(open.len() as u64) as usize;
@@ -264,9 +304,9 @@ proptest! {
                 let end = offset;
                 let mut next = Tracker::resume(committed, &metadata);
                 for offset in &open {
-                    prop_assert!(next.begin(*offset), "{} is open and was skipped", offset);
+                    prop_assert!(begin(&mut next, *offset), "{} is open and was skipped", offset);
                 }
-                prop_assert!(open.last() == Some(&end) || committed > end || !next.begin(end));
+                prop_assert!(open.last() == Some(&end) || committed > end || !begin(&mut next, end));
                 tracker = next;
             }
         }

@@ -2,36 +2,18 @@
 //!
 //! librdkafka waits for one answer to each change, so all of a change is answered at once, and outside its callback.
 
-use super::{Handler, PollLoop, commits::LAST_COMMIT};
+use super::{Handler, PollLoop, commits::LAST_COMMIT, held::Key};
 use crate::{Error, groups::Change, record::FromRecord, tracker::Tracker};
 use rdkafka::{Offset, TopicPartitionList, consumer::Consumer, error::KafkaError};
 use std::{
     panic::AssertUnwindSafe,
-    sync::Arc,
     time::{Duration, Instant},
 };
-use tokio_util::sync::CancellationToken;
 
 /// How long one question for committed offsets may hold up the poll loop.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to ask for committed offsets before partitions are read without their metadata, which repeats work.
 const COMMITTED_GIVE_UP: Duration = Duration::from_secs(20);
-
-/// Topic and number.
-pub(super) type Key = (Arc<str>, i32);
-
-/// A partition that this consumer reads.
-pub(super) struct Partition {
-    pub(super) tracker: Tracker,
-    /// Of this assignment: what completes of an earlier one is not committed.
-    pub(super) epoch: u64,
-    /// [`Tracker::completions`] when it was last committed.
-    pub(super) committed: Option<u64>,
-    pub(super) paused: bool,
-    pub(super) is_draining: bool,
-    /// Cancelled when the partition is to be given back, and with the stop.
-    pub(super) leaving: CancellationToken,
-}
 
 /// What the group asked for and has not been answered yet.
 #[derive(Default)]
@@ -59,17 +41,12 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
                 }
                 Change::Revoked(list) => {
                     let keys = self.keys(list);
-                    for key in &keys {
-                        if let Some(partition) = self.partitions.get_mut(key) {
-                            partition.is_draining = true;
-                            partition.leaving.cancel();
-                        }
-                    }
+                    self.held.drain(&keys);
                     self.unanswered.giving = Some((keys, Instant::now() + self.options.drain_timeout));
                 }
                 Change::Lost => {
                     self.unanswered = Unanswered::default();
-                    self.partitions.drain().for_each(|(_, partition)| partition.leaving.cancel());
+                    self.held.lose();
                 }
             }
         }
@@ -99,11 +76,7 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
         self.consumer.incremental_assign(&list)?;
         self.members.set_assigned();
         for (key, tracker) in keys.into_iter().zip(trackers) {
-            self.epoch += 1;
-            let leaving = self.stop.child_token();
-            let (epoch, committed) = (self.epoch, Some(tracker.completions()));
-            let fresh = Partition { tracker, epoch, committed, paused: false, is_draining: false, leaving };
-            self.partitions.insert(key, fresh);
+            self.held.take(key, tracker, self.stop.child_token());
         }
         Ok(())
     }
@@ -130,24 +103,22 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
         Ok((list, trackers))
     }
 
-    /// Gives revoked partitions back once nothing of them is in flight and all is committed, or their time is over.
+    /// Gives revoked partitions back once nothing of them is in flight and all of theirs is committed, or their time is over.
+    /// The partitions that stay may be as busy as they like.
     fn give(&mut self) -> Result<(), Error> {
         let Some((keys, by)) = self.unanswered.giving.take() else { return Ok(()) };
         let (is_over, is_late) = (Instant::now() >= by, Instant::now() >= by + LAST_COMMIT);
-        let is_idle = |key| self.partitions.get(key).is_none_or(|p| p.tracker.in_flight() == 0);
-        if !(is_over || keys.iter().all(is_idle)) || !(self.is_committed() || is_late) {
+        if !(is_over || self.held.is_idle(&keys)) || !(self.held.is_committed(&keys) || is_late) {
             self.unanswered.giving = Some((keys, by));
             return Ok(());
         }
-        for key in &keys {
-            self.partitions.remove(key);
-        }
+        self.held.give(&keys);
         self.consumer.incremental_unassign(&list_of(&keys))?;
         Ok(())
     }
 }
 
-fn list_of(keys: &[Key]) -> TopicPartitionList {
+pub(super) fn list_of(keys: &[Key]) -> TopicPartitionList {
     let mut list = TopicPartitionList::with_capacity(keys.len());
     for (topic, number) in keys {
         list.add_partition(topic, *number);

@@ -3,8 +3,8 @@
 //! Commits overtake each other when they are sent again, and a committed offset must not go back; so the next one is sent
 //! when the last is answered.
 
-use super::{Handler, PollLoop, commit_async::commit_async};
-use crate::{Error, fault, record::FromRecord};
+use super::{Handler, PollLoop, commit_async::commit_async, held::Commit};
+use crate::{Error, fault, groups::Refused, record::FromRecord};
 use rdkafka::{Offset, TopicPartitionList};
 use std::time::{Duration, Instant};
 
@@ -35,13 +35,9 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
     pub(super) fn commit_progress(&mut self) -> Result<(), Error> {
         let now = Instant::now();
         let late = self.commits.unanswered.is_some_and(|sent| now >= sent + ANSWER_TIMEOUT);
-        if let Some(is_taken) = self.members.take_commit().or(late.then_some(false)) {
+        if let Some(refused) = self.members.take_commit().or(late.then(Refused::all)) {
             self.commits.unanswered = None;
-            if is_taken {
-                fault::point("offset.committed");
-            } else {
-                self.commit_again();
-            }
+            self.answered(&refused);
         }
         if self.commits.unanswered.is_none() && now >= self.commits.next {
             self.commits.next = now + COMMIT_EVERY;
@@ -52,37 +48,25 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
 
     /// How long nothing has to be committed, if anything has.
     pub(super) fn until_commit(&self) -> Option<Duration> {
-        let has_progress = self.partitions.values().any(|p| p.committed != Some(p.tracker.completions()));
-        let due = (has_progress && self.commits.unanswered.is_none()).then_some(self.commits.next);
+        let due = (self.held.has_progress() && self.commits.unanswered.is_none()).then_some(self.commits.next);
         due.map(|due| due.saturating_duration_since(Instant::now()))
     }
 
-    /// Nothing counts as committed any more, so that all of it is committed once more.
-    fn commit_again(&mut self) {
-        for partition in self.partitions.values_mut() {
-            partition.committed = None;
+    /// A refusal is not fatal: what was not committed is repeated, and repeated work has no second effect.
+    fn answered(&mut self, refused: &Refused) {
+        self.held.answered(refused);
+        if refused.is_none() {
+            fault::point("offset.committed");
+        } else {
+            self.commits.next = Instant::now() + RETRY_AFTER;
         }
-        self.commits.next = Instant::now() + RETRY_AFTER;
     }
 
-    /// Whether the broker has said that it has all progress there is.
-    pub(super) fn is_committed(&self) -> bool {
-        let is_sent = self.partitions.values().all(|p| p.committed == Some(p.tracker.completions()));
-        is_sent && self.commits.unanswered.is_none()
-    }
-
-    /// Sends what is not committed. A refusal is not fatal: what was not committed is repeated, and repeated work has no
-    /// second effect.
+    /// Sends what is not committed.
     fn commit(&mut self) -> Result<(), Error> {
         let mut list = TopicPartitionList::new();
-        for ((topic, number), partition) in &mut self.partitions {
-            let completions = Some(partition.tracker.completions());
-            if partition.committed == completions {
-                continue;
-            }
-            partition.committed = completions;
-            let Some((offset, metadata)) = partition.tracker.commit() else { continue };
-            let mut element = list.add_partition(topic, *number);
+        for Commit { key: (topic, number), offset, metadata } in self.held.commits() {
+            let mut element = list.add_partition(&topic, number);
             element.set_offset(Offset::Offset(offset))?;
             if !metadata.is_empty() {
                 element.set_metadata(metadata);
@@ -96,7 +80,7 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
             Ok(()) => self.commits.unanswered = Some(Instant::now()),
             Err(error) => {
                 tracing::warn!(%error, group = self.group, "offsets were not committed; they will be with the next commit");
-                self.commit_again();
+                self.answered(&Refused::all());
             }
         }
         Ok(())

@@ -1,7 +1,9 @@
 //! One record: what a service does with it, what that causes, and when all of it is acknowledged.
 
+use super::held::{Place, Share};
 use crate::{
     DeadLetter, Emitter, Error, Incoming, Outgoing,
+    dead_letter::Hop,
     producer::{CountedAck, OnAck},
     record::FromRecord,
     trace,
@@ -16,6 +18,7 @@ use std::{
         mpsc,
     },
 };
+use tollgate_schemas::TraceContext;
 use tracing::Instrument;
 
 /// What handling a record led to. Everything in it is acknowledged before the record's offset is committed.
@@ -57,15 +60,13 @@ pub trait Handler<T>: Send + Sync + 'static {
     fn handle(&self, record: Incoming<T>, emitter: Emitter) -> impl Future<Output = Outcome> + Send;
 
     /// What else a record that goes to `dead-letters` causes, because it does not parse, its handler panicked, or the outcome
-    /// says so: the end of the request that it stood for, so that nobody waits for it. Must not panic.
+    /// says so: the end of the request that it stood for, so that nobody waits for it. Must not panic. The value is empty if
+    /// the handler had let go of it ([`Emitter::release_bytes`]).
     fn poisoned(&self, record: &Incoming<Vec<u8>>, reason: &DeadLetter) -> Vec<Outgoing> {
         let (_, _) = (record, reason);
         Vec::new()
     }
 }
-
-/// Topic and partition, the assignment's epoch, offset.
-pub(super) type Place = ((Arc<str>, i32), u64, i64);
 
 /// How a record's handling ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,45 +92,89 @@ pub(super) async fn handle_one<T: FromRecord, H: Handler<T>>(
     work: Arc<Work>,
 ) {
     let (span, here) = trace::process_span(&record, &group);
-    async {
-        let poison = |reason: DeadLetter| reason.record(&record, &group, &here);
+    let one = One { handler: &*handler, group: &group, here: &here, emitter: &emitter, work: &work };
+    one.handle(record).instrument(span).await;
+    work.acknowledged(Ok(()));
+}
+
+/// One record's handler and what is around it.
+struct One<'a, H> {
+    handler: &'a H,
+    group: &'a str,
+    /// This hop.
+    here: &'a TraceContext,
+    emitter: &'a Emitter,
+    work: &'a Work,
+}
+
+impl<H> One<'_, H> {
+    async fn handle<T: FromRecord>(self, mut record: Incoming<Vec<u8>>)
+    where
+        H: Handler<T>,
+    {
+        let value_bytes = record.value.len();
         let outcome = match T::from_record(&record.value) {
             Ok(value) => {
                 let mut typed = record.clone_without_value().with(value);
-                typed.trace = here.clone();
-                let handled = AssertUnwindSafe(handler.handle(typed, emitter.clone())).catch_unwind().await;
-                handled.unwrap_or_else(|_| Outcome::dead(DeadLetter::new("panic", "the handler panicked on this record; see the log")))
+                typed.trace = self.here.clone();
+                // For a dead letter, unless the handler lets go of it.
+                self.work.keep(std::mem::take(&mut record.value));
+                let handled = AssertUnwindSafe(self.handler.handle(typed, self.emitter.clone())).catch_unwind().await;
+                handled.unwrap_or_else(|_| {
+                    Outcome::dead(DeadLetter::new("panic", "the handler panicked on this record; see the log"))
+                })
             }
-            Err(error) => Outcome::dead(DeadLetter::new("parse", error)),
+            Err(error) => {
+                self.work.keep(std::mem::take(&mut record.value));
+                Outcome::dead(DeadLetter::new("parse", error))
+            }
         };
         if outcome.is_handed_back {
-            work.is_handed_back.store(true, Ordering::Release);
+            self.work.is_handed_back.store(true, Ordering::Release);
         }
-        if let Ok(mut held) = work.held.lock() {
+        if let Ok(mut held) = self.work.held.lock() {
             *held = outcome.held;
         }
         let mut dead_letter = outcome.dead_letter;
         for out in outcome.emit {
-            if let Err(error) = emitter.send(out).await {
-                tracing::error!(%error, topic = record.topic, partition = record.partition, offset = record.offset, "an effect of this record could not be produced");
-                if let Error::TooLarge { .. } = error {
-                    dead_letter.get_or_insert_with(|| DeadLetter::new("produce", error.to_string()));
-                }
+            if let Err(error @ Error::TooLarge { .. }) = self.send(out, &record).await {
+                dead_letter.get_or_insert_with(|| DeadLetter::new("produce", error.to_string()));
             }
         }
         if let Some(reason) = dead_letter {
-            tracing::error!(topic = record.topic, partition = record.partition, offset = record.offset, reason = %reason, "record moved to dead-letters");
-            metrics::counter!("tollgate_dead_letters_total", "group" => group.clone()).increment(1);
-            let ends = handler.poisoned(&record, &reason);
-            for out in ends.into_iter().chain([poison(reason)]) {
-                // What could not be acknowledged is counted by the emitter, and stops the consumer.
-                let _ = emitter.send(out).await;
-            }
+            self.bury(record, value_bytes, reason).await;
         }
     }
-    .instrument(span)
-    .await;
-    work.acknowledged(Ok(()));
+
+    /// Ends what the record stood for, and moves it to `dead-letters`.
+    async fn bury<T: FromRecord>(&self, mut record: Incoming<Vec<u8>>, value_bytes: usize, reason: DeadLetter)
+    where
+        H: Handler<T>,
+    {
+        let kept = self.work.take_value();
+        let is_whole = kept.is_some() || value_bytes == 0;
+        record.value = kept.unwrap_or_default();
+        tracing::error!(topic = record.topic, partition = record.partition, offset = record.offset, reason = %reason, "record moved to dead-letters");
+        metrics::counter!("tollgate_dead_letters_total", "group" => self.group.to_owned()).increment(1);
+        for end in self.handler.poisoned(&record, &reason) {
+            // What is not acknowledged is counted by the emitter and stops the consumer; what is too large is in the log.
+            let _ = self.send(end, &record).await;
+        }
+        let hop = Hop { reader: self.group, trace: self.here };
+        let dead = match is_whole {
+            true => reason.record(&record, hop),
+            false => reason.without_value(&record, value_bytes, hop),
+        };
+        let _ = self.send(dead, &record).await;
+    }
+
+    async fn send(&self, out: Outgoing, record: &Incoming<Vec<u8>>) -> Result<(), Error> {
+        let sent = self.emitter.send(out).await;
+        if let Err(error) = &sent {
+            tracing::error!(%error, topic = record.topic, partition = record.partition, offset = record.offset, "an effect of this record could not be produced");
+        }
+        sent
+    }
 }
 
 /// Counts what one record still waits for: its handler and each record it caused.
@@ -138,18 +183,36 @@ pub(super) struct Work {
     failure: Mutex<Option<Error>>,
     is_handed_back: AtomicBool,
     held: Mutex<Option<Box<dyn Any + Send>>>,
+    /// The record's value, for as long as it may become a dead letter and its handler has not let go of it.
+    value: Mutex<Option<Vec<u8>>>,
     done: mpsc::Sender<Completed>,
     place: Place,
-    bytes: usize,
-    /// Of all records in flight.
-    total: Arc<AtomicUsize>,
+    share: Share,
 }
 
 impl Work {
-    /// The work of a record of so many bytes.
-    pub(super) fn new(place: Place, bytes: usize, total: Arc<AtomicUsize>, done: mpsc::Sender<Completed>) -> Self {
-        let (open, is_handed_back) = (AtomicUsize::new(1), AtomicBool::new(false));
-        Self { open, failure: Mutex::new(None), is_handed_back, held: Mutex::new(None), done, place, bytes, total }
+    /// The work of a record with this share of the bytes in flight.
+    pub(super) fn new(place: Place, share: Share, done: mpsc::Sender<Completed>) -> Self {
+        Self {
+            open: AtomicUsize::new(1),
+            failure: Mutex::default(),
+            is_handed_back: AtomicBool::new(false),
+            held: Mutex::default(),
+            value: Mutex::default(),
+            done,
+            place,
+            share,
+        }
+    }
+
+    fn keep(&self, value: Vec<u8>) {
+        if let Ok(mut kept) = self.value.lock() {
+            *kept = Some(value);
+        }
+    }
+
+    fn take_value(&self) -> Option<Vec<u8>> {
+        self.value.lock().ok().and_then(|mut kept| kept.take())
     }
 }
 
@@ -159,7 +222,7 @@ impl OnAck for Work {
             failure.get_or_insert(error);
         }
         if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+            self.release_bytes();
             let failure = self.failure.lock().ok().and_then(|mut f| f.take());
             let end = if self.is_handed_back.load(Ordering::Acquire) { End::HandedBack } else { End::Done };
             drop(self.held.lock().ok().and_then(|mut held| held.take()));
@@ -174,7 +237,15 @@ impl CountedAck for Work {
         self.open.fetch_add(1, Ordering::AcqRel);
     }
 
+    fn release_bytes(&self) {
+        drop(self.take_value());
+        self.share.release();
+    }
+
     fn as_on_ack(self: Arc<Self>) -> Arc<dyn OnAck> {
         self
     }
 }
+
+#[cfg(test)]
+mod tests;

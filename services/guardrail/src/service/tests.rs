@@ -65,6 +65,7 @@ fn incoming(value: Request) -> Incoming<Request> {
         key: None,
         headers: Headers::default(),
         trace: TraceContext::new(),
+        is_tombstone: false,
         value,
     }
 }

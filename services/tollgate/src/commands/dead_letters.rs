@@ -302,9 +302,17 @@ struct Plan {
 
 impl Terms {
     fn plan(&self, dead: &Dead) -> Result<Plan, String> {
-        let (Some(origin), Some(record)) = (dead.origin(), dead.redriven()) else {
-            return Err("its headers do not say where it came from".to_owned());
-        };
+        let Some(origin) = dead.origin() else { return Err("its headers do not say where it came from".to_owned()) };
+        if let Some(omitted) = dead.omitted_bytes() {
+            return Err(format!(
+                "it is a stub without {omitted} bytes of the original, which {} has at partition {}, offset {} for as long as its \
+                 retention lasts: read it from there",
+                origin.topic.escape_debug(),
+                origin.partition,
+                origin.offset
+            ));
+        }
+        let Some(record) = dead.redriven() else { return Err("it cannot be put together again".to_owned()) };
         let topic = origin.topic;
         if !self.targets.contains(&topic) {
             return Err(format!(
@@ -335,9 +343,12 @@ fn whole(dead: &Dead) -> String {
     }
     out.push_str(&format!("key: {}\nheaders:\n", dead.key().map_or_else(|| "none".to_owned(), short)));
     for (name, value) in dead.headers().iter() {
-        out.push_str(&format!("  {}: {}\n", name.escape_debug(), short(value)));
+        out.push_str(&format!("  {}: {}\n", name.escape_debug(), value.map_or_else(|| "null".to_owned(), short)));
     }
-    out.push_str(&format!("value: {} bytes\n\n{}\n", dead.value().len(), text_or_hex(dead.value())));
+    match dead.is_tombstone() {
+        true => out.push_str("value: null\n"),
+        false => out.push_str(&format!("value: {} bytes\n\n{}\n", dead.value().len(), text_or_hex(dead.value()))),
+    }
     out
 }
 

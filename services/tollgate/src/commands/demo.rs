@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
-use tollgate_bus::{Bus, Outgoing, Profile, TopicName, broadcast::Start};
+use tollgate_bus::{Bus, Headers, Outgoing, Profile, TopicName, broadcast::Start};
 use tollgate_runtime::{
     Config, Readiness,
     config::{self as file, Over, Role},
@@ -32,7 +32,10 @@ pub(crate) async fn run(arguments: &Demo) -> anyhow::Result<ExitCode> {
     let (key, hash) = new_key();
     let over = Over { brokers: arguments.brokers.clone(), ..Over::default() };
     let config = config(&hash, &folder.path().display().to_string(), &over)?;
-    let happened = stack::with_kafka(&config, "demo", async |bus| happen(&config, &bus, key).await).await?;
+    let happened =
+        stack::with_kafka(&config, "demo", &CancellationToken::new(), async |bus| happen(&config, &bus, key).await)
+            .await?;
+    let happened = happened.context("nobody stops a demo in order")?;
     report(happened, &config, &folder.path().display().to_string(), arguments.keep).await
 }
 
@@ -180,8 +183,9 @@ async fn jobs(bus: &Bus, config: &Config) -> anyhow::Result<String> {
             topic,
             partition: None,
             key: None,
-            headers: Vec::new(),
+            headers: Headers::default(),
             payload: job.to_string().into_bytes(),
+            is_tombstone: false,
             relaxed: false,
         };
         record.cloud_event(&format!("job-{number}"), "tollgate.job", &TraceContext::new());

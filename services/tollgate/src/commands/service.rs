@@ -20,8 +20,10 @@ pub(crate) async fn run(service: Service, arguments: &Run) -> anyhow::Result<Exi
     let config = load(path, role, &arguments.over())?;
     let settings = stack::settings(&config, service.name())?;
     let _telemetry = telemetry::init(&format!("tollgate-{}", service.name()));
-    let bus = stack::connect(&config, settings).await?;
+    // Before the broker is asked, which may be away for a minute: a start can be stopped too.
+    let stop = stop_signal();
+    let Some(bus) = stack::connect(&config, settings, &stop).await? else { return Ok(ExitCode::SUCCESS) };
     let listener = stack::bind(&config).await?;
-    stack::run_one(service, &config, bus, listener, stop_signal()).await?;
+    stack::run_one(service, &config, bus, listener, stop).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -17,7 +17,7 @@ use std::{
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tollgate_bus::{Ack, Bus, Outgoing, Producer, Profile, TopicName, broadcast::Start};
+use tollgate_bus::{Ack, Bus, Headers, Outgoing, Producer, Profile, TopicName, broadcast::Start};
 use tollgate_runtime::{
     Config,
     config::{Over, Role},
@@ -130,8 +130,9 @@ async fn send(producer: &Producer, topic: &str, key: &str, record: String) -> an
         topic: TopicName::Full(topic.to_owned()),
         partition: None,
         key: Some(key.as_bytes().to_vec()),
-        headers: Vec::new(),
+        headers: Headers::default(),
         payload: record.into_bytes(),
+        is_tombstone: false,
         relaxed: true,
     };
     out.cloud_event(key, "tollgate.job", &TraceContext::new());

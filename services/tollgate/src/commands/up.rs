@@ -19,14 +19,16 @@ pub(crate) async fn run(arguments: &Up) -> anyhow::Result<ExitCode> {
         }
     };
     let _telemetry = telemetry::init("tollgate");
+    // Before the broker, which may take its time to start and is stopped in order all the same.
+    let stop = stop_signal();
     // Before the broker: recovery is in vain if the API's address is taken.
     let listener = stack::bind(&config).await?;
     let api = listener.local_addr()?.to_string();
     let readiness = Readiness::default();
-    stack::with_kafka(&config, "up", async |bus| {
+    stack::with_kafka(&config, "up", &stop, async |bus| {
         let greeting = Greeting { api, kafka: bus.settings().brokers.clone(), config: config.clone(), key };
         supervised("greeting", greeting.once_ready(readiness.clone()));
-        stack::run_all(config.clone(), bus, listener, readiness.clone(), stop_signal()).await
+        stack::run_all(config.clone(), bus, listener, readiness.clone(), stop.clone()).await
     })
     .await?;
     Ok(ExitCode::SUCCESS)

@@ -82,6 +82,7 @@ impl Reader {
             key: None,
             headers: Headers::default(),
             trace: TraceContext::new(),
+            is_tombstone: false,
             value,
         }
     }

@@ -98,6 +98,7 @@ impl Driver {
             key: None,
             headers: Headers::default(),
             trace: TraceContext::new(),
+            is_tombstone: false,
             value,
         };
         self.send(Event::Record(record));

@@ -1,0 +1,367 @@
+//! What is held against sets: two partitions that come and go, records that end in any order and late, commits that are
+//! taken, refused and answered late, and both bounds on intake.
+
+use super::*;
+use crate::commit_metadata;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+const LOG_RECORDS: i64 = 60;
+const RECORD_MAX_BYTES: usize = 100;
+const UNBOUNDED: Bounds = Bounds { max_in_flight: 1000, max_bytes: 1 << 20 };
+
+fn key(number: i32) -> Key {
+    (Arc::from("t"), number)
+}
+
+fn holding(numbers: &[i32], bounds: Bounds) -> Held {
+    let mut held = Held::new(bounds);
+    for number in numbers {
+        held.take(key(*number), Tracker::resume(0, ""), CancellationToken::new());
+    }
+    held
+}
+
+fn begin(held: &mut Held, number: i32, offset: i64, bytes: usize) -> Option<Begun> {
+    held.begin(&key(number), offset, bytes).expect("the log is whole")
+}
+
+/// Begins a record, and ends it.
+fn do_one(held: &mut Held, number: i32, offset: i64) {
+    let begun = begin(held, number, offset, 1).expect("a new record");
+    begun.share.release();
+    held.finish(&begun.place, End::Done);
+}
+
+#[test]
+fn what_is_given_back_waits_for_no_other_partition() {
+    let mut held = holding(&[0, 1], UNBOUNDED);
+    do_one(&mut held, 0, 0);
+    do_one(&mut held, 1, 0);
+    assert_eq!(held.commits().len(), 2);
+    assert!(!held.is_committed(&[key(0)]), "nothing was answered yet");
+    do_one(&mut held, 1, 1);
+    held.answered(&Refused::default());
+    assert!(held.is_committed(&[key(0)]) && !held.is_committed(&[key(1)]) && !held.is_all_committed());
+    assert_eq!(held.commits().len(), 1);
+    do_one(&mut held, 1, 2);
+    assert!(held.is_committed(&[key(0)]), "a commit of another partition is on its way");
+}
+
+#[test]
+fn what_is_refused_is_sent_again_and_the_rest_is_not() {
+    let mut held = holding(&[0, 1], UNBOUNDED);
+    do_one(&mut held, 0, 0);
+    do_one(&mut held, 1, 0);
+    held.commits();
+    assert!(!held.has_progress());
+    held.answered(&Refused::partition("t", 1));
+    assert!(held.is_committed(&[key(0)]) && !held.is_committed(&[key(1)]) && held.has_progress());
+    assert_eq!(held.commits(), [Commit { key: key(1), offset: 1, metadata: String::new() }]);
+    held.answered(&Refused::all());
+    assert!(held.is_committed(&[key(0)]), "what was acknowledged stays so");
+    assert_eq!(held.commits().len(), 2);
+    held.answered(&Refused::default());
+    assert!(held.is_all_committed() && held.commits().is_empty());
+}
+
+#[test]
+fn a_late_completion_is_not_committed() {
+    let mut held = holding(&[0], UNBOUNDED);
+    let late = begin(&mut held, 0, 0, 1).expect("a new record");
+    held.drain(&[key(0)]);
+    assert!(late.leaving.is_cancelled() && begin(&mut held, 0, 1, 1).is_none());
+    held.give(&[key(0)]);
+    held.finish(&late.place, End::Done);
+    held.take(key(0), Tracker::resume(0, ""), CancellationToken::new());
+    let again = begin(&mut held, 0, 0, 1).expect("it was not committed");
+    held.finish(&late.place, End::Done);
+    assert_eq!((held.in_flight(), held.is_idle(&[key(0)])), (1, false));
+    assert_eq!((held.has_progress(), held.commits().len()), (false, 0));
+    held.finish(&again.place, End::Done);
+    assert_eq!(held.commits(), [Commit { key: key(0), offset: 1, metadata: String::new() }]);
+}
+
+#[test]
+fn a_log_that_was_cut_ends_the_consumer() {
+    let mut held = holding(&[0], UNBOUNDED);
+    (0..5).for_each(|offset| do_one(&mut held, 0, offset));
+    assert!(begin(&mut held, 0, 0, 1).is_none(), "redelivery of what is not committed");
+    held.commits();
+    assert!(begin(&mut held, 0, 0, 1).is_none(), "the commit is not answered");
+    held.answered(&Refused::default());
+    let error = held.begin(&key(0), 0, 1).err().expect("an error").to_string();
+    assert!(error.contains("topic t, partition 0: offset 0 came after 5 had been committed"), "{error}");
+    held.lose();
+    held.take(key(0), Tracker::resume(5, ""), CancellationToken::new());
+    assert!(begin(&mut held, 0, 0, 1).is_some(), "a restart goes on from what there is");
+}
+
+#[test]
+fn bytes_are_given_back_once() {
+    let mut held = holding(&[0], Bounds { max_bytes: 10, ..UNBOUNDED });
+    let begun = begin(&mut held, 0, 0, 10).expect("a new record");
+    assert!(held.is_full());
+    assert_eq!(held.intake().pause, [key(0)]);
+    begun.share.release();
+    begun.share.release();
+    assert_eq!(held.intake().resume, [key(0)]);
+    assert_eq!((held.bytes.load(Ordering::Relaxed), held.in_flight()), (0, 1), "still in flight, and small");
+}
+
+/// One step of what happens to a consumer; numbers choose among what there is.
+#[derive(Debug, Clone)]
+enum Step {
+    Fetch(usize, usize),
+    Finish(usize),
+    HandBack(usize),
+    ReleaseBytes(usize),
+    /// Sent, and not taken of this partition, of all with 2, of none with more.
+    Commit(usize),
+    Answer,
+    Drain(usize),
+    Give(usize),
+    Take(usize),
+    Lose,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        12 => (0..2usize, 0..RECORD_MAX_BYTES).prop_map(|(partition, bytes)| Step::Fetch(partition, bytes)),
+        8 => any::<usize>().prop_map(Step::Finish),
+        1 => any::<usize>().prop_map(Step::HandBack),
+        1 => any::<usize>().prop_map(Step::ReleaseBytes),
+        3 => (0..8usize).prop_map(Step::Commit),
+        3 => Just(Step::Answer),
+        1 => (0..2usize).prop_map(Step::Drain),
+        1 => (0..2usize).prop_map(Step::Give),
+        2 => (0..2usize).prop_map(Step::Take),
+        1 => Just(Step::Lose),
+    ];
+    prop::collection::vec(step, 1..300)
+}
+
+/// A partition as a reader and the broker see it.
+#[derive(Default)]
+struct Side {
+    is_held: bool,
+    is_draining: bool,
+    paused: bool,
+    next: i64,
+    /// Begun in this assignment and not done.
+    open: BTreeSet<i64>,
+    handed_back: usize,
+    done: BTreeSet<i64>,
+    /// What the broker has, and what was done then.
+    kept: (i64, String),
+    kept_done: BTreeSet<i64>,
+}
+
+struct Handled {
+    begun: Begun,
+    side: usize,
+    offset: i64,
+    bytes: usize,
+    /// Its partition is somebody else's, or ours once more.
+    is_late: bool,
+}
+
+struct Model {
+    held: Held,
+    sides: [Side; 2],
+    in_flight: Vec<Handled>,
+    unanswered: Option<Refused>,
+    /// Paused for bytes, until half of them are gone.
+    is_full: bool,
+}
+
+impl Model {
+    fn new(bounds: Bounds) -> Self {
+        let sides = [Side::default(), Side::default()];
+        Self { held: Held::new(bounds), sides, in_flight: Vec::new(), unanswered: None, is_full: false }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Fetch(side, bytes) => self.fetch(*side, bytes + 1),
+            Step::Finish(at) => self.end(*at, End::Done),
+            Step::HandBack(at) => self.end(*at, End::HandedBack),
+            Step::ReleaseBytes(at) => {
+                let at = at % self.in_flight.len().max(1);
+                if let Some(one) = self.in_flight.get_mut(at) {
+                    one.begun.share.release();
+                    one.bytes = 0;
+                }
+            }
+            Step::Commit(refused) => self.commit(*refused),
+            Step::Answer => {
+                if let Some(refused) = self.unanswered.take() {
+                    self.held.answered(&refused);
+                }
+            }
+            Step::Drain(side) => {
+                self.held.drain(&[key(*side as i32)]);
+                self.sides[*side].is_draining = true;
+            }
+            Step::Give(side) => {
+                self.held.give(&[key(*side as i32)]);
+                self.left(*side);
+            }
+            Step::Take(side) => self.take(*side),
+            Step::Lose => {
+                self.held.lose();
+                (0..2).for_each(|side| self.left(side));
+            }
+        }
+        self.intake();
+        self.check();
+    }
+
+    fn fetch(&mut self, at: usize, bytes: usize) {
+        let side = &mut self.sides[at];
+        // The poll loop takes nothing more once the bytes are full, and librdkafka nothing of a paused partition.
+        if !side.is_held || side.paused || side.next >= LOG_RECORDS || self.held.is_full() {
+            return;
+        }
+        let offset = side.next;
+        side.next += 1;
+        let Some(begun) = begin(&mut self.held, at as i32, offset, bytes) else {
+            assert!(side.is_draining || side.kept_done.contains(&offset), "{offset} was skipped and is not done");
+            return;
+        };
+        assert!(!side.is_draining && !side.kept_done.contains(&offset) && side.open.insert(offset));
+        side.paused = begun.must_pause;
+        self.in_flight.push(Handled { begun, side: at, offset, bytes, is_late: false });
+    }
+
+    fn end(&mut self, at: usize, end: End) {
+        if self.in_flight.is_empty() {
+            return;
+        }
+        let one = self.in_flight.swap_remove(at % self.in_flight.len());
+        one.begun.share.release();
+        self.held.finish(&one.begun.place, end);
+        let side = &mut self.sides[one.side];
+        if one.is_late {
+            return;
+        }
+        if end == End::Done {
+            side.open.remove(&one.offset);
+            side.done.insert(one.offset);
+        } else {
+            side.handed_back += 1;
+        }
+    }
+
+    fn commit(&mut self, refused: usize) {
+        if self.unanswered.is_some() {
+            return;
+        }
+        let refused = match refused {
+            2 => Refused::all(),
+            side @ (0 | 1) => Refused::partition("t", side as i32),
+            _ => Refused::default(),
+        };
+        for commit in self.held.commits() {
+            let side = &mut self.sides[commit.key.1 as usize];
+            let ranges = commit_metadata::parse(&commit.metadata).map(|(_, ranges)| ranges).unwrap_or_default();
+            for known in 0..side.next {
+                let is_told = known < commit.offset || ranges.iter().any(|range| range.contains(&known));
+                assert_eq!(is_told, side.done.contains(&known), "{known}, with {commit:?}");
+            }
+            if !refused.contains(&commit.key.0, commit.key.1) {
+                assert!(commit.offset >= side.kept.0, "the committed offset went back");
+                side.kept = (commit.offset, commit.metadata);
+                side.kept_done = side.done.clone();
+            }
+        }
+        self.unanswered = Some(refused);
+    }
+
+    fn left(&mut self, at: usize) {
+        self.sides[at].is_held = false;
+        self.in_flight.iter_mut().filter(|one| one.side == at).for_each(|one| one.is_late = true);
+    }
+
+    fn take(&mut self, at: usize) {
+        let side = &mut self.sides[at];
+        if side.is_held {
+            return;
+        }
+        let (kept, kept_done) = (side.kept.clone(), std::mem::take(&mut side.kept_done));
+        let (next, done) = (kept.0, kept_done.clone());
+        *side = Side { is_held: true, next, done, kept, kept_done, ..Side::default() };
+        let tracker = Tracker::resume(side.kept.0, &side.kept.1);
+        self.held.take(key(at as i32), tracker, CancellationToken::new());
+    }
+
+    fn intake(&mut self) {
+        let (bounds, bytes) = (self.held.bounds, self.bytes());
+        self.is_full = bytes >= bounds.max_bytes || self.is_full && bytes > bounds.max_bytes / 2;
+        let intake = self.held.intake();
+        for (_, at) in intake.pause {
+            assert!(self.is_full && !std::mem::replace(&mut self.sides[at as usize].paused, true));
+        }
+        for (_, at) in intake.resume {
+            let side = &mut self.sides[at as usize];
+            assert!(!self.is_full && std::mem::replace(&mut side.paused, false));
+            assert!(side.open.len() - side.handed_back <= bounds.max_in_flight / 2, "resumed above half");
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.in_flight.iter().map(|one| one.bytes).sum()
+    }
+
+    fn check(&self) {
+        let bounds = self.held.bounds;
+        assert_eq!(self.held.bytes.load(Ordering::Relaxed), self.bytes(), "late ones count too");
+        assert!(self.bytes() < bounds.max_bytes + RECORD_MAX_BYTES);
+        let mut in_flight = 0;
+        for (at, side) in self.sides.iter().enumerate().filter(|(_, side)| side.is_held) {
+            let (key, open) = ([key(at as i32)], side.open.len() - side.handed_back);
+            in_flight += open;
+            assert!(open <= bounds.max_in_flight);
+            assert!(side.paused || open < bounds.max_in_flight && !self.is_full, "full and not paused");
+            assert_eq!(self.held.is_idle(&key), open == 0);
+            // The broker may have more than it has said.
+            assert!(!self.held.is_committed(&key) || side.done == side.kept_done, "not all of {at} is committed");
+        }
+        assert_eq!(self.held.in_flight(), in_flight);
+    }
+
+    /// Goes on until everything is done, as consumers do that nothing disturbs.
+    fn finish(&mut self) {
+        let calm = [Step::Answer, Step::Commit(9), Step::Answer, Step::Lose, Step::Take(0), Step::Take(1)];
+        calm.iter().for_each(|step| self.step(step));
+        while self.sides.iter().any(|side| side.next < LOG_RECORDS) || !self.in_flight.is_empty() {
+            let before = self.sides.each_ref().map(|side| side.next);
+            [Step::Fetch(0, 0), Step::Fetch(1, 0)].iter().for_each(|step| self.step(step));
+            if before == self.sides.each_ref().map(|side| side.next) {
+                assert!(!self.in_flight.is_empty(), "paused with nothing in flight");
+                self.step(&Step::Finish(0));
+            }
+        }
+        [Step::Commit(9), Step::Answer].iter().for_each(|step| self.step(step));
+        assert!(self.held.is_all_committed());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the order: what is committed says exactly what this assignment and its predecessors' commits have done, and
+    /// never what ended late; what counts as committed is with the broker; neither bound is passed, intake pauses at full
+    /// and resumes at half; nothing is lost and nothing stalls.
+    #[test]
+    fn agrees_with_sets(steps in steps(), max_in_flight in 1usize..20, max_bytes in 1usize..800) {
+        let mut model = Model::new(Bounds { max_in_flight, max_bytes });
+        for step in &steps {
+            model.step(step);
+        }
+        model.finish();
+        for side in &model.sides {
+            prop_assert_eq!(&side.kept, &(LOG_RECORDS, String::new()));
+        }
+    }
+}

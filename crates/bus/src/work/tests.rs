@@ -1,0 +1,116 @@
+//! Members of a group on a mock cluster.
+
+use super::*;
+use crate::{
+    Headers, Outgoing, Profile, RawValueBytes, TopicName,
+    producer::Ack,
+    testing::{Kafka, PATIENCE},
+};
+use std::{collections::BTreeSet, sync::Mutex};
+
+const TOPIC: &str = "t.work";
+const PARTITIONS: i32 = 4;
+
+/// Notes the partitions that it was handed records of.
+#[derive(Default)]
+struct Noted(Mutex<BTreeSet<i32>>);
+
+impl Noted {
+    fn clear(&self) {
+        self.0.lock().expect("no panic").clear();
+    }
+
+    async fn until(&self, partitions: usize) {
+        let there = async {
+            while self.0.lock().expect("no panic").len() < partitions {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, there).await.expect("records of these partitions");
+    }
+}
+
+impl Handler<RawValueBytes> for Noted {
+    async fn handle(&self, record: Incoming<RawValueBytes>, _: Emitter) -> Outcome {
+        self.0.lock().expect("no panic").insert(record.partition);
+        Outcome::default()
+    }
+}
+
+/// A record for a partition.
+fn record(partition: i32) -> Outgoing {
+    Outgoing {
+        topic: TopicName::Full(TOPIC.to_owned()),
+        partition: Some(partition),
+        key: None,
+        headers: Headers::default(),
+        payload: b"work".to_vec(),
+        is_tombstone: false,
+        relaxed: false,
+    }
+}
+
+/// Gives each partition a record every other millisecond.
+async fn load(producer: Producer, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        for partition in 0..PARTITIONS {
+            producer.send(record(partition), Ack::None).await.expect("a place in the queue");
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Whoever waits for more than for what it gives back, waits for ever here: while a commit is answered others complete, and
+/// the drain is long.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_are_given_back_while_those_that_stay_are_busy() {
+    let kafka = Kafka::start(&[(TOPIC, PARTITIONS)]);
+    let bus = kafka.bus();
+    let producer = bus.producer(Profile::Interactive).expect("a producer");
+    let (stop, stop_load) = (CancellationToken::new(), CancellationToken::new());
+    let member = |noted: &Arc<Noted>| {
+        let options = Options {
+            drain_timeout: 10 * PATIENCE,
+            fetch_wait: Duration::from_millis(10),
+            ..Options::new("work", vec![TOPIC.to_owned()])
+        };
+        bus.consume::<RawValueBytes, _>(options, producer.clone(), noted.clone(), stop.clone()).expect("a consumer")
+    };
+    let (one, two) = (Arc::<Noted>::default(), Arc::<Noted>::default());
+    let first = member(&one);
+    let loading = tokio::task::spawn(load(producer.clone(), stop_load.clone()));
+    one.until(4).await;
+    kafka.round_trip(Duration::from_millis(20));
+    let second = member(&two);
+    two.until(2).await;
+    one.clear();
+    one.until(2).await;
+    stop_load.cancel();
+    loading.await.expect("no panic");
+    stop.cancel();
+    for running in [first, second] {
+        running.stopped().await.expect("a good end");
+    }
+}
+
+/// Causes a record that no broker takes.
+struct Failing;
+
+impl Handler<RawValueBytes> for Failing {
+    async fn handle(&self, _: Incoming<RawValueBytes>, _: Emitter) -> Outcome {
+        Outcome::emit(vec![record(PARTITIONS)])
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_whose_effects_fail_ends_with_an_error() {
+    let kafka = Kafka::start(&[(TOPIC, PARTITIONS)]);
+    let bus = kafka.bus();
+    let producer = bus.producer(Profile::Interactive).expect("a producer");
+    let options = Options::new("work", vec![TOPIC.to_owned()]);
+    let running =
+        bus.consume::<RawValueBytes, _>(options, producer.clone(), Arc::new(Failing), CancellationToken::new());
+    producer.send_acked(record(0)).await.expect("taken");
+    let ended = tokio::time::timeout(PATIENCE, running.expect("a consumer").stopped()).await;
+    assert!(matches!(ended.expect("an end"), Err(Error::NotAcknowledged { .. })));
+}
