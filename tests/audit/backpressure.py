@@ -1,5 +1,5 @@
-"""A provider that takes calls and answers nothing while work for it is queued: memory stays flat, whoever cannot wait is told
-so, another provider's work passes, and then everything drains, answered.
+"""A provider that takes calls and answers nothing while work for it is queued: memory stays flat, whoever cannot wait is
+told so, another provider's work passes, and then everything drains, answered.
 
 The figures that matter are each process's resident memory with nothing queued, with a fifth and with all of the jobs,
 and what callers hear. `--jobs 5000` takes a few minutes; its jobs are larger, so that what must not grow would show.
@@ -63,7 +63,7 @@ def stall(session, wanted):
     verdict.check("memory stays flat", grown)
     figures["calls under way while the provider stalled"] = stalled
     verdict.check("calls keep to their bound", [stalled] if not 0 < stalled <= routers * CALLS_MAX else [])
-    verdict.check("whoever asks another provider is answered meanwhile", [told for told in steady if told != "answered"])
+    verdict.check("whoever asks another provider is answered meanwhile", [s for s in steady if s != "answered"])
     outcomes(verdict, session, wanted.jobs, ended_early)
     told(verdict, refused, late, routers)
     return verdict
@@ -103,10 +103,12 @@ def told(verdict, refused, late, routers):
 
 def ask_beside(session):
     """Asks the endpoint beside the stalled one through both doors; what came of each."""
-    out, body = [], {"model": "steady", "messages": [{"role": "user", "content": prompt(20_000_000)}], "user": "n-20000000"}
+    out, number = [], 20_000_000
+    body = {"model": "steady", "messages": [{"role": "user", "content": prompt(number)}], "user": f"n-{number}"}
     headers = {"authorization": f"Bearer {SEARCH_KEY}"}
+    url = session.fleet.doors_open()[0].url + "/v1/chat/completions"
     for _ in range(STEADY):
-        answer = httpx.post(session.fleet.doors_open()[0].url + "/v1/chat/completions", json=body, headers=headers, timeout=90)
+        answer = httpx.post(url, json=body, headers=headers, timeout=90)
         out.append("answered" if answer.status_code == 200 else f"a caller: {answer.status_code} {answer.text[:200]}")
     callers, answers = session.callers, session.watch.answers
     first = len(callers.asked)

@@ -23,13 +23,14 @@ REPLICAS_MAX = {"ingress": 3, "guardrail": 3, "router-worker": 3, "usage-aggrega
 READY_SECONDS = 120
 RETRY = {"attempts": 2, "max_attempts": 4, "backoff": "50ms"}
 TIMEOUT = {"connect": "2s", "first_byte": "20s", "between_chunks": "20s", "total": "90s"}
+LONG = {"first_byte": "1h", "total": "1h"}
 CHECKS = {"input": {"keywords": {"action": "block", "words": ["never said"]}}, "output": {"pii": {"action": "mask"}}}
 ENDPOINTS = [
     endpoint("plain", ["main alpha fake-large"], fallbacks=["second beta fake-small"], retry=RETRY, timeout=TIMEOUT),
     endpoint("lone", ["main beta fake-small"], retry=RETRY, timeout=TIMEOUT, on_disconnect="finish"),
     endpoint("checked", ["main alpha fake-large"], retry=RETRY, timeout=TIMEOUT, guardrails=CHECKS),
     # Of `--mode backpressure`: one whose provider stalls for longer than anything else may last, and one beside it.
-    endpoint("stalling", ["main gamma fake-large"], timeout={"first_byte": "1h", "total": "1h"}, on_disconnect="finish"),
+    endpoint("stalling", ["main gamma fake-large"], timeout=LONG, on_disconnect="finish"),
     endpoint("steady", ["main delta fake-large"], timeout=TIMEOUT),
 ]
 PROVIDERS = ("alpha", "beta", "gamma", "delta")

@@ -161,7 +161,10 @@ def test_a_provider_that_stalls_holds_back_only_its_own(running, door, fake_prov
     fake_provider.fault("gate", model="stalls")
     stalled = [job("?", model="stalled", custom_id=f"stalled-{n}-{uuid.uuid4().hex}") for n in range(STALLED_JOBS)]
     produce_all(running, door.jobs, [(one, None, None) for one in stalled])
-    called = lambda: len(fake_provider.calls_of(model="stalls"))  # noqa: E731
+
+    def called():
+        return len(fake_provider.calls_of(model="stalls"))
+
     eventually(lambda: called() == STALLED_PLACES, "the provider has all the calls it may have", 60)
     jobs = [job(f"{n}") for n in range(20)]
     produce_all(running, door.jobs, [(one, None, None) for one in jobs])
