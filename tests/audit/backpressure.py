@@ -1,7 +1,8 @@
-"""Providers that answer nothing while work is queued: memory stays flat, the door pushes back, then everything drains.
+"""A provider that takes calls and answers nothing while work for it is queued: memory stays flat, whoever cannot wait is
+told so, another provider's work passes, and then everything drains, answered.
 
 The figures that matter are each process's resident memory with nothing queued, with a fifth and with all of the jobs,
-and what callers hear at the door's bound.
+and what callers hear. `--jobs 5000` takes a few minutes; its jobs are larger, so that what must not grow would show.
 """
 
 import collections
@@ -11,55 +12,116 @@ import socket
 import time
 from pathlib import Path
 
-from support import SEARCH_KEY
+import httpx
+from support import SEARCH_KEY, eventually
 
 from .callers import Asked
-from .provider import prompt
+from .provider import STALLING, prompt
 
 FIFTH = 5
-# Callers that wait on one replica at most (docs/api.md), and some more that must be refused.
-WAITING_MAX = 10_000
-MORE = 100
+MIB = 1 << 20
+# A job's body: 8 KiB, and more if there are few jobs.
+BODY_BYTES, BODY_MAX_BYTES, BODIES_BYTES = 8 << 10, 32 << 10, 160 << 20
+# Callers of the stalled endpoint, far more than may have a call or queue for one.
+CALLERS = 2_000
+# Of one router: `concurrency`, and callers that queue for a place (docs/api.md).
+CALLS_MAX, QUEUED_MAX = 256, 256
+# Work for a provider that is well, while the other one stalls.
+STEADY = 20
 STEADY_SECONDS = 5
 FILL_SECONDS = 900
 # What a process may grow by between a fifth of the jobs and all of them.
-GROWTH_MAX_MIB = 96
-MIB = 1 << 20
+GROWTH_MAX_MIB = 32
 
 
 def stall(session, wanted):
     fleet, callers, provider = session.fleet, session.callers, session.provider
     provider.stall()
     memory = {"nothing queued": resident(fleet)}
+    callers.padding = "p" * min(max(BODIES_BYTES // wanted.jobs, BODY_BYTES), BODY_MAX_BYTES)
     for part in (wanted.jobs // FIFTH, wanted.jobs):
-        queue_jobs(callers, part)
+        queue_jobs(callers, part, "stalling")
         wait_until_taken(session, part)
         memory[f"{part} jobs queued"] = resident(fleet)
     door = Door(fleet.doors_open()[0])
-    door.fill(WAITING_MAX + MORE)
+    door.fill(CALLERS)
     memory[f"and {len(door.sockets)} callers"] = resident(fleet)
     refused = door.answers()
+    steady = ask_beside(session)
+    stalled = calls_of(provider)
+    ended_early = [number for number in session.watch.answers if number_of(number) < wanted.jobs]
     provider.let_go()
-    told = refused + door.wait_for_all(FILL_SECONDS)
+    late = door.wait_for_all(FILL_SECONDS)
     verdict = session.settle()
-    verdict.figures["callers refused while the provider stalled"] = len(refused)
-    verdict.figures["callers answered afterwards"] = len(told) - len(refused)
+    routers = sum(p.name == "up" or p.name.startswith("router-worker") for p in fleet.processes)
+    figures = verdict.figures
     for name in sorted(memory["nothing queued"]):
         steps = ", ".join(f"{when}: {found[name] // MIB} MiB" for when, found in memory.items() if name in found)
-        verdict.figures[f"resident memory of {name}"] = steps
-    wrong = [answer for answer in refused if answer["status"] not in (429, 503) or not answer["retry-after"]]
-    verdict.check("the door refuses with 429 or 503 and retry-after", wrong)
-    if len(refused) < MORE:
-        verdict.check("the door has a bound", [f"{len(refused)} of {len(door.sockets)} callers were refused"])
-    late = collections.Counter(answer["status"] for answer in told[len(refused) :])
-    verdict.figures["statuses of those that waited"] = dict(late)
-    verdict.check("who waited is answered", [status for status in late if status != 200])
+        figures[f"resident memory of {name}"] = steps
     few, many = (memory[f"{part} jobs queued"] for part in (wanted.jobs // FIFTH, wanted.jobs))
-    grown = [
-        (name, few[name] // MIB, many[name] // MIB) for name in few if many[name] > few[name] + GROWTH_MAX_MIB * MIB
-    ]
+    grown = [(n, few[n] // MIB, many[n] // MIB) for n in few if many[n] > few[n] + GROWTH_MAX_MIB * MIB]
     verdict.check("memory stays flat", grown)
+    figures["calls under way while the provider stalled"] = stalled
+    verdict.check("calls keep to their bound", [stalled] if not 0 < stalled <= routers * CALLS_MAX else [])
+    verdict.check("whoever asks another provider is answered meanwhile", [s for s in steady if s != "answered"])
+    outcomes(verdict, session, wanted.jobs, ended_early)
+    told(verdict, refused, late, routers)
     return verdict
+
+
+def calls_of(provider):
+    """Calls of the stalled provider that are under way."""
+    return sum(call["ended"] is None for call in provider.calls_of(STALLING))
+
+
+def number_of(custom_id):
+    return int(custom_id.removeprefix("n-"))
+
+
+def outcomes(verdict, session, jobs, ended_early):
+    """Every job has an answer, not an error, and none before the provider gave one."""
+    lines = {number_of(custom_id): found for custom_id, found in session.watch.answers.items()}
+    verdict.check("no job is ended while its provider stalls", ended_early)
+    failed = [(number, lines.get(number)) for number in range(jobs) if any(e for _, e in lines.get(number, [("", "")]))]
+    verdict.check("jobs are answered, none with an error", failed)
+    verdict.check("jobs are answered", [number for number in range(jobs) if number not in lines])
+
+
+def told(verdict, refused, late, routers):
+    """Callers: most are told at once when to come back; the others wait, and are answered."""
+    verdict.figures["callers refused while the provider stalled"] = len(refused)
+    statuses = collections.Counter(answer["status"] for answer in late)
+    verdict.figures["statuses of those that waited"] = dict(statuses)
+    wrong = [answer for answer in refused if answer["status"] != 503 or not answer["retry-after"]]
+    verdict.check("who cannot wait is told 503 and when to come back", wrong)
+    verdict.check("who waited is answered", [status for status in statuses if status != 200])
+    if len(late) + len(refused) != CALLERS:
+        verdict.check("each caller is told something", [f"{len(refused)} + {len(late)} of {CALLERS}"])
+    if not 0 < len(late) <= routers * (CALLS_MAX + QUEUED_MAX):
+        verdict.check("few wait for a provider that stalls", [len(late)])
+
+
+def ask_beside(session):
+    """Asks the endpoint beside the stalled one through both doors; what came of each."""
+    out, number = [], 20_000_000
+    body = {"model": "steady", "messages": [{"role": "user", "content": prompt(number)}], "user": f"n-{number}"}
+    headers = {"authorization": f"Bearer {SEARCH_KEY}"}
+    url = session.fleet.doors_open()[0].url + "/v1/chat/completions"
+    for _ in range(STEADY):
+        answer = httpx.post(url, json=body, headers=headers, timeout=90)
+        out.append("answered" if answer.status_code == 200 else f"a caller: {answer.status_code} {answer.text[:200]}")
+    callers, answers = session.callers, session.watch.answers
+    first = len(callers.asked)
+    queue_jobs(callers, first + STEADY, "steady")
+    names = [f"n-{number}" for number in range(first, first + STEADY)]
+    try:
+        eventually(lambda: all(name in answers for name in names), "jobs beside the stalled ones are answered", 120)
+    except AssertionError:
+        pass
+    for name in names:
+        errors = [error for _, error in answers.get(name, [("", "no answer")])]
+        out.append("answered" if errors == [None] else f"job {name}: {errors}")
+    return out
 
 
 def resident(fleet):
@@ -73,9 +135,9 @@ def resident(fleet):
     return out
 
 
-def queue_jobs(callers, upto):
+def queue_jobs(callers, upto, endpoint):
     for number in range(len(callers.asked), upto):
-        callers.asked[number] = asked = Asked(number, "job", "plain")
+        callers.asked[number] = asked = Asked(number, "job", endpoint)
         callers.job(asked)
         while len(callers.producer) > 5_000:
             callers.producer.poll(0.1)
@@ -104,7 +166,7 @@ class Door:
 
     def fill(self, count):
         for number in range(count):
-            body = json.dumps({"model": "lone", "messages": [{"role": "user", "content": prompt(10_000_000 + number)}],
+            body = json.dumps({"model": "stalling", "messages": [{"role": "user", "content": prompt(10_000_000 + number)}],
                                "user": f"n-{10_000_000 + number}"}).encode()  # fmt: skip
             head = (
                 f"POST /v1/chat/completions HTTP/1.1\r\nhost: audit\r\nauthorization: Bearer {SEARCH_KEY}\r\n"
@@ -126,12 +188,9 @@ class Door:
         return out
 
     def wait_for_all(self, seconds):
-        until, out, left = time.monotonic() + seconds, [], len(self.sockets)
-        while len(out) < left and time.monotonic() < until:
-            found = self.answers()
-            out += found
-            if not found and not self.waiting():
-                break
+        until, out = time.monotonic() + seconds, []
+        while self.waiting() and time.monotonic() < until:
+            out += self.answers()
         return out
 
     def waiting(self):

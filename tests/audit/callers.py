@@ -23,8 +23,10 @@ ASK_SECONDS = 120
 GIVE_UP_SECONDS = 300
 AGAIN_SECONDS = 0.3
 JOB_SECONDS = 120
+# The door's own `overloaded`. Of an accepted request whose providers are overloaded it is the end, which counts attempts.
+REFUSED = "refused at the door"
 # Answers that say: not accepted, or not over. A caller with a key asks again.
-AGAIN = {"overloaded", "still_running"}
+AGAIN = {REFUSED, "still_running"}
 
 
 class Asked:
@@ -49,6 +51,7 @@ class Callers:
         self.random = random.Random(seed)
         self.over, self.lock = threading.Event(), threading.Lock()
         self.asked, self.stored = {}, {}
+        self.padding = ""  # what makes bodies as large as a mode wants them
         self.next_at = time.monotonic()
         self.busy = 0
         self.producer = Producer(
@@ -105,7 +108,8 @@ class Callers:
         return self.random.choices(list(weights), list(weights.values()))[0]
 
     def body(self, asked):
-        messages = [{"role": "user", "content": prompt(asked.number)}]
+        padding = [{"role": "system", "content": self.padding}] if self.padding else []
+        messages = [*padding, {"role": "user", "content": prompt(asked.number)}]
         body = {"model": asked.endpoint, "messages": messages, "user": f"n-{asked.number}"}
         return {**body, "stream": True} if asked.is_stream else body
 
@@ -183,7 +187,10 @@ class Callers:
             document = json.loads(response.read())
         if response.status_code == 200:
             return 200, request_id, None, document["choices"][0]["message"]["content"]
-        return response.status_code, request_id, document["error"]["code"], None
+        code = document["error"]["code"]
+        if code == "overloaded" and "x-tollgate-attempts" not in response.headers:
+            code = REFUSED
+        return response.status_code, request_id, code, None
 
 
 def streamed(response, request_id):

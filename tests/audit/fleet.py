@@ -23,18 +23,25 @@ REPLICAS_MAX = {"ingress": 3, "guardrail": 3, "router-worker": 3, "usage-aggrega
 READY_SECONDS = 120
 RETRY = {"attempts": 2, "max_attempts": 4, "backoff": "50ms"}
 TIMEOUT = {"connect": "2s", "first_byte": "20s", "between_chunks": "20s", "total": "90s"}
+LONG = {"first_byte": "1h", "total": "1h"}
 CHECKS = {"input": {"keywords": {"action": "block", "words": ["never said"]}}, "output": {"pii": {"action": "mask"}}}
 ENDPOINTS = [
     endpoint("plain", ["main alpha fake-large"], fallbacks=["second beta fake-small"], retry=RETRY, timeout=TIMEOUT),
     endpoint("lone", ["main beta fake-small"], retry=RETRY, timeout=TIMEOUT, on_disconnect="finish"),
     endpoint("checked", ["main alpha fake-large"], retry=RETRY, timeout=TIMEOUT, guardrails=CHECKS),
+    # Of `--mode backpressure`: one whose provider stalls for longer than anything else may last, and one beside it.
+    endpoint("stalling", ["main gamma fake-large"], timeout=LONG, on_disconnect="finish"),
+    endpoint("steady", ["main delta fake-large"], timeout=TIMEOUT),
 ]
+PROVIDERS = ("alpha", "beta", "gamma", "delta")
 
 
 def configuration(provider):
+    more = {name: {"kind": "openai", "api_key": "${E2E_ALPHA_KEY}"} for name in PROVIDERS[2:]}
     return config(
         provider,
         ENDPOINTS,
+        providers=more,
         kafka={"partitions": {"default": 4, "usage": 2}},
         usage={"flush": {"rows": 200, "after": "2s"}},
         retention={"replies": "24h"},
@@ -91,7 +98,7 @@ class Fleet(Gateway):
 
     def config_of(self, name):
         own = copy.deepcopy(self.config)
-        for provider in ("alpha", "beta"):
+        for provider in PROVIDERS:
             own["providers"][provider]["base_url"] = self.provider.base_url(provider, name)
         return own
 

@@ -21,6 +21,9 @@ MOODS = {
 }  # fmt: skip
 STREAM_MOODS = {"reset-stream", "truncate", "no-end"}
 SAY_WORDS = 12
+# The provider that may be told to stall.
+STALLING = "gamma"
+STALL_MAX_SECONDS = 1800
 
 
 def prompt(number):
@@ -35,8 +38,8 @@ class Handler(fake_provider.Handler):
         name, _, replica = call["name"].partition(".")
         call.update(number=int(found[1]), name=name, replica=replica, began=time.time(), ended=None, how="running")
         del call["headers"]
-        if not provider.going.is_set():
-            provider.going.wait(fake_provider.WAIT_MAX_SECONDS * 10)
+        if name == STALLING:
+            provider.going.wait(STALL_MAX_SECONDS)
         mood = provider.mood(request.get("stream") is True)
         call["mood"] = mood
         try:
@@ -51,11 +54,8 @@ class Handler(fake_provider.Handler):
                     return self.drop()
                 provider.gates.pop(gate, None)
                 mood = ""
-            fault = (
-                {"fault": mood.removesuffix("-bare"), "retry_after": None if mood == "429-bare" else 1}
-                if mood
-                else None
-            )
+            after = 1 if mood in ("429", "503") else None
+            fault = {"fault": mood.removesuffix("-bare"), "retry_after": after} if mood else None
             super().answer(kind, request, call, fault)
             call["how"] = "answered" if not mood else mood
         except OSError:
@@ -76,7 +76,7 @@ class Provider(fake_provider.FakeProvider):
         self.going.set()
 
     def stall(self):
-        """Answers nothing until it is let go, and well from then on."""
+        """One of the providers takes calls and answers nothing until it is let go; all are well from now on."""
         self.calm = True
         self.going.clear()
 

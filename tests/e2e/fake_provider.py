@@ -6,7 +6,7 @@ In a test: `FakeProvider().start()`; by itself: `python fake_provider.py --port 
 Faults are chosen by the model's name (`fault-KIND`, as in `fault-429`) or set through `POST /_fault` with
 `{"fault": KIND, "model": …, "name": …, "times": N, "retry_after": SECONDS}`; without `times` a fault stays.
 
-    429, 500, 503, … any status  an error document of that status; 429 comes with retry-after
+    429, 500, 503, … any status  an error document of that status; with retry-after: that of the fault, or 1 of a 429
     hang                         no answer at all
     hang-stream                  a stream that stops after its first content
     gate, gate-stream            the same, until `POST /_gate` with {"model": …} opens it
@@ -105,8 +105,8 @@ class Handler(BaseHTTPRequestHandler):
         elif what == "malformed" and not stream:
             return self.send_body(200, "application/json", b'{"id":"chatcmpl-fake","choices":[{"ind')
         elif what and what.isdigit():
-            after = fault.get("retry_after", 1)
-            headers = {"retry-after": str(after)} if what == "429" and after is not None else {}
+            after = fault.get("retry_after", 1 if what == "429" else None)
+            headers = {"retry-after": str(after)} if after is not None else {}
             return self.send_json(int(what), wire.error(kind, int(what), f"this is a fault: {what}"), headers)
         try:
             wire.validate(kind, request)
@@ -228,11 +228,9 @@ class FakeProvider:
             self.reset_event = threading.Event()
             self.calls, self.faults, self.gates = [], [], {}
 
-    def fault(self, fault, model=None, name=None, times=None, retry_after=1):
+    def fault(self, fault, model=None, name=None, times=None, **more):
         with self.lock:
-            self.faults.append(
-                {"fault": str(fault), "model": model, "name": name, "times": times, "retry_after": retry_after}
-            )
+            self.faults.append({"fault": str(fault), "model": model, "name": name, "times": times, **more})
 
     def open_gate(self, model):
         self.gate(model).set()

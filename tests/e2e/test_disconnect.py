@@ -1,11 +1,16 @@
 """Callers that go away, and requests that are ended by id: the work goes on or stops as asked, and is billed."""
 
 import uuid
+from decimal import Decimal
 
 import openai
 import pytest
 from ledger import ledger_of
 from support import OTHER_KEY, endpoint, eventually, user
+
+
+# Dollars per million tokens.
+PRICES = [{"provider": "alpha", "model": "fault-gate", "input": 2, "output": 8}]
 
 
 @pytest.fixture(scope="module")
@@ -16,13 +21,14 @@ def running(gateway):
             endpoint("streamed", ["main alpha fault-gate-stream"]),
             endpoint("kept", ["main alpha fault-gate"], on_disconnect="finish"),
             endpoint("kept-stream", ["main alpha fault-gate-stream"], on_disconnect="finish"),
-        ]
+        ],
+        prices=PRICES,
     )
 
 
-def begin(running, fake_provider, model, key=None):
+def begin(running, fake_provider, model, key=None, **more):
     """Begins a stream or a plain request, leaves once the provider works on it, and gives its id."""
-    body = {"model": model, "messages": user("hello there")}
+    body = {"model": model, "messages": user("hello there"), **more}
     headers = {"Idempotency-Key": key} if key else {}
     if "stream" in model:
         stream = running.openai().chat.completions.create(**body, stream=True, extra_headers=headers)
@@ -80,8 +86,18 @@ def test_cancel_closes_the_provider_call_and_bills_what_was_produced(running, fa
 
 
 def test_cancel_without_a_stream(running, fake_provider):
-    begin(running, fake_provider, "gated")
+    who = uuid.uuid4().hex
+    begin(running, fake_provider, "gated", user=who)
     eventually(lambda: fake_provider.calls[0]["caller_gone"], "the provider sees its caller leave")
+    ledger, sql = ledger_of(running), f"SELECT request_id FROM usage WHERE end_user = '{who}'"
+    (found,) = eventually(lambda: ledger.query(sql), "its row", 40)
+    row = ledger.row(found["request_id"])
+    assert (row["status_code"], row["error_code"], row["finish_reason"]) == (499, "cancelled", None)
+    # The provider had the prompt: 11 characters, (n + 1) / 4.
+    assert (row["input_tokens"], row["output_tokens"], row["token_source"]) == (3, 0, "estimated")
+    assert (row["price_status"], row["cost_usd"]) == ("priced", Decimal("0.000006"))
+    (attempt,) = row["attempts"]
+    assert (attempt["error_code"], attempt["input_tokens"]) == ("cancelled", 3)
 
 
 def test_delete_ends_a_request_of_its_own_team_only(running, fake_provider):

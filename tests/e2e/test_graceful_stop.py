@@ -7,12 +7,18 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import openai
 import pytest
 from confluent_kafka import TopicPartition
 from kafka_tools import consumer, produce_all, read
+from ledger import ledger_of
 from support import SEARCH_KEY, endpoint, eventually, user
 
-ENDPOINTS = [endpoint("chat", ["main alpha fake-large"]), endpoint("slow", ["main alpha fault-gate"])]
+ENDPOINTS = [
+    endpoint("chat", ["main alpha fake-large"]),
+    endpoint("slow", ["main alpha fault-gate"]),
+    endpoint("slow-stream", ["main alpha fault-gate-stream"]),
+]
 SLOW = "fault-gate"
 DRAIN_SECONDS = 1
 FAST_JOBS = 1000
@@ -91,7 +97,29 @@ def test_a_call_longer_than_the_drain_is_handed_back(hasty, fake_provider):
         start(router)
         called(fake_provider, 2)
         fake_provider.open_gate(SLOW)
-        assert answer.result().status_code == 200
+        response = answer.result()
+        assert response.status_code == 200 and response.headers["x-tollgate-attempts"] == "2"
+    row = ledger_of(hasty).row(response.headers["x-request-id"])
+    calls = [(attempt["status_code"], attempt["error_code"]) for attempt in row["attempts"]]
+    assert calls == [(None, "worker_stopped"), (200, None)], "the row knows each call that the provider saw"
+    # The first one's prompt is billed too: 5 characters, (n + 1) / 4.
+    assert (row["input_tokens"], row["output_tokens"], row["token_source"]) == (1000 + 1, 200, "estimated")
+
+
+def test_a_stream_longer_than_the_drain_ends_with_its_row(hasty, fake_provider):
+    router = hasty.process("router-worker")
+    body = {"model": "slow-stream", "messages": user("hello there")}
+    stream = hasty.openai().chat.completions.create(**body, stream=True)
+    next(chunk for chunk in stream if chunk.choices[0].delta.content)
+    terminate(router)
+    assert router.wait() == 0, router.tail()
+    with pytest.raises(openai.APIError, match="stopped"):
+        list(stream)
+    start(router)
+    row = ledger_of(hasty).row(stream.response.headers["x-request-id"])
+    assert (row["status_code"], row["error_code"]) == (502, "stream_interrupted")
+    assert [attempt["error_code"] for attempt in row["attempts"]] == ["worker_stopped"]
+    assert row["output_tokens"] > 0 and len(fake_provider.calls) == 1
 
 
 def test_a_rolling_restart_shows_callers_no_error(patient, fake_provider):

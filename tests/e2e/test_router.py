@@ -97,7 +97,7 @@ def test_retries_the_same_destination_first(running, fake_provider):
     [
         ("429", 429, "rate_limit_exceeded"),
         ("500", 502, "provider_error"),
-        ("529", 502, "provider_error"),
+        ("529", 503, "overloaded"),
         ("html", 502, "provider_error"),
         ("malformed", 502, "provider_error"),
         ("reset", 502, "provider_error"),
@@ -110,6 +110,7 @@ def test_what_a_caller_sees_when_nothing_helps(client, fake_provider, fault, sta
     error = failed(client, f"only-{fault}", stream=stream)
     assert (error.status_code, error.code) == (status, code)
     assert error.response.headers["x-request-id"]
+    assert ("retry-after" in error.response.headers) == (status in (429, 503))
     if fault != "400":
         assert error.response.headers["x-should-retry"] == "false"
         assert "this is a fault" not in error.response.text, "a provider's own words stay inside"
@@ -126,7 +127,7 @@ def test_a_provider_that_says_nothing(client, fake_provider, model, stream):
 
 def test_attempts_are_bounded_per_request(client, fake_provider):
     error = failed(client, "exhausted")
-    assert (error.status_code, error.code) == (502, "provider_error")
+    assert (error.status_code, error.code) == (503, "overloaded"), "the last one said so"
     assert error.response.headers["x-tollgate-attempts"] == "3"
     assert [call["name"] for call in fake_provider.calls] == ["alpha", "alpha", "beta"]
 

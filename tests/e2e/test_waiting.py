@@ -13,8 +13,14 @@ from support import endpoint, eventually, user
 from test_kafka_door import Door, content_of, job
 
 
+STALLED_JOBS = 3000
+STALLED_PLACES = 4
+
+
 @pytest.fixture(scope="module")
-def running(gateway):
+def running(gateway, _provider):
+    # A few places, so that nearly all who come for them have to wait.
+    narrow = {"kind": "openai", "base_url": _provider.url("narrow"), "concurrency": STALLED_PLACES}
     return gateway(
         [
             endpoint("chat", ["main alpha fake-large"]),
@@ -24,8 +30,11 @@ def running(gateway):
             endpoint("late", ["main alpha waits-late"]),
             endpoint("unwanted", ["main alpha waits-unwanted"]),
             endpoint("both", ["main alpha waits-both"], fallbacks=["second claude waits-too"]),
+            endpoint("overloaded", ["main alpha waits-over"]),
             endpoint("down", ["main dead nothing"]),
+            endpoint("stalled", ["main narrow stalls"]),
         ],
+        providers={"narrow": narrow},
         # One partition, so that whoever waits and whoever does not stand in the same queue.
         kafka={"partitions": {"default": 1, "usage": 1}},
     )
@@ -125,6 +134,16 @@ def test_a_caller_is_told_when_to_come_back(running, fake_provider):
         assert len(fake_provider.calls) == calls, "a provider that named a time is left alone until then"
 
 
+def test_a_provider_that_names_its_overloads_end_is_left_alone_until_then(running, fake_provider):
+    fake_provider.fault("503", model="waits-over", retry_after=600)
+    for _ in range(2):
+        with pytest.raises(openai.InternalServerError) as caught:
+            running.openai().chat.completions.create(model="overloaded", messages=user("hello"))
+        assert (caught.value.status_code, caught.value.code) == (503, "overloaded")
+        assert 0 < int(caught.value.response.headers["retry-after"]) <= 600
+    assert len(fake_provider.calls) == 1
+
+
 def test_a_provider_that_is_down_holds_back_only_its_own(running, door, fake_provider):
     """More jobs for it than a partition may have in flight stand before those for somebody else."""
     waiting = [(job("down", model="down", custom_id=f"down-{n}-{uuid.uuid4().hex}"), None, None) for n in range(1500)]
@@ -135,3 +154,24 @@ def test_a_provider_that_is_down_holds_back_only_its_own(running, door, fake_pro
     assert all(line["error"] is None for line in lines.values())
     down = [json.loads(r.value()) for r in read(running, [door.answers]) if b"down-" in r.value()]
     assert down == [], "a job for a provider that is down waits"
+
+
+def test_a_provider_that_stalls_holds_back_only_its_own(running, door, fake_provider):
+    """It takes calls and never answers, and three times as many jobs for it as may be in flight stand before the others."""
+    fake_provider.fault("gate", model="stalls")
+    stalled = [job("?", model="stalled", custom_id=f"stalled-{n}-{uuid.uuid4().hex}") for n in range(STALLED_JOBS)]
+    produce_all(running, door.jobs, [(one, None, None) for one in stalled])
+
+    def called():
+        return len(fake_provider.calls_of(model="stalls"))
+
+    eventually(lambda: called() == STALLED_PLACES, "the provider has all the calls it may have", 60)
+    jobs = [job(f"{n}") for n in range(20)]
+    produce_all(running, door.jobs, [(one, None, None) for one in jobs])
+    lines = door.answers_to([one["custom_id"] for one in jobs])
+    assert all(line["error"] is None and content_of(line) for line in lines.values())
+    assert called() == STALLED_PLACES, "the gate is shut all the while"
+    waiting = [json.loads(r.value()) for r in read(running, [door.answers]) if b"stalled-" in r.value()]
+    assert waiting == [], "those for the stalled provider wait"
+    fake_provider.open_gate("stalls")
+    eventually(lambda: called() > 10 * STALLED_PLACES, "they are tried once it answers", 60)

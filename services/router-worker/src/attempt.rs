@@ -4,8 +4,9 @@ use crate::{
     coalesce::Coalescer,
     config::Destination,
     failure::{Class, Failure},
-    gate::Permit,
+    gate::{Full, Permit},
     health::{Admitted, Sign},
+    patience::Patience,
     providers::{Answer, Asked, Encoded, Frame, Head, Incoming, Parser, StreamDecoder},
 };
 use futures::FutureExt;
@@ -24,6 +25,17 @@ pub(crate) trait ChunkSink: Send {
     fn trying(&mut self, destination: &str, attempt: u32);
     /// Sends events in order; never an empty list.
     fn send(&mut self, events: Vec<StreamEvent>) -> impl Future<Output = ()> + Send;
+}
+
+/// What may interrupt a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Signals<'a> {
+    /// Nobody wants it any more.
+    pub cancel: &'a CancellationToken,
+    /// This process gives its work back: what only waits is parked.
+    pub leaving: &'a CancellationToken,
+    /// The time to end in order is over: what is still under way is broken off and handed over.
+    pub handover: &'a CancellationToken,
 }
 
 /// What a call may take.
@@ -66,7 +78,13 @@ pub(crate) struct Call<'a> {
     /// It is made even if the circuit is open.
     pub is_forced: bool,
     /// Ends the call early.
-    pub cancel: &'a CancellationToken,
+    pub signals: Signals<'a>,
+}
+
+/// A place among the calls under way, at the destination and at its provider.
+struct Places {
+    _own: Option<Permit>,
+    _provider: Permit,
 }
 
 /// Why a call ended without a whole answer.
@@ -76,6 +94,19 @@ pub(crate) enum Broken {
     Failed(Failure),
     /// The caller does not want it any more.
     Cancelled,
+    /// This process ends; another one begins again.
+    HandedOver,
+}
+
+impl Broken {
+    /// What the usage row shows as the attempt's error.
+    pub(crate) fn error_code(&self) -> String {
+        match self {
+            Broken::Failed(failure) => failure.error_code(),
+            Broken::Cancelled => "cancelled".to_owned(),
+            Broken::HandedOver => "worker_stopped".to_owned(),
+        }
+    }
 }
 
 /// How a call ended.
@@ -103,15 +134,15 @@ impl Ended {
 }
 
 impl Call<'_> {
-    /// Makes the call. Chunks go to `sink`, if the caller is to see them.
-    pub(crate) async fn run<S: ChunkSink>(&self, sink: Option<&mut S>) -> Ended {
+    /// Makes the call. Chunks go to `sink`, if the caller is to see them. `patience` is asked if there is no place free.
+    pub(crate) async fn run<S: ChunkSink>(&self, patience: &mut Patience<'_>, sink: Option<&mut S>) -> Ended {
         let ended = Ended::default();
         let provider = &self.destination.provider;
         let request = match provider.kind.wire.encode(&self.asked) {
             Ok(request) => request,
             Err(failure) => return ended.broken(Broken::Failed(failure)),
         };
-        let _permits = match self.place().await {
+        let _permits = match self.place(patience).await {
             Ok(permits) => permits,
             Err(broken) => return ended.broken(broken),
         };
@@ -124,35 +155,49 @@ impl Call<'_> {
         admitted.tell(match &ended.broken {
             None => Sign::Well,
             Some(Broken::Failed(failure)) => Sign::of(failure),
-            Some(Broken::Cancelled) => Sign::Nothing,
+            Some(Broken::Cancelled | Broken::HandedOver) => Sign::Nothing,
         });
         ended
     }
 
-    /// A place among the calls under way, at the provider and at the destination.
-    async fn place(&self) -> Result<(Permit, Option<Permit>), Broken> {
-        let places = async {
-            let provider = self.destination.provider.gate.enter(self.lane).await;
-            let own = match &self.destination.gate {
-                Some(gate) => Some(gate.enter(self.lane).await),
-                None => None,
-            };
-            Ok((provider, own))
-        };
+    async fn place(&self, patience: &mut Patience<'_>) -> Result<Places, Broken> {
+        let busy = || Broken::Failed(Failure::new(Class::Busy, "the destination has no place free"));
         let (end, class) = self.limits.earliest(None);
-        let queue_end = Instant::now() + self.queue_max;
-        let (until, class) = if queue_end < end { (queue_end, Class::Busy) } else { (end, class) };
-        let places = self.until(until, class, places).await?;
+        let places = match self.free_place() {
+            Some(places) => places,
+            None if !patience.may_wait() => return Err(busy()),
+            None => {
+                let queue_end = Instant::now() + self.queue_max;
+                let (until, class) = if queue_end < end { (queue_end, Class::Busy) } else { (end, class) };
+                let queue = async { Ok(self.queue().await) };
+                self.until(until, class, queue).await?.map_err(|Full| busy())?
+            }
+        };
+        patience.rests();
         // A place that came together with the end came too late: nothing may leave for the provider any more.
         let is_late = Instant::now() >= end;
-        if is_late { Err(Broken::Failed(Failure::new(self.limits.earliest(None).1, LATE))) } else { Ok(places) }
+        if is_late { Err(Broken::Failed(Failure::new(class, LATE))) } else { Ok(places) }
+    }
+
+    fn free_place(&self) -> Option<Places> {
+        let own = match &self.destination.gate {
+            Some(gate) => Some(gate.try_enter(self.lane)?),
+            None => None,
+        };
+        Some(Places { _own: own, _provider: self.destination.provider.gate.try_enter(self.lane)? })
+    }
+
+    /// The destination's own gate comes first: who queues there holds no place that the provider's other models could use.
+    async fn queue(&self) -> Result<Places, Full> {
+        let own = match &self.destination.gate {
+            Some(gate) => Some(gate.enter(self.lane).await?),
+            None => None,
+        };
+        Ok(Places { _own: own, _provider: self.destination.provider.gate.enter(self.lane).await? })
     }
 
     fn admit(&self) -> Result<Admitted<'_>, Failure> {
-        self.destination.health.admit(self.is_forced).map_err(|cooling| Failure {
-            retry_after: Some(cooling.reopens_in),
-            ..Failure::new(Class::Open, "the destination is not called at present")
-        })
+        self.destination.health.admit(self.is_forced).map_err(Failure::open)
     }
 
     async fn send<S: ChunkSink>(&self, mut ended: Ended, request: Encoded, sink: Option<&mut S>) -> Ended {
@@ -194,7 +239,8 @@ impl Call<'_> {
     ) -> Result<T, Broken> {
         tokio::select! {
             biased;
-            () = self.cancel.cancelled() => Err(Broken::Cancelled),
+            () = self.signals.cancel.cancelled() => Err(Broken::Cancelled),
+            () = self.signals.handover.cancelled() => Err(Broken::HandedOver),
             result = timeout_at(until, work) => match result {
                 Ok(result) => result.map_err(Broken::Failed),
                 Err(_) => Err(Broken::Failed(Failure::new(class, LATE))),
@@ -207,7 +253,7 @@ impl Call<'_> {
         let body = match self.within(also, incoming.body()).await {
             Ok(body) => body,
             Err(Broken::Failed(_)) => Vec::new(),
-            Err(Broken::Cancelled) => return ended.broken(Broken::Cancelled),
+            Err(broken) => return ended.broken(broken),
         };
         let mut failure = self.destination.provider.kind.wire.classify(ended.head.status, &body);
         failure.retry_after = ended.head.retry_after;

@@ -1,22 +1,30 @@
 //! One request from its approval to its end: try destinations until one answers, and account for every call.
+//!
+//! `patience` says whether it may wait in place, `ending` how its end is told.
+
+mod ending;
 
 use crate::{
-    attempt::{Broken, Call, ChunkSink, Ended, Limits},
+    attempt::{Broken, Call, ChunkSink, Ended, Limits, Signals},
     config::{Endpoint, Router},
     failure::{Class, Failure},
     health::Cooling,
     ledger::Ledger,
     metric,
     park::{CALLS_MAX, Parked, park},
+    patience::Patience,
     providers::{Asked, Fields},
     route::{self, Now, Outcome, Plan, Step},
     spans,
 };
+use ending::failed;
 use std::{sync::Arc, time::Duration};
-use tokio::{sync::Semaphore, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 use tollgate_runtime::{BlobStore, MAX_CLOCK_SKEW_MS};
-use tollgate_schemas::{ApiError, AttemptAction, Body, ErrorCode, ExecutionId, Lane, Request, Terminal, UsageRow};
+use tollgate_schemas::{ApiError, AttemptAction, ErrorCode, ExecutionId, Lane, Request, Terminal, UsageRow, Waiting};
 use tracing::Instrument;
 
 /// What an execution needs beside the request.
@@ -30,28 +38,12 @@ pub(crate) struct Executor {
     pub places: Arc<Semaphore>,
 }
 
-/// Longest wait of a request for circuits and throttles in one go, in place. Whoever must wait longer and can is parked.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a call queues for a place among the destination's calls before something else is tried: the next destination, or
 /// parking. Somebody who waits for the answer and has nowhere else to go queues for up to `timeout.first_byte`: who sets a
 /// small `concurrency` for a model of his own wants a queue, not errors.
 const QUEUE_MAX: Duration = Duration::from_secs(5);
-/// So many requests of the batch lane wait in place at the same time; the others are parked at once, so that those who wait for
-/// one provider never fill the trackers that those for another pass through.
-pub(crate) const WAITING_IN_PLACE_MAX: usize = 200;
-/// Pauses up to this long need no place.
-const SHORT_PAUSE: Duration = Duration::from_millis(500);
 /// What is throttled without a word about how long is tried again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
-
-/// What may interrupt a request.
-#[derive(Clone, Copy)]
-pub(crate) struct Signals<'a> {
-    /// Nobody wants it any more.
-    pub cancel: &'a CancellationToken,
-    /// This process gives its work back: what only waits is parked.
-    pub leaving: &'a CancellationToken,
-}
 
 /// What became of a request.
 #[derive(Debug)]
@@ -60,6 +52,8 @@ pub(crate) enum Done {
     Ended(Box<Finished>),
     /// It waits.
     Parked(Box<Parked>),
+    /// This process ends before it does: it goes back to `approved`, with the calls that were made.
+    HandedOver(Box<Request>),
 }
 
 /// How a request ended, before anybody has been told.
@@ -86,8 +80,7 @@ struct Execution<'a, S> {
     ledger: Ledger,
     /// How many of the ledger's calls an earlier execution made, before the request was parked.
     carried: usize,
-    /// How long it may still wait in place.
-    patience: Duration,
+    patience: Patience<'a>,
     history: Vec<Outcome>,
     /// The last failure of a call that was made, and the first reason why one could not be made.
     failure: Option<Failure>,
@@ -104,6 +97,14 @@ enum End {
     Expired,
     /// To be tried again after this long at the least.
     Parked(Duration),
+    /// To be begun again by another process.
+    HandedOver,
+}
+
+/// Why there is no body to work on.
+enum Unread {
+    Failed(ApiError),
+    HandedOver,
 }
 
 impl Executor {
@@ -125,20 +126,20 @@ impl Executor {
         if signals.cancel.is_cancelled() {
             return failed(request, usage, cancelled());
         }
-        let now_ms = tollgate_schemas::now_us() / 1000;
+        let (now, now_ms) = (Instant::now(), tollgate_schemas::now_us() / 1000);
         if request.expired(now_ms, MAX_CLOCK_SKEW_MS) {
             return failed(request, usage, request.expired_error());
         }
-        let chat = match self.chat(request).await {
-            Ok(chat) => chat,
-            Err(error) => return failed(request, usage, error),
-        };
-        let ledger = carried(request);
         let left_ms = request.deadline_ms.saturating_add(MAX_CLOCK_SKEW_MS).saturating_sub(now_ms);
         let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)).min(FAR);
-        let now = Instant::now();
         let limits =
             Limits { timeout: endpoint.timeout, total: now + endpoint.timeout.total.duration(), deadline: now + left };
+        let chat = match self.read(request, &limits, signals).await {
+            Ok(chat) => chat,
+            Err(Unread::Failed(error)) => return failed(request, usage, error),
+            Err(Unread::HandedOver) => return Done::HandedOver(Box::new(request.clone())),
+        };
+        let ledger = carried(request);
         // A judge's answer is itself part of a check.
         let is_checked = endpoint.is_checked && request.lane != Lane::Judge;
         let sink = (request.stream && !is_checked).then_some(sink);
@@ -153,15 +154,34 @@ impl Executor {
             limits,
             carried: ledger.calls(),
             ledger,
-            patience: PATIENCE,
+            patience: Patience::new(&self.places, request.lane == Lane::Batch),
             history: Vec::new(),
             failure: None,
             inexpressible: None,
         };
         match execution.run().await {
             End::Parked(at_least) => Done::Parked(Box::new(execution.park(at_least))),
+            End::HandedOver => Done::HandedOver(Box::new(execution.hand_over())),
             end => Done::Ended(Box::new(execution.finish(end, usage).await)),
         }
+    }
+
+    /// The request's body, which may be far away.
+    async fn read(&self, request: &Request, limits: &Limits, signals: Signals<'_>) -> Result<Fields, Unread> {
+        let late = || {
+            if Instant::now() >= limits.deadline {
+                request.expired_error()
+            } else {
+                ApiError::new(ErrorCode::Internal, "the request's body could not be read in time from object storage")
+            }
+        };
+        let chat = tokio::select! {
+            biased;
+            () = signals.cancel.cancelled() => return Err(Unread::Failed(cancelled())),
+            () = signals.handover.cancelled() => return Err(Unread::HandedOver),
+            chat = timeout_at(limits.end(), self.chat(request)) => chat.map_err(|_| Unread::Failed(late()))?,
+        };
+        if Instant::now() >= limits.end() { Err(Unread::Failed(late())) } else { chat.map_err(Unread::Failed) }
     }
 
     async fn chat(&self, request: &Request) -> Result<Fields, ApiError> {
@@ -182,7 +202,7 @@ impl<S: ChunkSink> Execution<'_, S> {
         let endpoint = self.endpoint;
         let fallbacks = endpoint.destinations.len() - endpoint.weights.len();
         let mut policy = endpoint.retry.clone();
-        if self.request.waiting.is_some() {
+        if self.has_been_throttled() {
             // It has had its retries; what is left is to find out whether anybody serves it now.
             policy.attempts = 1;
             policy.max_attempts = u32::try_from(endpoint.destinations.len()).unwrap_or(u32::MAX);
@@ -202,7 +222,7 @@ impl<S: ChunkSink> Execution<'_, S> {
         loop {
             let cooling: Vec<Option<Cooling>> = self.endpoint.destinations.iter().map(|d| d.health.cooling()).collect();
             let left = self.limits.end().saturating_duration_since(Instant::now());
-            let now = Now { cooling: &cooling, patience: self.patience, left };
+            let now = Now { cooling: &cooling, patience: self.patience.left(), left };
             match route::next(plan, &self.history, &now, fastrand::f64()) {
                 Step::Try { destination, action, after, is_forced } => {
                     if let Some(end) = self.pause(after).await {
@@ -213,13 +233,7 @@ impl<S: ChunkSink> Execution<'_, S> {
                         return Some(end);
                     }
                 }
-                Step::Skip { destination, cooling } => {
-                    let failure = Failure {
-                        retry_after: Some(cooling.reopens_in),
-                        ..Failure::new(Class::Open, "the destination is not called at present")
-                    };
-                    self.failed(destination, failure);
-                }
+                Step::Skip { destination, cooling } => self.failed(destination, Failure::open(cooling)),
                 Step::GiveUp => return self.give_up(plan, &now).await,
             }
         }
@@ -239,15 +253,21 @@ impl<S: ChunkSink> Execution<'_, S> {
         }
         let has_queued = self.history.iter().any(|outcome| outcome.class == Class::Busy);
         let wait = at_least.max(AGAIN_AFTER);
-        if has_queued || self.is_resumed_and_called() || wait > self.patience || wait >= now.left {
+        if has_queued || self.is_resumed_and_called() || wait > self.patience.left() || wait >= now.left {
             return Some(End::Parked(at_least));
         }
         self.pause(wait).await
     }
 
+    /// Called and refused by an earlier execution, which parked it. Who was parked because no call could be made, or was handed
+    /// over, has had nothing yet.
+    fn has_been_throttled(&self) -> bool {
+        self.carried > 0 && self.request.waiting.as_ref().is_some_and(|waiting| waiting.parks > 0)
+    }
+
     /// Parked before and called since: that was its one call, so it is parked again.
     fn is_resumed_and_called(&self) -> bool {
-        self.request.waiting.is_some() && self.ledger.calls() > self.carried
+        self.has_been_throttled() && self.ledger.calls() > self.carried
     }
 
     /// Waits in place. A request of the batch lane is parked instead if there is no place, or if this process is leaving.
@@ -255,23 +275,16 @@ impl<S: ChunkSink> Execution<'_, S> {
         if wait.is_zero() {
             return None;
         }
-        let executor = self.executor;
-        let is_patient = self.request.lane == Lane::Batch;
-        let mut place = None;
-        if is_patient && wait > SHORT_PAUSE {
-            match executor.places.try_acquire() {
-                Ok(free) => place = Some(free),
-                Err(_) => return Some(End::Parked(wait)),
-            }
+        if !self.patience.may_pause(wait) {
+            return Some(End::Parked(wait));
         }
-        self.patience = self.patience.saturating_sub(wait);
-        let interrupted = tokio::select! {
+        let is_patient = self.request.lane == Lane::Batch;
+        tokio::select! {
             () = self.signals.cancel.cancelled() => Some(End::Cancelled),
             () = self.signals.leaving.cancelled(), if is_patient => Some(End::Parked(wait)),
+            () = self.signals.handover.cancelled() => Some(End::HandedOver),
             () = tokio::time::sleep(wait) => None,
-        };
-        drop(place);
-        interrupted
+        }
     }
 
     fn queue_max(&self, plan: &Plan<'_>, destination: usize) -> Duration {
@@ -291,6 +304,16 @@ impl<S: ChunkSink> Execution<'_, S> {
         park(self.request, attempts, has_called, at_least, now_ms, fastrand::f64())
     }
 
+    /// The request for whoever goes on with it, with the calls that were made.
+    fn hand_over(self) -> Request {
+        let attempts = self.ledger.into_attempts();
+        let waiting = match self.request.waiting.clone() {
+            None if attempts.is_empty() => None,
+            waiting => Some(Waiting { attempts, ..waiting.unwrap_or_default() }),
+        };
+        Request { waiting, ..self.request.clone() }
+    }
+
     /// Makes one call and enters it into the ledger. `None`: go on.
     async fn attempt(
         &mut self,
@@ -308,8 +331,8 @@ impl<S: ChunkSink> Execution<'_, S> {
             default_max_tokens: self.endpoint.default_max_tokens,
             created: tollgate_schemas::now_us() / 1_000_000,
         };
-        let (lane, limits, cancel) = (self.request.lane, self.limits, self.signals.cancel);
-        let call = Call { destination, asked, lane, limits, queue_max, is_forced, cancel };
+        let (lane, limits, signals) = (self.request.lane, self.limits, self.signals);
+        let call = Call { destination, asked, lane, limits, queue_max, is_forced, signals };
         let span = spans::call(&call);
         let calls = self.ledger.calls();
         // A later round begins with the first destination again.
@@ -318,7 +341,7 @@ impl<S: ChunkSink> Execution<'_, S> {
         if let Some(sink) = &mut self.sink {
             sink.trying(&destination.name, u32::try_from(calls).unwrap_or(u32::MAX).saturating_add(1));
         }
-        let ended = call.run(self.sink.as_deref_mut()).instrument(span.clone()).await;
+        let ended = call.run(&mut self.patience, self.sink.as_deref_mut()).instrument(span.clone()).await;
         self.ledger.enter(&self.executor.router, destination, action, &ended, &self.chat);
         if let Some(attempt) = self.ledger.attempts().get(calls) {
             metric::attempt(attempt, &ended);
@@ -328,6 +351,7 @@ impl<S: ChunkSink> Execution<'_, S> {
             None => Some(End::Answered(ended)),
             Some(_) if ended.is_seen => Some(End::Broken(ended)),
             Some(Broken::Cancelled) => Some(End::Cancelled),
+            Some(Broken::HandedOver) => Some(End::HandedOver),
             Some(Broken::Failed(failure)) => {
                 self.failed(index, failure);
                 None
@@ -353,123 +377,6 @@ impl<S: ChunkSink> Execution<'_, S> {
             _ => self.failure = Some(failure),
         }
     }
-
-    async fn finish(self, end: End, mut usage: UsageRow) -> Finished {
-        let (attempts, last) = (self.ledger.calls(), self.ledger.attempts().last().map(|a| a.destination.clone()));
-        let (terminal, first_content_us, finish_reason) = match end {
-            End::Answered(ended) => {
-                let first = ended.first_content_us;
-                let reason = ended.answer.as_ref().and_then(|answer| answer.finish_reason.clone());
-                (self.answered(ended).await, first, reason)
-            }
-            End::Broken(ended) => {
-                let first = ended.first_content_us;
-                (self.interrupted(ended).await, first, None)
-            }
-            End::Cancelled => (Terminal::failed(&self.request.caller.team, cancelled()), None, None),
-            End::Exhausted => (self.exhausted(), None, None),
-            End::Expired | End::Parked(_) => {
-                (Terminal::failed(&self.request.caller.team, self.request.expired_error()), None, None)
-            }
-        };
-        let terminal =
-            Terminal { destination: last, attempts: u32::try_from(attempts).unwrap_or(u32::MAX), ..terminal };
-        self.ledger.fill(&mut usage, first_content_us, finish_reason);
-        Finished { terminal, usage, is_checked: self.is_checked }
-    }
-
-    async fn answered(&self, ended: Ended) -> Terminal {
-        match self.check_in(ended).await {
-            Ok(body) => Terminal { body: Some(body), ..self.blank() },
-            Err(error) => Terminal::failed(&self.request.caller.team, error),
-        }
-    }
-
-    /// The caller has seen the beginning: it gets what there was, and why there is no more.
-    async fn interrupted(&self, mut ended: Ended) -> Terminal {
-        let error = match ended.broken.take() {
-            Some(Broken::Failed(failure)) => match failure.class {
-                Class::Timeout => {
-                    ApiError::new(ErrorCode::ProviderTimeout, "the provider stopped in the middle of its answer")
-                }
-                Class::Deadline => failure.api_error(),
-                _ => ApiError::new(ErrorCode::ProviderError, "the provider's stream broke in the middle of its answer"),
-            },
-            _ => cancelled(),
-        };
-        let body = self.check_in(ended).await.ok();
-        Terminal { status: error.code.status(), body, error: Some(error), ..self.blank() }
-    }
-
-    fn exhausted(&self) -> Terminal {
-        let Some(failure) = self.failure.as_ref().or(self.inexpressible.as_ref()) else {
-            // No call was made at all: there was nobody to call, or no time.
-            let nobody = || ApiError::new(ErrorCode::ProviderError, "the endpoint has no destination");
-            let is_empty = self.endpoint.destinations.is_empty();
-            let error = if is_empty { nobody() } else { self.request.expired_error() };
-            return Terminal::failed(&self.request.caller.team, error);
-        };
-        let error = failure.api_error();
-        let mut terminal = Terminal::failed(&self.request.caller.team, error);
-        match failure.class {
-            Class::Rejected => terminal.status = failure.status.unwrap_or(terminal.status),
-            // No call was made, so trying again multiplies nothing.
-            Class::Inexpressible | Class::Deadline | Class::Busy | Class::Open => {}
-            // The gateway has tried as often as is sensible; an SDK that tries again would only multiply that.
-            _ => drop(terminal.headers.insert("x-should-retry".to_owned(), "false".to_owned())),
-        }
-        if let Some(wait) = self.retry_after(failure) {
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            terminal.headers.insert("retry-after".to_owned(), seconds.max(1).to_string());
-        }
-        terminal
-    }
-
-    /// When it makes sense to ask again: what the provider said, or when the first destination opens to calls.
-    fn retry_after(&self, failure: &Failure) -> Option<Duration> {
-        let cooling: Vec<_> =
-            self.endpoint.destinations.iter().map(|d| d.health.cooling().map(|c| c.reopens_in)).collect();
-        let first = cooling.iter().flatten().min().copied();
-        match failure.class {
-            Class::RateLimited | Class::Open => first.into_iter().chain(failure.retry_after).min(),
-            Class::Busy => Some(first.unwrap_or(AGAIN_AFTER)),
-            Class::Server | Class::Timeout | Class::Connect => first.filter(|_| cooling.iter().all(Option::is_some)),
-            Class::Refused | Class::Rejected | Class::Inexpressible | Class::Deadline => None,
-        }
-    }
-
-    fn blank(&self) -> Terminal {
-        Terminal {
-            status: 200,
-            body: None,
-            error: None,
-            chunks: 0,
-            team: self.request.caller.team.clone(),
-            destination: None,
-            attempts: 0,
-            headers: std::collections::BTreeMap::new(),
-            ended_us: tollgate_schemas::now_us(),
-        }
-    }
-
-    async fn check_in(&self, ended: Ended) -> Result<Body, ApiError> {
-        let internal = |message: &str| ApiError::new(ErrorCode::Internal, message);
-        let answer = ended.answer.ok_or_else(|| internal("the answer was lost; this is a defect"))?;
-        let id = self.request.request_id.to_string();
-        self.executor.blobs.check_in(&id, answer.body).await.map_err(|error| {
-            tracing::error!(%error, request_id = %id, "an answer cannot be stored");
-            internal("the answer is too large for a record and could not be written to object storage")
-        })
-    }
-}
-
-/// An end without a call; those of earlier executions are in the row all the same.
-fn failed(request: &Request, mut usage: UsageRow, error: ApiError) -> Done {
-    let ledger = carried(request);
-    let mut terminal = Terminal::failed(&request.caller.team, error);
-    terminal.attempts = u32::try_from(ledger.calls()).unwrap_or(u32::MAX);
-    ledger.fill(&mut usage, None, None);
-    Done::Ended(Box::new(Finished { terminal, usage, is_checked: false }))
 }
 
 fn carried(request: &Request) -> Ledger {

@@ -1,10 +1,14 @@
 //! Why a provider call gave no answer, in the classes the planner decides by.
 
+use crate::health::Cooling;
 use std::time::Duration;
 use tollgate_schemas::{ApiError, ErrorCode};
 
 /// Longest provider message that is passed on, in characters.
 const MESSAGE_MAX_CHARS: usize = 2_000;
+
+/// What a caller hears whose request finds every circuit open.
+pub(crate) const RECOVERING: &str = "every provider failed lately and is left alone for a while; try again later";
 
 /// What kind of failure it was. The planner knows nothing else about providers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -93,16 +97,31 @@ impl Failure {
         Self { status: Some(status), ..Self::new(class, message) }
     }
 
+    /// No call was made, because the destination's circuit is open.
+    pub(crate) fn open(cooling: Cooling) -> Self {
+        Self {
+            // What a call would have met.
+            status: cooling.is_rate_limit.then_some(429),
+            retry_after: Some(cooling.reopens_in),
+            ..Self::new(Class::Open, "the destination is not called at present")
+        }
+    }
+
     /// Whether the same request may do better later, though nothing about it or the destination changes: the provider has too
     /// much to do (429, 503, Anthropic's 529), cannot be reached at all, or is kept from being called.
     pub(crate) fn is_throttle(&self) -> bool {
         match self.class {
             Class::RateLimited | Class::Busy | Class::Open => true,
-            Class::Server => matches!(self.status, Some(503 | 529)),
+            Class::Server => self.is_overload(),
             // A broken connection has a code: the provider was there and may have done work.
             Class::Connect => self.code.is_none(),
             _ => false,
         }
+    }
+
+    /// The provider says that it has too much to do, whoever asks.
+    pub(crate) fn is_overload(&self) -> bool {
+        self.class == Class::Server && matches!(self.status, Some(503 | 529))
     }
 
     /// What the usage row shows as the attempt's error.
@@ -125,9 +144,13 @@ impl Failure {
     /// The error a caller sees when this failure is the last word. A provider's refusal of the gateway's credential, and
     /// whatever it says about it, stays inside.
     pub(crate) fn api_error(&self) -> ApiError {
+        let throttling = || (ErrorCode::RateLimitExceeded, "every provider is throttling; try again later".to_owned());
         let (code, message) = match self.class {
-            Class::RateLimited | Class::Open => {
-                (ErrorCode::RateLimitExceeded, "every provider is throttling; try again later".to_owned())
+            Class::RateLimited => throttling(),
+            Class::Open if self.status == Some(429) => throttling(),
+            Class::Open => (ErrorCode::Overloaded, RECOVERING.to_owned()),
+            Class::Server if self.is_overload() => {
+                (ErrorCode::Overloaded, "every provider is overloaded; try again later".to_owned())
             }
             Class::Busy => (
                 ErrorCode::Overloaded,

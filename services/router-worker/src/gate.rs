@@ -2,7 +2,8 @@
 //!
 //! Waiting calls queue per lane; a free place goes to the lanes in turn, by weight, so that a flood on one lane does not
 //! hold up the others. The batch lane never takes the last eighth of the places, so a waiting caller seldom finds all of
-//! them taken by bulk work that runs for minutes.
+//! them taken by bulk work that runs for minutes. Each queue is bounded: behind a provider that answers nothing there would
+//! else be room for every request of a lane, and none for those that somebody else would answer.
 
 use std::{
     collections::VecDeque,
@@ -14,6 +15,9 @@ use tollgate_schemas::Lane;
 /// Turns per round, by lane in the order of [`Lane::ALL`]: interactive, batch, judge. A judge's request is a part of a
 /// request that somebody waits for, so it comes close to that.
 const WEIGHTS: [i64; 3] = [8, 1, 4];
+/// Calls that queue at one gate, a lane; more are turned away at once. With as many calls under way (`concurrency`, 256), that
+/// is half of what a lane's consumer takes in of one partition.
+pub(crate) const QUEUED_MAX: usize = 256;
 
 /// The bound. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -26,6 +30,10 @@ struct State {
     credit: [i64; 3],
     waiting: [VecDeque<oneshot::Sender<()>>; 3],
 }
+
+/// As many calls queue at the gate as may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Full;
 
 /// A place; dropping it frees it.
 #[derive(Debug)]
@@ -42,25 +50,36 @@ impl Gate {
         Self(Arc::new(Mutex::new(State { free: places, batch_left, credit: [0; 3], waiting: Default::default() })))
     }
 
-    /// Waits for a place. A call that is dropped while waiting takes none.
-    pub(crate) async fn enter(&self, lane: Lane) -> Permit {
-        let waiter = {
-            let mut state = self.state();
-            if state.waiting[lane as usize].is_empty() && state.has_place(lane) {
-                state.take(lane);
-                None
-            } else {
-                let (sender, receiver) = oneshot::channel();
-                state.waiting[lane as usize].push_back(sender);
-                Some(Waiter { gate: self, lane, receiver })
-            }
-        };
-        if let Some(mut waiter) = waiter {
-            // The sender is dropped only together with the gate, which this call borrows. Once the place is received, the
-            // waiter's own drop finds nothing to give back.
-            let _ = (&mut waiter.receiver).await;
+    /// A place that is free now and that nobody queues for.
+    pub(crate) fn try_enter(&self, lane: Lane) -> Option<Permit> {
+        let mut state = self.state();
+        let is_free = state.queued(lane) == 0 && state.has_place(lane);
+        is_free.then(|| {
+            state.take(lane);
+            Permit { gate: self.clone(), lane }
+        })
+    }
+
+    /// Waits for a place, unless too many do. A call that is dropped while waiting takes none.
+    pub(crate) async fn enter(&self, lane: Lane) -> Result<Permit, Full> {
+        if let Some(permit) = self.try_enter(lane) {
+            return Ok(permit);
         }
-        Permit { gate: self.clone(), lane }
+        let mut waiter = {
+            let mut state = self.state();
+            if state.queued(lane) >= QUEUED_MAX {
+                return Err(Full);
+            }
+            let (sender, receiver) = oneshot::channel();
+            state.waiting[lane as usize].push_back(sender);
+            // A place may have become free since it was asked for.
+            state.admit();
+            Waiter { gate: self, lane, receiver }
+        };
+        // The sender is dropped only together with the gate, which this call borrows. Once the place is received, the
+        // waiter's own drop finds nothing to give back.
+        let _ = (&mut waiter.receiver).await;
+        Ok(Permit { gate: self.clone(), lane })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -101,6 +120,19 @@ impl Drop for Waiter<'_> {
 }
 
 impl State {
+    /// How many calls of the lane wait. Those that gave up leave the queue here at the latest, for behind a gate that nobody
+    /// leaves they would pile up.
+    fn queued(&mut self, lane: Lane) -> usize {
+        let queue = &mut self.waiting[lane as usize];
+        while queue.front().is_some_and(oneshot::Sender::is_closed) {
+            queue.pop_front();
+        }
+        if queue.len() >= QUEUED_MAX {
+            queue.retain(|sender| !sender.is_closed());
+        }
+        queue.len()
+    }
+
     fn has_place(&self, lane: Lane) -> bool {
         self.free > 0 && (lane != Lane::Batch || self.batch_left > 0)
     }
@@ -149,11 +181,15 @@ mod tests {
     use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
 
-    type Entering = Pin<Box<dyn Future<Output = Permit>>>;
+    type Entering = Pin<Box<dyn Future<Output = Result<Permit, Full>>>>;
+
+    fn poll_whole(entering: &mut Entering) -> Poll<Result<Permit, Full>> {
+        entering.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    }
 
     fn poll(entering: &mut Entering) -> Option<Permit> {
-        match entering.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(permit) => Some(permit),
+        match poll_whole(entering) {
+            Poll::Ready(permit) => Some(permit.expect("the queue is short")),
             Poll::Pending => None,
         }
     }
@@ -208,6 +244,31 @@ mod tests {
         drop(first);
         assert!(poll(&mut second).is_some());
         assert!(poll(&mut entering(&gate, Lane::Judge)).is_some());
+    }
+
+    #[test]
+    fn a_queue_is_bounded_and_those_who_gave_up_take_no_room_in_it() {
+        let gate = Gate::new(1);
+        let held = poll(&mut entering(&gate, Lane::Interactive)).expect("free");
+        let mut queue: Vec<Entering> = (0..QUEUED_MAX).map(|_| entering(&gate, Lane::Interactive)).collect();
+        assert!(queue.iter_mut().all(|call| poll(call).is_none()));
+        let is_full = |call: &mut Entering| matches!(poll_whole(call), Poll::Ready(Err(Full)));
+        assert!(is_full(&mut entering(&gate, Lane::Interactive)));
+        assert!(poll(&mut entering(&gate, Lane::Judge)).is_none(), "each lane has its own queue");
+        // From the middle, where nothing else would look.
+        drop(queue.remove(QUEUED_MAX / 2));
+        let mut late = entering(&gate, Lane::Interactive);
+        assert!(poll(&mut late).is_none());
+        queue.push(late);
+        assert!(is_full(&mut entering(&gate, Lane::Interactive)));
+        assert!(gate.try_enter(Lane::Interactive).is_none());
+        drop(held);
+        assert!(gate.try_enter(Lane::Interactive).is_none(), "whoever queues goes first");
+        for mut call in queue {
+            drop(poll(&mut call).expect("in order"));
+        }
+        assert!(gate.try_enter(Lane::Interactive).is_some());
+        assert!(gate.state().waiting.iter().all(|queue| queue.len() <= QUEUED_MAX));
     }
 
     #[test]

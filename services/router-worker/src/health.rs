@@ -1,13 +1,14 @@
-//! A destination's circuit: calls that fail in a row, or a 429, keep further calls away for a while.
+//! A destination's circuit: calls that fail in a row, a 429, or a 503 or 529 that names a time keep further calls away for a
+//! while.
 //!
 //! A pure state machine over the times it is told; [`Health`] is the same behind a lock. In process: each replica learns by
 //! itself. Deliberately absent: rates and windows (a run of failures is what an outage looks like), and the decision what to
 //! do while a circuit is open, which is `route`'s.
 //!
 //! ```text
-//! closed ── 5 failures in a row, or a 429 ──► open ── its time is over ──► probing ── success ──► closed
-//!   ▲                                          ▲                              │
-//!   └────────────── success ───────────────────┴────────── failure ◄──────────┘
+//! closed ── 5 failures in a row, or a throttle ──► open ── its time is over ──► probing ── success ──► closed
+//!   ▲                                               ▲                              │
+//!   └────────────── success ────────────────────────┴────────── failure ◄──────────┘
 //! ```
 
 use crate::failure::{Class, Failure};
@@ -26,8 +27,8 @@ const FAILED_MAX: Duration = Duration::from_secs(60);
 /// The same for a 429 that does not say how long.
 const THROTTLED_MIN: Duration = Duration::from_secs(1);
 const THROTTLED_MAX: Duration = Duration::from_secs(30);
-/// A provider that asks for more patience than this is asked again all the same.
-const ASKED_MAX: Duration = Duration::from_secs(600);
+/// A provider that asks for more patience than this is asked again all the same: no job waits longer.
+const ASKED_MAX: Duration = Duration::from_secs(24 * 3600);
 /// A probe that has not ended after this long makes room for another: a model may take minutes to answer.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 /// While a probe is out, this is how long the others are told to wait before they look again.
@@ -38,8 +39,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 pub(crate) struct Cooling {
     /// How long still.
     pub reopens_in: Duration,
-    /// The provider named the time itself (429 with `retry-after`), so that calling earlier is pointless.
+    /// The provider named the time itself (`retry-after`), so that calling earlier is pointless.
     pub is_asked: bool,
+    /// A 429 began it: the limit is the gateway's, not the provider's trouble.
+    pub is_rate_limit: bool,
 }
 
 /// What a call told about its destination.
@@ -49,8 +52,10 @@ pub(crate) enum Sign {
     Well,
     /// It did not answer, or not sensibly.
     Ill,
-    /// It has too much to do, and perhaps says for how long.
+    /// The gateway asks too much of it (429), and perhaps it says for how long.
     Throttled(Option<Duration>),
+    /// It has too much to do (503, 529), for so long.
+    Overloaded(Duration),
     /// Nothing: the call was given up, or its credential refused.
     Nothing,
 }
@@ -60,6 +65,7 @@ impl Sign {
     pub(crate) fn of(failure: &Failure) -> Self {
         match failure.class {
             Class::RateLimited => Sign::Throttled(failure.retry_after),
+            Class::Server if failure.is_throttle() => failure.retry_after.map_or(Sign::Ill, Sign::Overloaded),
             Class::Server | Class::Timeout | Class::Connect => Sign::Ill,
             Class::Rejected => Sign::Well,
             Class::Refused | Class::Inexpressible | Class::Deadline | Class::Busy | Class::Open => Sign::Nothing,
@@ -74,8 +80,15 @@ pub(crate) struct Pass(u64);
 #[derive(Debug, Clone, Copy)]
 enum State {
     Closed,
-    Open { until: Instant, is_asked: bool },
-    Probing { next: Instant, is_asked: bool },
+    Open { until: Instant, why: Why },
+    Probing { next: Instant, why: Why },
+}
+
+/// Why it opened; see [`Cooling`].
+#[derive(Debug, Clone, Copy)]
+struct Why {
+    is_asked: bool,
+    is_rate_limit: bool,
 }
 
 /// The state machine.
@@ -99,12 +112,12 @@ impl Default for Circuit {
 impl Circuit {
     /// Whether calls are kept away at `now`; `None`: one may be made.
     pub(crate) fn cooling(&self, now: Instant) -> Option<Cooling> {
-        let (reopens_in, is_asked) = match self.state {
+        let (reopens_in, Why { is_asked, is_rate_limit }) = match self.state {
             State::Closed => return None,
-            State::Open { until, is_asked } => (until.saturating_duration_since(now), is_asked),
-            State::Probing { next, is_asked } => (next.saturating_duration_since(now).min(LOOK_AGAIN), is_asked),
+            State::Open { until, why } => (until.saturating_duration_since(now), why),
+            State::Probing { next, why } => (next.saturating_duration_since(now).min(LOOK_AGAIN), why),
         };
-        (!reopens_in.is_zero()).then_some(Cooling { reopens_in, is_asked })
+        (!reopens_in.is_zero()).then_some(Cooling { reopens_in, is_asked, is_rate_limit })
     }
 
     /// Lets a call through, or says why not. The first one after an opening is the probe. `is_forced`: it goes through
@@ -112,8 +125,8 @@ impl Circuit {
     pub(crate) fn admit(&mut self, now: Instant, is_forced: bool) -> Result<Pass, Cooling> {
         match (self.cooling(now), self.state) {
             (Some(cooling), _) if !is_forced => return Err(cooling),
-            (None, State::Open { is_asked, .. } | State::Probing { is_asked, .. }) => {
-                self.state = State::Probing { next: now + PROBE_EVERY, is_asked };
+            (None, State::Open { why, .. } | State::Probing { why, .. }) => {
+                self.state = State::Probing { next: now + PROBE_EVERY, why };
             }
             _ => {}
         }
@@ -126,38 +139,40 @@ impl Circuit {
         match (sign, self.state) {
             (Sign::Well, State::Closed) => self.failures = 0,
             (Sign::Well, _) => self.turn(State::Closed),
-            (Sign::Throttled(Some(asked)), _) if !asked.is_zero() => self.ask(now, now + asked.min(ASKED_MAX)),
+            (Sign::Throttled(Some(asked)), _) if !asked.is_zero() => self.ask(now, asked, true),
+            (Sign::Overloaded(asked), _) if !asked.is_zero() => self.ask(now, asked, false),
             // What began before the circuit turned is old news.
             _ if !is_current => {}
-            (Sign::Throttled(_), _) => self.open(now, THROTTLED_MIN, THROTTLED_MAX),
-            (Sign::Ill, State::Closed) => {
+            (Sign::Throttled(_), _) => self.open(now, THROTTLED_MIN, THROTTLED_MAX, true),
+            (Sign::Ill | Sign::Overloaded(_), State::Closed) => {
                 self.failures += 1;
                 if self.failures >= FAILURES_MAX {
-                    self.open(now, FAILED_MIN, FAILED_MAX);
+                    self.open(now, FAILED_MIN, FAILED_MAX, false);
                 }
             }
             // A forced call's failure says no more than the opening did.
-            (Sign::Ill, State::Open { .. }) => {}
-            (Sign::Ill, State::Probing { .. }) => self.open(now, FAILED_MIN, FAILED_MAX),
+            (Sign::Ill | Sign::Overloaded(_), State::Open { .. }) => {}
+            (Sign::Ill | Sign::Overloaded(_), State::Probing { .. }) => self.open(now, FAILED_MIN, FAILED_MAX, false),
             // The probe told nothing, so the next call is one.
-            (Sign::Nothing, State::Probing { is_asked, .. }) => self.state = State::Probing { next: now, is_asked },
+            (Sign::Nothing, State::Probing { why, .. }) => self.state = State::Probing { next: now, why },
             (Sign::Nothing, _) => {}
         }
     }
 
     /// Opens until the time the provider asks for, unless it is open for longer.
-    fn ask(&mut self, now: Instant, until: Instant) {
+    fn ask(&mut self, now: Instant, asked: Duration, is_rate_limit: bool) {
+        let until = now + asked.min(ASKED_MAX);
         let is_longer = self.cooling(now).is_none_or(|cooling| now + cooling.reopens_in < until);
         if is_longer {
-            self.turn(State::Open { until, is_asked: true });
+            self.turn(State::Open { until, why: Why { is_asked: true, is_rate_limit } });
         }
     }
 
-    fn open(&mut self, now: Instant, least: Duration, most: Duration) {
+    fn open(&mut self, now: Instant, least: Duration, most: Duration, is_rate_limit: bool) {
         let doubling = 1u32 << self.openings.min(16);
         self.openings += 1;
         let until = now + least.saturating_mul(doubling).min(most);
-        self.turn(State::Open { until, is_asked: false });
+        self.turn(State::Open { until, why: Why { is_asked: false, is_rate_limit } });
     }
 
     fn turn(&mut self, state: State) {

@@ -3,8 +3,9 @@
 use crate::{
     attempt::{Broken, Ended},
     config::{Destination, Router},
+    failure::Class,
     prices::{Called, Cost},
-    providers::Fields,
+    providers::{Fields, prompt_estimate},
     tokens::{Tokens, Usage},
 };
 use rust_decimal::Decimal;
@@ -91,13 +92,13 @@ impl Ledger {
     ) {
         let Some(start_us) = ended.sent_us else { return };
         let end_us = tollgate_schemas::now_us();
-        let usage = ended.answer.as_ref().map(|answer| answer.usage_or_estimate(chat));
+        let usage = match &ended.answer {
+            Some(answer) => Some(answer.usage_or_estimate(chat)),
+            None => was_left_at_work(ended).then(|| prompt_estimate(chat)),
+        };
         let tier = ended.answer.as_ref().and_then(|answer| answer.service_tier.clone()).map(word);
         let cost = usage.as_ref().map(|usage| cost(router, destination, tier.as_deref(), start_us, usage));
-        let error_code = ended.broken.as_ref().map(|broken| match broken {
-            Broken::Failed(failure) => failure.error_code(),
-            Broken::Cancelled => "cancelled".to_owned(),
-        });
+        let error_code = ended.broken.as_ref().map(Broken::error_code);
         let tokens = usage.as_ref().map(|usage| usage.tokens);
         let provider_request_id = match &ended.broken {
             Some(Broken::Failed(failure)) => failure.request_id.clone(),
@@ -198,6 +199,17 @@ fn cost(router: &Router, destination: &Destination, tier: Option<&str>, start_us
         date: &date,
     };
     router.prices.cost(&call, &usage.tokens)
+}
+
+/// The gateway hung up while the provider had the prompt and had not refused it, so it may bill for that. (A connection that was
+/// still being made is taken for one too: the client does not tell.)
+fn was_left_at_work(ended: &Ended) -> bool {
+    let is_refused = ended.head.status >= 300;
+    match &ended.broken {
+        Some(Broken::Cancelled | Broken::HandedOver) => !is_refused,
+        Some(Broken::Failed(failure)) => matches!(failure.class, Class::Timeout | Class::Deadline) && !is_refused,
+        None => false,
+    }
 }
 
 /// The provider answered with an error, or was never reached.

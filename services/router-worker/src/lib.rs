@@ -32,6 +32,7 @@ mod health;
 mod ledger;
 mod metric;
 mod park;
+mod patience;
 mod prices;
 mod providers;
 mod registry;

@@ -1,6 +1,6 @@
 //! The router's metrics. Labels are bounded: names from the configuration, HTTP statuses, a few words.
 
-use crate::attempt::Ended;
+use crate::{attempt::Ended, execute::Done};
 use std::time::Duration;
 use tollgate_schemas::{Attempt, Lane};
 
@@ -32,15 +32,20 @@ pub(crate) fn attempt(attempt: &Attempt, ended: &Ended) {
     }
 }
 
-/// Counts one request at its end.
-pub(crate) fn ended(lane: Lane, status: u16) {
-    metrics::counter!("tollgate_router_requests_total", "lane" => lane.as_str(), "status" => status.to_string())
-        .increment(1);
-}
-
-/// Counts one request that is put aside to wait.
-pub(crate) fn parked(topic: &'static str) {
-    metrics::counter!("tollgate_router_parked_total", "topic" => topic).increment(1);
+/// Counts one request that ended, is put aside to wait, or was broken off because this process ends.
+pub(crate) fn done(lane: Lane, done: &Done) {
+    let lane = lane.as_str();
+    match done {
+        Done::Ended(finished) => {
+            let status = finished.terminal.status.to_string();
+            metrics::counter!("tollgate_router_requests_total", "lane" => lane, "status" => status)
+        }
+        Done::Parked(parked) => {
+            metrics::counter!("tollgate_router_parked_total", "topic" => parked.topic.spec.name)
+        }
+        Done::HandedOver(_) => metrics::counter!("tollgate_router_handed_over_total", "lane" => lane),
+    }
+    .increment(1);
 }
 
 /// Counts one call that was not made, because the destination's circuit is open (`circuit_open`) or it has no place (`busy`).

@@ -6,7 +6,7 @@
 //!
 //! A destination whose circuit is open is passed over. If that leaves nothing, somebody who waits for the answer has one tried
 //! all the same ("panic", as Envoy calls it), because an open circuit is only a guess that it would fail. Where the provider
-//! itself named the time (429 with `retry-after`) it is no guess: a time that is over soon is waited for, a longer one fails
+//! itself named the time (`retry-after`) it is no guess: a time that is over soon is waited for, a longer one fails
 //! the request. A request of the batch lane never panics: it can wait.
 
 use crate::{failure::Class, health::Cooling};

@@ -5,11 +5,11 @@
 
 use crate::{
     Error,
-    attempt::ChunkSink,
+    attempt::{ChunkSink, Signals},
     config::Router,
-    execute::{Done, Executor, Finished, Signals, WAITING_IN_PLACE_MAX},
-    metric,
-    park::Parked,
+    execute::{Done, Executor, Finished},
+    metric, park,
+    patience::WAITING_IN_PLACE_MAX,
     registry::{Begun, Registry, Stage},
 };
 use serde_json::value::RawValue;
@@ -28,9 +28,12 @@ use tollgate_schemas::{
     topic,
 };
 
-/// Requests that wait in this process, a partition of `parked.*`. They only sleep, so there may be many; what is beyond waits
-/// unread, and a cancellation takes effect on it once it is read: after the topic's delay at the latest.
-const PARKED_MAX: usize = 10_000;
+/// Requests that wait in this process, a partition of `parked.*`: about as many as a commit can tell of. What is beyond waits
+/// unread, which holds up nobody ([`park`]); a cancellation takes effect on it once it is read: after the topic's delay at the
+/// latest.
+const PARKED_MAX: usize = 1_500;
+/// How long calls that are broken off at the end of the drain may take to be handed over. Usually milliseconds.
+const HANDOVER_MAX: Duration = Duration::from_secs(5);
 
 /// Runs the service until `stop`, then finishes what is in flight. Topics must exist.
 pub async fn run(config: &Config, bus: Bus, readiness: Readiness, stop: CancellationToken) -> Result<(), Error> {
@@ -41,19 +44,22 @@ pub async fn run(config: &Config, bus: Bus, readiness: Readiness, stop: Cancella
     };
     let registry = Registry::default();
     watch_cancellations(config, &bus, registry.clone(), stop.clone()).await?;
+    let handover = after_drain(config, &stop);
     let mut consumers = Vec::new();
     for lane in Lane::ALL {
-        let worker = Worker { executor: executor.clone(), registry: registry.clone(), lane };
+        let worker =
+            Worker { executor: executor.clone(), registry: registry.clone(), lane, handover: handover.clone() };
         let running = consume(config, &bus, worker, stop.clone())?;
         readiness.require(condition(lane), running.probe());
         consumers.push(running);
     }
     let producer = bus.producer(Profile::Bulk)?;
-    for (topic, group) in topic::PARKED.iter().zip(["router-parked-10s", "router-parked-1m", "router-parked-10m"]) {
+    let groups = ["router-parked-10s", "router-parked-1m", "router-parked-10m"];
+    for ((topic, delay), group) in topic::PARKED.iter().zip(park::DELAYS).zip(groups) {
         let topics = vec![bus.full_name(topic.spec.name)];
         let fetch_wait = Duration::from_secs(5);
         let options = Options { max_in_flight: PARKED_MAX, fetch_wait, ..Options::new(group, topics) };
-        let waker = Waker { router: executor.router.clone(), registry: registry.clone() };
+        let waker = Waker { router: executor.router.clone(), registry: registry.clone(), delay };
         let running = bus.consume::<Request, _>(options, producer.clone(), Arc::new(waker), stop.clone())?;
         readiness.require("parked requests", running.probe());
         consumers.push(running);
@@ -64,6 +70,18 @@ pub async fn run(config: &Config, bus: Bus, readiness: Readiness, stop: Cancella
     stop.cancel();
     result?;
     Ok(())
+}
+
+/// A token that is cancelled when the time that a stop leaves to what is under way is over.
+fn after_drain(config: &Config, stop: &CancellationToken) -> CancellationToken {
+    let (handover, drain, stop) = (CancellationToken::new(), config.shutdown.drain.duration(), stop.clone());
+    let token = handover.clone();
+    tollgate_runtime::supervised("drain", async move {
+        stop.cancelled().await;
+        tokio::time::sleep(drain).await;
+        token.cancel();
+    });
+    handover
 }
 
 fn condition(lane: Lane) -> &'static str {
@@ -82,7 +100,8 @@ fn consume(config: &Config, bus: &Bus, worker: Worker, stop: CancellationToken) 
     };
     let topics = vec![bus.full_name(topic::approved(worker.lane).spec.name)];
     let producer: Producer = bus.producer(profile)?;
-    let options = Options { drain_timeout: config.shutdown.drain.duration(), ..Options::new(group, topics) };
+    let drain_timeout = config.shutdown.drain.duration() + HANDOVER_MAX;
+    let options = Options { drain_timeout, ..Options::new(group, topics) };
     Ok(bus.consume::<Request, _>(options, producer, Arc::new(worker), stop)?)
 }
 
@@ -111,6 +130,8 @@ struct Worker {
     executor: Executor,
     registry: Registry,
     lane: Lane,
+    /// See [`Signals::handover`].
+    handover: CancellationToken,
 }
 
 impl Handler<Request> for Worker {
@@ -131,20 +152,13 @@ impl Handler<Request> for Worker {
         let mut sink =
             BusSink { request: &request, execution_id, trace: record.trace.clone(), emitter, chunks: 0, origin: None };
         let trace_id = Some(record.trace.trace_id_hex());
-        let signals = Signals { cancel: &working.cancel, leaving: &leaving };
-        let records = match self.executor.execute(&request, execution_id, trace_id, &mut sink, signals).await {
-            Done::Ended(mut finished) => {
-                finished.terminal.chunks = sink.chunks;
-                metric::ended(self.lane, finished.terminal.status);
-                records(&request, execution_id, *finished, &record.trace)
-            }
-            Done::Parked(parked) => {
-                let Parked { topic, request } = *parked;
-                metric::parked(topic.spec.name);
-                moved(topic, &request, expiry, &record.trace).map(|record| vec![record])
-            }
-        };
-        match records {
+        let signals = Signals { cancel: &working.cancel, leaving: &leaving, handover: &self.handover };
+        let mut done = self.executor.execute(&request, execution_id, trace_id, &mut sink, signals).await;
+        if let Done::Ended(finished) = &mut done {
+            finished.terminal.chunks = sink.chunks;
+        }
+        metric::done(self.lane, &done);
+        match effects(done, &request, execution_id, expiry, &record.trace) {
             // Until all of it is acknowledged a redelivery waits: its offset must not be committed before.
             Ok(records) => Outcome::emit(records).holding(working),
             // Nothing a retry would change: the records of this very request cannot be written as JSON.
@@ -158,10 +172,12 @@ impl Handler<Request> for Worker {
     }
 }
 
-/// Holds parked requests until their time has come, then sends them back to be tried.
+/// Holds parked requests for their topic's delay, then sends them on: to be tried if their time has come, else to wait on.
 struct Waker {
     router: Arc<Router>,
     registry: Registry,
+    /// Of its topic.
+    delay: Duration,
 }
 
 impl Handler<Request> for Waker {
@@ -176,13 +192,15 @@ impl Handler<Request> for Waker {
             }
         };
         let not_before_ms = request.waiting.as_ref().map_or(0, |waiting| waiting.not_before_ms);
+        let leaves_ms = park::leaves_ms(self.delay, record.timestamp_ms, not_before_ms);
         let _waiting = metric::Waiting::begin();
         tokio::select! {
             () = emitter.leaving().cancelled() => return Outcome::hand_back(),
             () = waiting.cancel.cancelled() => {}
-            () = sleep_until_ms(not_before_ms) => {}
+            () = sleep_until_ms(leaves_ms) => {}
         }
-        match moved(topic::approved(request.lane), &request, expiry, &record.trace) {
+        let next = park::next(&request, waiting.cancel.is_cancelled(), tollgate_schemas::now_us() / 1000);
+        match moved(next, &request, expiry, &record.trace) {
             Ok(record) => Outcome::emit(vec![record]).holding(waiting),
             Err(error) => Outcome::dead(DeadLetter::new("serialise", error.to_string())),
         }
@@ -203,6 +221,21 @@ async fn sleep_until_ms(until_ms: i64) {
     }
 }
 
+/// The records that what became of a request causes.
+pub(crate) fn effects(
+    done: Done,
+    request: &Request,
+    id: ExecutionId,
+    expiry: Option<String>,
+    trace: &TraceContext,
+) -> Result<Vec<Outgoing>, tollgate_bus::Error> {
+    match done {
+        Done::Ended(finished) => records(request, id, *finished, trace),
+        Done::Parked(parked) => Ok(vec![moved(parked.topic, &parked.request, expiry, trace)?]),
+        Done::HandedOver(request) => Ok(vec![moved(topic::approved(request.lane), &request, expiry, trace)?]),
+    }
+}
+
 /// A request on its way to another topic of the router's own.
 pub(crate) fn moved(
     topic: &tollgate_schemas::Topic<Request>,
@@ -219,7 +252,7 @@ pub(crate) fn moved(
 
 /// What the end of a request is told by. An answer that must be checked goes to the guardrail, which then owns the
 /// request's end; an end without an answer has nothing to check.
-pub(crate) fn records(
+fn records(
     request: &Request,
     id: ExecutionId,
     finished: Finished,

@@ -31,7 +31,10 @@ fn five_failures_in_a_row_open_it_and_its_time_doubles_until_a_success() {
         assert!(call(&mut circuit, now, Sign::Ill));
     }
     for expected in [5, 10, 20, 40, 60, 60] {
-        assert_eq!(circuit.cooling(now), Some(Cooling { reopens_in: seconds(expected), is_asked: false }));
+        assert_eq!(
+            circuit.cooling(now),
+            Some(Cooling { reopens_in: seconds(expected), is_asked: false, is_rate_limit: false })
+        );
         assert!(!call(&mut circuit, now, Sign::Well));
         now += seconds(expected);
         assert!(call(&mut circuit, now, Sign::Ill), "one probe");
@@ -45,17 +48,38 @@ fn five_failures_in_a_row_open_it_and_its_time_doubles_until_a_success() {
 fn a_429_opens_it_for_as_long_as_it_says() {
     let now = Instant::now();
     for (asked, expected, is_asked) in
-        [(Some(17), 17, true), (Some(9000), 600, true), (None, 1, false), (Some(0), 1, false)]
+        [(Some(17), 17, true), (Some(9000), 9000, true), (None, 1, false), (Some(0), 1, false)]
     {
         let mut circuit = Circuit::default();
         assert!(call(&mut circuit, now, Sign::Throttled(asked.map(seconds))));
-        assert_eq!(circuit.cooling(now), Some(Cooling { reopens_in: seconds(expected), is_asked }));
+        assert_eq!(
+            circuit.cooling(now),
+            Some(Cooling { reopens_in: seconds(expected), is_asked, is_rate_limit: true })
+        );
     }
     let mut circuit = Circuit::default();
     let (first, second) = (circuit.admit(now, false).expect("closed"), circuit.admit(now, false).expect("closed"));
     circuit.tell(first, Sign::Throttled(Some(seconds(9))), now);
     circuit.tell(second, Sign::Throttled(Some(seconds(3))), now);
     assert_eq!(reopens_in(&circuit, now), Some(seconds(9)), "the longer one holds");
+}
+
+#[test]
+fn a_503_that_names_a_time_opens_it_for_so_long_and_one_that_does_not_is_a_failure() {
+    let (now, mut circuit) = (Instant::now(), Circuit::default());
+    let failure = |status, after: Option<u64>| {
+        Sign::of(&Failure { retry_after: after.map(seconds), ..Failure::of_status(status, "busy") })
+    };
+    for status in [503, 529] {
+        assert_eq!(failure(status, None), Sign::Ill);
+        assert_eq!(failure(status, Some(9)), Sign::Overloaded(seconds(9)));
+    }
+    assert_eq!(failure(500, Some(9)), Sign::Ill);
+    assert!(call(&mut circuit, now, failure(503, None)));
+    assert!(call(&mut circuit, now, failure(503, Some(0))), "a time that is over is none");
+    assert!(call(&mut circuit, now, failure(503, Some(9))));
+    let expected = Cooling { reopens_in: seconds(9), is_asked: true, is_rate_limit: false };
+    assert_eq!(circuit.cooling(now), Some(expected));
 }
 
 #[test]
@@ -88,7 +112,8 @@ fn sign() -> impl Strategy<Value = Sign> {
         3 => Just(Sign::Ill),
         2 => Just(Sign::Well),
         1 => Just(Sign::Nothing),
-        2 => proptest::option::of(0..2_000u64).prop_map(|asked| Sign::Throttled(asked.map(seconds))),
+        2 => proptest::option::of(0..200_000u64).prop_map(|asked| Sign::Throttled(asked.map(seconds))),
+        1 => (0..200_000u64).prop_map(|asked| Sign::Overloaded(seconds(asked))),
     ]
 }
 
@@ -112,7 +137,7 @@ proptest! {
     #[test]
     fn whatever_happens_it_opens_for_a_reason_and_not_for_ever(events in proptest::collection::vec(event(), 0..200)) {
         let (mut circuit, mut now, mut out) = (Circuit::default(), Instant::now(), Vec::new());
-        // The model: how many failures there were since anything good was heard, and whether a 429 was.
+        // The model: how many failures there were since anything good was heard, and whether a throttle was.
         let (mut ill, mut is_throttled) = (0u32, false);
         for event in events {
             match event {
@@ -133,6 +158,11 @@ proptest! {
                             prop_assert_eq!(circuit.cooling(now), None);
                         }
                         Sign::Ill => ill += 1,
+                        Sign::Overloaded(asked) if asked.is_zero() => ill += 1,
+                        Sign::Overloaded(asked) => {
+                            is_throttled = true;
+                            prop_assert!(reopens_in(&circuit, now).is_some_and(|left| left >= asked.min(ASKED_MAX)));
+                        }
                         Sign::Throttled(asked) => {
                             is_throttled = true;
                             if let Some(asked) = asked.filter(|asked| !asked.is_zero()) {

@@ -85,16 +85,17 @@ pub(crate) struct Answer {
 impl Answer {
     /// What the call used: the provider's count, else an estimate from the texts.
     pub(crate) fn usage_or_estimate(&self, chat: &Fields) -> Usage {
-        self.usage.clone().unwrap_or_else(|| Usage {
-            tokens: Tokens {
-                input: estimate(chat::prompt_chars(chat)),
-                output: estimate(self.output_chars),
-                ..Tokens::default()
-            },
-            source: TokenSource::Estimated,
-            raw: None,
+        self.usage.clone().unwrap_or_else(|| {
+            let prompt = prompt_estimate(chat);
+            Usage { tokens: Tokens { output: estimate(self.output_chars), ..prompt.tokens }, ..prompt }
         })
     }
+}
+
+/// What a call used of which only the prompt is known.
+pub(crate) fn prompt_estimate(chat: &Fields) -> Usage {
+    let tokens = Tokens { input: estimate(chat::prompt_chars(chat)), ..Tokens::default() };
+    Usage { tokens, source: TokenSource::Estimated, raw: None }
 }
 
 /// What one frame of a provider's stream becomes.

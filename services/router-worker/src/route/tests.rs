@@ -26,7 +26,7 @@ fn attempt(destination: usize, action: AttemptAction, after_ms: u64) -> Step {
 }
 
 fn cooling(seconds: u64, is_asked: bool) -> Option<Cooling> {
-    Some(Cooling { reopens_in: Duration::from_secs(seconds), is_asked })
+    Some(Cooling { reopens_in: Duration::from_secs(seconds), is_asked, is_rate_limit: false })
 }
 
 #[test]
@@ -158,10 +158,11 @@ fn class() -> impl Strategy<Value = (Class, Option<u16>)> {
 }
 
 fn circuit() -> impl Strategy<Value = Option<Cooling>> {
-    proptest::option::of(
-        (0..8000u64, any::<bool>())
-            .prop_map(|(ms, is_asked)| Cooling { reopens_in: Duration::from_millis(ms), is_asked }),
-    )
+    proptest::option::of((0..8000u64, any::<bool>()).prop_map(|(ms, is_asked)| Cooling {
+        reopens_in: Duration::from_millis(ms),
+        is_asked,
+        is_rate_limit: false,
+    }))
 }
 
 proptest! {

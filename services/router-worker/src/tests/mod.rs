@@ -2,6 +2,7 @@
 
 mod fake;
 mod fixtures;
+mod handover;
 mod owner;
 mod requests;
 mod waiting;

@@ -2,9 +2,10 @@
 
 use super::fake::{Fake, Reply};
 use crate::{
-    attempt::ChunkSink,
+    attempt::{ChunkSink, Signals},
     config::Router,
-    execute::{Done, Executor, Finished, Signals, WAITING_IN_PLACE_MAX},
+    execute::{Done, Executor, Finished},
+    patience::WAITING_IN_PLACE_MAX,
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -60,6 +61,7 @@ providers:
   first: {{ kind: openai, base_url: "{first}", api_key: sk-first }}
   second: {{ kind: anthropic, base_url: "{second}", api_key: sk-second }}
   demo: {{ kind: mock }}
+  tight: {{ kind: mock, concurrency: 2 }}
 endpoints:
   - name: chat
     destinations: [ {{ name: one, provider: first, model: m }} ]
@@ -75,6 +77,12 @@ endpoints:
   - name: narrow-back
     destinations: [ {{ name: m, provider: demo, model: mock-slow-500000, concurrency: 1 }} ]
     fallbacks: [ {{ name: wide, provider: demo, model: mock }} ]
+  - name: mock-checked
+    destinations: [ {{ name: m, provider: demo, model: mock }} ]
+    guardrails: {{ output: {{ keywords: {{ action: block, words: [ "secret" ] }} }} }}
+  - {{ name: mock-500, destinations: [ {{ name: m, provider: demo, model: mock-500 }} ], retry: {{ attempts: 2, backoff: 1ms }} }}
+  - {{ name: tight-narrow, destinations: [ {{ name: m, provider: tight, model: mock-slow-500000, concurrency: 1 }} ] }}
+  - {{ name: tight-wide, destinations: [ {{ name: m, provider: tight, model: mock }} ] }}
   - {{ name: mock-slow, destinations: [ {{ name: m, provider: demo, model: mock-slow-30 }} ] }}
 prices: [ {{ provider: first, model: m, input: 3, output: 6 }} ]
 "#,
@@ -105,8 +113,11 @@ prices: [ {{ provider: first, model: m, input: 3, output: 6 }} ]
         cancel: &CancellationToken,
         leaving: &CancellationToken,
     ) -> (Done, Chunks) {
+        self.execute_until(request, Signals { cancel, leaving, handover: &CancellationToken::new() }).await
+    }
+
+    pub(super) async fn execute_until(&self, request: &Request, signals: Signals<'_>) -> (Done, Chunks) {
         let mut chunks = Chunks::default();
-        let signals = Signals { cancel, leaving };
         let done = self.executor.execute(request, ExecutionId::new(), None, &mut chunks, signals).await;
         (done, chunks)
     }
@@ -142,7 +153,7 @@ pub(crate) fn ask(endpoint: &str) -> Request {
     request(endpoint, json!({ "model": "x", "messages": [{ "role": "user", "content": "one two three" }] }))
 }
 
-fn ask_stream(endpoint: &str) -> Request {
+pub(super) fn ask_stream(endpoint: &str) -> Request {
     request(
         endpoint,
         json!({ "model": "x", "stream": true, "messages": [{ "role": "user", "content": "one two three" }] }),
@@ -227,7 +238,9 @@ async fn the_last_failure_decides_what_the_caller_hears() {
     let throttled = Reply::json(429, "retry-after: 17\r\n", "{}");
     for (first, second, status, expected, retry_after) in [
         (Reply::json(500, "", ""), throttled.clone(), 429, ErrorCode::RateLimitExceeded, Some("17")),
-        (throttled.clone(), Reply::json(529, "", ""), 502, ErrorCode::ProviderError, None),
+        (throttled.clone(), Reply::json(529, "", ""), 503, ErrorCode::Overloaded, Some("1")),
+        (Reply::json(500, "", ""), Reply::json(503, "retry-after: 9\r\n", ""), 503, ErrorCode::Overloaded, Some("9")),
+        (Reply::json(503, "", ""), Reply::json(500, "", ""), 502, ErrorCode::ProviderError, None),
         (
             throttled.clone(),
             Reply::json(401, "", r#"{"error":{"message":"sk-second is bad"}}"#),
@@ -246,7 +259,9 @@ async fn the_last_failure_decides_what_the_caller_hears() {
         assert_eq!(terminal.headers.get("x-should-retry").map(String::as_str), Some("false"));
         assert_eq!(terminal.headers.get("retry-after").map(String::as_str), retry_after);
         assert!(!terminal.error.as_ref().expect("error").message.contains("sk-"));
-        assert!(finished.usage.input_tokens.is_none() && terminal.body.is_none());
+        // Of a provider that said nothing nobody knows whether it worked, so the prompt counts.
+        let is_unknown = expected == ErrorCode::ProviderTimeout;
+        assert_eq!((finished.usage.input_tokens.is_some(), terminal.body.is_none()), (is_unknown, true));
     }
 }
 
@@ -296,17 +311,17 @@ async fn a_stream_is_sent_as_it_comes_and_kept_whole() {
 #[tokio::test]
 async fn a_stream_that_fails_before_its_content_is_replaced_unseen() {
     let role = r#"{"id":"1","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#;
-    for broken in [
-        Reply::stream(&[role]),
-        Reply::stream(&[role]).and_hang(),
-        Reply::stream(&[role, r#"{"error":{"message":"x"}}"#]),
+    for (broken, tokens) in [
+        (Reply::stream(&[role]), None),
+        (Reply::stream(&[role]).and_hang(), Some(3)),
+        (Reply::stream(&[role, r#"{"error":{"message":"x"}}"#]), None),
     ] {
         let text = delta("fine");
         let fake = Fake::start(vec![broken, Reply::stream(&[&text, FINISH, "[DONE]"])]).await;
         let bench = Bench::new(&fake.url, "http://127.0.0.1:9", "");
         let (finished, chunks) = bench.run(&ask_stream("chat")).await;
         assert_eq!((finished.terminal.status, chunks.text().as_str()), (200, "fine"), "{:?}", finished.usage.attempts);
-        assert_eq!(finished.usage.attempts[0].input_tokens, None);
+        assert_eq!(finished.usage.attempts[0].input_tokens, tokens);
         assert_eq!(finished.usage.attempts[1].action, AttemptAction::Retry);
     }
 }
@@ -349,6 +364,25 @@ async fn cancelling_stops_the_call_and_bills_what_came() {
     assert_eq!((finished.terminal.status, code(&finished)), (499, Some(ErrorCode::Cancelled)));
     assert_eq!((chunks.text().as_str(), finished.usage.output_tokens), ("12345678", Some(2)));
     assert_eq!(finished.usage.attempts[0].error_code.as_deref(), Some("cancelled"));
+    // What had come of nothing yet has cost its prompt: 13 characters at 3 dollars a million tokens.
+    for request in [ask("chat"), ask_stream("chat")] {
+        let fake = Fake::start(vec![Reply::hang()]).await;
+        let (bench, cancel) = (Bench::new(&fake.url, "http://127.0.0.1:9", ""), CancellationToken::new());
+        let stopper = async {
+            while fake.count() == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            cancel.cancel();
+        };
+        let ((finished, _), ()) = tokio::join!(bench.run_until(&request, &cancel), stopper);
+        let row = &finished.usage;
+        assert_eq!(
+            (code(&finished), row.input_tokens, row.output_tokens),
+            (Some(ErrorCode::Cancelled), Some(3), Some(0))
+        );
+        assert_eq!((row.price_status, row.token_source), (Some(PriceStatus::Priced), Some(TokenSource::Estimated)));
+        assert_eq!(row.cost_usd.map(|usd| usd.to_string()).as_deref(), Some("0.000009"));
+    }
     let (finished, _) = bench.run_until(&request, &cancel).await;
     assert_eq!((code(&finished), finished.terminal.attempts), (Some(ErrorCode::Cancelled), 0));
 }

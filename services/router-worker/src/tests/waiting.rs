@@ -2,7 +2,10 @@
 //! the process.
 
 use super::requests::{Bench, ask, code};
-use crate::{execute::Done, park::Parked};
+use crate::{execute::Done, gate::QUEUED_MAX, park::Parked, patience::WAITING_IN_PLACE_MAX};
+use futures::future::join_all;
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tollgate_schemas::{AttemptAction, ErrorCode, Lane, Request, Waiting};
 
@@ -46,6 +49,86 @@ async fn a_job_waits_in_place_for_a_while_and_then_parked_with_its_calls() {
     let (finished, _) = bench.run(&served).await;
     assert_eq!((finished.terminal.status, finished.terminal.attempts), (200, 8));
     assert_eq!(finished.usage.queue_ms, Some((waiting.attempts[0].start_time_us - served.accepted_us) / 1000));
+}
+
+/// How many of so many jobs are parked within `moment`.
+async fn parked_within(bench: &Bench, jobs: &[Request], moment: Duration) -> usize {
+    let began = Instant::now();
+    let each = jobs.iter().map(async |job| {
+        parked(bench, job).await;
+        began.elapsed()
+    });
+    join_all(each).await.into_iter().filter(|took| *took <= moment).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stalled_provider_leaves_the_slots_to_others() {
+    let (bench, cancel) = (bench(), CancellationToken::new());
+    let holder = Request { deadline_ms: i64::MAX / 2, ..ask("narrow") };
+    let jobs: Vec<Request> = (0..1000).map(|_| job("narrow")).collect();
+    let others = async {
+        let at_once = parked_within(&bench, &jobs, Duration::ZERO).await;
+        assert_eq!(jobs.len() - at_once, WAITING_IN_PLACE_MAX, "so many queue for the only place");
+        cancel.cancel();
+    };
+    tokio::join!(bench.run_until(&holder, &cancel), others);
+    assert_eq!(bench.executor.places.available_permits(), WAITING_IN_PLACE_MAX);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_that_look_again_while_a_probe_is_out_take_places_too() {
+    let bench = bench();
+    bench.run(&ask("mock-429")).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let endpoint = bench.executor.router.endpoint("mock-429").expect("there");
+    let _probe = endpoint.destinations[0].health.admit(false).expect("the probe");
+    let jobs: Vec<Request> = (0..1000).map(|_| job("mock-429")).collect();
+    let soon = parked_within(&bench, &jobs, Duration::from_millis(600)).await;
+    assert_eq!(jobs.len() - soon, WAITING_IN_PLACE_MAX);
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_of_a_stalled_provider_are_turned_away_beyond_a_bound() {
+    let (bench, cancel) = (bench(), CancellationToken::new());
+    let callers: Vec<Request> =
+        (0..QUEUED_MAX + 100).map(|_| Request { deadline_ms: i64::MAX / 2, ..ask("narrow") }).collect();
+    let (began, mut turned_away) = (Instant::now(), 0);
+    let each = callers.iter().map(|caller| bench.run_until(caller, &cancel));
+    let mut each: futures::stream::FuturesUnordered<_> = each.collect();
+    while let Some((finished, _)) = futures::StreamExt::next(&mut each).await {
+        if code(&finished) == Some(ErrorCode::Overloaded) {
+            assert!(began.elapsed().is_zero() && finished.terminal.headers.contains_key("retry-after"));
+            turned_away += 1;
+        }
+        // One of them has the place; those who queue are let go.
+        if turned_away == 99 {
+            cancel.cancel();
+        }
+    }
+    assert_eq!(turned_away, 99);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_narrow_model_leaves_its_providers_places_to_others() {
+    let (bench, cancel) = (bench(), CancellationToken::new());
+    let slow: Vec<Request> = (0..3).map(|_| Request { deadline_ms: i64::MAX / 2, ..ask("tight-narrow") }).collect();
+    let others = async {
+        let (finished, _) = bench.run(&ask("tight-wide")).await;
+        assert_eq!(finished.terminal.status, 200, "{:?}", finished.terminal.error);
+        cancel.cancel();
+    };
+    tokio::join!(join_all(slow.iter().map(|slow| bench.run_until(slow, &cancel))), others);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_was_parked_without_a_call_has_its_retries_yet() {
+    let bench = bench();
+    let calls = async |waiting: Option<Waiting>| {
+        let (finished, _) = bench.run(&Request { waiting, ..job("mock-500") }).await;
+        finished.terminal.attempts
+    };
+    let parked_for_a_place = Waiting { parks: 0, ..Waiting::default() };
+    assert_eq!((calls(None).await, calls(Some(parked_for_a_place)).await), (2, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,17 +178,23 @@ async fn a_full_destination_is_queued_for_left_or_waited_for() {
 #[tokio::test]
 async fn a_provider_that_is_down_is_still_tried_for_those_who_wait_and_spared_by_jobs() {
     let bench = bench();
-    for _ in 0..4 {
+    for _ in 0..2 {
         let (finished, _) = bench.run(&ask("chat")).await;
         assert_eq!(code(&finished), Some(ErrorCode::ProviderError));
-        assert!(finished.terminal.attempts >= 1);
+        assert!(finished.terminal.attempts >= 1 && !finished.terminal.headers.contains_key("retry-after"));
     }
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        let (finished, _) = bench.run(&ask("chat")).await;
+        assert!(finished.terminal.attempts >= 1);
+        told.push((code(&finished), finished.terminal.headers.contains_key("retry-after")));
+    }
+    assert_eq!(told.last(), Some(&(Some(ErrorCode::Overloaded), true)), "once all circuits are open: {told:?}");
     let open = |name: &str| bench.executor.router.endpoint(name).expect("there").destinations[0].health.cooling();
     assert!(open("chat").is_some() && open("mock").is_none());
     let leaving = CancellationToken::new();
     leaving.cancel();
     let (done, _) = bench.execute(&job("chat"), &CancellationToken::new(), &leaving).await;
     let Done::Parked(parked) = done else { panic!("{done:?}") };
-    let attempts = parked.request.waiting.expect("it waits").attempts;
-    assert!(attempts.iter().all(|attempt| attempt.destination == "two"), "{attempts:?}");
+    assert!(parked.request.waiting.expect("it waits").attempts.is_empty());
 }

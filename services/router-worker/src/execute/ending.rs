@@ -1,0 +1,142 @@
+//! How the end of a request is told: to the caller, and in its row.
+
+use super::{AGAIN_AFTER, Done, End, Execution, Finished, cancelled, carried};
+use crate::{
+    attempt::{Broken, ChunkSink, Ended},
+    failure::{Class, Failure, RECOVERING},
+};
+use std::time::Duration;
+use tollgate_schemas::{ApiError, Body, ErrorCode, Request, Terminal, UsageRow};
+
+impl<S: ChunkSink> Execution<'_, S> {
+    pub(super) async fn finish(self, end: End, mut usage: UsageRow) -> Finished {
+        let (attempts, last) = (self.ledger.calls(), self.ledger.attempts().last().map(|a| a.destination.clone()));
+        let (terminal, first_content_us, finish_reason) = match end {
+            End::Answered(ended) => {
+                let first = ended.first_content_us;
+                let reason = ended.answer.as_ref().and_then(|answer| answer.finish_reason.clone());
+                (self.answered(ended).await, first, reason)
+            }
+            End::Broken(ended) => {
+                let first = ended.first_content_us;
+                (self.interrupted(ended).await, first, None)
+            }
+            End::Cancelled => (Terminal::failed(&self.request.caller.team, cancelled()), None, None),
+            End::Exhausted => (self.exhausted(), None, None),
+            End::Expired | End::Parked(_) | End::HandedOver => {
+                (Terminal::failed(&self.request.caller.team, self.request.expired_error()), None, None)
+            }
+        };
+        let terminal =
+            Terminal { destination: last, attempts: u32::try_from(attempts).unwrap_or(u32::MAX), ..terminal };
+        self.ledger.fill(&mut usage, first_content_us, finish_reason);
+        Finished { terminal, usage, is_checked: self.is_checked }
+    }
+
+    async fn answered(&self, ended: Ended) -> Terminal {
+        match self.check_in(ended).await {
+            Ok(body) => Terminal { body: Some(body), ..self.blank() },
+            Err(error) => Terminal::failed(&self.request.caller.team, error),
+        }
+    }
+
+    /// The caller has seen the beginning: it gets what there was, and why there is no more.
+    async fn interrupted(&self, mut ended: Ended) -> Terminal {
+        let error = match ended.broken.take() {
+            Some(Broken::Failed(failure)) => match failure.class {
+                Class::Timeout => {
+                    ApiError::new(ErrorCode::ProviderTimeout, "the provider stopped in the middle of its answer")
+                }
+                Class::Deadline => failure.api_error(),
+                _ => ApiError::new(ErrorCode::ProviderError, "the provider's stream broke in the middle of its answer"),
+            },
+            Some(Broken::HandedOver) => ApiError::new(
+                ErrorCode::StreamInterrupted,
+                "the worker that produced the stream was stopped; ask again",
+            ),
+            Some(Broken::Cancelled) | None => cancelled(),
+        };
+        let body = self.check_in(ended).await.ok();
+        Terminal { status: error.code.status(), body, error: Some(error), ..self.blank() }
+    }
+
+    fn exhausted(&self) -> Terminal {
+        let Some(failure) = self.failure.as_ref().or(self.inexpressible.as_ref()) else {
+            // No call was made at all: there was nobody to call, or no time.
+            let nobody = || ApiError::new(ErrorCode::ProviderError, "the endpoint has no destination");
+            let is_empty = self.endpoint.destinations.is_empty();
+            let error = if is_empty { nobody() } else { self.request.expired_error() };
+            return Terminal::failed(&self.request.caller.team, error);
+        };
+        let error = match failure.class {
+            // The last call's failure is no news, and a caller is better told when to come back.
+            Class::Server | Class::Connect if self.are_all_open() => ApiError::new(ErrorCode::Overloaded, RECOVERING),
+            _ => failure.api_error(),
+        };
+        let mut terminal = Terminal::failed(&self.request.caller.team, error);
+        match failure.class {
+            Class::Rejected => terminal.status = failure.status.unwrap_or(terminal.status),
+            // No call was made, so trying again multiplies nothing.
+            Class::Inexpressible | Class::Deadline | Class::Busy | Class::Open => {}
+            // The gateway has tried as often as is sensible; an SDK that tries again would only multiply that.
+            _ => drop(terminal.headers.insert("x-should-retry".to_owned(), "false".to_owned())),
+        }
+        if let Some(wait) = self.retry_after(failure) {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            terminal.headers.insert("retry-after".to_owned(), seconds.max(1).to_string());
+        }
+        terminal
+    }
+
+    fn are_all_open(&self) -> bool {
+        self.endpoint.destinations.iter().all(|destination| destination.health.cooling().is_some())
+    }
+
+    /// When it makes sense to ask again: what the provider said, or when the first destination opens to calls.
+    fn retry_after(&self, failure: &Failure) -> Option<Duration> {
+        let cooling = self.endpoint.destinations.iter().filter_map(|d| d.health.cooling());
+        let first = cooling.map(|cooling| cooling.reopens_in).min();
+        match failure.class {
+            Class::RateLimited | Class::Open => first.into_iter().chain(failure.retry_after).min(),
+            Class::Server if failure.is_overload() => {
+                first.into_iter().chain([failure.retry_after.unwrap_or(AGAIN_AFTER)]).min()
+            }
+            Class::Busy => Some(first.unwrap_or(AGAIN_AFTER)),
+            Class::Server | Class::Timeout | Class::Connect => first.filter(|_| self.are_all_open()),
+            Class::Refused | Class::Rejected | Class::Inexpressible | Class::Deadline => None,
+        }
+    }
+
+    fn blank(&self) -> Terminal {
+        Terminal {
+            status: 200,
+            body: None,
+            error: None,
+            chunks: 0,
+            team: self.request.caller.team.clone(),
+            destination: None,
+            attempts: 0,
+            headers: std::collections::BTreeMap::new(),
+            ended_us: tollgate_schemas::now_us(),
+        }
+    }
+
+    async fn check_in(&self, ended: Ended) -> Result<Body, ApiError> {
+        let internal = |message: &str| ApiError::new(ErrorCode::Internal, message);
+        let answer = ended.answer.ok_or_else(|| internal("the answer was lost; this is a defect"))?;
+        let id = self.request.request_id.to_string();
+        self.executor.blobs.check_in(&id, answer.body).await.map_err(|error| {
+            tracing::error!(%error, request_id = %id, "an answer cannot be stored");
+            internal("the answer is too large for a record and could not be written to object storage")
+        })
+    }
+}
+
+/// An end without a call; those of earlier executions are in the row all the same.
+pub(super) fn failed(request: &Request, mut usage: UsageRow, error: ApiError) -> Done {
+    let ledger = carried(request);
+    let mut terminal = Terminal::failed(&request.caller.team, error);
+    terminal.attempts = u32::try_from(ledger.calls()).unwrap_or(u32::MAX);
+    ledger.fill(&mut usage, None, None);
+    Done::Ended(Box::new(Finished { terminal, usage, is_checked: false }))
+}
