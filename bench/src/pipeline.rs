@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tollgate::stack;
-use tollgate_ingress::{Admission, Door, Gateway, Parts};
+use tollgate_ingress::{Admission, Door, Gateway, Parts, Stops};
 use tollgate_runtime::config::{Role, parse};
 use tollgate_runtime::{Config, Readiness, supervised};
 use tollgate_schemas::{ApiType, Caller, Request, RequestId, TraceContext};
@@ -65,7 +65,8 @@ impl Stack {
         let all = stack::run_all(config.clone(), bus.clone(), listener, readiness.clone(), stop.clone());
         let mut services = supervised("services", all);
         ready(&readiness, &mut services).await?;
-        let (gateway, parts) = tollgate_ingress::start(&config, bus, &readiness, stop.child_token()).await?;
+        let (gateway, parts) =
+            tollgate_ingress::start(&config, bus, &readiness, Stops::at(&stop.child_token())).await?;
         ready(&readiness, &mut services).await?;
         let pipeline = Arc::new(Pipeline { body: sized_body(&gateway, bytes)?, gateway });
         Ok(Self { pipeline, address, parts, services, stop, _data: data })

@@ -94,6 +94,8 @@ def config(fake, endpoints=None, **sections):
         "region": "test-1",
         "kafka": {"partitions": {"default": 4, "usage": 1}},
         "usage": {"flush": {"rows": 1000, "after": "1s"}},
+        # Nobody sends callers by a load balancer, unless a test says so.
+        "shutdown": {"unready": "0s"},
         "providers": {
             "alpha": openai_at("alpha", "E2E_ALPHA_KEY"),
             "beta": openai_at("beta", "E2E_BETA_KEY"),

@@ -1,12 +1,23 @@
 """Callers that go away, and requests that are ended by id: the work goes on or stops as asked, and is billed."""
 
+import json
+import threading
 import uuid
 from decimal import Decimal
 
 import openai
 import pytest
+from kafka_tools import read
 from ledger import ledger_of
+from object_storage import Bucket
 from support import OTHER_KEY, endpoint, eventually, user
+
+ENDPOINTS = [
+    endpoint("gated", ["main alpha fault-gate"]),
+    endpoint("streamed", ["main alpha fault-gate-stream"]),
+    endpoint("kept", ["main alpha fault-gate"], on_disconnect="finish"),
+    endpoint("kept-stream", ["main alpha fault-gate-stream"], on_disconnect="finish"),
+]
 
 
 # Dollars per million tokens.
@@ -15,15 +26,15 @@ PRICES = [{"provider": "alpha", "model": "fault-gate", "input": 2, "output": 8}]
 
 @pytest.fixture(scope="module")
 def running(gateway):
-    return gateway(
-        [
-            endpoint("gated", ["main alpha fault-gate"]),
-            endpoint("streamed", ["main alpha fault-gate-stream"]),
-            endpoint("kept", ["main alpha fault-gate"], on_disconnect="finish"),
-            endpoint("kept-stream", ["main alpha fault-gate-stream"], on_disconnect="finish"),
-        ],
-        prices=PRICES,
-    )
+    return gateway(ENDPOINTS, prices=PRICES)
+
+
+@pytest.fixture(scope="module")
+def on_s3(gateway):
+    """A gateway and its bucket."""
+    bucket = Bucket()
+    running = gateway(ENDPOINTS, storage=bucket.config, prices=PRICES)
+    return running, bucket
 
 
 def begin(running, fake_provider, model, key=None, **more):
@@ -121,3 +132,45 @@ def test_delete_ends_a_request_of_its_own_team_only(running, fake_provider):
     with running.http(OTHER_KEY) as others:
         # Like an id that nobody knows: it tells nothing.
         assert others.delete(path).json()["status"] == "cancelling"
+
+
+def begin_and_stay(running, fake_provider, model):
+    """Asks from a thread of its own; gives the request's id once the provider works on it, and what will be the answer."""
+    answers = []
+
+    def ask():
+        body = {"model": model, "messages": user("hello there"), "stream": model == "kept-stream"}
+        with running.http() as http:
+            answers.append(http.post("/v1/chat/completions", json=body))
+
+    caller = threading.Thread(target=ask)
+    caller.start()
+    eventually(lambda: fake_provider.calls, "the provider is called")
+    accepted = [json.loads(r.value()) for r in read(running, [running.topic("approved.interactive")])]
+    return max(accepted, key=lambda request: request["accepted_us"])["request_id"], caller, answers
+
+
+@pytest.mark.parametrize("model", ["kept", "kept-stream"])
+def test_delete_ends_the_providers_call(running, fake_provider, model):
+    request_id, caller, answers = begin_and_stay(running, fake_provider, model)
+    with running.http() as http:
+        assert http.delete(f"/v1/requests/{request_id}").status_code == 202
+    eventually(lambda: fake_provider.calls[0]["caller_gone"], "the provider sees its caller leave")
+    caller.join(60)
+    assert "cancelled" in answers[0].text
+
+
+@pytest.mark.parametrize("model", ["kept", "kept-stream"])
+def test_delete_needs_no_storage(on_s3, fake_provider, model):
+    running, bucket = on_s3
+    request_id, caller, answers = begin_and_stay(running, fake_provider, model)
+    bucket.take_away()
+    try:
+        with running.http() as http:
+            asked = http.delete(f"/v1/requests/{request_id}")
+        assert (asked.status_code, asked.json()["status"]) == (202, "cancelling")
+        eventually(lambda: fake_provider.calls[0]["caller_gone"], "the provider sees its caller leave")
+        caller.join(60)
+        assert "cancelled" in answers[0].text
+    finally:
+        bucket.bring_back()

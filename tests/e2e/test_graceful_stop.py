@@ -1,5 +1,6 @@
 """Stopping services while they work: what SIGTERM finishes, what it hands back, and what SIGKILL repeats."""
 
+import contextlib
 import json
 import signal
 import threading
@@ -10,7 +11,8 @@ import httpx
 import openai
 import pytest
 from confluent_kafka import TopicPartition
-from kafka_tools import consumer, produce_all, read
+from confluent_kafka.admin import AdminClient
+from kafka_tools import consumer, produce, produce_all, read
 from ledger import ledger_of
 from support import SEARCH_KEY, endpoint, eventually, user
 
@@ -19,6 +21,7 @@ ENDPOINTS = [
     endpoint("slow", ["main alpha fault-gate"]),
     endpoint("slow-stream", ["main alpha fault-gate-stream"]),
 ]
+CHECKS = {"input": {"keywords": {"action": "block", "words": ["never said"]}}, "output": {"pii": {"action": "mask"}}}
 SLOW = "fault-gate"
 DRAIN_SECONDS = 1
 FAST_JOBS = 1000
@@ -122,41 +125,132 @@ def test_a_stream_longer_than_the_drain_ends_with_its_row(hasty, fake_provider):
     assert row["output_tokens"] > 0 and len(fake_provider.calls) == 1
 
 
-def test_a_rolling_restart_shows_callers_no_error(patient, fake_provider):
-    """Callers come by a load balancer, which sends nobody to a door that is about to stop."""
-    doors, stop, answers = list(patient.doors), threading.Event(), []
+def test_a_door_that_stops_answers_whoever_comes_and_waits(gateway, fake_provider):
+    """New callers for as long as a load balancer may send them, those that wait until the drain ends, and then no more jobs."""
+    running = gateway(ENDPOINTS, separate=True, shutdown={"unready": "5s", "drain": "3s"})
+    (door,) = running.doors
+    body = {"model": "slow-stream", "messages": user("hello"), "stream": True}
+    with ThreadPoolExecutor() as pool, running.http() as http:
+        whole = pool.submit(ask, door.url, "slow")
+        streamed = pool.submit(lambda: http.post("/v1/chat/completions", json=body, timeout=120))
+        eventually(lambda: len(fake_provider.calls) == 2, "both are at work")
+        before = ask(door.url)
+        terminate(door)
+        assert "connection" not in before.headers
+        assert httpx.get(door.url + "/health/ready").status_code == 503
+        late = ask(door.url)
+        assert (late.status_code, late.headers["connection"]) == (200, "close")
+        admin = AdminClient(running.operator())
+        group = running.topic("ingress")
+        members = lambda: admin.describe_consumer_groups([group])[group].result().members  # noqa: E731
+        eventually(lambda: not members(), "it leaves the jobs to others")
+        assert door.child.poll() is None, "while it still answers callers"
+        assert door.wait() == 0, door.tail()
+        cut, event = whole.result(), streamed.result()
+    assert (cut.status_code, cut.json()["error"]["code"]) == (504, "still_running")
+    assert cut.headers["x-request-id"] in cut.json()["error"]["message"]
+    events = [line for line in event.text.splitlines() if line.startswith("data: ")]
+    assert json.loads(events[-1].removeprefix("data: "))["error"]["code"] == "still_running"
+    start(door)
+    fake_provider.open_gate(SLOW)
+    fake_provider.open_gate("fault-gate-stream")
+    with running.http() as http:
+        for request_id in (cut.headers["x-request-id"], event.headers["x-request-id"]):
+            path = f"/v1/requests/{request_id}"
+            found = eventually(lambda path=path: (got := http.get(path)).status_code == 200 and got.json(), "it ends")
+            assert found["status"] == "completed"
 
-    def caller(number):
-        for count in range(1_000_000):
-            if stop.is_set():
-                return
-            live = list(doors)
-            answers.append(ask(live[(number + count) % len(live)].url).status_code)
+
+class Balancer:
+    """Callers with pooled connections, by a load balancer that asks each door whether it is ready."""
+
+    def __init__(self, gateway):
+        self.doors, self.ready = gateway.doors, {}
+        self.stop, self.answers, self.errors = threading.Event(), [], []
+        threading.Thread(target=self.probe, daemon=True).start()
+        eventually(lambda: all(self.ready.get(door.name) for door in self.doors), "all doors are ready")
+
+    def probe(self):
+        while not self.stop.wait(0.1):
+            for door in self.doors:
+                try:
+                    self.ready[door.name] = httpx.get(door.url + "/health/ready", timeout=5).status_code == 200
+                except httpx.TransportError:
+                    self.ready[door.name] = False
+
+    def call(self, number):
+        with contextlib.ExitStack() as stack:
+            headers = {"authorization": f"Bearer {SEARCH_KEY}"}
+            clients = {
+                door.name: stack.enter_context(httpx.Client(base_url=door.url, headers=headers, timeout=120))
+                for door in self.doors
+            }
+            for count in range(1_000_000):
+                if self.stop.is_set():
+                    return
+                ready = [name for name, is_ready in self.ready.items() if is_ready]
+                name = ready[(number + count) % len(ready)]
+                body = {"model": ("chat", "checked")[count % 2], "messages": user("hello"), "stream": count % 4 > 1}
+                try:
+                    response = clients[name].post("/v1/chat/completions", json=body)
+                except httpx.TransportError as error:
+                    self.errors.append(f"{name}: {error!r}")
+                    continue
+                if response.status_code != 200 or (body["stream"] and "[DONE]" not in response.text):
+                    self.errors.append(f"{name}: {response.status_code} {response.text}")
+                self.answers.append(response.headers["x-request-id"])
+
+
+@pytest.mark.timeout(600)
+def test_a_rolling_restart_shows_callers_no_error(gateway, fake_provider):
+    """Two of each service, one after the other; whole answers, streams and jobs, checked and not. Nothing is done twice."""
+    endpoints = [*ENDPOINTS, endpoint("checked", ["main alpha fake-large"], guardrails=CHECKS)]
+    shutdown = {"unready": "3s", "drain": "10m"}
+    running = gateway(endpoints, separate=True, ingress=2, shutdown=shutdown)
+    for name in ("guardrail-1", "router-worker-1", "usage-aggregator-1"):
+        running.add(name)
+    running.wait_until_ready()
+    balancer, jobs = Balancer(running), []
 
     def answered():
-        before = len(answers)
-        eventually(lambda: len(answers) > before + 8, "callers are answered")
+        custom_id = uuid.uuid4().hex
+        body = {"model": ("chat", "checked")[len(jobs) % 2], "messages": user("hello")}
+        line = {"custom_id": custom_id, "url": "/v1/chat/completions", "body": body}
+        produce(running, running.topic("in.search"), line)
+        jobs.append(custom_id)
+        before = len(balancer.answers)
+        eventually(lambda: len(balancer.answers) > before + 8, "callers are answered")
 
     with ThreadPoolExecutor() as pool:
-        callers = [pool.submit(caller, number) for number in range(4)]
+        callers = [pool.submit(balancer.call, number) for number in range(4)]
         try:
             answered()
-            for process in patient.processes:
-                is_door = process in doors
-                if is_door:
-                    doors.remove(process)
-                    answered()
+            for process in running.processes:
                 process.signal(signal.SIGTERM)
+                answered()
                 assert process.wait() == 0, process.tail()
                 start(process)
-                if is_door:
-                    doors.append(process)
+                eventually(lambda: all(balancer.ready.values()), "all doors are ready")
                 answered()
         finally:
-            stop.set()
+            balancer.stop.set()
         for one in callers:
             one.result()
-    assert set(answers) == {200}
+    assert not balancer.errors
+
+    def done():
+        lines = [json.loads(record.value()) for record in read(running, [running.topic("out.search")])]
+        return lines if len(lines) >= len(jobs) else None
+
+    lines = eventually(done, "all jobs are answered", 60)
+    assert sorted(line["custom_id"] for line in lines) == sorted(jobs)
+    assert all(line["response"]["status_code"] == 200 for line in lines)
+    asked = sorted([*balancer.answers, *(line["response"]["request_id"] for line in lines)])
+    ledger = ledger_of(running)
+    eventually(lambda: ledger.count() >= len(asked), "all rows are there", 60)
+    assert sorted(row["request_id"] for row in ledger.query("SELECT request_id FROM usage")) == asked
+    assert ledger.superseded().count() == 0
+    assert len(fake_provider.calls) == len(asked)
 
 
 def completed_above_the_commit(running, group, topic):

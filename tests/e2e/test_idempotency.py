@@ -4,10 +4,11 @@ import json
 import signal
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
-from kafka_tools import produce, read
+from kafka_tools import produce, produce_all, read
 from ledger import ledger_of
 from support import OTHER_KEY, endpoint, eventually, text_of_stream, user
 
@@ -161,50 +162,166 @@ def test_a_repeat_at_the_other_replica_after_a_kill(replicas, fake_provider):
     assert len(fake_provider.calls) == 1
 
 
-def test_a_claim_that_a_crash_left_behind_is_published_by_the_repeat(gateway, fake_provider):
-    running = gateway(endpoints(), env={"TOLLGATE_FAULT": "idempotency.claimed:1"}, separate=True)
+@pytest.fixture(scope="module")
+def crashing(gateway):
+    """Has one more replica of ingress, which ends at the point that a test names."""
+    return gateway(endpoints(), separate=True)
+
+
+def crash_at(running, point, begin):
+    """Arms ingress, begins, and has it back after it ended there."""
+    (door,) = running.doors
+    clean = door.env
+    door.signal(signal.SIGTERM)
+    assert door.wait() == 0
+    door.env = {**clean, "TOLLGATE_FAULT": f"{point}:1"}
+    door.start()
+    eventually(door.is_ready, "ingress is armed", 60)
+    begin()
+    assert door.child.wait(60) == -signal.SIGABRT, door.tail()
+    door.env = clean
+    door.start()
+    eventually(door.is_ready, "ingress is back", 60)
+
+
+def cut_off(running, key, model="chat"):
+    def begin():
+        with pytest.raises(openai.APIConnectionError):
+            ask(running, key, model=model)
+
+    return begin
+
+
+def claim_of(running, key):
+    records = [json.loads(r.value()) for r in read(running, [running.topic("idempotency")])]
+    return next(record["request_id"] for record in records if record["key"] == key)
+
+
+def test_a_claim_that_a_crash_left_behind_is_published_by_the_repeat(crashing, fake_provider):
     key = uuid.uuid4().hex
-    with pytest.raises(openai.APIConnectionError):
-        ask(running, key)
-    crashed = running.process("ingress-0")
-    assert crashed.child.wait(30) != 0
-    crashed.env = {name: value for name, value in crashed.env.items() if name != "TOLLGATE_FAULT"}
-    crashed.start()
-    eventually(crashed.is_ready, "ingress is back", 60)
-    (claim,) = (json.loads(r.value()) for r in read(running, [running.topic("idempotency")]))
-    answer, headers = ask(running, key)
+    crash_at(crashing, "idempotency.claimed", cut_off(crashing, key))
+    answer, headers = ask(crashing, key)
     assert answer.choices[0].message.content == "echo: hello"
-    assert headers["x-request-id"] == claim["request_id"] and not is_repeat(headers)
-    again, headers = ask(running, key)
+    assert headers["x-request-id"] == claim_of(crashing, key) and is_repeat(headers)
+    again, headers = ask(crashing, key)
     assert again == answer and is_repeat(headers)
     assert len(fake_provider.calls) == 1
 
 
-def answers_of(running, custom_ids):
+@pytest.mark.parametrize("model", ["chat", "gated"])
+def test_a_publication_that_a_crash_left_unnoted_is_found_by_the_repeat(crashing, fake_provider, model):
+    """The first request has ended when it is repeated, or it is at work: no second call is made, and its answer comes."""
+    key = uuid.uuid4().hex
+    crash_at(crashing, "idempotency.published", cut_off(crashing, key, model))
+    eventually(lambda: fake_provider.calls, "the provider is called")
+    before = len(read(crashing, [crashing.topic("approved.interactive")]))
+    with ThreadPoolExecutor() as pool:
+        repeat = pool.submit(ask, crashing, key, model=model)
+        if model == "gated":
+            taken = lambda: len(read(crashing, [crashing.topic("approved.interactive")])) > before  # noqa: E731
+            eventually(taken, "the repeat takes the key over", 60)
+            fake_provider.open_gate("fault-gate")
+        answer, headers = repeat.result()
+    assert answer.choices[0].message.content == "echo: hello"
+    assert headers["x-request-id"] == claim_of(crashing, key)
+    again, headers = ask(crashing, key, model=model)
+    assert again == answer and is_repeat(headers)
+    assert len(fake_provider.calls) == 1
+
+
+def test_a_job_whose_publication_a_crash_left_unnoted_is_done_once(crashing, fake_provider):
+    event_id, ids = uuid.uuid4().hex, [uuid.uuid4().hex for _ in range(2)]
+    crash_at(crashing, "idempotency.published", lambda: job(crashing, ids[0], event_id))
+    job(crashing, ids[1], event_id)
+    lines = answers_of(crashing, ids)
+    assert lines[ids[0]]["response"] == lines[ids[1]]["response"]
+    assert len(fake_provider.calls) == 1
+
+
+def answers_of(running, custom_ids, team="search"):
     def found():
-        lines = [json.loads(r.value()) for r in read(running, [running.topic("out.search")])]
+        lines = [json.loads(r.value()) for r in read(running, [running.topic(f"out.{team}")])]
         mine = {line["custom_id"]: line for line in lines if line["custom_id"] in custom_ids}
         return mine if len(mine) == len(custom_ids) else None
 
     return eventually(found, f"answers to {custom_ids}", 60)
 
 
+def line_of(custom_id, text="named", model="chat"):
+    body = {"model": model, "messages": user(text)}
+    return {"custom_id": custom_id, "url": "/v1/chat/completions", "body": body, "metadata": {"is": custom_id}}
+
+
+def job(running, custom_id, key, text="named", model="chat", team="search"):
+    headers = {"ce_id": key} if key else None
+    produce(running, running.topic(f"in.{team}"), line_of(custom_id, text, model), headers=headers)
+
+
 def test_a_job_is_known_by_its_ce_id(running, fake_provider):
     event_id = uuid.uuid4().hex
     ids = [uuid.uuid4().hex for _ in range(4)]
-
-    def job(custom_id, text, key):
-        body = {"model": "chat", "messages": user(text)}
-        value = {"custom_id": custom_id, "url": "/v1/chat/completions", "body": body, "metadata": {"is": custom_id}}
-        produce(running, running.topic("in.search"), value, headers={"ce_id": key} if key else None)
-
-    job(ids[0], "named", event_id)
+    job(running, ids[0], event_id)
     first = answers_of(running, ids[:1])[ids[0]]
-    job(ids[1], "named", event_id)
-    job(ids[2], "another body", event_id)
-    job(ids[3], "named", None)
+    job(running, ids[1], event_id)
+    job(running, ids[2], event_id, "another body")
+    job(running, ids[3], None)
     lines = answers_of(running, ids)
     assert lines[ids[1]]["response"] == first["response"] and lines[ids[1]]["metadata"] == {"is": ids[1]}
     assert lines[ids[2]]["error"]["code"] == "idempotency_key_reused"
     assert lines[ids[3]]["response"]["request_id"] != first["response"]["request_id"]
     assert len(fake_provider.calls) == 2, "a custom id is no key"
+
+
+REPEATS_MAX = 100  # JOB_REPEATS_MAX
+
+
+def test_repeats_of_one_team_hold_up_no_other(gateway, fake_provider):
+    """Jobs that wait for one that is at work are bounded; beyond the bound the answer names the one they repeat."""
+    teams = [
+        {"name": name, "endpoints": ["chat", "gated"], "kafka": {"requests": f"in.{name}", "replies": f"out.{name}"}}
+        for name in ("search", "other")
+    ]
+    running = gateway(endpoints(), teams=teams)
+    event_id, first, beyond = uuid.uuid4().hex, uuid.uuid4().hex, 7
+    job(running, first, event_id, model="gated")
+    eventually(lambda: fake_provider.calls, "the provider is called")
+    repeats = [uuid.uuid4().hex for _ in range(REPEATS_MAX + beyond)]
+    # One partition, one key: what is refused are the last ones.
+    records = [(json.dumps(line_of(name, model="gated")).encode(), b"k", {"ce_id": event_id}) for name in repeats]
+    produce_all(running, running.topic("in.search"), records)
+
+    def refused():
+        lines = [json.loads(r.value()) for r in read(running, [running.topic("out.search")])]
+        return lines if len(lines) == beyond else None
+
+    lines = eventually(refused, "the repeats beyond the bound are answered", 60)
+    assert {line["error"]["code"] for line in lines} == {"still_running"}
+    mine = uuid.uuid4().hex
+    job(running, mine, None, team="other")
+    assert answers_of(running, [mine], "other")[mine]["response"]["status_code"] == 200
+    fake_provider.open_gate("fault-gate")
+    waiting = {first, *repeats} - {line["custom_id"] for line in lines}
+    answers = answers_of(running, waiting)
+    (request_id,) = {line["response"]["request_id"] for line in answers.values()}
+    assert all(request_id in line["error"]["message"] for line in lines)
+    assert len(fake_provider.calls) == 2
+
+
+def test_a_large_job_waits_for_storage_and_leaves_no_claim_behind(gateway, fake_provider):
+    """With a key and without one: while storage is away it is not refused, and once it is back it is answered, once."""
+    running = gateway(endpoints())
+    text, event_id, ids = "x" * 400_000, uuid.uuid4().hex, [uuid.uuid4().hex for _ in range(3)]
+    in_the_way = running.data_dir / "blobs"
+    in_the_way.touch()
+    job(running, ids[0], event_id, text)
+    job(running, ids[1], None, text)
+    job(running, ids[2], None, "small")
+    assert answers_of(running, ids[2:])[ids[2]]["response"]["status_code"] == 200
+    eventually(lambda: "a job's body cannot be stored" in running.log(), "it says so", 60)
+    in_the_way.unlink()
+    again = uuid.uuid4().hex
+    job(running, again, event_id, text)
+    lines = answers_of(running, [*ids, again])
+    assert {line["error"] is None for line in lines.values()} == {True}
+    assert lines[again]["id"] == lines[ids[0]]["id"] != lines[ids[1]]["id"]
+    assert len(fake_provider.calls) == 3

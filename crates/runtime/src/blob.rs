@@ -37,9 +37,17 @@ impl BlobStore {
 
     /// Inline if it is short, else written now and replaced by its claim check. `id` makes the name readable.
     pub async fn check_in(&self, id: &str, json: Box<serde_json::value::RawValue>) -> Result<Body, Error> {
+        Ok(match self.store(id, &json).await? {
+            Some(stored) => Body::Ref(stored),
+            None => Body::Inline(json),
+        })
+    }
+
+    /// Writes a body that is too large for the log; `None` if it is not.
+    pub async fn store(&self, id: &str, json: &serde_json::value::RawValue) -> Result<Option<BlobRef>, Error> {
         let bytes = json.get().as_bytes();
         if bytes.len() <= INLINE_MAX_BYTES {
-            return Ok(Body::Inline(json));
+            return Ok(None);
         }
         if bytes.len() as u64 > BLOB_MAX_BYTES {
             return Err(Error::TooLarge(bytes.len() as u64));
@@ -48,7 +56,7 @@ impl BlobStore {
         let path = format!("blobs/{}/{id}-{}.json", chrono::Utc::now().format("%Y-%m-%d"), &sha256[..16]);
         let length = bytes.len() as u64;
         self.0.put(&Path::from(path.as_str()), bytes.to_vec().into()).await?;
-        Ok(Body::Ref(BlobRef { path, sha256, bytes: length }))
+        Ok(Some(BlobRef { path, sha256, bytes: length }))
     }
 
     /// The body's JSON text, fetched and verified if it is a claim check.

@@ -163,13 +163,9 @@ impl Service {
     async fn completion(&self, completion: Completion, trace: &TraceContext) -> Result<Outcome, tollgate_bus::Error> {
         let Completion { request, mut terminal, mut usage } = completion;
         let execution_id = usage.execution_id;
-        // an answer that exists is delivered and stored even if it is late: it has been paid for
-        let error = if self.is_cancelled(&request) {
-            Some(cancelled())
-        } else {
-            self.output(&request, &mut terminal, &mut usage).await.err()
-        };
-        if let Some(error) = error {
+        // An answer that exists is delivered and stored even if it is late or was cancelled meanwhile: it has been paid for, and
+        // an earlier delivery of this record may have ended the request with it, so it must come to the same end again.
+        if let Err(error) = self.output(&request, &mut terminal, &mut usage).await {
             // what was used stays in the row: a blocked answer has been billed by its provider
             let Terminal { destination, attempts, .. } = terminal;
             terminal = Terminal { destination, attempts, ..Terminal::failed(&request.caller.team, error) };

@@ -3,14 +3,19 @@
 use crate::{Error, auth::KeyRing};
 use object_store::ObjectStore;
 use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 use tollgate_runtime::config::{Config, Endpoint, Team};
 
 /// The largest request body, decompressed, in bytes.
 pub(crate) const BODY_MAX_BYTES: usize = 32 << 20;
-/// Callers that may wait for an answer at the same time on one replica.
+/// Bodies that are read and not published or stored yet, together, in bytes on one replica.
+pub(crate) const BODIES_MAX_BYTES: usize = 256 << 20;
+/// Callers that may wait at the same time on one replica: for their key, for the log, for an answer.
 pub(crate) const WAITING_MAX: usize = 10_000;
 /// Repeats of a request with an idempotency key that may wait for its answer at the same time on one replica.
 pub(crate) const REPEATS_MAX: usize = 1_000;
+/// Jobs of a team that repeat an earlier one and may wait for its answer at the same time on one replica.
+pub(crate) const JOB_REPEATS_MAX: usize = 100;
 
 /// The part of the configuration that ingress uses.
 pub struct IngressConfig {
@@ -25,6 +30,8 @@ pub struct IngressConfig {
     pub(crate) doors: HashMap<String, JobDoor>,
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) results_window: Duration,
+    /// The longest that a request may live.
+    pub(crate) longest_deadline: Duration,
     pub(crate) started_s: i64,
 }
 
@@ -38,6 +45,8 @@ pub(crate) struct JobDoor {
     pub(crate) team: String,
     /// Full name of `out.<team>`.
     pub(crate) replies: String,
+    /// Places for jobs that wait for an earlier one's answer.
+    pub(crate) repeats: Semaphore,
 }
 
 impl IngressConfig {
@@ -52,7 +61,7 @@ impl IngressConfig {
         }
         let door = |team: &Team| {
             let (requests, replies) = config.team_topics(team)?;
-            Some((requests, JobDoor { team: team.name.clone(), replies }))
+            Some((requests, JobDoor { team: team.name.clone(), replies, repeats: Semaphore::new(JOB_REPEATS_MAX) }))
         };
         Ok(Self {
             gateway: config.gateway.clone(),
@@ -67,6 +76,7 @@ impl IngressConfig {
             doors: config.teams.iter().filter_map(door).collect(),
             store,
             results_window: config.retention.results.duration(),
+            longest_deadline: config.longest_deadline(),
             started_s: chrono::Utc::now().timestamp(),
         })
     }

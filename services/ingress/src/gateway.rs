@@ -1,24 +1,24 @@
 //! Publishing an admitted request and waiting for its answer: what the HTTP door does, without HTTP.
 
 use crate::{
-    config::{IngressConfig, REPEATS_MAX, WAITING_MAX},
-    idempotency::{Key, Keys, Settled},
+    Stops,
+    bodies::Bodies,
+    config::{BODIES_MAX_BYTES, IngressConfig, REPEATS_MAX, WAITING_MAX},
+    idempotency::{BodyHash, Claimant, Key, Keys, Settled},
+    pending::Pending,
     replies::Replies,
     results::Reader,
-    waiters::Event,
+    waiters::{Event, Waiters},
 };
-use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tollgate_bus::{Ack, Outgoing, Producer};
-use tollgate_runtime::{BlobStore, supervised};
+use tollgate_runtime::{BlobStore, blob, supervised};
 use tollgate_schemas::{
-    ApiError, Body, Cancellation, ErrorCode, KeyDoor, OnDisconnect, Origin, ReplyEvent, ReplyTo, Request, RequestId,
-    StreamEvent, Terminal, TraceContext, headers, topic,
+    ApiError, Body, Cancellation, ErrorCode, KeyDoor, ReplyEvent, ReplyTo, Request, RequestId, Terminal, TraceContext,
+    headers, topic,
 };
 
-/// How much longer than the request's deadline a caller waits for the owner to say that it has passed.
-const GRACE: Duration = Duration::from_secs(10);
 /// How long a caller waits for room in the producer's queue.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often stored results are asked for an answer that is awaited: more rarely the longer it takes.
@@ -31,26 +31,11 @@ pub struct Gateway {
     pub(crate) results: Reader,
     pub(crate) keys: Keys,
     pub(crate) producer: Producer,
+    pub(crate) bodies: Bodies,
+    pub(crate) stops: Stops,
     replies: Replies,
+    waiting: Arc<Semaphore>,
     repeats: Arc<Semaphore>,
-}
-
-/// One step of an answer.
-#[derive(Debug)]
-pub enum Answer {
-    /// Events of the stream; with the first ones, who answers.
-    Events(Vec<StreamEvent>, Option<Origin>),
-    /// The end.
-    Terminal {
-        /// The end itself; a large body is a claim check.
-        terminal: Box<Terminal>,
-        /// How many chunk records came before it.
-        forwarded: u32,
-        /// What was forwarded belongs to another execution.
-        interrupted: bool,
-    },
-    /// The wait ran out; the work goes on.
-    StillRunning,
 }
 
 impl Gateway {
@@ -61,8 +46,11 @@ impl Gateway {
         replies: Replies,
         results: Reader,
         keys: Keys,
+        stops: Stops,
     ) -> Self {
-        Self { config, blobs, results, keys, producer, replies, repeats: Arc::new(Semaphore::new(REPEATS_MAX)) }
+        let (waiting, repeats) = (Arc::new(Semaphore::new(WAITING_MAX)), Arc::new(Semaphore::new(REPEATS_MAX)));
+        let bodies = Bodies::new(BODIES_MAX_BYTES);
+        Self { config, blobs, results, keys, producer, bodies, stops, replies, waiting, repeats }
     }
 
     /// Where answers for callers of this replica go.
@@ -72,7 +60,11 @@ impl Gateway {
 
     /// Whether somebody of the team waits for this request on this replica.
     pub(crate) fn waits(&self, id: RequestId, team: &str) -> bool {
-        self.replies.waiters.waits(id, team)
+        self.waiters().waits(id, team)
+    }
+
+    pub(crate) fn waiters(&self) -> &Waiters {
+        &self.replies.waiters
     }
 
     /// Admits a request: permission and shape. Pure; nothing is published.
@@ -80,16 +72,19 @@ impl Gateway {
         admission.admit(&self.config)
     }
 
-    /// The record that publishes a request, its body checked in if it is large. Requests of a policy without input checks
-    /// go straight to the router.
-    pub(crate) async fn record(&self, mut request: Request, trace: &TraceContext) -> Result<Outgoing, ApiError> {
-        if let Body::Inline(json) = request.body {
-            let stored = self.blobs.check_in(&request.request_id.to_string(), json).await;
-            request.body = stored.map_err(|error| {
-                tracing::error!(%error, "a large body could not be stored");
-                ApiError::new(ErrorCode::Overloaded, "the request's body could not be stored; try again")
-            })?;
+    /// Stores a body that is too large for the log. Before anything that would be left behind if it failed.
+    pub(crate) async fn check_in(&self, request: &mut Request) -> Result<(), blob::Error> {
+        if let Body::Inline(json) = &request.body
+            && let Some(stored) = self.blobs.store(&request.request_id.to_string(), json).await?
+        {
+            request.body = Body::Ref(stored);
         }
+        Ok(())
+    }
+
+    /// The record that publishes a request whose body is checked in. Requests of a policy without input checks go straight to
+    /// the router.
+    pub(crate) fn record(&self, mut request: Request, trace: &TraceContext) -> Result<Outgoing, ApiError> {
         let checked = self.config.endpoints.get(&request.endpoint).is_none_or(|e| e.guardrails.input.any());
         let topic = if checked {
             topic::requests(request.lane)
@@ -108,44 +103,71 @@ impl Gateway {
     /// Publishes a request and returns the wait for its answer. Dropping the wait before its end is a disconnect. A request with
     /// an idempotency key that came before is not published: the wait is for the first one's answer.
     pub async fn submit(self: &Arc<Self>, request: Request, trace: &TraceContext) -> Result<Pending, ApiError> {
-        match &request.idempotency_key {
-            None => self.publish(request, trace, None).await,
-            Some(key) => {
-                let key = Key { team: request.caller.team.clone(), door: KeyDoor::Http, key: key.clone() };
-                let (gateway, trace) = (self.clone(), trace.clone());
-                // A caller that leaves between claim and publication must not leave the claim behind.
-                let task = supervised("keyed", async move { gateway.submit_keyed(request, key, trace).await });
-                task.await.ok().flatten().unwrap_or_else(|| Err(unpublished()))
-            }
-        }
+        self.submit_holding(request, trace, ()).await
+    }
+
+    /// The same; `held` is dropped once the body is no longer in memory here.
+    pub(crate) async fn submit_holding(
+        self: &Arc<Self>,
+        mut request: Request,
+        trace: &TraceContext,
+        held: impl Send + 'static,
+    ) -> Result<Pending, ApiError> {
+        // Before anything is stored, claimed or sent.
+        let place = self.waiting.clone().try_acquire_owned().map_err(|_| {
+            let message = format!("{WAITING_MAX} callers are waiting on this replica already; try again in a moment");
+            ApiError::new(ErrorCode::Overloaded, message)
+        })?;
+        let Some(claimant) = claimant(&request, KeyDoor::Http, trace) else {
+            self.check_in(&mut request).await.map_err(|error| not_stored(&error))?;
+            return self.publish(request, trace, place).await;
+        };
+        let (gateway, trace) = (self.clone(), trace.clone());
+        // A caller that leaves between claim and publication must not leave the claim behind.
+        let task = supervised("keyed", async move {
+            let pending = gateway.submit_keyed(request, claimant, trace, place).await;
+            drop(held);
+            pending
+        });
+        task.await.ok().flatten().unwrap_or_else(|| Err(unpublished()))
     }
 
     async fn submit_keyed(
         self: Arc<Self>,
         mut request: Request,
-        key: Key,
+        mut claimant: Claimant,
         trace: TraceContext,
+        place: OwnedSemaphorePermit,
     ) -> Result<Pending, ApiError> {
-        let Body::Inline(body) = request.body.clone() else { return Err(unpublished()) };
-        let me = request.request_id;
-        let (id, claimed_ms) = match self.keys.settle(&key, body.get(), me, &trace).await? {
-            Settled::Mine(id, claimed_ms) => (id, claimed_ms),
+        self.check_in(&mut request).await.map_err(|error| not_stored(&error))?;
+        let claim = match self.keys.settle(&mut claimant).await? {
+            Settled::Mine(claim) => claim,
             Settled::Repeat(id) => return self.follow(id, &request, &trace),
-            Settled::Done => return self.follow(me, &request, &trace),
+            Settled::Done => return self.follow(claimant.me, &request, &trace),
         };
         tollgate_bus::fault::point("idempotency.claimed");
-        if self.waits(id, &request.caller.team) {
-            // The first caller is still here, and so is what publishes its request.
-            return self.follow(id, &request, &trace);
+        let published = self.keys.published(&claimant, claim)?;
+        if claim.is_new {
+            return self.publish_keyed(request, &trace, place, published).await;
         }
-        request.request_id = id;
-        let published = self.keys.published(&key, (id, claimed_ms), me, body.get(), &trace)?;
-        self.publish(request, &trace, Some(published)).await
+        // Who claimed the key first may have published its request, which may have ended or go on: its answer is the answer.
+        let ended = self.results.find(claim.id).await.map_err(|error| {
+            tracing::error!(%error, "stored results cannot be read, so an idempotency key cannot be taken over");
+            ApiError::new(ErrorCode::Overloaded, "stored results cannot be read now; try again with the same key")
+        })?;
+        request.request_id = claim.id;
+        let pending = self.follow(claim.id, &request, &trace)?;
+        if ended.is_none() {
+            let record = self.record(request, &trace)?;
+            self.producer.send_acked(record).await.map_err(|error| not_sent(claim.id, &error))?;
+        }
+        self.note(published, claim.id).await;
+        Ok(pending)
     }
 
     /// The wait of a repeat for the answer of the request `id`.
     fn follow(self: &Arc<Self>, id: RequestId, repeat: &Request, trace: &TraceContext) -> Result<Pending, ApiError> {
-        let permit = self.repeats.clone().try_acquire_owned().map_err(|_| {
+        let place = self.repeats.clone().try_acquire_owned().map_err(|_| {
             let message = format!("{REPEATS_MAX} repeats are waiting on this replica already; try again in a moment");
             ApiError::new(ErrorCode::Overloaded, message)
         })?;
@@ -159,24 +181,14 @@ impl Gateway {
                 () = sender.closed() => {}
             }
         });
-        Ok(Pending {
-            gateway: self.clone(),
-            id,
-            team: repeat.caller.team.clone(),
-            on_disconnect: OnDisconnect::Finish,
-            trace: trace.clone(),
-            events,
-            give_up_at: tokio::time::Instant::now() + wait_for(repeat.deadline_ms),
-            ended: false,
-            repeat: Some(permit),
-        })
+        Ok(Pending::new(self, id, repeat, trace, events, place).as_repeat())
     }
 
     /// The end of a request, once it has one: from the caller that waits for it here, or from stored results.
     pub(crate) async fn ended(&self, id: RequestId, team: &str) -> Box<Terminal> {
         let mut pause = *ASK_EVERY.start();
         loop {
-            if let Some(joined) = self.replies.waiters.join(id, team)
+            if let Some(joined) = self.waiters().join(id, team)
                 && let Ok(terminal) = joined.await
             {
                 return terminal;
@@ -200,152 +212,81 @@ impl Gateway {
         })
     }
 
-    /// Publishes a request. With `published`, a record that says so and is sent once the request is acknowledged, the caller
-    /// waits for that too.
+    /// Begins to wait for the request's own answer.
+    fn wait(
+        self: &Arc<Self>,
+        request: &Request,
+        trace: &TraceContext,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Pending, ApiError> {
+        let id = request.request_id;
+        let events = self.waiters().register(id, &request.caller.team, WAITING_MAX).ok_or_else(unpublished)?;
+        metrics::gauge!("tollgate_ingress_waiting").set(self.waiters().len() as f64);
+        Ok(Pending::new(self, id, request, trace, events, place))
+    }
+
+    /// Publishes a request; its caller hears by the wait if that fails.
     async fn publish(
         self: &Arc<Self>,
         request: Request,
         trace: &TraceContext,
-        published: Option<Outgoing>,
+        place: OwnedSemaphorePermit,
     ) -> Result<Pending, ApiError> {
-        let (id, on_disconnect, deadline_ms) = (request.request_id, request.on_disconnect, request.deadline_ms);
-        let team = request.caller.team.clone();
-        let record = self.record(request, trace).await?;
-        let events = self.replies.waiters.register(id, &team, WAITING_MAX).ok_or_else(|| {
-            ApiError::new(
-                ErrorCode::Overloaded,
-                format!("{WAITING_MAX} callers are waiting on this replica already; try again in a moment"),
-            )
-        })?;
-        metrics::gauge!("tollgate_ingress_waiting").set(self.replies.waiters.len() as f64);
-        let mut pending = Pending {
-            gateway: self.clone(),
-            id,
-            team,
-            on_disconnect,
-            trace: trace.clone(),
-            events,
-            give_up_at: tokio::time::Instant::now() + wait_for(deadline_ms),
-            ended: false,
-            repeat: None,
+        let (id, pending) = (request.request_id, self.wait(&request, trace, place)?);
+        let record = match self.record(request, trace) {
+            Ok(record) => record,
+            Err(error) => {
+                pending.unpublished();
+                return Err(error);
+            }
         };
-        if let Some(published) = published {
-            pending.acknowledged(record, published).await?;
-            return Ok(pending);
-        }
-        let waiters = self.replies.waiters.clone();
+        let waiters = self.waiters().clone();
         let failed = move |error| {
-            tracing::error!(%error, request_id = %id, "a request could not be published");
+            not_sent(id, &error);
             waiters.fail(id);
         };
         match tokio::time::timeout(QUEUE_TIMEOUT, self.producer.send(record, Ack::OnFailure(Box::new(failed)))).await {
             Ok(Ok(())) => Ok(pending),
             refused => {
                 tracing::error!(?refused, "a request could not be queued");
-                pending.ended = true;
+                pending.unpublished();
                 Err(unpublished())
             }
         }
     }
-}
 
-fn wait_for(deadline_ms: i64) -> Duration {
-    let left = deadline_ms - tollgate_schemas::now_us() / 1000;
-    Duration::from_millis(u64::try_from(left).unwrap_or(0)) + GRACE
-}
-
-/// A caller's wait for one answer.
-pub struct Pending {
-    gateway: Arc<Gateway>,
-    id: RequestId,
-    team: String,
-    on_disconnect: OnDisconnect,
-    trace: TraceContext,
-    events: mpsc::Receiver<Event>,
-    give_up_at: tokio::time::Instant,
-    ended: bool,
-    /// It waits for an earlier request's answer, and counts among those that do.
-    repeat: Option<OwnedSemaphorePermit>,
-}
-
-impl Pending {
-    /// Whether the answer is an earlier request's.
-    pub fn is_repeat(&self) -> bool {
-        self.repeat.is_some()
+    /// Publishes a request and, once it is acknowledged, the record that says so; the caller waits for that too.
+    async fn publish_keyed(
+        self: &Arc<Self>,
+        request: Request,
+        trace: &TraceContext,
+        place: OwnedSemaphorePermit,
+        published: Outgoing,
+    ) -> Result<Pending, ApiError> {
+        let (id, pending) = (request.request_id, self.wait(&request, trace, place)?);
+        // A request with a key goes on without its caller, so an error leaves nothing to cancel.
+        self.producer.send_acked(self.record(request, trace)?).await.map_err(|error| not_sent(id, &error))?;
+        self.note(published, id).await;
+        Ok(pending)
     }
 
-    /// Sends a request, and once it is acknowledged the record that says so.
-    async fn acknowledged(&mut self, record: Outgoing, published: Outgoing) -> Result<(), ApiError> {
-        let producer = &self.gateway.producer;
-        if let Err(error) = producer.send_acked(record).await {
-            tracing::error!(%error, request_id = %self.id, "a request could not be published");
-            self.ended = true;
-            return Err(unpublished());
+    /// Notes that a key's request was published. If this is lost, a repeat takes the key over and finds that out.
+    async fn note(&self, published: Outgoing, id: RequestId) {
+        tollgate_bus::fault::point("idempotency.published");
+        if let Err(error) = self.producer.send(published, Ack::None).await {
+            tracing::error!(%error, request_id = %id, "the publication of an idempotency key's request could not be noted");
         }
-        // If this is lost, a repeat publishes the request again under its id, which whoever works on it notices.
-        if let Err(error) = producer.send(published, Ack::None).await {
-            tracing::error!(%error, request_id = %self.id, "the publication of an idempotency key's request could not be noted");
-        }
-        Ok(())
-    }
-
-    /// The request that is waited for.
-    pub fn id(&self) -> RequestId {
-        self.id
-    }
-
-    /// The next step. After [`Answer::Terminal`] or [`Answer::StillRunning`] there is none. An error means that the request
-    /// was not published. Safe to drop and call again.
-    pub async fn next(&mut self) -> Result<Answer, ApiError> {
-        tokio::select! {
-            biased;
-            event = self.events.recv() => self.answer(event),
-            () = tokio::time::sleep_until(self.give_up_at) => {
-                self.ended = true;
-                Ok(Answer::StillRunning)
-            }
-        }
-    }
-
-    fn answer(&mut self, event: Option<Event>) -> Result<Answer, ApiError> {
-        if let Some(Event::Chunk(events, origin)) = event {
-            return Ok(Answer::Events(events, origin));
-        }
-        self.ended = true;
-        match event {
-            Some(Event::Terminal { terminal, forwarded, interrupted }) => {
-                Ok(Answer::Terminal { terminal, forwarded, interrupted })
-            }
-            Some(Event::Unpublished) => Err(unpublished()),
-            _ => Ok(Answer::StillRunning),
-        }
-    }
-
-    /// The whole answer, with the events of a stream left out.
-    pub async fn terminal(&mut self) -> Result<Option<Box<Terminal>>, ApiError> {
-        loop {
-            match self.next().await? {
-                Answer::Events(..) => {}
-                Answer::Terminal { terminal, .. } => return Ok(Some(terminal)),
-                Answer::StillRunning => return Ok(None),
-            }
-        }
-    }
-
-    /// The body of a terminal, fetched if it is a claim check.
-    pub async fn body(&self, terminal: &Terminal) -> Result<Option<Box<RawValue>>, ApiError> {
-        let Some(body) = &terminal.body else { return Ok(None) };
-        self.gateway.blobs.check_out(body).await.map(Some).map_err(|error| {
-            tracing::error!(%error, "a stored answer could not be read");
-            ApiError::new(
-                ErrorCode::Overloaded,
-                format!("the answer is stored but cannot be read now; GET /v1/requests/{} later", self.id),
-            )
-        })
     }
 }
 
-fn cancellation(
+/// The caller as one that wants to know whose its key is, if it has one.
+pub(crate) fn claimant(request: &Request, door: KeyDoor, trace: &TraceContext) -> Option<Claimant> {
+    let (Some(key), Body::Inline(body)) = (request.idempotency_key.clone(), &request.body) else { return None };
+    let key = Key { team: request.caller.team.clone(), door, key };
+    Some(Claimant::new(key, BodyHash::of(body.get()), request.request_id, trace.clone()))
+}
+
+pub(crate) fn cancellation(
     id: RequestId,
     team: &str,
     reason: &str,
@@ -355,29 +296,18 @@ fn cancellation(
     Outgoing::of(&topic::CANCELLATIONS, id, &value, trace)
 }
 
-fn unpublished() -> ApiError {
+pub(crate) fn unpublished() -> ApiError {
     ApiError::new(ErrorCode::Overloaded, "the request could not be queued; try again in a moment")
 }
 
-impl Drop for Pending {
-    fn drop(&mut self) {
-        if self.is_repeat() {
-            return;
-        }
-        self.gateway.replies.waiters.forget(self.id);
-        if self.ended || self.on_disconnect == OnDisconnect::Finish {
-            return;
-        }
-        let record = cancellation(self.id, &self.team, "disconnected", &self.trace);
-        let gateway = self.gateway.clone();
-        supervised("cancel", async move {
-            match record {
-                // Nobody waits for it, so it may take as long as an outage does.
-                Ok(record) => drop(gateway.producer.send(Outgoing { relaxed: true, ..record }, Ack::None).await),
-                Err(error) => tracing::error!(%error, "a cancellation could not be written"),
-            }
-        });
-    }
+fn not_sent(id: RequestId, error: &tollgate_bus::Error) -> ApiError {
+    tracing::error!(%error, request_id = %id, "a request could not be published");
+    unpublished()
+}
+
+fn not_stored(error: &blob::Error) -> ApiError {
+    tracing::error!(%error, "a large body could not be stored");
+    ApiError::new(ErrorCode::Overloaded, "the request's body could not be stored; try again")
 }
 
 /// Jobs have no waiter: the lane decides where their answers go.

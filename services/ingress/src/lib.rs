@@ -11,10 +11,11 @@
 //! `dead-letters`. Reads: `in.<team>`, `idempotency`, `replies`.
 //!
 //! Deliberately absent: provider credentials, checks, and ending a request: once published, a request belongs to whoever
-//! holds its latest record, so a wait that runs out answers `still_running`, which is not an end.
+//! holds its latest record, so a wait that runs out, or that a stop cuts short, answers `still_running`, which is not an end.
 
 mod admit;
 mod auth;
+mod bodies;
 mod config;
 mod error;
 #[cfg(any(test, feature = "fuzz"))]
@@ -24,6 +25,7 @@ mod gateway;
 mod http;
 mod idempotency;
 mod jobs;
+mod pending;
 mod replies;
 mod results;
 mod waiters;
@@ -31,7 +33,8 @@ mod waiters;
 pub use admit::{Admission, Door};
 pub use config::IngressConfig;
 pub use error::Error;
-pub use gateway::{Answer, Gateway, Pending};
+pub use gateway::Gateway;
+pub use pending::{Answer, Pending};
 
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +43,26 @@ use tollgate_runtime::{BlobStore, Config, Readiness, health, store};
 
 /// How long what runs in the background may take to commit and leave its groups, after the callers' time is over.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long callers may take to read that their time is over.
+const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How ingress stops, step by step.
+#[derive(Debug, Clone, Default)]
+pub struct Stops {
+    /// No more jobs are taken; HTTP goes on, for those who have not heard yet and those who wait.
+    pub asked: CancellationToken,
+    /// Callers that still wait are told that their requests go on.
+    pub over: CancellationToken,
+    /// What callers needed in the background ends.
+    pub background: CancellationToken,
+}
+
+impl Stops {
+    /// All at once.
+    pub fn at(stop: &CancellationToken) -> Self {
+        Self { asked: stop.clone(), over: stop.clone(), background: stop.clone() }
+    }
+}
 
 /// Runs the service until `stop`, then finishes what is in flight. `listener` is where HTTP comes in. Topics must exist.
 pub async fn run(
@@ -49,23 +72,27 @@ pub async fn run(
     readiness: Readiness,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    // Callers in flight need their replies after `stop`, so what runs in the background ends later.
-    let background = CancellationToken::new();
-    let (gateway, mut parts) = start(config, bus, &readiness, background.clone()).await?;
+    let stops = Stops { asked: stop.clone(), ..Stops::default() };
+    let (gateway, mut parts) = start(config, bus, &readiness, stops.clone()).await?;
     let stopping = stop.clone();
     readiness.require("not stopping", move || !stopping.is_cancelled());
     let routes = http::routes(gateway).merge(health::routes(readiness));
     tracing::info!(address = %listener.local_addr()?, "ingress is listening");
-    let drain = config.shutdown.drain.duration();
-    let drained = async {
+    let (drain, closed) = (config.shutdown.drain.duration(), CancellationToken::new());
+    let ending = async {
         stop.cancelled().await;
+        tokio::time::sleep(config.unready()).await;
+        closed.cancel();
         tokio::time::sleep(drain).await;
+        tracing::warn!("requests are still in flight after {drain:?}; their callers are told and can ask again by id");
+        stops.over.cancel();
+        tokio::time::sleep(LAST_WORD_TIMEOUT).await;
     };
     tokio::select! {
-        served = health::serve(listener, routes, stop.clone()) => served?,
-        () = drained => tracing::warn!("requests were still in flight after {drain:?}; their callers can ask again by id"),
+        served = health::serve(listener, routes, closed.clone()) => served?,
+        () = ending => tracing::warn!("some callers did not read that in {LAST_WORD_TIMEOUT:?}"),
     }
-    background.cancel();
+    stops.background.cancel();
     // What has been read from a team's topic is published within milliseconds, or repeated by the next reader.
     tokio::time::timeout(LEAVE_TIMEOUT, parts.stopped()).await.unwrap_or(Ok(()))
 }
@@ -75,17 +102,18 @@ pub async fn start(
     config: &Config,
     bus: Bus,
     readiness: &Readiness,
-    stop: CancellationToken,
+    stops: Stops,
 ) -> Result<(Arc<Gateway>, Parts), Error> {
-    let config = Arc::new(IngressConfig::of(config, store::open(config)?)?);
+    let (config, background) = (Arc::new(IngressConfig::of(config, store::open(config)?)?), &stops.background);
     let interactive = bus.producer(Profile::Door)?;
     let blobs = BlobStore::new(config.store.clone());
-    let replies = replies::assign(&bus, stop.clone()).await?;
-    let results = results::Results::start(&bus, &config, readiness, stop.clone())?;
-    let keys =
-        idempotency::Keys::start(&bus, interactive.clone(), config.results_window, readiness, stop.clone()).await?;
-    let gateway = Arc::new(Gateway::new(config.clone(), interactive, blobs, replies, results.reader(), keys));
-    let jobs = jobs::start(&config, &bus, gateway.clone(), readiness, stop).await?;
+    let replies = replies::assign(&bus, background.clone()).await?;
+    let results = results::Results::start(&bus, &config, readiness, background.clone())?;
+    let window = config.results_window;
+    let keys = idempotency::Keys::start(&bus, interactive.clone(), window, readiness, background.clone()).await?;
+    let reader = results.reader();
+    let gateway = Arc::new(Gateway::new(config.clone(), interactive, blobs, replies, reader, keys, stops.clone()));
+    let jobs = jobs::start(&config, &bus, gateway.clone(), readiness, stops.asked).await?;
     // The replies of this replica are assigned by now, so this condition holds as soon as it is asked for.
     readiness.require("reply assignment", || true);
     Ok((gateway, Parts { jobs, results: Some(results) }))

@@ -34,8 +34,6 @@ const RETRY_EVERY: Duration = Duration::from_secs(2);
 const LEARN_EVERY: Duration = Duration::from_millis(250);
 /// How long a write may take once the service stops. What is not written is not committed: the next reader writes it.
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A clock that makes ids may be ahead of this one by so much.
-const SKEW_MS: i64 = 5_000;
 
 type Line = std::ops::Range<u64>;
 
@@ -281,13 +279,6 @@ impl Reader {
     /// The first date that results are kept of.
     fn oldest(&self) -> chrono::NaiveDate {
         (chrono::Utc::now() - self.window).date_naive()
-    }
-
-    /// Whether a request of this id can have a result: not if it is older than the window, or from the future.
-    pub(crate) fn may_have(&self, id: RequestId) -> bool {
-        let now_ms = tollgate_schemas::now_us() / 1000;
-        let window_ms = i64::try_from(self.window.as_millis()).unwrap_or(i64::MAX / 2);
-        (now_ms - window_ms..=now_ms + SKEW_MS).contains(&id.unix_ms())
     }
 
     /// The terminal of a finished request; `None` if there is none within the window.

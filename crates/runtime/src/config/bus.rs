@@ -25,6 +25,12 @@ impl Config {
         team.kafka.as_ref().map(|k| (format!("{prefix}{}", k.requests), format!("{prefix}{}", k.replies)))
     }
 
+    /// How long ingress goes on taking callers after it was asked to stop, so that whoever sends them hears of it: not at all
+    /// where the broker is inside, because then there is no other replica to send them to.
+    pub fn unready(&self) -> Duration {
+        if self.kafka.is_embedded() { Duration::ZERO } else { self.shutdown.unready.duration() }
+    }
+
     /// The longest time any request of this configuration may take: what was asked to end may come up again for so long.
     pub fn longest_deadline(&self) -> Duration {
         let total = self.endpoints.iter().map(|e| e.timeout.total.duration()).max().unwrap_or_default();

@@ -60,6 +60,9 @@ impl Checker<'_> {
         if !(100..=3_600_000).contains(&config.usage.flush.after.0) {
             self.fatal("usage.flush.after", "must be from 100ms to 1h");
         }
+        if config.shutdown.unready.0 > 120_000 {
+            self.fatal("shutdown.unready", "must be at most 2m");
+        }
         if !(1000..=600_000).contains(&config.shutdown.drain.0) {
             self.fatal("shutdown.drain", "must be from 1s to 10m");
         }

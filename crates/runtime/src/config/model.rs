@@ -186,12 +186,13 @@ impl Default for Admission {
 #[serde(default)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Shutdown {
+    pub unready: Millis,
     pub drain: Millis,
 }
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self { drain: Millis(20_000) }
+        Self { unready: Millis(5_000), drain: Millis(20_000) }
     }
 }
 

@@ -225,8 +225,16 @@ async fn answers_that_cannot_be_checked_are_withheld() {
     assert_eq!((terminal.body.is_none(), usage.guardrail_outcome.as_deref()), (true, Some("not_run")));
     let (terminal, _) = answered(&service, completion("gone", "fine")).await;
     assert_eq!((terminal.status, terminal.body.is_none()), (503, true));
-    let unwanted = completion("chat", "fine");
-    service.cancel(cancellation(&unwanted.request, "search"));
-    let (terminal, usage) = answered(&service, unwanted).await;
-    assert_eq!((terminal.status, usage.cost_usd), (499, Some(Decimal::ONE)));
+}
+
+/// One execution has one end, however often its completion is delivered and whatever was cancelled in between.
+#[tokio::test]
+async fn a_later_cancellation_replaces_no_answer() {
+    let service = service();
+    let first = completion("chat", "fine");
+    let (terminal, usage) = answered(&service, first.clone()).await;
+    service.cancel(cancellation(&first.request, "search"));
+    let (again, row) = answered(&service, first).await;
+    assert_eq!((again.status, text(&again.body.expect("an answer"))), (200, text(&terminal.body.expect("an answer"))));
+    assert_eq!((row.execution_id, row.status_code), (usage.execution_id, usage.status_code));
 }

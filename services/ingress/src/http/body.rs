@@ -1,6 +1,10 @@
 //! Reading a request body: bounded, unzipped if it says so, valid UTF-8, one JSON document.
 
-use crate::config::BODY_MAX_BYTES;
+use super::error::Failure;
+use crate::{
+    bodies::{Bodies, Held},
+    config::{BODIES_MAX_BYTES, BODY_MAX_BYTES},
+};
 use async_compression::tokio::bufread::GzipDecoder;
 use axum::{
     body::Body,
@@ -12,34 +16,66 @@ use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
 use tokio_util::io::StreamReader;
 use tollgate_schemas::{ApiError, ErrorCode};
 
-/// The body as a JSON document. The bound is on what it is after decompression.
-pub(super) async fn json(headers: &HeaderMap, body: Body) -> Result<Box<RawValue>, ApiError> {
+/// The body as a JSON document, and the room that it takes. The bound is on what it is after decompression.
+pub(super) async fn json(headers: &HeaderMap, body: Body, bodies: &Bodies) -> Result<(Box<RawValue>, Held), Failure> {
     let raw = StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
     let encoding = headers.get(header::CONTENT_ENCODING).map_or("identity", |v| v.to_str().unwrap_or("?"));
-    let bytes = match encoding.to_ascii_lowercase().as_str() {
-        "identity" | "" => bounded(raw).await?,
-        "gzip" | "x-gzip" => bounded(GzipDecoder::new(BufReader::new(raw))).await?,
+    let (bytes, held) = match encoding.to_ascii_lowercase().as_str() {
+        "identity" | "" => bounded(raw, bodies).await?,
+        "gzip" | "x-gzip" => bounded(GzipDecoder::new(BufReader::new(raw)), bodies).await?,
         _ => {
-            return Err(ApiError::new(
-                ErrorCode::UnsupportedEncoding,
-                "the body may be sent plain or with content-encoding gzip",
-            ));
+            let message = "the body may be sent plain or with content-encoding gzip";
+            return Err(ApiError::new(ErrorCode::UnsupportedEncoding, message).into());
         }
     };
     let text =
         String::from_utf8(bytes).map_err(|_| ApiError::new(ErrorCode::InvalidRequest, "the body is not UTF-8"))?;
-    RawValue::from_string(text).map_err(|error| crate::admit::invalid(&error))
+    let json = RawValue::from_string(text).map_err(|error| crate::admit::invalid(&error))?;
+    Ok((json, held))
 }
 
-async fn bounded(reader: impl AsyncRead + Unpin) -> Result<Vec<u8>, ApiError> {
-    let mut bytes = Vec::new();
-    let limit = BODY_MAX_BYTES as u64 + 1;
-    reader.take(limit).read_to_end(&mut bytes).await.map_err(|_| {
-        ApiError::new(ErrorCode::InvalidRequest, "the body could not be read; it was cut off or is not valid gzip")
-    })?;
-    if bytes.len() > BODY_MAX_BYTES {
-        let message = format!("the body is larger than {BODY_MAX_BYTES} bytes (after decompression)");
-        return Err(ApiError::new(ErrorCode::RequestTooLarge, message));
+async fn bounded(reader: impl AsyncRead + Unpin, bodies: &Bodies) -> Result<(Vec<u8>, Held), Failure> {
+    let (mut bytes, mut held) = (Vec::new(), Held::default());
+    let mut reader = reader.take(BODY_MAX_BYTES as u64 + 1);
+    loop {
+        let read = reader.read_buf(&mut bytes).await.map_err(|_| {
+            ApiError::new(ErrorCode::InvalidRequest, "the body could not be read; it was cut off or is not valid gzip")
+        })?;
+        if read == 0 {
+            return Ok((bytes, held));
+        }
+        if bytes.len() > BODY_MAX_BYTES {
+            let message = format!("the body is larger than {BODY_MAX_BYTES} bytes (after decompression)");
+            return Err(Failure::unread(ApiError::new(ErrorCode::RequestTooLarge, message)));
+        }
+        if !bodies.take(&mut held, read) {
+            let message =
+                format!("{BODIES_MAX_BYTES} bytes of bodies are read on this replica already; try again in a moment");
+            return Err(Failure::unread(ApiError::new(ErrorCode::Overloaded, message)));
+        }
     }
-    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::response::IntoResponse;
+
+    fn body(length: usize) -> Body {
+        Body::from(format!("\"{}\"", "x".repeat(length - 2)))
+    }
+
+    #[tokio::test]
+    async fn bodies_together_are_bounded_and_give_their_room_back() {
+        let (bodies, headers) = (Bodies::new(100_000), HeaderMap::new());
+        let (json, first) = json(&headers, body(60_000), &bodies).await.unwrap_or_else(|_| panic!("room"));
+        assert_eq!(json.get().len(), 60_000);
+        let Err(full) = super::json(&headers, body(60_000), &bodies).await else { panic!("there is no room") };
+        let full = full.into_response();
+        assert_eq!((full.status().as_u16(), full.headers()[header::CONNECTION].as_bytes()), (503, &b"close"[..]));
+        assert_eq!(full.headers()[header::RETRY_AFTER].as_bytes(), b"1");
+        let (_, second) = super::json(&headers, body(40_000), &bodies).await.unwrap_or_else(|_| panic!("room"));
+        drop((first, second));
+        assert!(super::json(&headers, body(100_000), &bodies).await.is_ok());
+    }
 }

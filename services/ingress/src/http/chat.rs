@@ -39,19 +39,20 @@ async fn answer(gateway: Arc<Gateway>, request: Request, trace: TraceContext) ->
         ..identity.caller()
     };
     let door = Door::Http { idempotency_key: idempotency_key(&parts.headers)? };
-    let body = body::json(&parts.headers, body).await?;
-    let admission = Admission {
-        request_id,
-        api_type: ApiType::ChatCompletions,
-        body,
-        caller,
-        reply: gateway.reply_to(),
-        door: &door,
+    let accepted = async {
+        let (body, held) = body::json(&parts.headers, body, &gateway.bodies).await?;
+        let (api_type, reply) = (ApiType::ChatCompletions, gateway.reply_to());
+        let request = gateway.admit(Admission { request_id, api_type, body, caller, reply, door: &door })?;
+        let (streaming, model) = (request.stream, request.model.clone());
+        let usage_wanted = streaming && stream::wants_usage(&request);
+        let pending = gateway.submit_holding(request, &trace, held).await?;
+        Ok::<_, Failure>((pending, streaming, usage_wanted, model))
     };
-    let request = gateway.admit(admission)?;
-    let (streaming, model) = (request.stream, request.model.clone());
-    let usage_wanted = streaming && stream::wants_usage(&request);
-    let pending = gateway.submit(request, &trace).await?;
+    let (pending, streaming, usage_wanted, model) = tokio::select! {
+        biased;
+        accepted = accepted => accepted?,
+        () = gateway.stops.over.cancelled() => return Err(Failure::unread(stopping())),
+    };
     let repeated = pending.is_repeat().then_some(pending.id());
     let answered =
         if streaming { stream::respond_with_stream(pending, usage_wanted, model).await } else { whole(pending).await };
@@ -106,6 +107,11 @@ pub(super) fn tell(response: &mut Response, id: RequestId, destination: Option<&
     if let Some(attempts) = attempts {
         set("x-tollgate-attempts", attempts.to_string());
     }
+}
+
+/// The replica's time was over before the request was published.
+fn stopping() -> ApiError {
+    ApiError::new(ErrorCode::Overloaded, "this replica is stopping; try again")
 }
 
 /// The wait ran out.

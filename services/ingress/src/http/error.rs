@@ -9,26 +9,35 @@ use std::collections::BTreeMap;
 use tollgate_schemas::{ApiError, ErrorCode};
 
 /// An error on its way to a caller, in OpenAI's shape.
-pub(super) struct Failure(pub(super) ApiError);
+pub(super) struct Failure {
+    error: ApiError,
+    is_unread: bool,
+}
+
+impl Failure {
+    /// The rest of the body is never read, so the connection cannot carry another request.
+    pub(super) fn unread(error: ApiError) -> Self {
+        Self { error, is_unread: true }
+    }
+}
 
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
-        Self(error)
+        Self { error, is_unread: false }
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let headers = match self.0.code {
+        let headers = match self.error.code {
             // The bound is a matter of seconds; SDKs retry with this.
             ErrorCode::Overloaded => BTreeMap::from([("retry-after".to_owned(), "1".to_owned())]),
             // The work goes on: a retry would start it again.
             ErrorCode::StillRunning => BTreeMap::from([("x-should-retry".to_owned(), "false".to_owned())]),
             _ => BTreeMap::new(),
         };
-        let mut response = respond(self.0.code.status(), &headers, &self.0);
-        if self.0.code == ErrorCode::RequestTooLarge {
-            // The rest of the body is never read, so the connection cannot carry another request.
+        let mut response = respond(self.error.code.status(), &headers, &self.error);
+        if self.is_unread {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -58,9 +67,9 @@ mod tests {
 
     #[test]
     fn a_full_bound_says_when_to_come_back() {
-        let full = Failure(ApiError::new(ErrorCode::Overloaded, "full")).into_response();
+        let full = Failure::from(ApiError::new(ErrorCode::Overloaded, "full")).into_response();
         assert_eq!((full.status().as_u16(), full.headers()[header::RETRY_AFTER].as_bytes()), (503, &b"1"[..]));
-        let running = Failure(ApiError::new(ErrorCode::StillRunning, "running")).into_response();
+        let running = Failure::from(ApiError::new(ErrorCode::StillRunning, "running")).into_response();
         assert_eq!((running.status().as_u16(), running.headers()["x-should-retry"].as_bytes()), (504, &b"false"[..]));
     }
 }

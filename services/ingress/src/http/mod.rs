@@ -10,8 +10,8 @@ mod stream;
 use crate::Gateway;
 use axum::{
     Router,
-    extract::{MatchedPath, Request},
-    http::HeaderValue,
+    extract::{MatchedPath, Request, State},
+    http::{HeaderValue, Version, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -32,26 +32,30 @@ pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
         .route("/v1/requests/{id}", get(requests::retrieve).delete(requests::cancel))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        .layer(middleware::from_fn(every_request))
+        .layer(middleware::from_fn_with_state(gateway.clone(), every_request))
         .with_state(gateway)
 }
 
 async fn no_route() -> Failure {
-    Failure(ApiError::new(ErrorCode::NotFound, "there is no such route; the API is under /v1"))
+    ApiError::new(ErrorCode::NotFound, "there is no such route; the API is under /v1").into()
 }
 
 async fn no_method() -> Failure {
-    Failure(ApiError::new(ErrorCode::MethodNotAllowed, "this route does not take that method"))
+    ApiError::new(ErrorCode::MethodNotAllowed, "this route does not take that method").into()
 }
 
-/// Gives the request its id, and counts it.
-async fn every_request(mut request: Request, next: Next) -> Response {
-    let (id, begun) = (RequestId::new(), Instant::now());
+/// Gives the request its id, counts it, and closes its connection if this replica is about to stop.
+async fn every_request(State(gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
+    let (id, begun, version) = (RequestId::new(), Instant::now(), request.version());
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     request.extensions_mut().insert(id);
     let mut response = next.run(request).await.into_response();
     if let (false, Ok(value)) = (response.headers().contains_key(REQUEST_ID), HeaderValue::from_str(&id.to_string())) {
         response.headers_mut().insert(REQUEST_ID, value);
+    }
+    if gateway.stops.asked.is_cancelled() && version <= Version::HTTP_11 {
+        // So that a pooled connection goes to another replica while this one still answers.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let status = response.status().as_str().to_owned();
     metrics::counter!("tollgate_http_requests_total", "route" => route.clone(), "status" => status).increment(1);

@@ -9,8 +9,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::json;
-use std::sync::Arc;
-use tollgate_schemas::{ApiError, ErrorCode, ReplyEvent, RequestId, Terminal};
+use std::{sync::Arc, time::Duration};
+use tollgate_runtime::MAX_CLOCK_SKEW_MS;
+use tollgate_schemas::{ApiError, ErrorCode, ReplyEvent, RequestId, Terminal, now_us};
+
+/// How long a cancellation's caller waits for stored results to say that the request has ended.
+const ENDED_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) async fn retrieve(
     State(gateway): State<Arc<Gateway>>,
@@ -34,7 +38,8 @@ pub(super) async fn retrieve(
 }
 
 /// `DELETE`: asks whoever owns the request to end it. Whether it exists is known only once it has ended, so an id that could be
-/// one is answered like a running request; so is another team's, which goes on.
+/// one is answered like a running request; so is another team's, which goes on. One that has ended stays as it is, and its
+/// document is the answer if it is at hand: to end a request needs no stored results.
 pub(super) async fn cancel(
     State(gateway): State<Arc<Gateway>>,
     Path(id): Path<String>,
@@ -42,16 +47,26 @@ pub(super) async fn cancel(
 ) -> Result<Response, Failure> {
     let team = &gateway.config.keys.identify(&headers)?.team;
     let id: RequestId = id.parse().map_err(|_| not_found())?;
-    if !gateway.results.may_have(id) {
+    if !is_known(id, gateway.config.results_window.max(gateway.config.longest_deadline), now_us() / 1000) {
         return Err(not_found().into());
-    }
-    if let Some(terminal) = found(&gateway, id).await?.filter(|terminal| terminal.team == *team) {
-        return document(&gateway, id, &terminal).await;
     }
     let trace = super::chat::trace_parent(&headers).unwrap_or_default();
     gateway.cancel(id, team, &trace).await?;
+    let ended = async {
+        let terminal = found(&gateway, id).await.ok()?.filter(|terminal| terminal.team == *team)?;
+        document(&gateway, id, &terminal).await.ok()
+    };
+    if let Ok(Some(document)) = tokio::time::timeout(ENDED_TIMEOUT, ended).await {
+        return Ok(document);
+    }
     let cancelling = json!({ "id": id, "object": "request", "status": "cancelling" });
     Ok((StatusCode::ACCEPTED, Json(cancelling)).into_response())
+}
+
+/// Whether a request of this id may be alive or have a result: not if it is older than either lasts, or from the future.
+fn is_known(id: RequestId, lasts: Duration, now_ms: i64) -> bool {
+    let lasts_ms = i64::try_from(lasts.as_millis()).unwrap_or(i64::MAX / 2);
+    (now_ms - lasts_ms - MAX_CLOCK_SKEW_MS..=now_ms + MAX_CLOCK_SKEW_MS).contains(&id.unix_ms())
 }
 
 async fn found(gateway: &Gateway, id: RequestId) -> Result<Option<Box<Terminal>>, ApiError> {
@@ -80,4 +95,17 @@ async fn document(gateway: &Gateway, id: RequestId, terminal: &Terminal) -> Resu
 fn not_found() -> ApiError {
     let message = "no finished request of yours has this id; it may still be running (ask again), or be older than the window of stored results";
     ApiError::new(ErrorCode::RequestNotFound, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parked_job_is_known_for_as_long_as_it_may_live() {
+        let (id, hour) = (RequestId::new(), Duration::from_secs(3600));
+        let after = |hours: i64| id.unix_ms() + hours * 3_600_000;
+        assert!(is_known(id, hour * 24, after(23)) && !is_known(id, hour * 24, after(25)));
+        assert!(!is_known(id, hour, after(2)) && !is_known(id, hour, after(-1)));
+    }
 }

@@ -8,6 +8,7 @@
 //! The topic decides races, so replicas share nothing else. Deliberately absent: answers (they are stored results) and
 //! bodies (a hash tells whether a repeat is one).
 
+mod forgotten;
 mod table;
 
 use crate::Error;
@@ -69,11 +70,51 @@ fn digest(bytes: &[u8]) -> Digest {
     short
 }
 
+/// The SHA-256 of a body as it came: what tells whether a repeat is one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyHash([u8; 32]);
+
+impl BodyHash {
+    pub(crate) fn of(body: &str) -> Self {
+        Self(Sha256::digest(body).into())
+    }
+}
+
+/// A caller that wants to know whose its key is.
+#[derive(Debug)]
+pub(crate) struct Claimant {
+    pub(crate) key: Key,
+    pub(crate) body: BodyHash,
+    /// The request that it would publish.
+    pub(crate) me: RequestId,
+    pub(crate) trace: TraceContext,
+    /// It has claimed the key for its own request, and whether that stands may not be known yet: it must find out, or the claim
+    /// would be left behind.
+    pub(crate) has_claimed: bool,
+}
+
+impl Claimant {
+    pub(crate) fn new(key: Key, body: BodyHash, me: RequestId, trace: TraceContext) -> Self {
+        Self { key, body, me, trace, has_claimed: false }
+    }
+}
+
+/// A claim that stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// The request to publish.
+    pub(crate) id: RequestId,
+    /// Its append time.
+    claimed_ms: i64,
+    /// Nobody can have published the request yet. Else a crash may have come between its publication and the note of it.
+    pub(crate) is_new: bool,
+}
+
 /// What a caller with a key has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Settled {
-    /// Publish the request under this id, then send [`Keys::published`] with the claim's time.
-    Mine(RequestId, i64),
+    /// Publish the claim's request, then send [`Keys::published`].
+    Mine(Claim),
     /// The caller's very own request is published already.
     Done,
     /// Answer with what becomes of this request.
@@ -124,46 +165,45 @@ impl Keys {
         Ok(Self(shared))
     }
 
-    /// Finds out whose a key is; claims it if it is free. `me` is the caller's request id, `body` its body as it came.
-    pub(crate) async fn settle(
-        &self,
-        key: &Key,
-        body: &str,
-        me: RequestId,
-        trace: &TraceContext,
-    ) -> Result<Settled, ApiError> {
-        let (at, body) = (digest(&key.record_key()), Sha256::digest(body));
-        let short = digest_of(&body);
+    /// Finds out whose a key is; claims it if it is free.
+    pub(crate) async fn settle(&self, claimant: &mut Claimant) -> Result<Settled, ApiError> {
+        let (at, short, me) = (digest(&claimant.key.record_key()), digest_of(&claimant.body.0), claimant.me);
         let give_up = Instant::now() + SETTLE_TIMEOUT;
-        let mut claim_again = Instant::now();
+        let (mut claim_again, mut was_forgotten) = (Instant::now(), false);
         while Instant::now() < give_up {
             let changed = self.0.changed[usize::from(at[0])].notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             let id = match self.0.look(&at, &short, me) {
-                Look::Mine(id, claimed_ms) => return Ok(Settled::Mine(id, claimed_ms)),
+                Look::Mine(id, claimed_ms) => {
+                    let is_new = claimant.has_claimed && id == me && !was_forgotten;
+                    return Ok(Settled::Mine(Claim { id, claimed_ms, is_new }));
+                }
                 Look::Done => return Ok(Settled::Done),
                 Look::Published(id) => return Ok(Settled::Repeat(id)),
-                Look::OtherBody => return Err(other_body(key.door)),
+                Look::OtherBody => return Err(other_body(claimant.key.door)),
                 Look::Unsure(place) => {
                     self.look_up(&at, place).await?;
+                    was_forgotten = true;
                     continue;
                 }
                 Look::Free => Some(me),
-                // A job that crashed is delivered again and goes on by itself, with its own answer.
-                Look::Stale(id) => (key.door == KeyDoor::Http).then_some(id),
-                Look::Held => None,
+                // Another one's claim stands before what was claimed here.
+                Look::Stale(id) => {
+                    claimant.has_claimed = false;
+                    // A job that crashed is delivered again and goes on by itself, with its own answer.
+                    (claimant.key.door == KeyDoor::Http).then_some(id)
+                }
+                Look::Held => {
+                    claimant.has_claimed = false;
+                    None
+                }
             };
-            if let Some(request_id) = id
+            if let Some(id) = id
                 && Instant::now() >= claim_again
             {
-                let claim = self.record(key, request_id, me, &body, (KeyState::Claimed, None), trace)?;
-                timeout(CLAIM_AGAIN, self.0.producer.send(claim, Ack::None)).await.map_err(|_| unsettled())?.map_err(
-                    |error| {
-                        tracing::error!(%error, "an idempotency key could not be claimed");
-                        unsettled()
-                    },
-                )?;
+                claimant.has_claimed |= id == me;
+                self.claim(claimant, id).await?;
                 claim_again = Instant::now() + CLAIM_AGAIN;
             }
             // Also when nothing comes: a claim becomes stale by time.
@@ -172,35 +212,18 @@ impl Keys {
         Err(unsettled())
     }
 
-    /// The record that says that the request of a key was published. Only after it was acknowledged.
-    pub(crate) fn published(
-        &self,
-        key: &Key,
-        (request_id, claimed_ms): (RequestId, i64),
-        me: RequestId,
-        body: &str,
-        trace: &TraceContext,
-    ) -> Result<Outgoing, ApiError> {
-        let state = (KeyState::Published, Some(claimed_ms));
-        self.record(key, request_id, me, &Sha256::digest(body), state, trace)
+    async fn claim(&self, claimant: &Claimant, id: RequestId) -> Result<(), ApiError> {
+        let claim = record(claimant, id, KeyState::Claimed, None)?;
+        let sent = timeout(CLAIM_AGAIN, self.0.producer.send(claim, Ack::None)).await.map_err(|_| unsettled())?;
+        sent.map_err(|error| {
+            tracing::error!(%error, "an idempotency key could not be claimed");
+            unsettled()
+        })
     }
 
-    fn record(
-        &self,
-        key: &Key,
-        request_id: RequestId,
-        claimant: RequestId,
-        body: &[u8],
-        (state, claimed_ms): (KeyState, Option<i64>),
-        trace: &TraceContext,
-    ) -> Result<Outgoing, ApiError> {
-        let Key { team, door, key: name } = key.clone();
-        let body_hash = hex(body);
-        let value = IdempotencyRecord { team, door, key: name, request_id, claimant, body_hash, state, claimed_ms };
-        let mut record = Outgoing::of(&topic::IDEMPOTENCY, request_id, &value, trace)
-            .map_err(|_| ApiError::new(ErrorCode::Internal, "the idempotency key could not be written"))?;
-        record.key = Some(key.record_key());
-        Ok(record)
+    /// The record that says that the request of a claim was published. Only after that was acknowledged.
+    pub(crate) fn published(&self, claimant: &Claimant, claim: Claim) -> Result<Outgoing, ApiError> {
+        record(claimant, claim.id, KeyState::Published, Some(claim.claimed_ms))
     }
 
     /// Reads a partition from its beginning up to the key's last record, for a key that memory may have forgotten.
@@ -250,6 +273,21 @@ impl Shared {
     fn look(&self, at: &Digest, body: &Digest, me: RequestId) -> Look {
         self.table.lock().map_or(Look::Held, |table| table.look(at, body, me, now_us() / 1000))
     }
+}
+
+fn record(
+    claimant: &Claimant,
+    request_id: RequestId,
+    state: KeyState,
+    claimed_ms: Option<i64>,
+) -> Result<Outgoing, ApiError> {
+    let Key { team, door, key } = claimant.key.clone();
+    let (body_hash, claimant_id) = (hex(&claimant.body.0), claimant.me);
+    let value = IdempotencyRecord { team, door, key, request_id, claimant: claimant_id, body_hash, state, claimed_ms };
+    let mut record = Outgoing::of(&topic::IDEMPOTENCY, request_id, &value, &claimant.trace)
+        .map_err(|_| ApiError::new(ErrorCode::Internal, "the idempotency key could not be written"))?;
+    record.key = Some(claimant.key.record_key());
+    Ok(record)
 }
 
 /// A record of the topic as the table takes it.

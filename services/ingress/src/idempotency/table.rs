@@ -5,9 +5,11 @@
 //! published in [`STALE_MS`] may be taken over by a repeat, in the log too, so that only one repeat does. Times are the broker's
 //! append times; a caller's clock may differ by [`SKEW_MS`] and then waits rather than acts.
 //!
-//! Bounded: at most [`KEYS_MAX`] keys. The oldest go first, and from then on a key that looks new is [`Look::Unsure`] until the
-//! log was read for it ([`Table::settle`]): what was forgotten is looked up, never taken as new.
+//! Bounded: at most [`KEYS_MAX`] keys. The oldest go first into a filter of what was forgotten, and a key that looks new but may
+//! be in it is [`Look::Unsure`] until the log was read for it ([`Table::settle`]): what was forgotten is looked up, never taken
+//! as new.
 
+use super::forgotten::Forgotten;
 use std::collections::{HashMap, VecDeque};
 use tollgate_schemas::{KeyState, RequestId};
 
@@ -94,13 +96,13 @@ pub(crate) struct Table {
     /// Keys as they came, each with its entry's `nth`.
     order: VecDeque<(Digest, u64)>,
     came: u64,
-    /// The latest that a window which was forgotten can have begun.
-    forgotten_ms: Option<i64>,
+    forgotten: Forgotten,
 }
 
 impl Table {
     pub(crate) fn new(window_ms: i64, max: usize) -> Self {
-        Self { window_ms, max, keys: HashMap::new(), order: VecDeque::new(), came: 0, forgotten_ms: None }
+        let forgotten = Forgotten::new(window_ms.saturating_add(SKEW_MS), max);
+        Self { window_ms, max, keys: HashMap::new(), order: VecDeque::new(), came: 0, forgotten }
     }
 
     /// Takes in the next record of its partition.
@@ -129,9 +131,12 @@ impl Table {
 
     fn insert(&mut self, note: &Note) {
         let reach_ms = self.window_ms + SKEW_MS;
-        let before = self.keys.get(&note.digest).filter(|entry| entry.is_unsure).map(|entry| entry.last_ms);
-        self.forgotten_ms = self.forgotten_ms.max(before);
-        let is_unsure = self.forgotten_ms.is_some_and(|forgotten_ms| note.at_ms <= forgotten_ms + reach_ms);
+        let is_unsure = match self.keys.get(&note.digest) {
+            // Nothing of the key is forgotten, and its window is over.
+            Some(before) if !before.is_unsure => false,
+            Some(before) if note.at_ms <= before.last_ms + reach_ms => true,
+            _ => self.forgotten.may_hold(&note.digest, note.at_ms),
+        };
         let entry = Entry {
             request_id: note.request_id,
             claimant: note.claimant,
@@ -155,7 +160,9 @@ impl Table {
             self.order.pop_front();
             if youngest_ms.is_some() {
                 self.keys.remove(&digest);
-                self.forgotten_ms = self.forgotten_ms.max(live_ms);
+            }
+            if let Some(youngest_ms) = live_ms {
+                self.forgotten.add(&digest, youngest_ms, note.at_ms);
             }
         }
     }

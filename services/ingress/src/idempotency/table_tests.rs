@@ -1,5 +1,5 @@
 //! The fold against a simple model: a log, replicas that read it at their own pace and with little memory, callers that come,
-//! crash between claim and publication, and come again.
+//! crash between claim and publication or between that and its note, and come again.
 
 use super::*;
 use proptest::prelude::*;
@@ -20,6 +20,8 @@ struct Caller {
     body: u8,
     me: RequestId,
     came_ms: i64,
+    /// What it has published and not noted yet: the request and its claim's time.
+    unnoted: Option<(RequestId, i64)>,
 }
 
 /// How long a caller tries.
@@ -53,6 +55,12 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => prop_oneof![0..2_000i64, 0..70_000i64].prop_map(|ms| Op::Wait { ms }),
     ];
     prop::collection::vec(op, 1..200)
+}
+
+fn claim(digest: Digest, offset: i64, at_ms: i64) -> Note {
+    let id = RequestId::new();
+    let (state, place) = (KeyState::Claimed, (0, offset));
+    Note { digest, request_id: id, claimant: id, body: [0; 16], state, at_ms, claimed_ms: at_ms, place }
 }
 
 fn digest(n: u8) -> Digest {
@@ -89,7 +97,13 @@ impl World {
     }
 
     /// A caller looks and does what it is told; false once it is gone.
-    fn act(&mut self, caller: &Caller, skew_ms: i64, crash: bool) -> bool {
+    fn act(&mut self, caller: &mut Caller, skew_ms: i64, crash: bool) -> bool {
+        if let Some((id, claimed_ms)) = caller.unnoted {
+            if !crash {
+                self.append(caller, id, KeyState::Published, claimed_ms);
+            }
+            return false;
+        }
         let (key, body) = (digest(caller.key), digest(caller.body));
         let look = self.replicas[caller.replica].0.look(&key, &body, caller.me, self.now_ms + skew_ms);
         match look {
@@ -98,8 +112,8 @@ impl World {
             Look::Mine(..) if crash => return false,
             Look::Mine(id, claimed_ms) => {
                 self.published.entry(caller.key).or_default().push((id, caller.body, self.now_ms));
-                self.append(caller, id, KeyState::Published, claimed_ms);
-                return false;
+                caller.unnoted = Some((id, claimed_ms));
+                return true;
             }
             Look::Unsure(place) => {
                 let log = self.log_of(caller.key, place);
@@ -119,11 +133,18 @@ impl World {
     fn run(&mut self, op: &Op) {
         match *op {
             Op::Come { replica, key, body } => {
-                self.callers.push(Caller { replica, key, body, me: RequestId::new(), came_ms: self.now_ms });
+                self.callers.push(Caller {
+                    replica,
+                    key,
+                    body,
+                    me: RequestId::new(),
+                    came_ms: self.now_ms,
+                    unnoted: None,
+                });
             }
             Op::Act { caller, skew_ms, crash } if !self.callers.is_empty() => {
-                let caller = self.callers.swap_remove(caller % self.callers.len());
-                if self.act(&caller, skew_ms, crash) {
+                let mut caller = self.callers.swap_remove(caller % self.callers.len());
+                if self.act(&mut caller, skew_ms, crash) {
                     self.callers.push(caller);
                 }
             }
@@ -201,7 +222,7 @@ proptest! {
                 let expected = world.replicas[0].0.look(&digest(key), &digest(body), me, now_ms);
                 if world.replicas[replica].0.look(&digest(key), &digest(body), me, now_ms) == Look::Free && expected != Look::Free {
                     // Forgotten: a claim brings the question up, and the log the answer.
-                    let caller = Caller { replica, key, body, me, came_ms: now_ms };
+                    let caller = Caller { replica, key, body, me, came_ms: now_ms, unnoted: None };
                     world.append(&caller, me, KeyState::Claimed, now_ms);
                     world.read(replica, usize::MAX);
                     world.read(0, usize::MAX);
@@ -220,12 +241,28 @@ proptest! {
     fn memory_is_bounded(keys in prop::collection::vec(0..200u8, 1..400)) {
         let mut table = Table::new(WINDOW_MS, 10);
         for (at, key) in (0i64..).zip(keys) {
-            let id = RequestId::new();
-            table.fold(&Note {
-                digest: digest(key), request_id: id, claimant: id, body: digest(0), state: KeyState::Claimed,
-                at_ms: at * 1_000, claimed_ms: at * 1_000, place: (0, at),
-            });
+            table.fold(&claim(digest(key), at, at * 1_000));
             prop_assert!(table.keys.len() <= 10 && table.order.len() <= 10);
+        }
+    }
+
+    /// Far more keys than fit: a key that never came is looked up now and then at most, one that came and was forgotten always.
+    #[test]
+    fn a_full_table_looks_up_what_was_forgotten_and_little_else(keys in prop::collection::vec(any::<Digest>(), 400..800), max in 1..40usize) {
+        let (mut table, mut new_looked_up, keys) = (Table::new(WINDOW_MS, max), 0, keys.into_iter().collect::<std::collections::BTreeSet<_>>());
+        let step_ms = WINDOW_MS / 2_000;
+        for (at, digest) in (0i64..).zip(&keys) {
+            table.fold(&claim(*digest, at, at * step_ms));
+            let look = table.look(digest, &[0; 16], RequestId::new(), at * step_ms);
+            new_looked_up += usize::from(matches!(look, Look::Unsure(_)));
+        }
+        // A filter of so few bits is filled far beyond its size.
+        prop_assert!(max < 20 || new_looked_up <= keys.len() / 20, "{} of {} new keys were looked up", new_looked_up, keys.len());
+        // Every key comes again within its window.
+        for (at, digest) in (1_000i64..).zip(&keys) {
+            table.fold(&claim(*digest, at, at * step_ms));
+            let entry = &table.keys[digest];
+            prop_assert!(entry.is_unsure || entry.since_ms < at * step_ms, "a repeat is taken as new");
         }
     }
 }

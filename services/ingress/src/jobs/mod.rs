@@ -8,9 +8,9 @@ pub(crate) mod parse;
 use crate::{
     Door, Error, Gateway,
     admit::Admission,
-    config::{IngressConfig, JobDoor},
-    gateway::job_reply,
-    idempotency::{Key, Settled},
+    config::{IngressConfig, JOB_REPEATS_MAX, JobDoor},
+    gateway::{claimant, job_reply},
+    idempotency::{Claimant, Settled},
 };
 use parse::{Job, Malformed};
 use std::{sync::Arc, time::Duration};
@@ -22,7 +22,7 @@ use tollgate_bus::{
 };
 use tollgate_runtime::{Readiness, config::JOB_DEADLINE};
 use tollgate_schemas::{
-    ApiError, Body, Caller, ErrorCode, KeyDoor, Request, RequestId, TopicReply, headers,
+    ApiError, Caller, ErrorCode, KeyDoor, Request, RequestId, TopicReply, headers,
     job::{JobError, JobOutput},
     now_us,
 };
@@ -65,15 +65,24 @@ impl Handler<RawValueBytes> for Jobs {
         let Some(door) = self.config.doors.get(&record.topic) else {
             return Outcome::dead(DeadLetter::new("job", "no team has this topic any more"));
         };
-        match parse::job(&record.value.0, &record.headers) {
-            Ok(job) => self.job(door, &record, job, &emitter).await,
-            Err(malformed) => self.malformed(door, &record, malformed),
+        let parsed = parse::job(&record.value.0, &record.headers);
+        // The job has what it needs of the value, and may wait long.
+        let record = record.with(());
+        match parsed {
+            Ok(job) => match self.job(door, &record, job, &emitter).await {
+                Ok(outcome) | Err(outcome) => outcome,
+            },
+            Err(malformed) => malformed_job(door, &record, malformed),
         }
     }
 }
 
+/// A job's record without its value.
+type Record = Incoming<()>;
+
 impl Jobs {
-    async fn job(&self, door: &JobDoor, record: &Incoming<RawValueBytes>, job: Job, emitter: &Emitter) -> Outcome {
+    /// What becomes of a job; as an error where it ends early.
+    async fn job(&self, door: &JobDoor, record: &Record, job: Job, emitter: &Emitter) -> Result<Outcome, Outcome> {
         let id =
             RequestId::of_record(&self.cluster, &record.topic, record.partition, record.offset, record.timestamp_ms);
         let key = reply_key(record);
@@ -90,108 +99,172 @@ impl Jobs {
                 idempotency_key: job.idempotency_key,
             },
         };
-        let request = match admission.admit(&self.config) {
-            Ok(request) => request,
-            Err(error) => return refused(&reply, id, &error, record),
-        };
-        if request.idempotency_key.is_some() {
-            return tokio::select! {
-                outcome = self.keyed(request, &reply, record) => outcome,
-                // Nothing is torn: what is claimed and not published yet is published when the record comes again.
-                () = emitter.leaving().cancelled() => Outcome::hand_back(),
-            };
+        let place = Place { door, reply: &reply, record, emitter };
+        let mut request = admission.admit(&self.config).map_err(|error| place.refused(id, &error))?;
+        let claimant = claimant(&request, KeyDoor::Topic, &record.trace);
+        self.check_in(&mut request, &place).await?;
+        match claimant {
+            Some(claimant) => self.keyed(request, claimant, &place).await,
+            None => Ok(Outcome::emit(vec![self.out(request, &place)?])),
         }
-        match self.gateway.record(request, &record.trace).await {
-            Ok(out) => Outcome::emit(vec![out]),
-            Err(error) => refused(&reply, id, &error, record),
+    }
+
+    /// Stores a large body. Nobody waits at this door, so while storage is away the job does, until its deadline.
+    async fn check_in(&self, request: &mut Request, place: &Place<'_>) -> Result<(), Outcome> {
+        while let Err(error) = place.unless_leaving(self.gateway.check_in(request)).await? {
+            if request.expired(now_us() / 1000, 0) {
+                return Err(place.refused(request.request_id, &request.expired_error()));
+            }
+            tracing::warn!(%error, request_id = %request.request_id, "a job's body cannot be stored; trying again");
+            place.unless_leaving(tokio::time::sleep(AGAIN)).await?;
         }
+        Ok(())
+    }
+
+    /// The record that publishes a job.
+    fn out(&self, request: Request, place: &Place<'_>) -> Result<Outgoing, Outcome> {
+        let id = request.request_id;
+        self.gateway.record(request, &place.record.trace).map_err(|error| place.refused(id, &error))
     }
 
     /// A job that names itself by `ce_id`: published if it is the first of its name, else answered with what the first one got.
-    async fn keyed(&self, request: Request, reply: &TopicReply, record: &Incoming<RawValueBytes>) -> Outcome {
-        let (me, team, trace) = (request.request_id, request.caller.team.clone(), &record.trace);
-        let (Some(key), Body::Inline(body)) = (request.idempotency_key.clone(), request.body.clone()) else {
-            return Outcome::default();
+    /// Nothing is torn where it is handed back: what is claimed and not published yet is published when the record comes again.
+    async fn keyed(&self, request: Request, mut claimant: Claimant, place: &Place<'_>) -> Result<Outcome, Outcome> {
+        let id = claimant.me;
+        let claim = match self.settle(&request, &mut claimant, place).await? {
+            Settled::Done => return Ok(Outcome::default()),
+            Settled::Repeat(first) => return self.repeat(first, request, place).await,
+            Settled::Mine(claim) => claim,
         };
-        let key = Key { team: team.clone(), door: KeyDoor::Topic, key };
-        let settled = loop {
-            match self.gateway.keys.settle(&key, body.get(), me, trace).await {
-                Ok(settled) => break settled,
-                // Nobody waits at this door, so the job does until the log is there again.
-                Err(error) if error.code == ErrorCode::Overloaded && !request.expired(now_us() / 1000, 0) => {
-                    tokio::time::sleep(SETTLE_AGAIN).await;
-                }
-                Err(error) => return refused(reply, me, &error, record),
+        tollgate_bus::fault::point("idempotency.claimed");
+        let published = self.gateway.keys.published(&claimant, claim).map_err(|error| place.refused(id, &error))?;
+        if !claim.is_new && self.has_ended(&request, place).await? {
+            return Ok(Outcome::emit(vec![published]));
+        }
+        // In this order: what is noted as published must be in the log, or nobody would publish it.
+        let out = self.out(request, place)?;
+        while let Err(error) = self.gateway.producer.send_acked(out.clone()).await {
+            if let tollgate_bus::Error::TooLarge { .. } = error {
+                let message = "the job does not fit into a record; send less metadata";
+                return Err(place.refused(id, &bad_job(message)));
             }
-        };
-        match settled {
-            Settled::Done => Outcome::default(),
-            Settled::Mine(id, claimed_ms) => {
-                tollgate_bus::fault::point("idempotency.claimed");
-                let published = self.gateway.keys.published(&key, (id, claimed_ms), me, body.get(), trace);
-                match (self.gateway.record(request, trace).await, published) {
-                    // In this order: what is noted as published must be in the log, or nobody would publish it.
-                    (Ok(out), Ok(published)) => match self.gateway.producer.send_acked(out.clone()).await {
-                        Ok(()) => Outcome::emit(vec![published]),
-                        Err(_) => Outcome::emit(vec![out]),
-                    },
-                    (Err(error), _) | (_, Err(error)) => refused(reply, me, &error, record),
+            tracing::warn!(%error, request_id = %id, "a job could not be published; trying again");
+            place.unless_leaving(tokio::time::sleep(AGAIN)).await?;
+        }
+        tollgate_bus::fault::point("idempotency.published");
+        Ok(Outcome::emit(vec![published]))
+    }
+
+    /// Whose the job's key is. Nobody waits at this door, so while the log is away the job does, until its deadline. One that
+    /// has claimed its key finds out even later: whoever holds a claim publishes it, or its repeats would wait in vain.
+    async fn settle(&self, request: &Request, claimant: &mut Claimant, place: &Place<'_>) -> Result<Settled, Outcome> {
+        loop {
+            let settled = place.unless_leaving(self.gateway.keys.settle(claimant)).await?;
+            match settled {
+                Ok(settled) => return Ok(settled),
+                Err(error) if error.code != ErrorCode::Overloaded => return Err(place.refused(claimant.me, &error)),
+                Err(_) if !claimant.has_claimed && request.expired(now_us() / 1000, 0) => {
+                    return Err(place.refused(claimant.me, &request.expired_error()));
                 }
-            }
-            Settled::Repeat(first) => {
-                let left_ms = u64::try_from(request.deadline_ms - now_us() / 1000).unwrap_or(0);
-                let ended = self.gateway.ended(first, &team);
-                match tokio::time::timeout(Duration::from_millis(left_ms), ended).await {
-                    Ok(terminal) => {
-                        let output = JobOutput::ended(first, reply, &terminal);
-                        let line = job_answer(&reply.topic, reply.key.as_deref(), &output, &me.to_string(), trace);
-                        Outcome::emit(line.into_iter().collect())
-                    }
-                    Err(_) => refused(reply, me, &request.expired_error(), record),
-                }
+                Err(_) => place.unless_leaving(tokio::time::sleep(AGAIN)).await?,
             }
         }
     }
 
-    fn malformed(&self, door: &JobDoor, record: &Incoming<RawValueBytes>, malformed: Malformed) -> Outcome {
-        let mut outcome = Outcome::dead(DeadLetter::new("job", malformed.error.message.as_str()));
-        if malformed.custom_id.is_some() {
-            let reply = TopicReply {
-                topic: door.replies.clone(),
-                key: reply_key(record),
-                custom_id: malformed.custom_id,
-                metadata: None,
-            };
-            outcome.emit.extend(answer(&reply, None, &malformed.error, record));
+    /// Whether the job has ended already: it was published by an earlier delivery, which could not note it.
+    async fn has_ended(&self, request: &Request, place: &Place<'_>) -> Result<bool, Outcome> {
+        loop {
+            match place.unless_leaving(self.gateway.results.find(request.request_id)).await? {
+                Ok(found) => return Ok(found.is_some()),
+                // The router ends it without a call.
+                Err(_) if request.expired(now_us() / 1000, 0) => return Ok(false),
+                Err(error) => tracing::warn!(%error, "stored results cannot be read; asking again"),
+            }
+            place.unless_leaving(tokio::time::sleep(AGAIN)).await?;
         }
-        outcome
+    }
+
+    /// A job that repeats `first` gets its answer. It waits without its body, and few of a team do: each keeps a place of its
+    /// partition from jobs that could be worked on.
+    async fn repeat(&self, first: RequestId, request: Request, place: &Place<'_>) -> Result<Outcome, Outcome> {
+        let (me, expired, deadline_ms) = (request.request_id, request.expired_error(), request.deadline_ms);
+        drop(request);
+        let waiting = place.door.repeats.try_acquire();
+        let (patience, error) = if waiting.is_ok() {
+            (Duration::from_millis(u64::try_from(deadline_ms - now_us() / 1000).unwrap_or(0)), expired)
+        } else {
+            let message = format!(
+                "the job repeats the request {first}, which is still running, and {JOB_REPEATS_MAX} repeats are waiting \
+                 already; fetch its answer with GET /v1/requests/{first}, or send the job again later"
+            );
+            (HAS_ENDED_TIMEOUT, ApiError::new(ErrorCode::StillRunning, message))
+        };
+        let ended = tokio::time::timeout(patience, self.gateway.ended(first, &place.door.team));
+        match place.unless_leaving(ended).await? {
+            Ok(terminal) => {
+                let (reply, trace) = (place.reply, &place.record.trace);
+                let output = JobOutput::ended(first, reply, &terminal);
+                let line = job_answer(&reply.topic, reply.key.as_deref(), &output, &me.to_string(), trace);
+                Ok(Outcome::emit(line.into_iter().collect()))
+            }
+            Err(_) => Err(place.refused(me, &error)),
+        }
     }
 }
 
-/// The outcome of a job that ends here.
-fn refused(reply: &TopicReply, id: RequestId, error: &ApiError, record: &Incoming<RawValueBytes>) -> Outcome {
-    Outcome::emit(answer(reply, Some(id), error, record).into_iter().collect())
+/// Where a job came in, and where its answer goes.
+struct Place<'a> {
+    door: &'a JobDoor,
+    reply: &'a TopicReply,
+    record: &'a Record,
+    emitter: &'a Emitter,
 }
 
-/// How long a job waits before it asks again whose its key is.
-const SETTLE_AGAIN: Duration = Duration::from_secs(1);
+impl Place<'_> {
+    /// What `wait` comes to; if the partition leaves meanwhile, the job is handed back.
+    async fn unless_leaving<T>(&self, wait: impl Future<Output = T>) -> Result<T, Outcome> {
+        tokio::select! {
+            waited = wait => Ok(waited),
+            () = self.emitter.leaving().cancelled() => Err(Outcome::hand_back()),
+        }
+    }
+
+    /// The outcome of a job that ends here.
+    fn refused(&self, id: RequestId, error: &ApiError) -> Outcome {
+        Outcome::emit(answer(self.reply, Some(id), error, self.record).into_iter().collect())
+    }
+}
+
+fn malformed_job(door: &JobDoor, record: &Record, malformed: Malformed) -> Outcome {
+    let mut outcome = Outcome::dead(DeadLetter::new("job", malformed.error.message.as_str()));
+    if malformed.custom_id.is_some() {
+        let reply = TopicReply {
+            topic: door.replies.clone(),
+            key: reply_key(record),
+            custom_id: malformed.custom_id,
+            metadata: None,
+        };
+        outcome.emit.extend(answer(&reply, None, &malformed.error, record));
+    }
+    outcome
+}
+
+/// How long a job waits before it tries again what failed.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long a repeat that may not wait looks whether the first one has ended.
+const HAS_ENDED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Longer keys are not echoed: the answer is keyed by the job's custom id instead.
 const KEY_MAX_BYTES: usize = 1024;
 
 /// The answer's key: the job's own, if it is text.
-fn reply_key(record: &Incoming<RawValueBytes>) -> Option<String> {
+fn reply_key(record: &Record) -> Option<String> {
     let key = record.key.as_ref().filter(|key| !key.is_empty() && key.len() <= KEY_MAX_BYTES)?;
     String::from_utf8(key.clone()).ok()
 }
 
 /// The answer line of a job that ends here.
-fn answer(
-    reply: &TopicReply,
-    id: Option<RequestId>,
-    error: &ApiError,
-    record: &Incoming<RawValueBytes>,
-) -> Option<Outgoing> {
+fn answer(reply: &TopicReply, id: Option<RequestId>, error: &ApiError, record: &Record) -> Option<Outgoing> {
     let output = JobOutput {
         id: id.map(|id| format!("batch_req_{id}")),
         custom_id: reply.custom_id.clone(),
