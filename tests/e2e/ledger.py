@@ -62,7 +62,8 @@ class Ledger:
         return out
 
     def assert_contiguous(self):
-        """Every file is named by a record it covers, and the ranges of a partition's files join without gap or overlap."""
+        """Every file is named by a record it covers, and the ranges of a partition's files join without gap or overlap;
+        each epoch begins anew."""
         name, next_offset = re.compile(r"(.+)-(\d+)-(\d+)-(\d{20})\.parquet"), {}
         footers = sorted(self.footers().items(), key=lambda item: int(item[1]["first_offset"]))
         for file, footer in footers:
@@ -70,8 +71,9 @@ class Ledger:
             first, last = int(footer["first_offset"]), int(footer["last_offset"])
             assert (epoch, partition) == (footer["epoch"], footer["partition"])
             assert first <= int(offset) <= last
-            assert next_offset.setdefault(partition, first) == first, f"a gap or an overlap before {file}"
-            next_offset[partition] = last + 1
+            log = (epoch, partition)
+            assert next_offset.setdefault(log, first) == first, f"a gap or an overlap before {file}"
+            next_offset[log] = last + 1
             assert cluster.endswith(footer["cluster_id"]) or "_" in cluster
         return next_offset
 

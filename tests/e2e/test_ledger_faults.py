@@ -4,13 +4,16 @@ After each fault the plain glob has each request once, later executions are in `
 the files join. An hour of outage is in the aggregator's own tests, where time is simulated.
 """
 
+import http.client
 import json
 import os
 import random
 import resource
 import signal
+import threading
 import time
 import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
 import httpx
@@ -295,3 +298,88 @@ def test_writers_that_come_go_sleep_and_die_never_overlap(gateway, tmp_path_fact
     assert len(table.check()) == 3, "each partition has files"
     for process in (first, second, third):
         eventually(process.is_ready, f"{process.name} is ready", 60)
+
+
+@STORAGES
+def test_a_start_while_storage_is_away_is_ready_and_serves(gateway, tmp_path_factory, kind):
+    storage = kind(tmp_path_factory.mktemp("late"))
+    running = gateway(ENDPOINTS, storage=storage.config, usage=FLUSH)
+    (up,) = running.processes
+    body = {"model": "chat", "messages": user("hello")}
+    assert running.chat(body).status_code == 200
+    eventually(lambda: storage.ledger().count() == 1, "a row", 60)
+    running.end()
+    storage.take_away()
+    try:
+        up.start()
+        running.wait_until_ready()
+        assert "waits for storage" in httpx.get(up.url + "/health/ready", timeout=10).text
+        for _ in range(3):
+            assert running.chat(body).status_code == 200
+    finally:
+        storage.bring_back()
+
+    def is_back():
+        assert up.is_ready(), "whoever looks meanwhile finds it ready"
+        return storage.ledger().count() == 4
+
+    eventually(is_back, "the rows are in the table", 120)
+    eventually(lambda: httpx.get(up.url + "/health/ready", timeout=10).text == "ready\n", "nothing is left to say", 60)
+    storage.ledger().assert_contiguous()
+
+
+class Conflicts(BaseHTTPRequestHandler):
+    """Stands before an S3 server and answers the first conditional put of each name with 409, as S3 does when two puts get in
+    each other's way and neither wins: nothing is written."""
+
+    protocol_version = "HTTP/1.1"
+
+    def any_method(self):
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        name = self.path.split("?")[0]
+        if self.command == "PUT" and self.headers.get("if-none-match") == "*" and name not in self.server.refused:
+            self.server.refused.add(name)
+            text = b"<Error><Code>ConditionalRequestConflict</Code><Message>retry</Message></Error>"
+            return self.answer(409, {"content-type": "application/xml"}, text)
+        upstream = http.client.HTTPConnection("127.0.0.1", self.server.upstream_port, timeout=60)
+        upstream.request(self.command, self.path, body, dict(self.headers.items()))
+        response = upstream.getresponse()
+        text = response.read()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        upstream.close()
+        return self.answer(response.status, headers, text)
+
+    def answer(self, status, headers, text):
+        self.send_response_only(status)
+        if self.command != "HEAD":
+            headers["content-length"] = str(len(text))
+        for name in headers.keys() - {"transfer-encoding", "connection"}:
+            self.send_header(name, headers[name])
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(text)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = any_method
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_conflict_that_nobody_won_is_tried_again(gateway, tmp_path_factory):
+    storage = Bucket(tmp_path_factory.mktemp("conflicts"))
+    stub = ThreadingHTTPServer(("127.0.0.1", free_port()), Conflicts)
+    stub.upstream_port, stub.refused = storage.port, set()
+    threading.Thread(target=stub.serve_forever, daemon=True).start()
+    storage.config["options"] = s3_options("http://127.0.0.1:%d" % stub.server_port)
+    try:
+        table = Table(gateway, storage)
+        table.ask(3)
+        table.check()
+        table.run_again()
+        table.check()
+        kinds = {name.split("/")[3] for name in stub.refused}
+        assert {"usage", "usage_superseded"} <= kinds
+        assert any(name.endswith("/epoch.json") for name in stub.refused)
+        table.running.end()
+    finally:
+        stub.shutdown()

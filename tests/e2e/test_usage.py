@@ -3,10 +3,13 @@
 import datetime
 import json
 import re
+import signal
 import time
 from decimal import Decimal
 
+import httpx
 import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
 from kafka_tools import produce
 from ledger import ledger_of, ledger_of_bucket, s3_options
 from support import SEARCH_KEY, endpoint, eventually, sha256, user
@@ -233,3 +236,81 @@ def test_rows_survive_a_restart_and_none_comes_twice(running, place):
     assert row_of(place, first["request_id"])["invocation_id"] == first["invocation_id"]
     counted = place[1]().query("SELECT count(*) AS n, count(DISTINCT request_id) AS d FROM usage")[0]
     assert counted["n"] == counted["d"]
+
+
+def create_again(running, topic):
+    """The topic goes with all it holds, and another of its name comes."""
+    admin = AdminClient(running.operator())
+    admin.delete_topics([topic])[topic].result(30)
+    eventually(lambda: topic not in admin.list_topics(timeout=10).topics, "the topic is gone")
+    new = NewTopic(topic, 1, 1, config={"message.timestamp.type": "LogAppendTime"})
+
+    def created():
+        # A topic that was just deleted may still be in the way.
+        return admin.create_topics([new])[topic].exception(30) is None
+
+    eventually(created, "the topic is there again")
+
+
+@pytest.mark.parametrize("while_it_is", ["stopped", "reading"])
+def test_a_topic_created_again_is_refused_until_a_person_begins_the_next_epoch(gateway, while_it_is):
+    running = gateway(ENDPOINTS[:1], separate=True)
+    ledger, aggregator = ledger_of(running), running.process("usage-aggregator")
+    body = {"model": "chat", "messages": user("hello")}
+    for _ in range(3):
+        assert running.chat(body).status_code == 200
+    eventually(lambda: ledger.count() == 3, "three rows", 60)
+    if while_it_is == "stopped":
+        aggregator.signal(signal.SIGTERM)
+        assert aggregator.wait() == 0
+        create_again(running, running.topic("usage"))
+        aggregator.start()
+    else:
+        aggregator.signal(signal.SIGSTOP)
+        create_again(running, running.topic("usage"))
+    # More than there were, so that the new log goes beyond the place where the old one was left.
+    asked = [running.chat(body) for _ in range(6)]
+    assert {response.status_code for response in asked} == {200}
+    aggregator.signal(signal.SIGCONT)
+    eventually(lambda: aggregator.child.poll() is not None, "it ends", 90)
+    assert aggregator.child.returncode not in (0, -signal.SIGABRT)
+    # The last time it says so counts, as for a person.
+    said = re.findall(r"the usage table was begun on .* overwrite (\S+) with (\{.*?\}) and start again", aggregator.log())
+    assert said, aggregator.tail()
+    assert ledger.count() == 3, "nothing of the other log is under the old epoch"
+    path, content = said[-1]
+    assert json.loads(content)["epoch"] == 2
+    (running.data_dir / path).write_text(content)
+    aggregator.start()
+    eventually(aggregator.is_ready, "the aggregator is ready", 60)
+    eventually(lambda: ledger.count() == 9, "six more rows", 60)
+    assert {footer["epoch"] for footer in ledger.footers().values()} == {"1", "2"}
+    ledger.assert_contiguous()
+    assert ledger.query("SELECT count(DISTINCT request_id) AS n FROM usage")[0]["n"] == 9
+
+
+def health(process):
+    return httpx.get(process.url + "/health/ready", timeout=10)
+
+
+def test_a_damaged_file_stops_the_ledger_and_nothing_else(gateway):
+    running = gateway(ENDPOINTS[:1])
+    ledger, body = ledger_of(running), {"model": "chat", "messages": user("hello")}
+    assert running.chat(body).status_code == 200
+    eventually(lambda: ledger.count() == 1, "a row", 60)
+    running.end()
+    (file,) = ledger.files()
+    whole = file.read_bytes()
+    file.write_bytes(b"damaged")
+    (up,) = running.processes
+    up.start()
+    running.wait_until_ready()
+    eventually(lambda: "is down until a person" in health(up).text, "it says so", 60)
+    assert health(up).status_code == 200
+    assert "tollgate_usage_down 1" in httpx.get(up.url + "/metrics", timeout=10).text
+    assert "is not a readable ledger file" in up.log()
+    assert running.chat(body).status_code == 200, "callers are served"
+    file.write_bytes(whole)
+    eventually(lambda: ledger.count() == 2, "it goes on by itself", 120)
+    eventually(lambda: health(up).text == "ready\n", "nothing is left to say", 60)
+    assert "tollgate_usage_down 0" in httpx.get(up.url + "/metrics", timeout=10).text

@@ -1,8 +1,8 @@
 //! Object storage as the configuration names it: local disk, S3, Google Cloud Storage, Azure.
 
-use crate::config::Config;
+use crate::config::{Config, Storage};
 use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path, prefix::PrefixStore};
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 /// An error of opening the storage.
 #[derive(Debug, thiserror::Error)]
@@ -20,15 +20,31 @@ pub enum Error {
     },
 }
 
+enum Place<'c> {
+    Folder(&'c str),
+    Remote(&'c Storage),
+}
+
+fn place(config: &Config) -> Place<'_> {
+    let Some(storage) = &config.storage else { return Place::Folder(&config.data_dir) };
+    storage.url.strip_prefix("file://").map_or(Place::Remote(storage), Place::Folder)
+}
+
+/// The folder of a store on local disk.
+pub fn local_folder(config: &Config) -> Option<PathBuf> {
+    match place(config) {
+        Place::Folder(path) => Some(path.into()),
+        Place::Remote(_) => None,
+    }
+}
+
 /// Opens `storage.url`, or `data_dir` when it is not set. Paths given to the result are relative to that place. Does no
 /// request.
 pub fn open(config: &Config) -> Result<Arc<dyn ObjectStore>, Error> {
-    let Some(storage) = &config.storage else {
-        return local(&config.data_dir);
+    let storage = match place(config) {
+        Place::Folder(path) => return local(path),
+        Place::Remote(storage) => storage,
     };
-    if let Some(path) = storage.url.strip_prefix("file://") {
-        return local(path);
-    }
     let url = storage.url.parse().map_err(|error| Error::Url(format!("{error}")))?;
     let options = storage.options.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
     // An error of object_store may quote an option's value, so only its kind is shown.

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tollgate_bus::{Bus, Retentions, Settings, TeamTopics};
 use tollgate_runtime::{BlobStore, Config, Readiness, health, store, supervised};
+use tollgate_usage_aggregator::OnError;
 
 /// One of the four.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,7 +160,7 @@ pub async fn run_one(
     let over = CancellationToken::new();
     let routes = health::routes(readiness.clone());
     let server = supervised("health", health::serve(listener, routes, over.clone()));
-    let result = run_inner(service, config, bus, readiness, stop).await;
+    let result = run_inner(service, config, bus, readiness, stop, OnError::End).await;
     over.cancel();
     let _ = server.await;
     result
@@ -171,6 +172,7 @@ async fn run_inner(
     bus: Bus,
     readiness: Readiness,
     stop: CancellationToken,
+    ledger: OnError,
 ) -> anyhow::Result<()> {
     match service {
         Service::Ingress => unreachable!("ingress has its own listener"),
@@ -178,12 +180,13 @@ async fn run_inner(
             tollgate_guardrail::run(config, bus, BlobStore::new(store::open(config)?), readiness, stop).await?
         }
         Service::RouterWorker => tollgate_router_worker::run(config, bus, readiness, stop).await?,
-        Service::UsageAggregator => tollgate_usage_aggregator::run(config, bus, readiness, stop).await?,
+        Service::UsageAggregator => tollgate_usage_aggregator::run(config, bus, readiness, stop, ledger).await?,
     }
     Ok(())
 }
 
-/// Runs all four until `stop`. If one ends early, all are stopped and its error is returned.
+/// Runs all four until `stop`. If one ends early, all are stopped and its error is returned; an error of the ledger's tables is
+/// no such end.
 pub async fn run_all(
     config: Config,
     bus: Bus,
@@ -197,7 +200,9 @@ pub async fn run_all(
         let (config, bus, readiness, token) = (config.clone(), bus.clone(), readiness.clone(), token.clone());
         let all = stop.clone();
         supervised(service.name(), async move {
-            let result = run_inner(service, &config, bus, readiness, token).await.with_context(|| service.name());
+            // A table that needs a person stops the ledger alone: its rows wait on their topic, and callers need not.
+            let result = run_inner(service, &config, bus, readiness, token, OnError::StayDown).await;
+            let result = result.with_context(|| service.name());
             // Ended without being asked to: nothing works without it.
             all.cancel();
             result

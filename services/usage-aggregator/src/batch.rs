@@ -19,7 +19,7 @@ pub struct Limits {
     pub bytes: usize,
 }
 
-/// The largest batch by bytes of record values.
+/// The largest batch by bytes of record values; all partitions' together.
 pub const BATCH_MAX_BYTES: usize = 64 << 20;
 /// The most rows of `usage_superseded` in a batch: they ride in the usage file's footer.
 pub const SUPERSEDED_MAX_ROWS: u64 = 1000;

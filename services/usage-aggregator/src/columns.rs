@@ -69,7 +69,11 @@ impl Kind for Attempts {
         DataType::List(Field::new("element", AttemptColumn::data_type(), false).into())
     }
     fn builder() -> Self::Builder {
-        ListBuilder::new(AttemptColumn::builder()).with_field(Field::new("element", AttemptColumn::data_type(), false))
+        ListBuilder::with_capacity(AttemptColumn::builder(), kinds::ROOM).with_field(Field::new(
+            "element",
+            AttemptColumn::data_type(),
+            false,
+        ))
     }
     fn append(builder: &mut Self::Builder, attempts: &[Attempt]) {
         for attempt in attempts {

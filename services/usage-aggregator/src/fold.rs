@@ -174,7 +174,8 @@ mod tests {
     type Table = BTreeMap<i64, Cut>;
 
     fn resume(table: &Table) -> Fold {
-        let mut ids = Ids::new(IdLimits { window: Duration::from_secs(86_400 * 365), ids: 1000 }, None);
+        let limits = IdLimits { window: Duration::from_secs(86_400 * 365), ids: 1000, ..IdLimits::default() };
+        let mut ids = Ids::new(limits, None);
         for cut in table.values() {
             for (request, execution) in row_ids(&cut.usage).unwrap() {
                 ids.insert(request, execution, cut.covered.last_append_ms);

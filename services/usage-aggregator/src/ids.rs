@@ -24,19 +24,28 @@ type Key = [u8; 16];
 /// The random half of an execution id; two executions of one request that share it do not happen.
 type Execution = [u8; 8];
 
-/// How much is kept in memory.
+/// How much is kept in memory of one partition.
 #[derive(Debug, Clone, Copy)]
 pub struct IdLimits {
     /// How far back.
     pub window: Duration,
     /// At most so many ids.
     pub ids: usize,
+    /// Bytes for what is known of files, by which older ids are looked up.
+    pub filter_bytes: usize,
 }
 
+/// How far back ids are in memory.
+pub const WINDOW: Duration = Duration::from_secs(2 * 3600);
+/// Ids in memory, of all partitions: 80 MB.
+pub const IDS_MAX: usize = 2_000_000;
+/// Memory for files' filters, of all partitions: those of about 500 full files.
+pub const FILTERS_MAX_BYTES: usize = 64 << 20;
+
 impl Default for IdLimits {
-    /// Two hours, 2,000,000 ids (80 MB).
+    /// Of a topic with one partition.
     fn default() -> Self {
-        Self { window: Duration::from_secs(2 * 3600), ids: 2_000_000 }
+        Self { window: WINDOW, ids: IDS_MAX, filter_bytes: FILTERS_MAX_BYTES }
     }
 }
 
@@ -173,7 +182,7 @@ mod tests {
 
     #[test]
     fn is_bounded_and_says_what_it_has_forgotten() {
-        let mut ids = Ids::new(IdLimits { window: Duration::from_secs(3600), ids: 800 }, None);
+        let mut ids = Ids::new(IdLimits { window: Duration::from_secs(3600), ids: 800, ..IdLimits::default() }, None);
         for n in 0..5000_i64 {
             ids.insert(id_at(n as u64, DAY_MS + n * 100), execution(n as u64), DAY_MS + n * 100);
             ids.evict();
@@ -192,7 +201,7 @@ mod tests {
 
     #[test]
     fn forgets_what_is_older_than_the_window() {
-        let mut ids = Ids::new(IdLimits { window: Duration::from_secs(80), ids: 1000 }, None);
+        let mut ids = Ids::new(IdLimits { window: Duration::from_secs(80), ids: 1000, ..IdLimits::default() }, None);
         ids.insert(id_at(1, DAY_MS), execution(1), DAY_MS);
         ids.insert(id_at(2, DAY_MS + 60_000), execution(2), DAY_MS + 60_000);
         assert_eq!(ids.seen(id_at(1, DAY_MS), execution(1)), Seen::Same);

@@ -7,7 +7,7 @@
 use crate::{
     Error,
     columns::row_ids,
-    epoch::{self, Epoch, Source},
+    epoch::{self, Epoch, Source, Starts},
     file::{self, Footer},
     fold::Cut,
     ids::{IdLimits, Ids},
@@ -19,11 +19,7 @@ use crate::{
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{Error as Store, ObjectStore, PutMode, path::Path};
-use std::{
-    collections::{BTreeMap, HashMap},
-    pin::pin,
-    sync::Arc,
-};
+use std::{collections::HashMap, future::Future, pin::pin, sync::Arc};
 use tollgate_bus::fault;
 use tollgate_schemas::{ExecutionId, RequestId};
 
@@ -65,14 +61,17 @@ pub struct Resume {
 }
 
 impl Ledger {
-    /// Opens the tables for a log: begins epoch 1 if there is none, refuses another log's. `starts`: where the log's
-    /// partitions begin now, if that is known.
-    pub async fn open(
+    /// Opens the tables for a log: begins epoch 1 if there is none, refuses another log's. `starts` asks where the log's
+    /// partitions begin now.
+    pub async fn open<F>(
         store: Arc<dyn ObjectStore>,
         prefix: Path,
         source: Source,
-        starts: Option<&BTreeMap<i32, i64>>,
-    ) -> Result<Self, Error> {
+        starts: impl Fn() -> F,
+    ) -> Result<Self, Error>
+    where
+        F: Future<Output = Result<Starts, Error>>,
+    {
         let epoch = epoch::open(store.as_ref(), &prefix, &source, starts).await?;
         let cluster = name::cluster_part(&source.cluster_id).into();
         Ok(Self { store, prefix, source, cluster, epoch: Arc::new(epoch) })
@@ -166,7 +165,8 @@ impl Ledger {
             file.again.iter().for_each(|(request, execution)| ids.insert_again(*request, *execution, file.append_ms));
         }
         ids.evict();
-        let lookup = Lookup::new(self.store.clone(), self.prefix.clone(), own.into_iter().chain(others).collect());
+        let names = own.into_iter().chain(others).collect();
+        let lookup = Lookup::new(self.store.clone(), self.prefix.clone(), names, limits.filter_bytes);
         Ok(Resume { next_offset, ids, lookup })
     }
 
@@ -258,18 +258,16 @@ impl Ledger {
         Ok(FileIds { append_ms: footer.last_append_ms, first, again })
     }
 
-    /// Refuses a log that became another one since the table was opened.
-    pub async fn check_source(&self, source: &Source) -> Result<(), Error> {
-        if *source == self.source {
-            return Ok(());
-        }
-        epoch::open(self.store.as_ref(), &self.prefix, source, None).await.map(drop)
+    /// Refuses a log that became another one since the table was opened. What the epoch file says by now is the next start's
+    /// affair: this ledger would go on to write the old epoch into names and footers.
+    pub fn check_source(&self, source: &Source) -> Result<(), Error> {
+        if source.is_same(&self.source) { Ok(()) } else { Err(self.epoch.refuse(source, epoch::path(&self.prefix))) }
     }
 
     /// Compares the table with the log's ends and says where to begin to read. `log_end`: the next offset that the log
     /// will give out.
     pub fn check_log(&self, partition: i32, next: Option<i64>, log_start: i64, log_end: i64) -> Result<i64, Error> {
-        let expected = next.or(self.epoch.start_of(partition)).unwrap_or(log_start);
+        let expected = next.unwrap_or_else(|| self.epoch.start_of(partition));
         let (path, begin) = (epoch::path(&self.prefix), self.epoch.next(&self.source));
         if log_start > expected {
             return Err(Error::Lost { partition, from: expected, log_start, path, next: begin });

@@ -17,7 +17,9 @@
 //! * what a record becomes is a function of the log ([`fold`]), so a twin's file is our file;
 //! * superseded rows ride in the usage file's footer until they are in their own table, so one put decides both ([`mod@file`]);
 //! * a table is fed from one log; a created-again topic or another cluster is refused ([`epoch`]);
-//! * storage that is down is waited for without end, with bounded memory (`retry`).
+//! * before files are put, the topic must still be the one that was read ([`epoch`]);
+//! * storage that is down is waited for without end, with bounded memory (`retry`), Kafka likewise (`keep`);
+//! * what needs a person stops the ledger and nothing else (`keep`).
 //!
 //! Deliberately absent: rewriting or compacting files, Delta commits, prices (the router-worker's rows carry their cost),
 //! and reading anything back into Kafka. [`report`] reads the table for the CLI and shares only the file format with the
@@ -31,6 +33,7 @@ mod error;
 pub mod file;
 pub mod fold;
 pub mod ids;
+mod keep;
 pub mod ledger;
 mod log;
 pub mod lookup;
@@ -40,9 +43,11 @@ pub mod read;
 pub mod report;
 mod retry;
 mod service;
+mod staging;
 #[cfg(test)]
 mod testing;
 mod writer;
 
 pub use error::Error;
+pub use keep::OnError;
 pub use service::{GROUP, run};

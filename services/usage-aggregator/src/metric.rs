@@ -23,6 +23,7 @@ pub(crate) fn describe() {
         Unit::Seconds,
         "how long storage has been waited for; 0: it works"
     );
+    describe_gauge!("tollgate_usage_down", "1: the ledger needs a person; its error in the log says what to do");
     describe_counter!("tollgate_usage_old_id_lookups_total", "request ids that were looked up in files");
     describe_counter!("tollgate_usage_races_lost_total", "files that another writer had written");
 }

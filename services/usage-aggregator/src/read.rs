@@ -16,9 +16,10 @@ use parquet::{
 };
 use std::{ops::Range, sync::Arc};
 use tollgate_schemas::{ExecutionId, RequestId};
+use uuid::Uuid;
 
 /// Read at first: the footer and, at 50,000 rows, the bloom filter before it.
-const TAIL_BYTES: u64 = 128 << 10;
+const TAIL_BYTES: u64 = 192 << 10;
 const BATCH_ROWS: usize = 8192;
 
 /// Why a file could not be read.
@@ -36,6 +37,26 @@ pub enum ReadError {
         /// What is wrong.
         reason: String,
     },
+}
+
+/// Between which request ids a file's lie; ids of version 7 grow with time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdBounds(Option<(RequestId, RequestId)>);
+
+impl IdBounds {
+    /// Of a file that says nothing of its ids.
+    const ANY: IdBounds = IdBounds(Some((RequestId(Uuid::nil()), RequestId(Uuid::max()))));
+
+    /// May this one be there?
+    pub fn hold(self, request: RequestId) -> bool {
+        self.0.is_some_and(|(least, greatest)| least <= request && request <= greatest)
+    }
+
+    /// One more.
+    pub fn with(self, request: RequestId) -> Self {
+        let (least, greatest) = self.0.unwrap_or((request, request));
+        Self(Some((least.min(request), greatest.max(request))))
+    }
 }
 
 /// A file whose footer has been read.
@@ -111,6 +132,20 @@ impl Remote {
         Ok(filters)
     }
 
+    /// Between which ids those of the rows lie, as the column's statistics say.
+    pub fn id_bounds(&self) -> IdBounds {
+        let mut bounds = IdBounds(None);
+        for group in self.metadata.row_groups() {
+            let chunk = group.columns().iter().find(|c| c.column_path().string() == "request_id");
+            let statistics = chunk.and_then(|c| c.statistics());
+            let id = |bytes: Option<&[u8]>| str::from_utf8(bytes?).ok()?.parse::<RequestId>().ok();
+            let ends = statistics.and_then(|s| Some((id(s.min_bytes_opt())?, id(s.max_bytes_opt())?)));
+            let Some((least, greatest)) = ends else { return IdBounds::ANY };
+            bounds = bounds.with(least).with(greatest);
+        }
+        bounds
+    }
+
     async fn bytes(&self, store: &dyn ObjectStore, range: Range<u64>) -> Result<Bytes, ReadError> {
         let tail_from = self.size - self.tail.len() as u64;
         if range.start >= tail_from {
@@ -179,6 +214,9 @@ mod tests {
             let blooms = remote.blooms(&store, "request_id").await.unwrap();
             let present = |n| blooms.iter().flatten().any(|f| f.check(testing::row(n).request_id.to_string().as_str()));
             assert!(present(0) && present(rows - 1));
+            let ids: Vec<_> = (0..rows).map(|n| testing::row(n).request_id).collect();
+            let bounds = IdBounds(ids.iter().min().copied().zip(ids.iter().max().copied()));
+            assert_eq!(remote.id_bounds(), bounds, "exact, so that they rule most files out");
             let mut teams = 0;
             let count = |batch: &RecordBatch| {
                 assert_eq!(batch.num_columns(), 2);
@@ -188,6 +226,15 @@ mod tests {
             remote.scan(&store, &["team", "routing_information"], count).await.unwrap();
             assert_eq!(teams as u64, rows);
         }
+    }
+
+    #[test]
+    fn bounds_hold_what_they_were_made_of() {
+        let [a, b, c] = [1, 2, 3].map(|n| RequestId(Uuid::from_u128(n)));
+        assert!(!IdBounds(None).hold(a), "a file without rows");
+        let bounds = IdBounds(None).with(b);
+        assert!(!bounds.hold(a) && bounds.hold(b) && !bounds.hold(c));
+        assert!(bounds.with(c).hold(c) && bounds.with(a).hold(a) && IdBounds::ANY.hold(b));
     }
 
     #[tokio::test]

@@ -3,17 +3,15 @@
 use crate::{
     Error,
     config::Settings,
-    epoch::Source,
+    epoch::{Source, Starts},
+    keep::{Health, OnError, keep},
     ledger::Ledger,
     log::Log,
-    metric, retry,
+    metric, staging,
     writer::{End, Writer},
 };
 use object_store::{ObjectStore, path::Path};
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use tollgate_bus::{
     Bus, DeadLetter, Incoming, Producer, Profile,
@@ -25,27 +23,27 @@ use tollgate_schemas::topic;
 /// The consumer group, without prefix.
 pub const GROUP: &str = "usage-aggregator";
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// A session that lasts for this long beyond a file's age works, though nothing was written.
+const PROOF: Duration = Duration::from_secs(60);
 
 /// Runs until `stop`, on topics that exist; then what was read is written and committed. Storage that is down at that moment is waited for ten
 /// seconds; rows that are not in the table then are read again by the next start.
-pub async fn run(config: &Config, bus: Bus, readiness: Readiness, stop: CancellationToken) -> Result<(), Error> {
+pub async fn run(
+    config: &Config,
+    bus: Bus,
+    readiness: Readiness,
+    stop: CancellationToken,
+    on_error: OnError,
+) -> Result<(), Error> {
     metric::describe();
     let store = store::open(config).map_err(|e| Error::Config(e.to_string()))?;
-    let probe = Probe::default();
-    let asked = probe.clone();
-    readiness.require("the usage topic's partitions", move || asked.holds());
-    readiness.note("the usage-aggregator waits for storage; usage rows wait on their topic", retry::is_waiting);
+    let health = Health::default();
+    health.tell(&readiness);
     let settings = Settings::of(config);
-    loop {
-        match session(&bus, &store, settings, &probe, &stop).await {
-            Ok(End::Raced) => tracing::info!("reading again from where the table is"),
-            Ok(End::Stopped) => return Ok(()),
-            Err(error @ Error::StorageDown(_)) if stop.is_cancelled() => {
-                tracing::warn!("stopped with rows unwritten: {error}");
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        }
+    let session = || session(&bus, &store, settings, &health, &stop);
+    tokio::select! {
+        ended = keep(&health, on_error, settings.limits.after + PROOF, &stop, session) => ended,
+        never = staging::keep_clean(store::local_folder(config)) => match never {},
     }
 }
 
@@ -54,59 +52,63 @@ async fn session(
     bus: &Bus,
     store: &Arc<dyn ObjectStore>,
     settings: Settings,
-    probe: &Probe,
+    health: &Health,
     stop: &CancellationToken,
 ) -> Result<End, Error> {
     let name = bus.full_name(topic::USAGE.spec.name);
-    let source = identify(bus, &name).await?;
-    let ledger = Ledger::open(store.clone(), Path::default(), source, None);
-    let ledger = tokio::select! {
-        ledger = ledger => ledger?,
+    let begin = async {
+        let source = identify(bus, &name).await?;
+        Ledger::open(store.clone(), Path::default(), source.clone(), || starts(bus, &name)).await.map(|l| (source, l))
+    };
+    let (source, ledger) = tokio::select! {
+        begun = begin => begun?,
         () = stop.cancelled() => return Ok(End::Stopped),
     };
     let reader_stop = CancellationToken::new();
     let reader = bus.ordered(GROUP, &name, OnMissing::Fail, reader_stop.clone())?;
-    probe.watch(reader.probe());
-    let log = KafkaLog { bus: bus.clone(), control: reader.control(), reader, producer: bus.producer(Profile::Bulk)? };
+    health.watch(reader.probe());
+    let (bus, health, control) = (bus.clone(), health.clone(), reader.control());
+    let log = KafkaLog { producer: bus.producer(Profile::Bulk)?, bus, source, health, control, reader };
     let (end, log) = Writer::new(ledger, settings, log, stop.clone()).run().await;
     reader_stop.cancel();
-    let KafkaLog { bus: _, control, reader, producer: _ } = log;
+    let KafkaLog { control, reader, .. } = log;
     drop(control);
     reader.stopped().await?;
     end
 }
 
+/// Asks Kafka off the async threads.
+async fn ask<T: Send + 'static>(
+    question: impl FnOnce() -> Result<T, tollgate_bus::Error> + Send + 'static,
+) -> Result<T, Error> {
+    Ok(tokio::task::spawn_blocking(question).await.map_err(|_| Error::Panicked)??)
+}
+
 /// Which log this is. A topic created again has another id.
 async fn identify(bus: &Bus, topic: &str) -> Result<Source, Error> {
     let (bus, topic) = (bus.clone(), topic.to_owned());
-    let ask = move || -> Result<Source, tollgate_bus::Error> {
+    ask(move || {
         let cluster_id = bus.cluster_id(ADMIN_TIMEOUT)?;
         let topic_id = Some(bus.topic_id(&topic, ADMIN_TIMEOUT)?);
         Ok(Source { cluster_id, topic, topic_id })
-    };
-    Ok(tokio::task::spawn_blocking(ask).await.map_err(|_| Error::Panicked)??)
+    })
+    .await
 }
 
-type IsAssigned = Box<dyn Fn() -> bool + Send + Sync>;
-
-/// Whether the present session has its partitions.
-#[derive(Clone, Default)]
-struct Probe(Arc<Mutex<Option<IsAssigned>>>);
-
-impl Probe {
-    fn watch(&self, probe: impl Fn() -> bool + Send + Sync + 'static) {
-        if let Ok(mut slot) = self.0.lock() {
-            *slot = Some(Box::new(probe));
-        }
-    }
-
-    fn holds(&self) -> bool {
-        self.0.lock().is_ok_and(|slot| slot.as_ref().is_some_and(|probe| probe()))
-    }
+/// Where the topic's partitions begin now.
+async fn starts(bus: &Bus, topic: &str) -> Result<Starts, Error> {
+    let (bus, topic) = (bus.clone(), topic.to_owned());
+    ask(move || {
+        let partitions = 0..bus.settings().partitions_usage;
+        partitions.map(|p| Ok((p, bus.watermarks(&topic, p, ADMIN_TIMEOUT)?.0))).collect()
+    })
+    .await
 }
 
 struct KafkaLog {
     bus: Bus,
+    source: Source,
+    health: Health,
     reader: Ordered,
     control: Control,
     producer: Producer,
@@ -122,12 +124,15 @@ impl Log for KafkaLog {
         event
     }
 
+    /// Asks for the topic's id alone: no two clusters have topics of one id.
     async fn source(&self) -> Result<Source, Error> {
-        identify(&self.bus, &self.bus.full_name(topic::USAGE.spec.name)).await
+        let (bus, topic) = (self.bus.clone(), self.source.topic.clone());
+        let topic_id = ask(move || bus.topic_id(&topic, ADMIN_TIMEOUT)).await?;
+        Ok(Source { topic_id: Some(topic_id), ..self.source.clone() })
     }
 
     async fn ends(&self, partition: i32) -> Result<Option<(i64, i64)>, tollgate_bus::Error> {
-        let (bus, topic) = (self.bus.clone(), self.bus.full_name(topic::USAGE.spec.name));
+        let (bus, topic) = (self.bus.clone(), self.source.topic.clone());
         let asked = tokio::task::spawn_blocking(move || bus.watermarks(&topic, partition, ADMIN_TIMEOUT)).await;
         asked.map_err(|_| tollgate_bus::Error::Stopped("watermarks".to_owned()))?.map(Some)
     }
@@ -137,6 +142,7 @@ impl Log for KafkaLog {
     }
 
     fn commit(&self, partition: i32, next_offset: i64) {
+        self.health.works();
         self.control.commit(partition, next_offset);
     }
 

@@ -2,7 +2,11 @@
 
 pub(crate) mod faulty;
 
-use std::collections::BTreeMap;
+use crate::{Error, epoch::Starts};
+use std::{
+    collections::BTreeMap,
+    future::{Ready, ready},
+};
 use tollgate_schemas::{
     Attempt, AttemptAction, ExecutionId, PriceStatus, RequestId, TokenDetails, TokenSource, UsageRow,
     usage::SCHEMA_VERSION,
@@ -145,6 +149,11 @@ pub(crate) fn full_row(n: u64) -> UsageRow {
         guardrail_outcome: Some("passed".into()),
         ..row(n)
     }
+}
+
+/// The starts of a log that still has all it ever had.
+pub(crate) fn from_the_start() -> Ready<Result<Starts, Error>> {
+    ready(Ok(Starts::new()))
 }
 
 /// A footer that covers `first..=last`.

@@ -101,8 +101,7 @@ impl<L: Log> Writer<L> {
     async fn assigned(&mut self, partition: i32) -> Result<(), Error> {
         let resume = self.ledger.resume(partition, self.settings.ids);
         let Resume { next_offset, ids, lookup } = or_stop(&self.stop, resume).await?;
-        let source = self.log.source().await?;
-        or_stop(&self.stop, self.ledger.check_source(&source)).await?;
+        self.ledger.check_source(&self.log.source().await?)?;
         let start = match self.log.ends(partition).await? {
             Some((log_start, log_end)) => Some(self.ledger.check_log(partition, next_offset, log_start, log_end)?),
             None => next_offset,
@@ -159,23 +158,15 @@ impl<L: Log> Writer<L> {
 
     async fn flush_due(&mut self) -> Result<bool, Error> {
         let (now, limits) = (Instant::now().into_std(), self.settings.limits);
-        let cuts: Vec<_> =
+        let cuts =
             self.partitions.iter_mut().filter_map(|(id, p)| p.fold.due(&limits, now).map(|cut| (*id, cut))).collect();
-        for (partition, cut) in cuts {
-            if !self.put(partition, cut).await? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        self.put_all(cuts).await
     }
 
     async fn flush_all(&mut self) -> Result<End, Error> {
-        let cuts: Vec<_> =
-            self.partitions.iter_mut().filter_map(|(id, p)| p.fold.cut().map(|cut| (*id, cut))).collect();
-        for (partition, cut) in cuts {
-            // Who lost a race on the way out has nothing to add.
-            self.put(partition, cut).await?;
-        }
+        let cuts = self.partitions.iter_mut().filter_map(|(id, p)| p.fold.cut().map(|cut| (*id, cut))).collect();
+        // Who lost a race on the way out has nothing to add.
+        self.put_all(cuts).await?;
         Ok(End::Stopped)
     }
 
@@ -196,8 +187,27 @@ impl<L: Log> Writer<L> {
         Ok(true)
     }
 
-    /// Puts a file into the table; false if another writer's stands there.
     async fn put(&mut self, partition: i32, cut: Cut) -> Result<bool, Error> {
+        self.put_all(vec![(partition, cut)]).await
+    }
+
+    /// Puts files into the table; false if another writer's stands at the name of one.
+    async fn put_all(&mut self, cuts: Vec<(i32, Cut)>) -> Result<bool, Error> {
+        if cuts.is_empty() {
+            return Ok(true);
+        }
+        // A reader keeps its place in a topic that is created again, so rows of another log may join ours without a gap. An id
+        // never comes back: if the topic has ours now, after the last of these rows was read, all of them are ours.
+        let source = or_stop(&self.stop, self.log.source()).await?;
+        self.ledger.check_source(&source)?;
+        let mut won = true;
+        for (partition, cut) in cuts {
+            won &= self.put_one(partition, cut).await?;
+        }
+        Ok(won)
+    }
+
+    async fn put_one(&mut self, partition: i32, cut: Cut) -> Result<bool, Error> {
         let covered = cut.covered.clone();
         let begun = Instant::now();
         let (put, name) = or_stop(&self.stop, self.ledger.put(partition, cut)).await?;
@@ -230,7 +240,7 @@ impl At {
 /// A producer without transactions leaves no gaps, so one may mean that retention ate rows while they waited.
 async fn gap<L: Log>(log: &L, ledger: &Ledger, partition: i32, missing: Range<i64>) -> Result<(), Error> {
     tracing::warn!(partition, ?missing, "the usage topic has no records at these offsets");
-    ledger.check_source(&log.source().await?).await?;
+    ledger.check_source(&log.source().await?)?;
     if let Some((log_start, log_end)) = log.ends(partition).await? {
         ledger.check_log(partition, Some(missing.start), log_start, log_end)?;
     }

@@ -11,6 +11,9 @@ use arrow_schema::{DataType, Field, TimeUnit};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
+/// Values that a builder has room for before it grows. Arrow's own 1,024 make half a megabyte of empty columns, for each partition.
+pub(super) const ROOM: usize = 16;
+
 /// A type of value that a column can hold.
 pub(crate) trait Kind {
     /// What a row gives.
@@ -105,35 +108,35 @@ macro_rules! kind {
 
 kind!(
     /// 32-bit integer.
-    Int, i32, Int32Builder, DataType::Int32, Int32Builder::new(), Int32Builder::append_value
+    Int, i32, Int32Builder, DataType::Int32, Int32Builder::with_capacity(ROOM), Int32Builder::append_value
 );
 kind!(
     /// 64-bit integer.
-    Bigint, i64, Int64Builder, DataType::Int64, Int64Builder::new(), Int64Builder::append_value
+    Bigint, i64, Int64Builder, DataType::Int64, Int64Builder::with_capacity(ROOM), Int64Builder::append_value
 );
 kind!(
     /// True or false.
-    Bool, bool, BooleanBuilder, DataType::Boolean, BooleanBuilder::new(), BooleanBuilder::append_value
+    Bool, bool, BooleanBuilder, DataType::Boolean, BooleanBuilder::with_capacity(ROOM), BooleanBuilder::append_value
 );
 kind!(
     /// UTF-8 text.
-    Text, &'a str, StringBuilder, DataType::Utf8, StringBuilder::new(), |b: &mut StringBuilder, v: &str| b.append_value(v)
+    Text, &'a str, StringBuilder, DataType::Utf8, StringBuilder::with_capacity(ROOM, ROOM), |b: &mut StringBuilder, v: &str| b.append_value(v)
 );
 kind!(
     /// A UUID, as text with hyphens: every reader can join on it.
-    Id, Uuid, StringBuilder, DataType::Utf8, StringBuilder::new(), |b: &mut StringBuilder, v: Uuid| {
+    Id, Uuid, StringBuilder, DataType::Utf8, StringBuilder::with_capacity(ROOM, ROOM), |b: &mut StringBuilder, v: Uuid| {
         b.append_value(v.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()))
     }
 );
 kind!(
     /// Microseconds since the Unix epoch, UTC.
     Time, i64, TimestampMicrosecondBuilder, time_type(),
-    TimestampMicrosecondBuilder::new().with_data_type(time_type()), TimestampMicrosecondBuilder::append_value
+    TimestampMicrosecondBuilder::with_capacity(ROOM).with_data_type(time_type()), TimestampMicrosecondBuilder::append_value
 );
 kind!(
     /// US dollars in units of 10⁻¹² (see [`super::money`]).
     Money, i128, Decimal128Builder, super::money::data_type(),
-    Decimal128Builder::new().with_data_type(super::money::data_type()), Decimal128Builder::append_value
+    Decimal128Builder::with_capacity(ROOM).with_data_type(super::money::data_type()), Decimal128Builder::append_value
 );
 
 fn time_type() -> DataType {
@@ -154,7 +157,7 @@ impl Kind for Tags {
     fn builder() -> Self::Builder {
         // The names of the Parquet specification: <https://github.com/apache/parquet-format/blob/master/LogicalTypes.md#maps>
         let names = MapFieldNames { entry: "key_value".into(), key: "key".into(), value: "value".into() };
-        MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
+        MapBuilder::with_capacity(Some(names), Text::builder(), Text::builder(), ROOM)
     }
     fn append(builder: &mut Self::Builder, tags: Self::Value<'_>) {
         for (name, value) in tags {

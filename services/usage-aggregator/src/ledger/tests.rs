@@ -20,7 +20,7 @@ fn source() -> Source {
 }
 
 async fn ledger(store: &Arc<dyn ObjectStore>) -> Ledger {
-    Ledger::open(store.clone(), Path::from("deep/prefix"), source(), None).await.unwrap()
+    Ledger::open(store.clone(), Path::from("deep/prefix"), source(), testing::from_the_start).await.unwrap()
 }
 
 async fn resumed(ledger: &Ledger) -> (Fold, Lookup) {
@@ -196,7 +196,7 @@ async fn old_ids_are_found_in_the_files() {
         }
         ledger.put(0, fold.cut().unwrap()).await.unwrap();
     }
-    let limits = IdLimits { window: Duration::from_secs(86_400 * 2), ids: 1000 };
+    let limits = IdLimits { window: Duration::from_secs(86_400 * 2), ids: 1000, ..IdLimits::default() };
     let (mut fold, mut lookup) = resumed_with(&ledger, limits).await;
     for day in 0..10 {
         let id = testing::id_at(day as u64, DAY_MS + day * DAY);
@@ -223,7 +223,8 @@ async fn a_new_epoch_begins_at_the_log_and_still_knows_old_requests() {
     let (mut fold, _) = resumed(&old).await;
     old.put(0, cut_of(&mut fold, 0..=3)).await.unwrap();
     let created_again = Source { topic_id: Some("u".into()), ..source() };
-    let open = || Ledger::open(store.clone(), Path::from("deep/prefix"), created_again.clone(), None);
+    let open =
+        || Ledger::open(store.clone(), Path::from("deep/prefix"), created_again.clone(), testing::from_the_start);
     let Err(Error::OtherLog { next, path, .. }) = open().await else { panic!("must be refused") };
     store.put(&path, next.into()).await.unwrap();
     let new = open().await.unwrap();
@@ -237,8 +238,8 @@ async fn a_new_epoch_begins_at_the_log_and_still_knows_old_requests() {
 #[tokio::test]
 async fn the_ends_of_the_log_are_compared_with_the_table() {
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-    let starts = BTreeMap::from([(0, 100)]);
-    let ledger = Ledger::open(store, Path::default(), source(), Some(&starts)).await.unwrap();
+    let starts = || std::future::ready(Ok(Starts::from([(0, 100)])));
+    let ledger = Ledger::open(store, Path::default(), source(), starts).await.unwrap();
     assert_eq!(ledger.check_log(0, None, 100, 500).unwrap(), 100);
     assert_eq!(ledger.check_log(0, Some(300), 100, 500).unwrap(), 300);
     assert_eq!(ledger.check_log(0, Some(500), 500, 500).unwrap(), 500);

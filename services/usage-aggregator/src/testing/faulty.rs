@@ -11,7 +11,7 @@ use std::{
     fmt,
     sync::{
         Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -34,6 +34,7 @@ pub(crate) struct Faulty {
     puts: Mutex<VecDeque<Fault>>,
     down: AtomicBool,
     weather: Mutex<VecDeque<u8>>,
+    reads: AtomicUsize,
 }
 
 impl Faulty {
@@ -45,20 +46,30 @@ impl Faulty {
         self.down.store(down, Ordering::SeqCst);
     }
 
+    /// How often something was read so far; asking for a size counts.
+    pub(crate) fn reads(&self) -> usize {
+        self.reads.load(Ordering::SeqCst)
+    }
+
     /// What each call meets, one byte each, until they are used up; then all is well.
     pub(crate) fn set_weather(&self, weather: &[u8]) {
         *self.weather.lock().unwrap() = weather.iter().copied().collect();
     }
 
-    /// Waits as long as the weather says, from nothing to beyond a session's life; true: this call fails.
-    async fn weather(&self) -> bool {
-        let Some(byte) = self.weather.lock().unwrap().pop_front() else { return false };
+    /// Waits as long as the weather says, from nothing to beyond a session's life; and says whether this call fails, and how if
+    /// it is a put.
+    async fn weather(&self) -> Option<Fault> {
+        let byte = self.weather.lock().unwrap().pop_front()?;
         match byte >> 4 {
             0..8 => tokio::task::yield_now().await,
             8..12 => tokio::time::sleep(Duration::from_millis(u64::from(byte & 15) * 50)).await,
             _ => tokio::time::sleep(Duration::from_secs(u64::from(byte & 15) * 4)).await,
         }
-        byte % 4 == 0
+        match byte % 8 {
+            0 => Some(Fault::Refused),
+            4 => Some(Fault::FalseConflict),
+            _ => None,
+        }
     }
 
     fn check(&self) -> Result<()> {
@@ -82,7 +93,7 @@ impl ObjectStore for Faulty {
         self.check()?;
         let fault = self.puts.lock().unwrap().pop_front();
         let fault = match fault {
-            None if self.weather().await => Some(Fault::Refused),
+            None => self.weather().await,
             fault => fault,
         };
         match fault {
@@ -90,8 +101,8 @@ impl ObjectStore for Faulty {
                 let put = self.inner.put_opts(location, payload, opts).await;
                 // The answer may be late, lost, or wrong, whatever became of the file.
                 match (put, self.weather().await) {
-                    (Ok(_), true) => Err(generic("timed out")),
-                    (Err(Error::AlreadyExists { .. }), true) => Err(generic("connection reset")),
+                    (Ok(_), Some(_)) => Err(generic("timed out")),
+                    (Err(Error::AlreadyExists { .. }), Some(_)) => Err(generic("connection reset")),
                     (put, _) => put,
                 }
             }
@@ -112,7 +123,8 @@ impl ObjectStore for Faulty {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.check()?;
-        if self.weather().await {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        if self.weather().await.is_some() {
             return Err(generic("timed out"));
         }
         self.inner.get_opts(location, options).await

@@ -24,8 +24,8 @@ use tollgate_schemas::{ExecutionId, RequestId, TraceContext, UsageRow};
 
 const SETTINGS: Settings = Settings {
     limits: Limits { rows: 4, after: Duration::from_secs(2), bytes: 1 << 20 },
-    // So little that most repeats are looked up in files.
-    ids: IdLimits { window: Duration::from_secs(3600), ids: 8 },
+    // So little that most repeats are looked up in files, of which little is kept.
+    ids: IdLimits { window: Duration::from_secs(3600), ids: 8, filter_bytes: 1500 },
 };
 const LIFE_MAX_MS: u64 = 200_000;
 
@@ -156,7 +156,7 @@ impl World {
     /// What `service` does between a start and a stop.
     async fn sessions(&self, stop: CancellationToken) -> Result<(), Error> {
         loop {
-            let open = Ledger::open(self.store.clone(), Path::default(), source(), None);
+            let open = Ledger::open(self.store.clone(), Path::default(), source(), testing::from_the_start);
             let ledger = tokio::select! {
                 ledger = open => ledger?,
                 () = stop.cancelled() => return Ok(()),
@@ -230,8 +230,15 @@ impl World {
                 again.insert((row.request_id, row.execution_id));
             }
         }
+        let superseded = self.ids(name::SUPERSEDED).await;
+        prop_assert!(superseded.windows(2).all(|two| two[0] != two[1]), "one row per (request, execution)");
+        prop_assert!(
+            superseded.iter().all(|(request, by)| first.get(request) != Some(by)),
+            "in one of the tables only"
+        );
+        prop_assert!(superseded.iter().all(|(request, _)| first.contains_key(request)), "after a row of its request");
+        prop_assert_eq!(superseded, Vec::from_iter(again), "each later execution once");
         prop_assert_eq!(self.ids(name::USAGE).await, Vec::from_iter(first), "each request once, its first row");
-        prop_assert_eq!(self.ids(name::SUPERSEDED).await, Vec::from_iter(again), "each later execution once");
         prop_assert_eq!(&*self.dead.lock().unwrap(), &dead, "what is no row is in dead-letters");
         Ok(())
     }

@@ -121,7 +121,7 @@ impl Driver {
 
 /// Runs a writer on `store` beside `script`, which ends by itself; then stops the writer.
 async fn drive<F: Future<Output = ()>>(store: &Arc<Faulty>, script: impl FnOnce(Driver) -> F) -> Result<End, Error> {
-    let ledger = Ledger::open(store.clone(), Path::default(), source(), None).await.unwrap();
+    let ledger = Ledger::open(store.clone(), Path::default(), source(), testing::from_the_start).await.unwrap();
     let limits = Limits { rows: ROWS, after: AFTER, bytes: 1 << 20 };
     let (sender, events) = mpsc::unbounded_channel();
     let (said, log_start) = (Arc::<Mutex<Said>>::default(), Arc::<AtomicI64>::default());
@@ -333,6 +333,19 @@ async fn a_gap_is_covered_unless_retention_ate_the_rows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rows_that_retention_ate_before_the_first_file_are_missed_too() {
+    let store = Arc::new(Faulty::default());
+    let end = drive(&store, |driver| async move {
+        driver.seconds(1).await;
+        driver.log_start.store(5, Ordering::SeqCst);
+        driver.send(Event::Assigned(0));
+        driver.seconds(1).await;
+    });
+    let error = end.await.unwrap_err();
+    assert!(matches!(error, Error::Lost { from: 0, log_start: 5, .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_topic_created_again_while_it_is_read_is_refused() {
     let store = Arc::new(Faulty::default());
     let end = drive(&store, |driver| async move {
@@ -346,6 +359,25 @@ async fn a_topic_created_again_while_it_is_read_is_refused() {
     });
     assert!(matches!(end.await, Err(Error::OtherLog { .. })));
     assert_eq!(requests(&store).await, expected(0..3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_created_again_is_noticed_though_its_offsets_go_on_without_a_gap() {
+    let store = Arc::new(Faulty::default());
+    let end = drive(&store, |driver| async move {
+        driver.send(Event::Assigned(0));
+        driver.rows(0..ROWS as i64);
+        driver.seconds(1).await;
+        assert_eq!(driver.commits(), [(0, 10)]);
+        driver.rows(10..13);
+        driver.seconds(1).await;
+        *driver.topic_id.lock().unwrap() = Some("second".into());
+        driver.rows(13..25);
+        driver.seconds(1).await;
+    });
+    let error = end.await.unwrap_err();
+    assert!(matches!(error, Error::OtherLog { .. }), "{error}");
+    assert_eq!(requests(&store).await, expected(0..10), "nothing of the mixture is in the table");
 }
 
 #[tokio::test(start_paused = true)]
