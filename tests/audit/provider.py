@@ -23,9 +23,9 @@ STREAM_MOODS = {"reset-stream", "truncate", "no-end"}
 SAY_WORDS = 12
 
 
-def prompt(number):
+def prompt(number, words=SAY_WORDS):
     """The user text of a request; the answer echoes it, in several chunks if it is a stream."""
-    return f"audit request {number}. " + "word " * SAY_WORDS
+    return f"audit request {number}. " + "word " * words
 
 
 class Handler(fake_provider.Handler):
