@@ -1,9 +1,14 @@
 //! Any bytes as each kind of internal record and as trace headers. What parses must be written and read again as the same.
+//! And any bytes as a record that cannot be processed: if it names a request, that one is ended, whole and in order.
 #![no_main]
 
 use serde::Serialize;
-use tollgate_bus::FromRecord;
-use tollgate_schemas::{Cancellation, Completion, Reply, Request, TraceContext, UsageRow};
+use serde_json::{Value, value::RawValue};
+use std::collections::BTreeMap;
+use tollgate_bus::{FromRecord, TopicName, end::poisoned_request};
+use tollgate_schemas::{
+    Cancellation, Completion, IdempotencyRecord, Reply, ReplyEvent, Request, RequestId, TraceContext, UsageRow,
+};
 
 fn record<T: FromRecord + Serialize>(data: &[u8]) {
     let Ok(value) = T::from_record(data) else { return };
@@ -12,12 +17,47 @@ fn record<T: FromRecord + Serialize>(data: &[u8]) {
     assert_eq!(serde_json::to_vec(&read).expect("a record can be written"), written);
 }
 
+type Fields = BTreeMap<String, Box<RawValue>>;
+
+/// The ids that a record may be about: of itself, or of the request inside.
+fn ids(data: &[u8]) -> Vec<RequestId> {
+    let fields: Fields = serde_json::from_slice(data).unwrap_or_default();
+    let inner = fields.get("request").and_then(|request| serde_json::from_str::<Fields>(request.get()).ok());
+    let all = [Some(fields), inner].into_iter().flatten();
+    all.filter_map(|fields| serde_json::from_str(fields.get("request_id")?.get()).ok()).collect()
+}
+
+fn poisoned(data: &[u8]) {
+    let records = poisoned_request(data, "fuzz", "local", &TraceContext::new());
+    let named = ids(data);
+    let (Some(first), Some(last)) = (records.first(), records.last()) else {
+        // A record with a request inside is about that one alone.
+        if let Ok(broken) = serde_json::from_slice::<Value>(data) {
+            assert!(named.is_empty() || broken.get("request").is_some(), "a request that is named is not ended");
+        }
+        return;
+    };
+    assert_eq!(first.topic, TopicName::Internal("replies"));
+    assert_eq!(last.topic, TopicName::Internal("usage"));
+    let between = &records[1..records.len() - 1];
+    assert!(between.len() <= 1 && between.iter().all(|record| matches!(record.topic, TopicName::Full(_))));
+    let reply = Reply::from_record(&first.payload).expect("its end can be read");
+    let row = UsageRow::from_record(&last.payload).expect("its row can be read");
+    let ReplyEvent::Terminal(terminal) = reply.event else { panic!("a chunk ends nothing") };
+    assert!(terminal.error.is_some() && terminal.body.is_none());
+    assert!(named.contains(&reply.request_id), "it ended {} of {named:?}", reply.request_id);
+    assert_eq!(row.execution_id, reply.execution_id);
+    assert_eq!(last.key.as_deref(), Some(reply.request_id.to_string().as_bytes()));
+}
+
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     record::<Request>(data);
     record::<Completion>(data);
     record::<Reply>(data);
     record::<UsageRow>(data);
     record::<Cancellation>(data);
+    record::<IdempotencyRecord>(data);
+    poisoned(data);
     if let Ok(text) = std::str::from_utf8(data) {
         let (parent, state) = text.split_once('\n').unwrap_or((text, ""));
         if let Some(context) = TraceContext::parse(parent, Some(state)) {

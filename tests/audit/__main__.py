@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .backpressure import stall
 from .chaos import Chaos
-from .faults import FAULTS, crash_at_each
+from .faults import crash_at_each, faults_of
 from .fleet import Fleet
 from .provider import Provider
 from .session import Session
@@ -71,20 +71,26 @@ def chaos(session, wanted):
     misfortune.start()
     session.progress(wanted.seconds)
     misfortune.stop()
-    return session.settle()
+    verdict = session.settle()
+    for kind, count in misfortune.done.items():
+        verdict.figures[f"harm: {kind}"] = count
+    verdict.check("each kind of harm is done at least once; a longer run may do", misfortune.missing())
+    return verdict
 
 
 def calm(session, wanted):
     session.callers.start()
     session.progress(wanted.seconds)
-    return session.settle()
+    return session.settle(calm=True)
 
 
 def faults(session, wanted):
     session.callers.start()
-    missing = crash_at_each(session.fleet, [f for f in FAULTS if f[1] in (wanted.point or [f[1]])])
+    planned = faults_of(session.fleet, wanted.point)
+    missing = crash_at_each(session.fleet, planned)
     verdict = session.settle()
-    verdict.check("each fault point is passed", missing)
+    verdict.figures["crashes at a named point"] = len(planned) - len(missing)
+    verdict.check("each fault point is passed", missing if planned else ["there is no such point"])
     return verdict
 
 

@@ -6,9 +6,10 @@ graceful stop excuses nothing, and neither does a pause: who wakes up again writ
 """
 
 SLACK_SECONDS = 1.0
-# From the provider's last byte to the acknowledged row, with everything up: far less. Time in which the broker was away
-# or the replica stood still does not count.
+# From the provider's last byte to the acknowledged row, with everything up: far less, unless the machine is slow, which
+# the rows that came tell. Time in which the broker was away or the replica stood still does not count.
 ON_ITS_WAY_SECONDS = 10.0
+ON_ITS_WAY_MAX_SECONDS = 60.0
 ATTEMPTS = """
     SELECT request_id, end_user, execution_id, unnest([struct_pack(
         began := epoch_us(a.start_time) / 1e6, ended := epoch_us(a.end_time) / 1e6,
@@ -22,8 +23,8 @@ def number_of(end_user):
     return int(end_user.removeprefix("n-"))
 
 
-def attempts_of(*ledgers):
-    """number → its attempts in all tables, the oldest first.
+def attempts_of(*ledgers, appended=None):
+    """number → its attempts in all tables, the oldest first; `appended`: when the row of an execution came to its topic.
 
     A request that was parked carries its attempts, so if a crash has it run twice from there, both rows tell of them.
     """
@@ -31,6 +32,7 @@ def attempts_of(*ledgers):
     for ledger in ledgers:
         for row in ledger.query(ATTEMPTS):
             attempt = {**row["attempt"], "request_id": row["request_id"], "table": ledger.table}
+            attempt["appended"] = (appended or {}).get(row["execution_id"])
             told = (row["request_id"], attempt["began"], attempt["ended"])
             if told not in seen:
                 seen.add(told)
@@ -41,8 +43,8 @@ def attempts_of(*ledgers):
 
 
 def match(calls, attempts):
-    """Pairs the calls of one number with its attempts: what is left over of both."""
-    calls, left = sorted(calls, key=lambda call: call["began"]), []
+    """Pairs the calls of one number with its attempts: the pairs, and what is left over of both."""
+    calls, pairs, left = sorted(calls, key=lambda call: call["began"]), [], []
     for attempt in attempts:
         fits = [
             call
@@ -50,10 +52,42 @@ def match(calls, attempts):
             if attempt["began"] - SLACK_SECONDS <= call["began"] <= attempt["ended"] + SLACK_SECONDS
         ]
         if fits:
-            calls.remove(min(fits, key=lambda call: abs(call["began"] - attempt["began"])))
+            nearest = min(fits, key=lambda call: abs(call["began"] - attempt["began"]))
+            calls.remove(nearest)
+            pairs.append((nearest, attempt))
         else:
             left.append(attempt)
-    return calls, left
+    return pairs, calls, left
+
+
+def slowest_row(pairs, still):
+    """The longest way of any row from the attempt that was answered to the topic, within reason."""
+    ways = [ON_ITS_WAY_SECONDS]
+    for call, attempt in pairs:
+        appended = attempt.get("appended")
+        if appended and attempt["status"] == 200 and not attempt["error"]:
+            lasted = appended - attempt["ended"] - still.seconds(call["replica"], attempt["ended"], appended)
+            ways.append(min(lasted, ON_ITS_WAY_MAX_SECONDS))
+    return max(ways)
+
+
+def executions(ledger):
+    """(request id, execution id) of each row."""
+    return [tuple(row.values()) for row in ledger.query("SELECT request_id, execution_id FROM usage")]
+
+
+def superseded_wrong(rows, superseded):
+    """Rows of `usage_superseded` that should not be there. Both: (request id, execution id) of each row of a table."""
+    first, seen, out = dict(rows), set(), []
+    for request_id, execution in superseded:
+        if (request_id, execution) in seen:
+            out.append({"request_id": request_id, "execution": execution, "why": "it is there twice"})
+        if request_id not in first:
+            out.append({"request_id": request_id, "execution": execution, "why": "its request has no row in usage"})
+        elif first[request_id] == execution:
+            out.append({"request_id": request_id, "execution": execution, "why": "it is the row in usage"})
+        seen.add((request_id, execution))
+    return out
 
 
 class Still:
@@ -81,14 +115,14 @@ class Still:
         return sum(max(0.0, min(end, until) - max(began, since)) for began, end in self.spans(replica))
 
 
-def hard_end(timeline, still, call):
+def hard_end(timeline, still, call, on_its_way):
     """The end that cut this call's execution off; none if nothing explains it."""
     for event in timeline.of(*HARD_ENDS, name=call["replica"]):
         if event["time"] < call["began"]:
             continue
         last = call["chain_ended"] or event["time"]
         idle = event["time"] - last - still.seconds(call["replica"], last, event["time"])
-        return event if idle <= ON_ITS_WAY_SECONDS else None
+        return event if idle <= on_its_way else None
     return None
 
 
@@ -109,10 +143,14 @@ def settle(calls, attempts, timeline, end):
     by_number = {}
     for call in calls:
         by_number.setdefault(call["number"], []).append(call)
-    explained, unexplained, unseen = [], [], []
+    found, lost, unseen = [], [], []
     for number in by_number.keys() | attempts.keys():
-        lost, left = match(by_number.get(number, []), attempts.get(number, []))
+        pairs, without, left = match(by_number.get(number, []), attempts.get(number, []))
+        found += pairs
+        lost += chains(without, timeline)
         unseen += left
-        for call in chains(lost, timeline):
-            (explained if hard_end(timeline, still, call) else unexplained).append(call)
+    on_its_way = slowest_row(found, still)
+    explained, unexplained = [], []
+    for call in lost:
+        (explained if hard_end(timeline, still, call, on_its_way) else unexplained).append(call)
     return explained, unexplained, unseen

@@ -1,7 +1,8 @@
 """The callers: numbered requests through both doors, and what each caller knows of its request's end.
 
-A caller with an idempotency key does as an SDK's user does: it repeats under the same key until it has an end. One
-without a key asks once; if its connection breaks, the request may have been accepted, and nobody will tell it.
+A caller with an idempotency key does as an SDK's user does: it repeats under the same key until it has an end; some ask
+once more for what they have. One without a key asks once; if its connection breaks, the request may have been accepted,
+and nobody will tell it. A named job has a `ce_id`; some of them are sent twice.
 """
 
 import json
@@ -14,14 +15,22 @@ import httpx
 from confluent_kafka import Producer
 from support import SEARCH_KEY
 
-from .provider import prompt
+from .fleet import FORBIDDEN
+from .provider import SAY_WORDS, prompt
 
-KINDS = {"keyed": 30, "keyed stream": 20, "once": 10, "once stream": 10, "job": 30}
-ENDPOINTS = {"plain": 60, "lone": 20, "checked": 20}
+KINDS = {"keyed": 30, "keyed stream": 20, "once": 10, "once stream": 10, "job": 20, "named job": 10}
+ENDPOINTS = {"plain": 52, "lone": 20, "checked": 18, "blocked": 6, "large": 4}
+MODELS = {"blocked": "checked", "large": "plain"}
+# More than 256 KiB of them are stored beside the log: of any large request the body, of some the answer too.
+LARGE_WORDS = 60_000
 CALLERS = 96
-ASK_SECONDS = 120
+# Longer than any pause, shorter than `session.STALLED_SECONDS`: who hears nothing for so long waits for ever.
+ASK_SECONDS = 90
 GIVE_UP_SECONDS = 300
 AGAIN_SECONDS = 0.3
+# How often a caller asks once more although it has its answer, and a named job is sent twice.
+REPEATED = 0.15
+RESENT = 0.3
 JOB_SECONDS = 120
 # The door's own `overloaded`. Of an accepted request whose providers are overloaded it is the end, which counts attempts.
 REFUSED = "refused at the door"
@@ -34,15 +43,46 @@ class Asked:
 
     def __init__(self, number, kind, endpoint):
         self.number, self.kind, self.endpoint = number, kind, endpoint
-        self.key = uuid.uuid4().hex if kind.startswith("keyed") else None
+        self.key = uuid.uuid4().hex if kind.startswith(("keyed", "named")) else None
         self.began, self.ended = time.time(), None
         self.seen = []  # (status, request id, error code, text) of each end that the caller was told
+        self.again = []  # the same, of each repeat after its end
         self.told = set()  # every request id that any response named
-        self.tries, self.broken, self.acknowledged = 0, 0, False
+        self.timed_out = []  # (door, since, until) of each answer that did not come
+        self.tries, self.broken, self.over, self.gave_up = 0, 0, False, False
+        self.sent, self.acknowledged = 0, 0  # records of a job
 
     @property
     def is_stream(self):
         return self.kind.endswith("stream")
+
+    @property
+    def is_job(self):
+        return self.kind.endswith("job")
+
+    @property
+    def says(self):
+        """The user's text."""
+        if self.endpoint == "blocked":
+            return prompt(self.number) + FORBIDDEN
+        # A large stream would be cut into very many chunks.
+        whole = self.endpoint == "large" and not self.is_stream and self.number % 2
+        return prompt(self.number, LARGE_WORDS if whole else SAY_WORDS)
+
+    @property
+    def answer(self):
+        """What it must be answered, if it is answered."""
+        return None if self.endpoint == "blocked" else "echo: " + self.says
+
+    def body(self, padding=""):
+        messages = [{"role": "user", "content": self.says}]
+        if self.endpoint == "large":
+            padding = "large " * LARGE_WORDS
+        if padding:
+            messages.insert(0, {"role": "system", "content": padding})
+        model = MODELS.get(self.endpoint, self.endpoint)
+        body = {"model": model, "messages": messages, "user": f"n-{self.number}"}
+        return {**body, "stream": True} if self.is_stream else body
 
 
 class Callers:
@@ -85,10 +125,11 @@ class Callers:
             limits=httpx.Limits(keepalive_expiry=5),
         ) as http:
             while asked := self.next():
-                if asked.kind == "job":
-                    self.job(asked)
+                if asked.is_job:
+                    self.job(asked, self.chance(RESENT) if asked.key else False)
                 else:
                     self.call(http, asked)
+                asked.over = True
 
     def next(self):
         """The next number, at the rate asked for; none once it is over."""
@@ -107,20 +148,21 @@ class Callers:
     def pick(self, weights):
         return self.random.choices(list(weights), list(weights.values()))[0]
 
-    def body(self, asked):
-        padding = [{"role": "system", "content": self.padding}] if self.padding else []
-        messages = [*padding, {"role": "user", "content": prompt(asked.number)}]
-        body = {"model": asked.endpoint, "messages": messages, "user": f"n-{asked.number}"}
-        return {**body, "stream": True} if asked.is_stream else body
+    def chance(self, probability):
+        with self.lock:
+            return self.random.random() < probability
 
-    def job(self, asked):
-        line = {"custom_id": f"n-{asked.number}", "url": "/v1/chat/completions", "body": self.body(asked)}
+    def job(self, asked, twice=False):
+        line = {"custom_id": f"n-{asked.number}", "url": "/v1/chat/completions", "body": asked.body(self.padding)}
+        value, headers = json.dumps(line), [("ce_id", asked.key.encode())] if asked.key else []
 
         def delivered(error, _record):
-            asked.acknowledged = error is None
+            asked.acknowledged += error is None
 
-        self.producer.produce(self.fleet.topic("in.search"), json.dumps(line), on_delivery=delivered)
-        self.producer.poll(0)
+        for _ in range(1 + twice):
+            asked.sent += 1
+            self.producer.produce(self.fleet.topic("in.search"), value, headers=headers, on_delivery=delivered)
+            self.producer.poll(0)
 
     def fetch_again(self, most):
         """Fetches the ends of some requests that their callers have seen, as one does who comes back later."""
@@ -136,32 +178,53 @@ class Callers:
         headers = {"idempotency-key": asked.key} if asked.key else {}
         until = time.monotonic() + GIVE_UP_SECONDS
         while time.monotonic() < until:
-            doors = self.fleet.doors_open()
-            if not doors:
+            door = self.door()
+            if door is None:
                 time.sleep(AGAIN_SECONDS)
                 continue
             asked.tries += 1
-            with self.lock:
-                door = self.random.choice(doors)
-            try:
-                end = self.ask(http, door.url, asked, headers)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
-                end = None  # nothing was sent
-            except httpx.TransportError:
-                asked.broken += 1
+            end, sent = self.try_once(http, door, asked, headers)
+            if end is None and sent:
                 if not asked.key:
                     return
                 if not self.keys:
                     return self.fetch(http, asked, until)
-                end = None
-            if end is not None and (end[2] not in AGAIN):
+            if end is not None and end[2] not in AGAIN:
                 asked.seen.append(end)
                 asked.ended = time.time()
-                return
-            if end is not None and (end[2] == "still_running" or not asked.key):
-                if not asked.key or not self.keys:
-                    return  # the caller goes away; the request's end is on its topics
+                return self.once_more(http, asked, headers)
+            if end is not None and (not asked.key or (end[2] == "still_running" and not self.keys)):
+                return  # the caller goes away; if it was accepted, the request's end is on its topics
             time.sleep(AGAIN_SECONDS)
+        asked.gave_up = True
+
+    def door(self):
+        doors = self.fleet.doors_open()
+        with self.lock:
+            return self.random.choice(doors) if doors else None
+
+    def try_once(self, http, door, asked, headers):
+        """(what the gateway told, whether it may have heard the request)."""
+        began = time.time()
+        try:
+            return self.ask(http, door.url, asked, headers), True
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
+            return None, False
+        except httpx.TimeoutException:
+            asked.timed_out.append((door.name, began, time.time()))
+            return None, True
+        except httpx.TransportError:
+            asked.broken += 1
+            return None, True
+
+    def once_more(self, http, asked, headers):
+        """Some ask again for what they have: they must get the same, from whichever replica."""
+        if not self.keys or not asked.key or not self.chance(REPEATED):
+            return
+        if door := self.door():
+            end, _ = self.try_once(http, door, asked, headers)
+            if end is not None and end[2] not in AGAIN:
+                asked.again.append(end)
 
     def fetch(self, http, asked, until):
         """Without keys that the gateway knows, a caller whose answer broke off can only ask for it by its id."""
@@ -178,7 +241,7 @@ class Callers:
 
     def ask(self, http, url, asked, headers):
         """The end that the gateway told: (status, request id, error code, text)."""
-        with http.stream("POST", url + "/v1/chat/completions", json=self.body(asked), headers=headers) as response:
+        with http.stream("POST", url + "/v1/chat/completions", json=asked.body(self.padding), headers=headers) as response:
             request_id = response.headers.get("x-request-id")
             if request_id:
                 asked.told.add(request_id)

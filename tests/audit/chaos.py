@@ -1,7 +1,7 @@
 """What befalls the fleet, drawn from a seed: kills, pauses, restarts, replicas come and go, broker or storage away.
 
-One thread draws and does. What lasts (a pause, an absence) is ended by a later turn of the same thread, so that several
-misfortunes overlap.
+Each kind is drawn once before any is drawn twice, so that a short run has them all. One thread draws and does. What
+lasts (a pause, an absence) is ended by a later turn of the same thread, so that several misfortunes overlap.
 """
 
 import heapq
@@ -18,11 +18,14 @@ TURN_SECONDS = 0.1
 BETWEEN_SECONDS = (0.5, 4.0)
 AWAY_SECONDS = (0.0, 3.0)
 PAUSE_SECONDS = (0.5, 13.0)  # a session lasts 6 s
+LONG_PAUSE_SECONDS = (31.0, 40.0)  # a claim of an idempotency key is stale after 30 s
 BROKER_AWAY_SECONDS = (0.5, 5.0)
 BROKER_EVERY_SECONDS = 45
 STORAGE_AWAY_SECONDS = (1.0, 15.0)
 TERM_SECONDS = 60
-SEPARATE = {"kill": 30, "pause": 25, "restart": 15, "add": 10, "remove": 10, "broker": 6, "storage": 10}
+SEPARATE = {
+    "kill": 30, "pause": 25, "restart": 15, "add": 10, "remove": 10, "broker": 6, "storage": 10, "long_pause": 2,
+}  # fmt: skip
 TOGETHER = {"kill": 50, "pause": 25, "restart": 25}
 # One process is everything: less often, or nothing would ever be answered.
 TOGETHER_BETWEEN_SECONDS = (3.0, 10.0)
@@ -37,6 +40,18 @@ class Chaos(threading.Thread):
         self.due, self.order = [], itertools.count()
         self.busy = set()
         self.broker_at = 0.0
+        self.weights = TOGETHER if fleet.embedded else SEPARATE
+        self.first, self.done = self.once_each(), dict.fromkeys(self.weights, 0)
+
+    def once_each(self):
+        """Each kind once, in the seed's order; the longest first, or the end of a short run would cut it short."""
+        kinds = sorted(self.weights)
+        self.random.shuffle(kinds)
+        return sorted(kinds, key=lambda kind: kind != "long_pause")
+
+    def missing(self):
+        """The kinds of harm that never came to be."""
+        return [kind for kind, count in self.done.items() if not count]
 
     def run(self):
         try:
@@ -75,17 +90,26 @@ class Chaos(threading.Thread):
                 self.fleet.revive(process)
 
     def act(self):
-        weights = TOGETHER if self.fleet.embedded else SEPARATE
-        getattr(self, self.random.choices(list(weights), list(weights.values()))[0])()
+        """One misfortune. Each kind says whether it could be done now; the first of a kind is tried until it can."""
+        kind = self.first[0] if self.first else self.random.choices(list(self.weights), list(self.weights.values()))[0]
+        if getattr(self, kind)():
+            self.done[kind] += 1
+            self.first = self.first[1:]
+        elif self.first:
+            self.first.append(self.first.pop(0))
 
-    def pick(self):
+    def pick(self, service=""):
         idle = [p for p in self.fleet.processes if p not in self.busy and p.name in self.fleet.wanted]
+        idle = [p for p in idle if p.name.startswith(service)]
         return self.random.choice(idle) if idle else None
 
     def kill(self):
-        if process := self.pick():
-            self.fleet.kill_one(process)
-            self.back_later(process)
+        process = self.pick()
+        if process is None:
+            return False
+        self.fleet.kill_one(process)
+        self.back_later(process)
+        return True
 
     def back_later(self, process):
         self.busy.add(process)
@@ -96,12 +120,21 @@ class Chaos(threading.Thread):
         self.busy.discard(process)
 
     def pause(self):
-        if process := self.pick():
-            seconds = self.random.uniform(*PAUSE_SECONDS)
-            self.note("paused", process.name, seconds=round(seconds, 1))
-            process.signal(signal.SIGSTOP)
-            self.busy.add(process)
-            self.later(seconds, self.go_on, process)
+        return self.pause_one(self.pick(), PAUSE_SECONDS)
+
+    def long_pause(self):
+        """One of the doors only: there others may take over what it has claimed."""
+        return self.pause_one(self.pick("ingress"), LONG_PAUSE_SECONDS)
+
+    def pause_one(self, process, bounds):
+        if process is None:
+            return False
+        seconds = self.random.uniform(*bounds)
+        self.note("paused", process.name, seconds=round(seconds, 1))
+        process.signal(signal.SIGSTOP)
+        self.busy.add(process)
+        self.later(seconds, self.go_on, process)
+        return True
 
     def go_on(self, process):
         process.signal(signal.SIGCONT)
@@ -109,8 +142,11 @@ class Chaos(threading.Thread):
         self.busy.discard(process)
 
     def restart(self):
-        if process := self.pick():
-            self.ask_to_end(process, self.back)
+        process = self.pick()
+        if process is None:
+            return False
+        self.ask_to_end(process, self.back)
+        return True
 
     def ask_to_end(self, process, then):
         self.fleet.wanted.discard(process.name)
@@ -143,19 +179,23 @@ class Chaos(threading.Thread):
             process = self.fleet.add(f"{service}-{len(all_of_it)}")
             self.fleet.wanted.add(process.name)
             self.note("added", process.name)
+        else:
+            return False
+        return True
 
     def remove(self):
         process = self.pick()
         if process is None:
-            return
+            return False
         service = re.sub(r"-\d+$", "", process.name)
         if len([p for p in self.replicas(service) if p.name in self.fleet.wanted]) < 2:
-            return
+            return False
         if self.random.random() < 0.5:
             self.fleet.kill_one(process)
             self.note("removed", process.name)
         else:
             self.ask_to_end(process, self.removed)
+        return True
 
     def removed(self, process):
         self.busy.discard(process)
@@ -163,11 +203,12 @@ class Chaos(threading.Thread):
 
     def broker(self):
         if time.monotonic() < self.broker_at:
-            return
+            return False
         self.broker_at = time.monotonic() + BROKER_EVERY_SECONDS
         self.note("away", "broker")
         seconds = self.random.uniform(*BROKER_AWAY_SECONDS)
         self.await_script(self.fleet.kafka("stop"), lambda: self.later(seconds, self.broker_back))
+        return True
 
     def broker_back(self):
         self.await_script(self.fleet.kafka("start"), lambda: self.note("back", "broker"))
@@ -182,10 +223,12 @@ class Chaos(threading.Thread):
 
     def storage(self):
         proxy = self.fleet.storage.proxy
-        if not proxy.away:
-            self.note("away", "storage")
-            proxy.take_away()
-            self.later(self.random.uniform(*STORAGE_AWAY_SECONDS), self.storage_back)
+        if proxy.away:
+            return False
+        self.note("away", "storage")
+        proxy.take_away()
+        self.later(self.random.uniform(*STORAGE_AWAY_SECONDS), self.storage_back)
+        return True
 
     def storage_back(self):
         self.fleet.storage.proxy.give_back()

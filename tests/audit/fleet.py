@@ -24,7 +24,8 @@ READY_SECONDS = 120
 RETRY = {"attempts": 2, "max_attempts": 4, "backoff": "50ms"}
 TIMEOUT = {"connect": "2s", "first_byte": "20s", "between_chunks": "20s", "total": "90s"}
 LONG = {"first_byte": "1h", "total": "1h"}
-CHECKS = {"input": {"keywords": {"action": "block", "words": ["never said"]}}, "output": {"pii": {"action": "mask"}}}
+FORBIDDEN = "never said"
+CHECKS = {"input": {"keywords": {"action": "block", "words": [FORBIDDEN]}}, "output": {"pii": {"action": "mask"}}}
 ENDPOINTS = [
     endpoint("plain", ["main alpha fake-large"], fallbacks=["second beta fake-small"], retry=RETRY, timeout=TIMEOUT),
     endpoint("lone", ["main beta fake-small"], retry=RETRY, timeout=TIMEOUT, on_disconnect="finish"),

@@ -26,9 +26,9 @@ STALLING = "gamma"
 STALL_MAX_SECONDS = 1800
 
 
-def prompt(number):
+def prompt(number, words=SAY_WORDS):
     """The user text of a request; the answer echoes it, in several chunks if it is a stream."""
-    return f"audit request {number}. " + "word " * SAY_WORDS
+    return f"audit request {number}. " + "word " * words
 
 
 class Handler(fake_provider.Handler):

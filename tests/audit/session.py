@@ -12,6 +12,7 @@ STALLED_SECONDS = 120
 TAIL_LINES = 40
 EXPLAINED = 8
 FETCHED_MAX = 300
+FIGURES = "accepted, ended, rows on the topic, rows in the table, answered records of jobs, callers"
 
 
 class Session:
@@ -30,26 +31,27 @@ class Session:
             asked = len(self.callers.asked)
             print(f"          asked {asked}, accepted {accepted}, ended {ended}, rows {rows}", flush=True)
 
-    def settle(self):
-        """Ends the load, lets everything recover, and gives the verdict."""
+    def settle(self, calm=False):
+        """Ends the load, lets everything recover, and gives the verdict; `calm`: nothing was done to the fleet."""
         self.callers.stop()
         self.provider.calm = True
         self.fleet.wait_until_ready()
         self.fleet.timeline.note("recovering", "all")
         self.callers.flush()
-        self.recover()
+        stalled = self.recover()
         self.callers.fetch_again(FETCHED_MAX)
         end = time.time()
         self.committed.stop()
         self.watch.stop()
         assert self.watch.failure is None, f"the reader of the topics failed: {self.watch.failure!r}"
         codes = self.fleet.end_all()
-        verdict = judge(self.fleet, self.watch, self.committed, self.callers, self.provider, end)
+        verdict = judge(self.fleet, self.watch, self.committed, self.callers, self.provider, end, calm)
+        verdict.check("nothing waits for ever", stalled)
         verdict.check("all end in order at the end", [(name, code) for name, code in codes.items() if code != 0])
         return verdict
 
     def recover(self):
-        """Waits until all that was accepted has ended and is in the table, as long as anything still moves."""
+        """Waits until all that was accepted has ended and is in the table; what it says is what waits for ever."""
         last, moved = None, time.monotonic()
         while True:
             for process in self.fleet.processes:
@@ -57,24 +59,23 @@ class Session:
             figures = (
                 *self.watch.figures(),
                 self.fleet.tables()[0].count(),
-                len(self.watch.answers),
+                self.watch.answered(),
                 self.callers.running(),
             )
             if figures != last:
                 last, moved = figures, time.monotonic()
-                names = "accepted, ended, rows on the topic, rows in the table, answered jobs, callers"
-                print(f"          recovering: {names}: {figures}", flush=True)
+                print(f"          recovering: {FIGURES}: {figures}", flush=True)
             elif self.has_ended(*figures):
-                return
-            if time.monotonic() - moved > STALLED_SECONDS:
+                return []
+            if self.watch.failure or time.monotonic() - moved > STALLED_SECONDS:
                 print(f"          nothing has moved for {STALLED_SECONDS} s", flush=True)
-                return
+                return [f"nothing had moved for {STALLED_SECONDS} s; {FIGURES}: {figures}"]
             time.sleep(2)
 
-    def has_ended(self, accepted, ended, rows, table, answers, running):
+    def has_ended(self, accepted, ended, rows, table, answered, running):
         acknowledged = sum(asked.acknowledged for asked in list(self.callers.asked.values()))
-        jobs = len(self.watch.jobs)
-        return running == 0 and accepted == ended and table >= accepted and answers >= jobs >= acknowledged
+        jobs = sum(len(places) for places in list(self.watch.jobs.values()))
+        return running == 0 and accepted == ended and table >= accepted and answered >= jobs >= acknowledged
 
     def explain(self, verdict):
         """What a person needs to find the cause: records on every topic, what was done when, the logs' ends."""
@@ -86,6 +87,8 @@ class Session:
             for process in self.fleet.processes:
                 for line in [line for line in process.log().splitlines() if request_id in line][-5:]:
                     print(f"  {process.name}: {line[:300]}")
+        for place, why, value in watch.unreadable[:EXPLAINED]:
+            print(f"\nunreadable {place}: {why}: {value}")
         for place, headers, value in watch.dead[:3]:
             print(f"\ndead letter {place}: {headers} {value[:300]}")
         print("\nwhat was done, at Unix time:")

@@ -15,8 +15,9 @@ def call(began, ended, replica="router-worker", number=7):
     return {"number": number, "replica": replica, "began": began, "ended": ended, "how": "answered", "mood": ""}
 
 
-def attempt(began, ended):
-    return {"began": began, "ended": ended, "status": 200, "table": "usage", "request_id": "r"}
+def attempt(began, ended, appended=None):
+    row = {"table": "usage", "request_id": "r", "appended": appended}
+    return {"began": began, "ended": ended, "status": 200, "error": None, **row}
 
 
 def timeline(*events):
@@ -48,6 +49,16 @@ KILL = (120.0, "killed", "router-worker")
         ),
         pytest.param(
             [call(100, 101), call(103, 104)], [attempt(99.9, 101.1)], [], (0, 1, 0), id="one of two is in a row"
+        ),
+        pytest.param(
+            [call(80, 81), call(103, 104)], [attempt(80, 81, appended=101)], [KILL], (1, 0, 0), id="all rows are slow"
+        ),
+        pytest.param(
+            [call(80, 81), call(103, 104)],
+            [attempt(80, 81, appended=101)],
+            [(82.0, "paused", "router-worker"), (100.0, "resumed", "router-worker"), KILL],
+            (0, 1, 0),
+            id="a row came late from a pause",
         ),
         pytest.param([], [attempt(99.9, 101.1)], [], (0, 0, 1), id="a row of a call that nobody saw"),
     ],

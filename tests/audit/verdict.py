@@ -4,7 +4,9 @@ import collections
 import signal
 
 from . import accounts
-from .provider import prompt
+from .ends import Troubles, repeated_records, strange_answers, torn_executions, unexplained_executions
+from .callers import KINDS
+from .watch import STORED
 
 SHOWN = 5
 
@@ -31,18 +33,21 @@ class Verdict:
                 print(f"  {show(culprit)}")
 
 
-def judge(fleet, watch, committed, callers, provider, end):
+def judge(fleet, watch, committed, callers, provider, end, calm=False):
     verdict = Verdict()
     table, superseded = fleet.tables()
     accepted = {seen.request_id: seen for seen in watch.requests.values() if seen.accepted}
     doors(verdict, callers, accepted, watch)
+    waits(verdict, callers, fleet.timeline)
     ends(verdict, accepted, watch, callers)
+    executions(verdict, accepted, watch, fleet.timeline, calm)
+    told(verdict, accepted, callers)
     ledger(verdict, table, superseded, accepted)
     tellings(verdict, callers, accepted, table)
-    calls(verdict, fleet, table, superseded, provider, end)
+    calls(verdict, fleet, table, superseded, provider, end, appended_of(watch))
     files(verdict, table)
-    verdict.check("committed offsets never go back", committed.backwards)
-    verdict.figures["looks at committed offsets"] = committed.looks
+    offsets(verdict, committed)
+    verdict.check("each record can be read", watch.unreadable)
     verdict.check("nothing is dead-lettered", watch.dead)
     chaos(verdict, fleet)
     return verdict
@@ -55,12 +60,13 @@ def doors(verdict, callers, accepted, watch):
         by_number[seen.number].append(seen.request_id)
     asked = callers.asked.values()
     verdict.figures["numbers asked"] = len(asked)
-    for kind in ("keyed", "keyed stream", "once", "once stream", "job"):
+    for kind in KINDS:
         verdict.figures[f"  {kind}"] = sum(a.kind == kind for a in asked)
+    verdict.figures["  of large bodies"] = sum(a.endpoint == "large" for a in asked)
     verdict.figures["requests accepted"] = len(accepted)
     verdict.figures["calls whose connection broke"] = sum(a.broken for a in asked)
     if callers.keys:
-        keyed = [a for a in asked if a.key]
+        keyed = [a for a in asked if a.key and not a.is_job]
         verdict.check(
             "a caller with a key has one request and its end",
             [a for a in keyed if len(by_number[a.number]) != 1 or len(a.seen) != 1],
@@ -72,13 +78,40 @@ def doors(verdict, callers, accepted, watch):
         [a for a in once if len(by_number[a.number]) > 1],
         lambda a: f"number {a.number}: requests {by_number[a.number]} of {a.tries} tries",
     )
-    jobs = [a for a in asked if a.kind == "job"]
-    verdict.figures["jobs that the broker acknowledged"] = sum(a.acknowledged for a in jobs)
+    jobs = [a for a in asked if a.is_job]
+    verdict.figures["records of jobs that the broker acknowledged"] = sum(a.acknowledged for a in jobs)
+    verdict.figures["  of jobs that were sent twice"] = sum(a.acknowledged for a in jobs if a.sent > 1)
     verdict.check(
-        "an acknowledged job is one record and one request",
-        [a for a in jobs if len(by_number[a.number]) != 1 and (a.acknowledged or a.number in watch.jobs)]
-        + [a for a in jobs if len(watch.jobs.get(a.number, [])) > 1],
+        "each acknowledged record of a job is in the log once",
+        [a for a in jobs if not a.acknowledged <= len(watch.jobs.get(a.number, [])) <= a.sent],
+        lambda a: f"job {a.number}: {a.acknowledged} of {a.sent} acknowledged, records {watch.jobs.get(a.number)}",
+    )
+    verdict.check(
+        "a job in the log is one request, however often it was sent",
+        [a for a in jobs if len(by_number[a.number]) != 1 and a.number in watch.jobs],
         lambda a: f"job {a.number}: records {watch.jobs.get(a.number)}, requests {by_number[a.number]}",
+    )
+
+
+def waits(verdict, callers, timeline):
+    """Nobody waits for ever: neither for an answer at a door that ran, nor in all."""
+    asked = callers.asked.values()
+    late = [(a, door, since, until) for a in asked for door, since, until in a.timed_out]
+    verdict.figures["answers that did not come in time"] = len(late)
+    harmed = {(e["name"], e["time"]) for e in timeline.of("paused", "resumed", "killed", "ended by itself")}
+    verdict.check(
+        "an answer comes, unless its door is paused or killed",
+        [
+            {"number": a.number, "kind": a.kind, "door": door, "at": round(since - timeline.began, 1)}
+            for a, door, since, until in late
+            if not any(name == door and since <= time <= until for name, time in harmed)
+        ],
+    )
+    verdict.check("no caller gives up", [a for a in asked if a.gave_up], lambda a: f"number {a.number}, {a.kind}")
+    verdict.check(
+        "no caller waits for ever",
+        [a for a in asked if not a.over and not a.is_job],
+        lambda a: f"number {a.number}, {a.kind}: {a.tries} tries, {a.broken} broken, told {a.told}",
     )
 
 
@@ -88,48 +121,116 @@ def ends(verdict, accepted, watch, callers):
         [seen for seen in accepted.values() if not seen.terminals],
         lambda seen: f"{seen.request_id}: number {seen.number}",
     )
-    executions = [{execution for execution, _, _ in seen.terminals} for seen in accepted.values()]
+    answers = watch.answers
     verdict.figures["terminals on replies"] = sum(len(seen.terminals) for seen in accepted.values())
     verdict.figures["  more than one of a request (raw)"] = sum(len(s.terminals) > 1 for s in accepted.values())
-    verdict.figures["  of different executions"] = sum(len(found) > 1 for found in executions)
     verdict.figures["chunks on replies"] = sum(seen.chunks for seen in accepted.values())
-    answers = watch.answers
     verdict.figures["lines on out.search"] = sum(len(lines) for lines in answers.values())
-    verdict.figures["  more than one of a job (raw)"] = sum(len(lines) > 1 for lines in answers.values())
-    jobs = [a for a in callers.asked.values() if a.kind == "job" and a.number in watch.jobs]
+    verdict.figures["  more than one of a record (raw)"] = sum(
+        len(lines) > len({line.event_id for line in lines}) for lines in answers.values()
+    )
     verdict.check(
         "each job has one answer, by its id",
-        [a for a in jobs if len({line_id for line_id, _ in answers.get(f"n-{a.number}", [])}) != 1],
-        lambda a: f"job {a.number}: {answers.get(f'n-{a.number}')}",
+        [
+            {"number": number, "lines": answers.get(f"n-{number}")}
+            for number in watch.jobs
+            if len({line.request_id for line in answers.get(f"n-{number}", [])}) != 1
+        ],
     )
-    told = [a for a in callers.asked.values() if a.seen]
-    verdict.figures["HTTP callers that saw an end"] = len(told)
-    codes = collections.Counter(code or "answered" for a in told for _, _, code, _ in a.seen)
-    verdict.figures["  by what they saw"] = ", ".join(f"{code} {count}" for code, count in codes.most_common())
-    outcome = collections.Counter(error or "answered" for lines in answers.values() for _, error in lines)
+    verdict.check(
+        "each record of a job is answered",
+        [
+            {"number": number, "records": places, "lines": answers.get(f"n-{number}")}
+            for number, places in watch.jobs.items()
+            if len({line.event_id for line in answers.get(f"n-{number}", [])}) != len(places)
+        ],
+    )
+    asked = {f"n-{a.number}": a for a in callers.asked.values() if a.is_job}
+    verdict.check("each answer is of a job that was asked", [(job, answers[job]) for job in answers.keys() - asked.keys()])
+    verdict.check(
+        "a job's answer is the answer to what was asked",
+        [
+            {"number": job.number, "line": line}
+            for name, job in asked.items()
+            for line in answers.get(name, [])
+            if line.error is None and line.text != job.answer and not is_large(job, line)
+        ],
+    )
+    outcome = collections.Counter(line.error or "answered" for lines in answers.values() for line in lines)
     verdict.figures["lines on out.search, by outcome"] = ", ".join(f"{c} {n}" for c, n in outcome.most_common())
+
+
+def is_large(asked, line):
+    """Answers that are too large for a record are fetched by id."""
+    return asked.endpoint == "large" and line.text == STORED
+
+
+def executions(verdict, accepted, watch, timeline, calm):
+    seen, troubles = accepted.values(), Troubles(timeline)
+    verdict.figures["requests that several executions ended"] = sum(
+        len({end.execution for end in s.terminals}) > 1 for s in seen
+    )
+
+    def show(seen):
+        return f"{seen.request_id}: number {seen.number}, {seen.terminals}"
+
+    verdict.check("an execution has one end", torn_executions(seen), show)
+    verdict.check(
+        "more than one execution ends a request only if something befell the fleet",
+        unexplained_executions(seen, troubles),
+        show,
+    )
+    verdict.check("a job's answer is its request's end", strange_answers(accepted, watch.answers, troubles))
+    if calm:
+        verdict.check("nothing is written twice in calm", repeated_records(seen, watch.answers, watch.jobs))
+
+
+def told(verdict, accepted, callers):
+    """What callers saw, against what was asked and what the log has."""
+    heard = [a for a in callers.asked.values() if a.seen]
+    verdict.figures["HTTP callers that saw an end"] = len(heard)
+    verdict.figures["  and asked again afterwards"] = sum(len(a.again) for a in heard)
+    codes = collections.Counter(code or "answered" for a in heard for _, _, code, _ in a.seen)
+    verdict.figures["  by what they saw"] = ", ".join(f"{code} {count}" for code, count in codes.most_common())
+
+    def show(a):
+        return f"number {a.number}: saw {short(a.seen)}, then {short(a.again)}"
+
     verdict.check(
         "an answer is the answer to what was asked",
-        [a for a in told for status, _, _, text in a.seen if status == 200 and text != "echo: " + prompt(a.number)],
-        lambda a: f"number {a.number}: {a.seen}",
+        [a for a in heard for status, _, _, text in a.seen + a.again if status == 200 and text != a.answer],
+        show,
     )
     verdict.check(
         "what a caller saw is an end that the log has",
-        [a for a in told for _, request_id, code, _ in a.seen if not known_end(accepted.get(request_id), code)],
-        lambda a: (
-            f"number {a.number}: saw {a.seen}, the log has {[accepted[i].terminals for i in a.told & accepted.keys()]}"
-        ),
+        [a for a in heard for end in a.seen + a.again if not known_end(accepted.get(end[1]), end)],
+        lambda a: f"{show(a)}, the log has {[accepted[i].terminals for i in a.told & accepted.keys()]}",
     )
+    unlike = [a for a in heard if any(not same(a, end) for end in a.again)]
+    verdict.check("who asks again is told the same", unlike, show)
+
+
+def short(ends):
+    return [(*end[:3], end[3] and end[3][:80]) for end in ends]
+
+
+def same(asked, again):
+    """A stream of one's own may break off; the repeat tells how it ended."""
+    first = asked.seen[0]
+    alike = first[2] == again[2] and (first[2] is not None or first[3] == again[3])
+    return first[1] == again[1] and (alike or NOT_ON_REPLIES & {first[2], again[2]})
 
 
 # Errors of a caller's own stream, or from before a request was accepted, stand on no topic.
 NOT_ON_REPLIES = {"stream_interrupted", "overloaded", "rate_limit_exceeded"}
 
 
-def known_end(seen, code):
-    if seen is None:
-        return code in NOT_ON_REPLIES
-    return code in NOT_ON_REPLIES or any(code == error for _, _, error in seen.terminals)
+def known_end(seen, end):
+    _, _, code, text = end
+    if code in NOT_ON_REPLIES:
+        return True
+    # Of a stream that broke, the caller has the part that came.
+    return seen is not None and any(code == e.error and (code or e.text in (STORED, text)) for e in seen.terminals)
 
 
 def ledger(verdict, table, superseded, accepted):
@@ -140,13 +241,15 @@ def ledger(verdict, table, superseded, accepted):
     verdict.check("each request has one row", [(i, n) for i, n in found.items() if n != 1])
     verdict.check("each accepted request has a row (losses)", accepted.keys() - found.keys())
     verdict.check("each row is of an accepted request", found.keys() - accepted.keys())
+    wrong = accounts.superseded_wrong(accounts.executions(table), accounts.executions(superseded))
+    verdict.check("a superseded row is another execution of a request with a row", wrong)
     if table.count() != len(accepted):
         verdict.check("count(*) equals the requests", [f"{table.count()} rows, {len(accepted)} requests"])
 
 
 def tellings(verdict, callers, accepted, table):
     """What a caller saw, what is stored for its return, and what its row says."""
-    seen = {i: (a.number, code) for a in callers.asked.values() for _, i, code, _ in a.seen if i in accepted}
+    seen = {i: (a.number, code, text) for a in callers.asked.values() for _, i, code, text in a.seen if i in accepted}
     verdict.figures["stored answers fetched again"] = len(callers.stored)
     verdict.check("an ended request can be fetched", [i for i, found in callers.stored.items() if found is None])
     verdict.check(
@@ -154,19 +257,24 @@ def tellings(verdict, callers, accepted, table):
         [
             {"request_id": i, "seen": seen[i], "stored": found}
             for i, found in callers.stored.items()
-            if found is not None and found[1] != seen[i][1] and seen[i][1] not in NOT_ON_REPLIES
+            if found is not None and i in seen and seen[i][1] not in NOT_ON_REPLIES
+            if found[1] != seen[i][1] or (found[1] is None and found[2] != seen[i][2])
         ],
     )
     rows = {row["request_id"]: row["error_code"] for row in table.query("SELECT request_id, error_code FROM usage")}
     # Not forbidden: a kill may fall between an answer and its row, and the second run may end otherwise.
     verdict.figures["rows that tell of another end than the caller saw"] = sum(
-        rows.get(i, code) != code for i, (_, code) in seen.items() if code not in NOT_ON_REPLIES
+        rows.get(i, code) != code for i, (_, code, _) in seen.items() if code not in NOT_ON_REPLIES
     )
 
 
-def calls(verdict, fleet, table, superseded, provider, end):
+def appended_of(watch):
+    return {execution: at for seen in watch.requests.values() for execution, at in seen.appended.items()}
+
+
+def calls(verdict, fleet, table, superseded, provider, end, appended):
     made = [call for call in provider.calls_of() if "number" in call]
-    attempts = accounts.attempts_of(table, superseded)
+    attempts = accounts.attempts_of(table, superseded, appended=appended)
     explained, unexplained, unseen = accounts.settle(made, attempts, fleet.timeline, end)
     figures = verdict.figures
     figures["calls that the provider saw"] = len(made)
@@ -200,6 +308,12 @@ def files(verdict, table):
                 torn.append((partition, name, last, after, first))
     verdict.check("the files' ranges are contiguous and disjoint", torn)
     verdict.check("the files begin with the topic", [(p, f[0]) for p, f in ranges.items() if f[0][0] != 0])
+
+
+def offsets(verdict, committed):
+    verdict.figures["looks at committed offsets"] = committed.looks
+    verdict.check("committed offsets never go back", committed.backwards)
+    verdict.check("committed offsets are looked at all the time", committed.blind())
 
 
 # A process that has just been made cannot yet take a signal.

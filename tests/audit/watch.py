@@ -4,6 +4,8 @@ import json
 import re
 import threading
 import time
+import traceback
+from typing import NamedTuple
 
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -16,6 +18,43 @@ REQUEST_TOPICS = re.compile(r"(requests|approved|parked)\.")
 POLL_SECONDS = 0.5
 SILENT_SECONDS = 5
 NUMBER = re.compile(rb"audit request (\d+)\.")
+SHOWN_BYTES = 300
+STORED = "(stored)"
+# A look that fails is tried again: the broker may be away. So many must succeed, or nobody has looked.
+LOOK_AT_LEAST_EVERY_SECONDS = 15
+# Groups that may have nothing to do in a run.
+IDLE = re.compile(r"judge|parked")
+
+
+class End(NamedTuple):
+    """A terminal on `replies`."""
+
+    execution: str
+    status: int
+    error: str | None
+    text: str | None
+
+    @property
+    def outcome(self):
+        return self[1:]
+
+
+class Line(NamedTuple):
+    """An answer on `out.`: of which request, for which record of a job (the event's id), and what it says."""
+
+    request_id: str
+    event_id: str
+    status: int | None
+    error: str | None
+    text: str | None
+
+    @property
+    def outcome(self):
+        return self.error, self.text
+
+    def tells(self, end):
+        """Whether it says what the terminal says."""
+        return self.error == end.error and self.text == end.text and self.status in (None, end.status)
 
 
 class Seen:
@@ -23,8 +62,13 @@ class Seen:
 
     def __init__(self, request_id):
         self.request_id, self.number, self.records = request_id, None, []
-        self.accepted = False
+        self.accepted, self.began, self.ended = False, float("inf"), 0.0
         self.terminals, self.rows, self.chunks = [], 0, 0
+        self.appended = {}  # execution → when its row came
+
+    def life(self):
+        """When it was accepted and when it was last ended, in Unix seconds."""
+        return self.began, self.ended or float("inf")
 
     def lines(self):
         return [f"{t:24} {p}-{o:<7} {at:.3f} {what}" for t, p, o, at, what in sorted(self.records, key=lambda r: r[3])]
@@ -37,21 +81,25 @@ class Watch(threading.Thread):
         super().__init__(name="watch", daemon=True)
         self.fleet, self.over, self.failure = fleet, threading.Event(), None
         self.places, self.requests, self.answers, self.dead, self.jobs = {}, {}, {}, [], {}
+        self.unreadable = []  # records that cannot be what their topic holds
         self.lock = threading.Lock()
         self.count = 0
 
     def run(self):
         while not self.over.is_set():
+            who = operator(self.fleet)
             try:
-                self.follow()
-            except (KafkaException, OSError, ValueError):
-                time.sleep(POLL_SECONDS)
+                if who:
+                    self.follow(who)
+                    continue
+            except (KafkaException, OSError):
+                pass
             except BaseException as failure:
                 self.failure = failure
                 raise
+            time.sleep(POLL_SECONDS)
 
-    def follow(self):
-        who = self.fleet.operator()
+    def follow(self, who):
         reader = consumer(who, log_level=0)
         try:
             known = reader.list_topics(timeout=10).topics
@@ -68,7 +116,7 @@ class Watch(threading.Thread):
                         self.take(record)
                 if time.monotonic() - heard > SILENT_SECONDS:
                     heard = time.monotonic()
-                    if self.fleet.operator() != who:
+                    if operator(self.fleet) != who:
                         return
         finally:
             reader.close()
@@ -81,8 +129,13 @@ class Watch(threading.Thread):
         self.count += 1
         name = topic.removeprefix(self.fleet.prefix)
         at = record.timestamp()[1] / 1000
+        place = (name, partition, offset, at)
         with self.lock:
-            self.sort_in(name, (name, partition, offset, at), record)
+            try:
+                self.sort_in(name, place, record)
+            except Exception:
+                why = traceback.format_exc(limit=-1).splitlines()[-1]
+                self.unreadable.append((place, why, (record.value() or b"")[:SHOWN_BYTES]))
 
     def sort_in(self, name, place, record):
         value = record.value() or b""
@@ -95,29 +148,32 @@ class Watch(threading.Thread):
             return
         document = json.loads(value)
         if name.startswith("out."):
-            request_id = (document["id"] or "").removeprefix("batch_req_")
-            error = (document["error"] or {}).get("code")
-            self.answers.setdefault(document["custom_id"], []).append((request_id, error))
-            self.of(request_id).records.append((*place, f"answer of {document['custom_id']}, error {error}"))
+            line = line_of(document, headers_of(record)["ce_id"])
+            self.answers.setdefault(document["custom_id"], []).append(line)
+            what = f"answer of {document['custom_id']}, status {line.status}, error {line.error}"
+            self.of(line.request_id).records.append((*place, what))
             return
         request = document["request"] if name == "completions" else document
         seen = self.of(request["request_id"])
         execution = (document.get("execution_id") or document.get("usage", {}).get("execution_id") or "")[-12:]
         if REQUEST_TOPICS.match(name):
             seen.accepted = True
+            seen.began = min(seen.began, place[3])
             seen.number = int(request["caller"]["end_user"].removeprefix("n-"))
             seen.records.append((*place, f"request {seen.number}"))
         elif name == "completions":
             seen.records.append((*place, f"completion, execution …{execution}"))
         elif name == "usage":
             seen.rows += 1
+            seen.appended.setdefault(document["execution_id"], place[3])
             what = f"row, execution …{execution}, status {document['status_code']}, {document.get('error_code')}"
             attempts = len(document["attempts"])
             seen.records.append((*place, f"{what}, {attempts} attempts"))
         elif "terminal" in document["event"]:
             terminal = document["event"]["terminal"]
             error = (terminal["error"] or {}).get("code")
-            seen.terminals.append((document["execution_id"], terminal["status"], error))
+            seen.ended = max(seen.ended, place[3])
+            seen.terminals.append(End(document["execution_id"], terminal["status"], error, text_of(terminal["body"])))
             seen.records.append((*place, f"terminal, execution …{execution}, status {terminal['status']}, {error}"))
         else:
             seen.chunks += 1
@@ -131,9 +187,42 @@ class Watch(threading.Thread):
             accepted = [seen for seen in self.requests.values() if seen.accepted]
             return len(accepted), sum(bool(s.terminals) for s in accepted), sum(s.rows > 0 for s in accepted)
 
+    def answered(self):
+        """How many records of jobs have an answer."""
+        with self.lock:
+            return sum(len({line.event_id for line in lines}) for lines in self.answers.values())
+
     def stop(self):
         self.over.set()
         self.join()
+
+
+def operator(fleet):
+    """Who may read everything; none while an embedded broker is writing that down."""
+    try:
+        return fleet.operator()
+    except (OSError, ValueError):
+        return None
+
+
+def said_in(document):
+    return document["choices"][0]["message"]["content"] if document else None
+
+
+def text_of(body):
+    """What a terminal's body says; of a stored one, that it is stored."""
+    if body is None:
+        return None
+    return STORED if "ref" in body else said_in(body["inline"])
+
+
+def line_of(document, event_id):
+    response = document["response"] or {}
+    body = response.get("body")
+    # A body that is too large for a record is a pointer to where it can be fetched.
+    text = STORED if body and "url" in body else said_in(body)
+    request_id = (document["id"] or "").removeprefix("batch_req_")
+    return Line(request_id, event_id, response.get("status_code"), (document["error"] or {}).get("code"), text)
 
 
 class Committed(threading.Thread):
@@ -144,8 +233,9 @@ class Committed(threading.Thread):
 
     def __init__(self, fleet):
         super().__init__(name="committed", daemon=True)
-        self.fleet, self.over = fleet, threading.Event()
+        self.fleet, self.over, self.failure = fleet, threading.Event(), None
         self.latest, self.backwards, self.looks = {}, [], 0
+        self.began, self.missed, self.heard = time.monotonic(), 0, set()
         self.places, self.groups = [], self.list_groups()
 
     def list_groups(self):
@@ -155,15 +245,23 @@ class Committed(threading.Thread):
         return [group.group_id for group in found if group.group_id.startswith(self.fleet.prefix)]
 
     def run(self):
+        try:
+            self.look_again_and_again()
+        except BaseException as failure:
+            self.failure = failure
+            raise
+
+    def look_again_and_again(self):
         who, readers = None, {}
         while not self.over.wait(POLL_SECONDS):
+            now = operator(self.fleet)
+            if now and who != now:
+                who, readers = now, {group: consumer(now, group, log_level=0) for group in self.groups}
             try:
-                if who != self.fleet.operator():
-                    who = self.fleet.operator()
-                    readers = {group: consumer(who, group, log_level=0) for group in self.groups}
-                self.look(readers)
-            except (KafkaException, OSError, ValueError):
-                continue
+                if readers:
+                    self.look(readers)
+            except (KafkaException, OSError):
+                self.missed += 1
 
     def look(self, readers):
         if not self.places:
@@ -171,7 +269,9 @@ class Committed(threading.Thread):
             mine = {name: topic for name, topic in known.items() if name.startswith(self.fleet.prefix)}
             self.places = [(name, partition) for name, topic in mine.items() for partition in topic.partitions]
         for group, reader in readers.items():
-            for place in reader.committed([TopicPartition(*place) for place in self.places], timeout=5):
+            found = reader.committed([TopicPartition(*place) for place in self.places], timeout=5)
+            self.heard.add(group)
+            for place in found:
                 if place.offset >= 0 or (group, place.topic, place.partition) in self.latest:
                     self.note(group, place)
         self.looks += 1
@@ -186,3 +286,14 @@ class Committed(threading.Thread):
     def stop(self):
         self.over.set()
         self.join()
+
+    def blind(self):
+        """Why what was seen is not enough to say that no offset went back."""
+        out = [f"its thread failed: {self.failure!r}"] if self.failure else []
+        seconds = time.monotonic() - self.began
+        wanted = max(1, int(seconds / LOOK_AT_LEAST_EVERY_SECONDS))
+        if self.looks < wanted:
+            out.append(f"{self.looks} looks in {seconds:.0f} s, {self.missed} failed; at least {wanted} are wanted")
+        out += [f"group {group} was never looked at" for group in self.groups if group not in self.heard]
+        working = {group for group in self.groups if not IDLE.search(group)} - {group for group, _, _ in self.latest}
+        return out + [f"group {group} has committed nothing" for group in sorted(working)]
