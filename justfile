@@ -23,8 +23,7 @@ test *ARGS:
 
 # What the end-to-end tests use: the binary, and the embedded broker in a process of its own.
 build:
-    cargo build --workspace --bins --locked
-    cargo build -p tollgate-broker --example serve --locked
+    cargo build --workspace --bins --examples --locked
 
 # Installs what the end-to-end tests need.
 setup:

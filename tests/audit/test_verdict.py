@@ -147,6 +147,10 @@ def job_taken_twice(world):
     world.table.rows.append(("r2", EXECUTION))
 
 
+def answer_to_nobody(world):
+    world.watch.answers["n-9"] = [world.line]
+
+
 def hung_door(world):
     world.caller.timed_out = [("ingress-0", ASKED_AT, ASKED_AT + 90)]
     world.happened("paused", "ingress-1", ASKED_AT + 1)
@@ -248,6 +252,7 @@ CONTIGUOUS = "the files' ranges are contiguous and disjoint"
         (resent_and_answered_once, "each record of a job is answered"),
         (job_lost, "each acknowledged record of a job is in the log once"),
         (job_taken_twice, "a job in the log is one request, however often it was sent"),
+        (answer_to_nobody, "each answer is of a job that was asked"),
         (hung_door, "an answer comes, unless its door is paused or killed"),
         (hung_caller, "no caller waits for ever"),
         (caller_that_gave_up, "no caller gives up"),

@@ -146,13 +146,15 @@ def ends(verdict, accepted, watch, callers):
         ],
     )
     asked = {f"n-{a.number}": a for a in callers.asked.values() if a.is_job}
+    unknown = answers.keys() - asked.keys()
+    verdict.check("each answer is of a job that was asked", [(job, answers[job]) for job in unknown])
     verdict.check(
         "a job's answer is the answer to what was asked",
         [
-            {"number": asked[job].number, "line": line}
-            for job, lines in answers.items()
-            for line in lines
-            if line.error is None and line.text != asked[job].answer and not is_large(asked[job], line)
+            {"number": job.number, "line": line}
+            for name, job in asked.items()
+            for line in answers.get(name, [])
+            if line.error is None and line.text != job.answer and not is_large(job, line)
         ],
     )
     outcome = collections.Counter(line.error or "answered" for lines in answers.values() for line in lines)
