@@ -24,7 +24,7 @@ def number_of(end_user):
 
 
 def attempts_of(*ledgers, appended=None):
-    """number → its attempts in all tables, the oldest first; `appended`: when the row of an execution came to its topic.
+    """number → its attempts in all tables, the oldest first; `appended`: execution → when its row came to its topic.
 
     A request that was parked carries its attempts, so if a crash has it run twice from there, both rows tell of them.
     """

@@ -4,8 +4,8 @@ An execution has one distinct end, however often its record was sent. Another ex
 only where something befell the fleet while the request lived: work that was not committed is done again.
 """
 
-# A member that is gone is missed after a session of 6 s; who takes over may still wait for others to let go of theirs. A
-# broker that is back has to catch up with what everybody sent again.
+# A member that is gone is missed after a session of 6 s; who takes over may still wait for others to let go of theirs.
+# A broker that is back has to catch up with what everybody sent again.
 REBALANCE_SECONDS = 60
 # What makes work move between processes, or be sent again.
 TROUBLES = ("killed", "ended by itself", "asked to end", "ended", "did not end", "added", "removed", "started", "armed")

@@ -146,7 +146,8 @@ def ends(verdict, accepted, watch, callers):
         ],
     )
     asked = {f"n-{a.number}": a for a in callers.asked.values() if a.is_job}
-    verdict.check("each answer is of a job that was asked", [(job, answers[job]) for job in answers.keys() - asked.keys()])
+    unknown = answers.keys() - asked.keys()
+    verdict.check("each answer is of a job that was asked", [(job, answers[job]) for job in unknown])
     verdict.check(
         "a job's answer is the answer to what was asked",
         [
