@@ -46,7 +46,7 @@ fn poisoned(data: &[u8]) {
     let ReplyEvent::Terminal(terminal) = reply.event else { panic!("a chunk ends nothing") };
     assert!(terminal.error.is_some() && terminal.body.is_none());
     assert!(named.contains(&reply.request_id), "it ended {} of {named:?}", reply.request_id);
-    assert_eq!(row.execution_id, reply.execution_id);
+    assert_eq!((row.request_id, row.execution_id), (reply.request_id, reply.execution_id));
     assert_eq!(last.key.as_deref(), Some(reply.request_id.to_string().as_bytes()));
 }
 

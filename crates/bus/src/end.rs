@@ -1,7 +1,8 @@
 //! Ending a request: the one terminal reply, the usage row, and a topic job's answer. Only the request's owner calls it.
 
 use crate::{Error, Headers, Outgoing, TopicName};
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
+use std::{borrow::Cow, collections::HashMap};
 use tollgate_schemas::{
     ApiError, ApiType, Body, Caller, Completion, ErrorCode, ExecutionId, Lane, OnDisconnect, Reply, ReplyEvent,
     ReplyTo, Request, RequestId, Terminal, TopicReply, TraceContext, UsageRow, headers, job::JobOutput, topic,
@@ -35,6 +36,8 @@ pub fn end_request(
 /// usage table with what is known. Empty if it does not even hold a request id: then there is nobody to tell.
 pub fn poisoned_request(value: &[u8], gateway: &str, region: &str, trace: &TraceContext) -> Vec<Outgoing> {
     let Some((request, usage)) = salvage(value) else { return Vec::new() };
+    // A row of another request would be that one's first, and the right one would come too late.
+    let usage = usage.filter(|usage| usage.request_id == request.request_id);
     // What a router has spent on an answer is in the row that came with it.
     let usage = usage.unwrap_or_else(|| {
         let id = ExecutionId::new();
@@ -60,20 +63,24 @@ fn salvage(value: &[u8]) -> Option<(Request, Option<UsageRow>)> {
     if let Ok(Completion { request, usage, .. }) = serde_json::from_slice(value) {
         return Some((request, Some(usage)));
     }
-    let broken: Value = serde_json::from_slice(value).ok()?;
-    let usage = broken.get("usage").and_then(|usage| serde_json::from_value(usage.clone()).ok());
-    let request = request_of(broken.get("request").unwrap_or(&broken))?;
+    let broken: Fields<'_> = serde_json::from_slice(value).ok()?;
+    let usage = field(&broken, "usage");
+    let request = request_of(&field(&broken, "request").unwrap_or(broken))?;
     Some((request, usage))
 }
 
+/// A JSON object whose fields are not looked into: one that is beyond any type (a number of 400 digits) hides no other.
+type Fields<'a> = HashMap<Cow<'a, str>, &'a RawValue>;
+
+fn field<'a, T: serde::Deserialize<'a>>(of: &Fields<'a>, name: &str) -> Option<T> {
+    serde_json::from_str(of.get(name)?.get()).ok()
+}
+
 /// A request made of those fields of a broken one that make sense: enough to end it.
-fn request_of(broken: &Value) -> Option<Request> {
-    fn field<T: serde::de::DeserializeOwned>(of: &Value, name: &str) -> Option<T> {
-        serde_json::from_value(of.get(name)?.clone()).ok()
-    }
+fn request_of(broken: &Fields<'_>) -> Option<Request> {
     let request_id: RequestId = field(broken, "request_id")?;
-    let reply = broken.get("reply").unwrap_or(&Value::Null);
-    let team = broken.get("caller").and_then(|caller| field(caller, "team")).unwrap_or_default();
+    let reply: &Fields<'_> = &field(broken, "reply").unwrap_or_default();
+    let team = field(broken, "caller").and_then(|caller: Fields<'_>| field(&caller, "team")).unwrap_or_default();
     Some(Request {
         request_id,
         lane: field(broken, "lane").unwrap_or(Lane::Interactive),

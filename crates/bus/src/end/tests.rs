@@ -1,7 +1,7 @@
 //! Ends of requests whose records are whole, broken or garbage.
 
 use super::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn sample(name: &str) -> Value {
     let path = format!("{}/../../schemas/samples/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -64,4 +64,22 @@ fn what_names_no_request_ends_none() {
     for value in ["", "garbage", "[]", "{}", r#"{"request_id":7}"#, r#"{"request":{"request_id":"x"}}"#] {
         assert!(poisoned_request(value.as_bytes(), "main", "local", &TraceContext::new()).is_empty(), "{value}");
     }
+}
+
+#[test]
+fn a_row_of_another_request_is_not_taken_for_its_own() {
+    let mut value = sample("completion-v1.json");
+    let own = value["request"]["request_id"].clone();
+    value["usage"]["request_id"] = json!(tollgate_schemas::RequestId::new());
+    value["terminal"]["status"] = json!("broken");
+    let (_, _, usage) = ended(&value);
+    assert_eq!(json!(usage.request_id), own);
+}
+
+#[test]
+fn a_number_beyond_all_bounds_hides_nothing_else() {
+    let text = sample("request-v1-http.json").to_string();
+    let text = text.replacen("\"body\":", "\"body\":1e400,\"was\":", 1).replacen("\"lane\":", "\"lane\":1e400,\"was_lane\":", 1);
+    assert!(text.contains("1e400"));
+    assert_eq!(poisoned_request(text.as_bytes(), "main", "local", &TraceContext::new()).len(), 2);
 }
