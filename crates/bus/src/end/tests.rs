@@ -79,7 +79,11 @@ fn a_row_of_another_request_is_not_taken_for_its_own() {
 #[test]
 fn a_number_beyond_all_bounds_hides_nothing_else() {
     let text = sample("request-v1-http.json").to_string();
-    let text = text.replacen("\"body\":", "\"body\":1e400,\"was\":", 1).replacen("\"lane\":", "\"lane\":1e400,\"was_lane\":", 1);
+    let text = text.replacen("\"body\":", "\"body\":1e400,\"was\":", 1).replacen(
+        "\"lane\":",
+        "\"lane\":1e400,\"was_lane\":",
+        1,
+    );
     assert!(text.contains("1e400"));
     assert_eq!(poisoned_request(text.as_bytes(), "main", "local", &TraceContext::new()).len(), 2);
 }

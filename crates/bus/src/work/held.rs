@@ -108,12 +108,14 @@ pub(super) struct Held {
     epoch: u64,
     bytes: Arc<AtomicUsize>,
     all_paused: bool,
+    /// Records in flight of partitions that are somebody else's by now: still to have their effects, never to be committed.
+    orphans: usize,
 }
 
 impl Held {
     pub(super) fn new(bounds: Bounds) -> Self {
         let (partitions, bytes) = (HashMap::new(), Arc::default());
-        Self { partitions, bounds, epoch: 0, bytes, all_paused: false }
+        Self { partitions, bounds, epoch: 0, bytes, all_paused: false, orphans: 0 }
     }
 
     /// A partition is assigned; the tracker says what its last reader left.
@@ -138,13 +140,18 @@ impl Held {
     /// Partitions are somebody else's now.
     pub(super) fn give(&mut self, keys: &[Key]) {
         for key in keys {
-            self.partitions.remove(key);
+            if let Some(partition) = self.partitions.remove(key) {
+                self.orphans += partition.tracker.in_flight();
+            }
         }
     }
 
     /// All of them are, without notice.
     pub(super) fn lose(&mut self) {
-        self.partitions.drain().for_each(|(_, partition)| partition.leaving.cancel());
+        for (_, partition) in self.partitions.drain() {
+            partition.leaving.cancel();
+            self.orphans += partition.tracker.in_flight();
+        }
     }
 
     /// A record was fetched. `None` if it is to be skipped; an error if the log is not the one that was read so far.
@@ -170,13 +177,16 @@ impl Held {
         }))
     }
 
-    /// A record's handling ended. What is of an earlier assignment changes nothing.
+    /// A record's handling ended. What is of an earlier assignment is not committed.
     pub(super) fn finish(&mut self, (key, epoch, offset): &Place, end: End) {
-        if let Some(partition) = self.partitions.get_mut(key).filter(|p| p.epoch == *epoch) {
-            match end {
-                End::Done => partition.tracker.complete(*offset),
-                End::HandedBack => partition.tracker.hand_back(*offset),
-            };
+        match self.partitions.get_mut(key).filter(|p| p.epoch == *epoch) {
+            None => self.orphans = self.orphans.saturating_sub(1),
+            Some(partition) => {
+                match end {
+                    End::Done => partition.tracker.complete(*offset),
+                    End::HandedBack => partition.tracker.hand_back(*offset),
+                };
+            }
         }
     }
 
@@ -206,9 +216,10 @@ impl Held {
         intake
     }
 
-    /// Records in flight.
+    /// Records in flight, those of partitions that were given away or lost among them: a stop has to wait for their effects too,
+    /// or what a provider was paid for would be in no row.
     pub(super) fn in_flight(&self) -> usize {
-        self.partitions.values().map(|partition| partition.tracker.in_flight()).sum()
+        self.partitions.values().map(|partition| partition.tracker.in_flight()).sum::<usize>() + self.orphans
     }
 
     /// Whether nothing of these partitions is in flight.

@@ -49,6 +49,22 @@ fn what_is_given_back_waits_for_no_other_partition() {
 }
 
 #[test]
+fn a_stop_waits_for_what_is_in_flight_of_a_partition_that_was_lost() {
+    let mut held = holding(&[0, 1], UNBOUNDED);
+    let (lost, given) = (begin(&mut held, 0, 0, 1).expect("new"), begin(&mut held, 1, 0, 1).expect("new"));
+    held.give(&[key(1)]);
+    held.lose();
+    assert_eq!(held.in_flight(), 2);
+    held.take(key(0), Tracker::resume(0, ""), CancellationToken::new());
+    let again = begin(&mut held, 0, 0, 1).expect("begun anew");
+    held.finish(&lost.place, End::Done);
+    held.finish(&given.place, End::HandedBack);
+    assert_eq!(held.in_flight(), 1);
+    held.finish(&again.place, End::Done);
+    assert_eq!((held.in_flight(), held.commits().len()), (0, 1), "only what is ours is committed");
+}
+
+#[test]
 fn what_is_refused_is_sent_again_and_the_rest_is_not() {
     let mut held = holding(&[0, 1], UNBOUNDED);
     do_one(&mut held, 0, 0);
@@ -327,7 +343,8 @@ impl Model {
             // The broker may have more than it has said.
             assert!(!self.held.is_committed(&key) || side.done == side.kept_done, "not all of {at} is committed");
         }
-        assert_eq!(self.held.in_flight(), in_flight);
+        let late = self.in_flight.iter().filter(|one| one.is_late).count();
+        assert_eq!(self.held.in_flight(), in_flight + late, "what is late is in flight as well");
     }
 
     /// Goes on until everything is done, as consumers do that nothing disturbs.
