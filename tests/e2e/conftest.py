@@ -96,7 +96,7 @@ def gateway(request, binary, _provider, tmp_path_factory):
     started = []
 
     def start(endpoints=None, separate=False, brokers=None, **more):
-        own = {name: more.pop(name) for name in ("ingress", "env", "wait", "popen") if name in more}
+        own = {name: more.pop(name) for name in ("ingress", "env", "wait", "popen", "operator") if name in more}
         folder = tmp_path_factory.mktemp("gateway")
         if brokers is None and (separate or shared_broker.FLAVOUR == "kafka"):
             brokers = request.getfixturevalue("kafka")

@@ -78,10 +78,11 @@ class Process:
 class Gateway:
     """A running gateway with topics of its own."""
 
-    def __init__(self, binary, brokers, folder, config, separate=False, ingress=1, env=None, wait=True, popen=None):
-        """`brokers`: a bootstrap address; none if its broker shall be inside. `popen`: how processes are started."""
+    def __init__(self, binary, brokers, folder, config, separate=False, ingress=1, env=None, wait=True, popen=None, operator=None):
+        """`brokers`: a bootstrap address; none if its broker shall be inside. `popen`: how processes are started.
+        `operator`: properties of a client that may do everything, if not anybody may."""
         config = copy.deepcopy(config)
-        self.folder = folder
+        self.folder, self.operator_login = folder, operator or {}
         kafka = config.setdefault("kafka", {})
         self.embedded = brokers is None
         if self.embedded:
@@ -156,7 +157,7 @@ class Gateway:
     def operator(self):
         """How a client reaches every topic."""
         if not self.embedded:
-            return self.anybody()
+            return {**self.anybody(), **self.operator_login}
         lines = (self.data_dir / "broker" / "credential").read_text().splitlines()
         return dict(line.split("=", 1) for line in lines if not line.startswith("#"))
 
@@ -196,7 +197,7 @@ class Gateway:
             process.child.wait()
 
     def delete_topics(self):
-        admin = AdminClient({"bootstrap.servers": self.brokers})
+        admin = AdminClient(self.operator())
         mine = [name for name in admin.list_topics(timeout=10).topics if name.startswith(self.prefix)]
         for future in admin.delete_topics(mine).values() if mine else []:
             future.exception(timeout=30)

@@ -201,12 +201,12 @@ def test_a_user_has_its_teams_topics(with_users):
     assert topics_seen(app) == {"in.search", "out.search"}
     assert error_of_produce(app, with_users.topic("in.search")) is None
     assert error_of_produce(app, with_users.topic("in.ads")) in REFUSED
-    assert error_of_read(app, with_users.topic("out.ads")) in REFUSED
+    assert error_of_read(app, with_users.topic("out.ads"), "search.app") == "TOPIC_AUTHORIZATION_FAILED"
     custom_id = uuid.uuid4().hex
     producer = Producer(app)
     producer.produce(with_users.topic("in.search"), json.dumps(job(custom_id)))
     assert producer.flush(30) == 0
-    reader = consumer(app)
+    reader = consumer(app, "search.app")
     reader.subscribe([with_users.topic("out.search")])
 
     def answer():

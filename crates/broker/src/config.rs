@@ -1,6 +1,6 @@
 //! What a broker is started with. Not here: reading it from anywhere; whoever embeds the broker does that.
 
-use crate::access::{Access, Pattern};
+use crate::access::{Access, Pattern, User};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// How a broker is started.
@@ -15,9 +15,9 @@ pub struct Config {
     pub advertised: Option<(String, u16)>,
     /// When a record counts as kept.
     pub fsync: Fsync,
-    /// Who may log in (SASL/PLAIN).
+    /// Who may log in (SASL/PLAIN), at the start; see [`crate::AccessControl`].
     pub users: Vec<User>,
-    /// What a client may do that has not logged in.
+    /// What a client may do that has not logged in, at the start.
     pub anonymous: Access,
     /// Consumer groups that only [`Access::All`] may use.
     pub reserved_groups: Vec<Pattern>,
@@ -61,23 +61,6 @@ pub enum Fsync {
 impl Default for Fsync {
     fn default() -> Self {
         Self::Interval(Duration::from_secs(1))
-    }
-}
-
-/// Somebody who may log in.
-#[derive(Clone)]
-pub struct User {
-    /// The SASL user name.
-    pub name: String,
-    /// The SASL password.
-    pub password: String,
-    /// What they may do.
-    pub access: Access,
-}
-
-impl std::fmt::Debug for User {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("User").field("name", &self.name).field("access", &self.access).finish_non_exhaustive()
     }
 }
 

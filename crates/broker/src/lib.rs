@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Everything runs on one thread of its own, so state needs no locks; only `fsync`, compaction and removal of files run
-//! beside it. What is kept, and when, is in [`Fsync`]; what is bounded, in [`Limits`]; who may do what, in [`Access`].
+//! beside it. What is kept, and when, is in [`Fsync`]; what is bounded, in [`Limits`]; who may do what, in [`Access`]; how that
+//! changes, in [`AccessControl`].
 //!
 //! Deliberately absent: replication, transactions, KIP-848 groups, share groups, quotas, TLS, signal handlers and globals.
 //! It advertises exactly what it has. Source of the protocol: <https://kafka.apache.org/protocol>.
@@ -29,8 +30,8 @@ mod tests;
 mod topic;
 mod wire;
 
-pub use access::{Access, Pattern};
-pub use config::{Config, Fsync, Limits, User, this_boot};
+pub use access::{Access, AccessControl, Pattern, User};
+pub use config::{Config, Fsync, Limits, this_boot};
 
 use std::{net::SocketAddr, path::PathBuf, sync::mpsc, thread};
 use tokio_util::sync::CancellationToken;
@@ -93,18 +94,21 @@ impl Broker {
     ///
     /// # Errors
     /// The address cannot be bound, another broker uses the folder, or the folder's contents cannot be trusted.
-    pub fn start(config: Config) -> Result<Handle, Error> {
+    pub fn start(mut config: Config) -> Result<Handle, Error> {
+        let users = std::mem::take(&mut config.users);
+        let access = AccessControl::new(users, std::mem::replace(&mut config.anonymous, Access::Nothing));
+        let grants = access.watch();
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let (sender, started) = mpsc::sync_channel(1);
         let over = ended.clone().drop_guard();
         let stopping = stop.clone();
         let thread = thread::Builder::new().name("tollgate-broker".into()).spawn(move || {
             let _over = over;
-            server::run(config, &stopping, &sender)
+            server::run(config, grants, &stopping, &sender)
         });
         let thread = thread.map_err(|error| Error::Thread(error.to_string()))?;
         match started.recv() {
-            Ok(address) => Ok(Handle { address, stop, ended, thread: Some(thread) }),
+            Ok(address) => Ok(Handle { address, access, stop, ended, thread: Some(thread) }),
             // Nobody sent an address: the thread has ended and says why.
             Err(_) => Err(join(thread).err().unwrap_or_else(|| Error::Thread("it ended while it started".into()))),
         }
@@ -119,6 +123,7 @@ fn join(thread: thread::JoinHandle<Result<(), Error>>) -> Result<(), Error> {
 #[derive(Debug)]
 pub struct Handle {
     address: SocketAddr,
+    access: AccessControl,
     stop: CancellationToken,
     ended: CancellationToken,
     thread: Option<thread::JoinHandle<Result<(), Error>>>,
@@ -128,6 +133,11 @@ impl Handle {
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// To change who may do what.
+    pub fn access(&self) -> AccessControl {
+        self.access.clone()
     }
 
     /// Cancelled once the broker has ended, asked to or not.

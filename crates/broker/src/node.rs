@@ -3,6 +3,8 @@
 
 use crate::{
     Config, Error,
+    access::Grants,
+    api::Attempts,
     durability::{self, Durability},
     fault,
     group::{self, Groups, Output, Token},
@@ -20,10 +22,10 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     rc::Rc,
-    sync::mpsc,
+    sync::{Arc, mpsc},
     time::{Instant, SystemTime},
 };
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use uuid::Uuid;
 
 /// The only broker of its cluster.
@@ -39,6 +41,8 @@ const BOOT_FILE: &str = "boot";
 /// Everything.
 pub(crate) struct Node {
     pub(crate) config: Config,
+    /// Who may do what.
+    pub(crate) grants: watch::Receiver<Arc<Grants>>,
     pub(crate) store: RefCell<Store>,
     pub(crate) topics: RefCell<BTreeMap<String, Rc<Topic>>>,
     pub(crate) groups: RefCell<Groups>,
@@ -54,6 +58,7 @@ pub(crate) struct Node {
     cannot_write: Seldom,
     /// Clients that could not log in.
     pub(crate) wrong_passwords: Seldom,
+    pub(crate) attempts: RefCell<Attempts>,
     /// Connections that were closed for what came over them.
     pub(crate) closed: Seldom,
     /// Deleted topics whose folders are gone.
@@ -69,7 +74,7 @@ pub(crate) fn now_ms() -> i64 {
 
 impl Node {
     /// Opens the folder and recovers every partition.
-    pub(crate) fn open(config: Config) -> Result<Self, Error> {
+    pub(crate) fn open(config: Config, grants: watch::Receiver<Arc<Grants>>) -> Result<Self, Error> {
         let (store, opened) = Store::open(&config.dir)?;
         if opened.cut_bytes > 0 {
             let (lines, kept) = (opened.cut_lines, opened.kept.as_ref().map(|path| path.display().to_string()));
@@ -92,6 +97,8 @@ impl Node {
             started: Instant::now(),
             cannot_write: Seldom::default(),
             wrong_passwords: Seldom::default(),
+            attempts: RefCell::default(),
+            grants,
             closed: Seldom::default(),
             store: RefCell::new(store),
             config,

@@ -2,14 +2,22 @@
 
 use crate::{
     Config, Error,
+    access::Grants,
     api::{Api, Session},
     durability, housekeeping,
     node::{self, Node},
     wire,
 };
-use std::{future::Future, net::SocketAddr, rc::Rc, sync::mpsc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::{JoinSet, LocalSet},
 };
 use tokio_util::sync::CancellationToken;
@@ -20,6 +28,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// Opens everything, sends the address, and serves until `stop`.
 pub(crate) fn run(
     config: Config,
+    grants: watch::Receiver<Arc<Grants>>,
     stop: &CancellationToken,
     started: &mpsc::SyncSender<SocketAddr>,
 ) -> Result<(), Error> {
@@ -32,7 +41,7 @@ pub(crate) fn run(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build();
     let runtime = runtime.map_err(|error| Error::Thread(error.to_string()))?;
     // Within the runtime, because opening may begin work in the background.
-    let node = runtime.block_on(async { Node::open(config) })?;
+    let node = runtime.block_on(async { Node::open(config, grants) })?;
     let node = Rc::new(node);
     let result = LocalSet::new().block_on(&runtime, async {
         let listener = TcpListener::from_std(socket).map_err(listen)?;
@@ -75,8 +84,9 @@ async fn serve(
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) if connections.len() < node.config.limits.connections => {
                     let told = told(&node.config, &stream, peer, address);
-                    let session = Rc::new(Session::new(peer.ip(), told, node.config.anonymous.clone()));
-                    start(&mut connections, connection(stream, peer, api.clone(), session, limits.clone(), stop.clone()));
+                    let end = stop.child_token();
+                    let session = Rc::new(Session::new(peer.ip(), told, node.grants.clone(), end.clone()));
+                    start(&mut connections, connection(stream, peer, api.clone(), session, limits.clone(), end));
                 }
                 Ok((_, peer)) => tracing::warn!(%peer, limit = node.config.limits.connections, "too many connections; closed the newest"),
                 Err(error) => {
@@ -114,11 +124,14 @@ async fn connection(
     api: Rc<Api>,
     session: Rc<Session>,
     limits: Rc<wire::Limits>,
-    stop: CancellationToken,
+    end: CancellationToken,
 ) {
     // Small answers must not wait for a full packet.
     let _ = stream.set_nodelay(true);
-    let closed = wire::serve(stream, api.clone(), session, &limits, stop).await;
+    let closed = tokio::select! {
+        closed = wire::serve(stream, api.clone(), session.clone(), &limits, end) => closed,
+        never = session.keep_judged() => match never {},
+    };
     if let Some(reason) = closed.fault()
         && let Some(more) = api.node().closed.pass()
     {

@@ -15,10 +15,10 @@ use std::{
     path::{Path, PathBuf},
 };
 use tokio_util::sync::CancellationToken;
-use tollgate_broker::{Access, Broker, Fsync, Handle, Limits, Pattern, User};
+use tollgate_broker::{Access, AccessControl, Broker, Fsync, Handle, Limits, Pattern, User};
 use tollgate_bus::Settings;
 use tollgate_runtime::{
-    Config,
+    Config, Secret,
     config::{self as file, OPERATOR, Problem, Team},
 };
 use tollgate_schemas::topic::{self, Partitions};
@@ -29,9 +29,29 @@ const BOOTSTRAP: &str = "bootstrap.servers";
 #[derive(Debug)]
 pub struct Embedded {
     handle: Handle,
+    lock: Lock,
     credential: Credential,
     /// Where the credential was written, for commands of the same user.
     file: PathBuf,
+}
+
+/// Who may do what on the running broker. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Lock {
+    access: AccessControl,
+    address: SocketAddr,
+    /// The services' password, which no configuration changes.
+    password: Secret,
+}
+
+impl Lock {
+    /// Has the broker follow a changed configuration: `kafka.users`, and the teams' topics and groups. Open connections too are judged by it
+    /// from now on; users who are gone or have another password are disconnected. The services stay. Whoever calls this makes a new team's topics
+    /// (`Bus::ensure_topics`), before or after.
+    pub fn apply(&self, config: &Config) {
+        let (users, anonymous) = grants(config, self.address, self.password.expose());
+        self.access.replace(users, anonymous);
+    }
 }
 
 /// How to reach the broker as its operator: librdkafka's properties, so that its tools read the file as it is.
@@ -54,17 +74,24 @@ impl Embedded {
         let started =
             tokio::task::spawn_blocking(move || Broker::start(wanted)).await.context("the embedded broker")?;
         let handle = started.map_err(|error| refused(config, error))?;
+        let (access, address) = (handle.access(), handle.address());
+        let lock = Lock { access, address, password: Secret::new(password.as_str()) };
         let credential = Credential::new(reachable(handle.address()), &password);
         let file = file_of(config);
         // After the start: the folder's lock says that no other broker's credential is there.
         credential.write(&file).with_context(|| format!("{} cannot be written", file.display()))?;
         tracing::info!(address = %handle.address(), folder = %folder.display(), "the embedded broker takes Kafka clients");
-        Ok(Self { handle, credential, file })
+        Ok(Self { handle, lock, credential, file })
     }
 
     /// How the services connect.
     pub fn settings(&self, config: &Config, client: &str) -> Settings {
         self.credential.settings(config, client)
+    }
+
+    /// To change who may do what.
+    pub fn lock(&self) -> Lock {
+        self.lock.clone()
     }
 
     /// Cancelled once the broker has ended, asked to or not.
@@ -143,14 +170,7 @@ fn refused(config: &Config, error: tollgate_broker::Error) -> anyhow::Error {
 fn broker_config(config: &Config, password: &str) -> anyhow::Result<tollgate_broker::Config> {
     let kafka = &config.kafka;
     let listen: SocketAddr = kafka.listen.parse().with_context(|| format!("kafka.listen: {}", kafka.listen))?;
-    let mut users = vec![User { name: OPERATOR.to_owned(), password: password.to_owned(), access: Access::All }];
-    users.extend(kafka.users.iter().map(|user| User {
-        name: user.name.clone(),
-        password: user.password.expose().to_owned(),
-        access: access(config, config.team(&user.team).into_iter()),
-    }));
-    // Whoever names users wants them: then nobody gets in without a name, not even from this machine.
-    let open = listen.ip().is_loopback() && kafka.users.is_empty();
+    let (users, anonymous) = grants(config, listen, password);
     Ok(tollgate_broker::Config {
         listen,
         advertised: kafka.advertised.as_deref().and_then(file::host_and_port),
@@ -159,7 +179,7 @@ fn broker_config(config: &Config, password: &str) -> anyhow::Result<tollgate_bro
             file::Fsync::Interval => Fsync::default(),
         },
         users,
-        anonymous: if open { access(config, config.teams.iter()) } else { Access::Nothing },
+        anonymous,
         reserved_groups: vec![Pattern::Prefix(kafka.topic_prefix.clone())],
         limits: Limits { offsets_retention_ms: offsets_retention_ms(config), ..Limits::default() },
         ..tollgate_broker::Config::open_to_all(folder_of(config))
@@ -173,11 +193,27 @@ fn offsets_retention_ms(config: &Config) -> i64 {
     i64::try_from(longest + 7 * DAY_MS).unwrap_or(i64::MAX)
 }
 
-/// What whoever speaks for these teams may do: write their jobs, read their answers.
-fn access<'a>(config: &Config, teams: impl Iterator<Item = &'a Team>) -> Access {
+/// Who may log in, and what anybody else may do. `listen` is where the broker listens, which no change of the configuration moves.
+fn grants(config: &Config, listen: SocketAddr, password: &str) -> (Vec<User>, Access) {
+    let given = &config.kafka.users;
+    let mut users = vec![User { name: OPERATOR.to_owned(), password: password.to_owned(), access: Access::All }];
+    users.extend(given.iter().map(|user| {
+        let team = config.team(&user.team);
+        let groups = team.map(|team| Pattern::Prefix(team.groups())).into_iter().collect();
+        let access = access(config, team.into_iter(), groups);
+        User { name: user.name.clone(), password: user.password.expose().to_owned(), access }
+    }));
+    // Whoever names users wants them: then nobody gets in without a name, not even from this machine.
+    let open = listen.ip().is_loopback() && given.is_empty();
+    let anybody = || access(config, config.teams.iter(), vec![Pattern::Prefix(String::new())]);
+    (users, if open { anybody() } else { Access::Nothing })
+}
+
+/// What whoever speaks for these teams may do: write their jobs, read their answers in one of `groups`.
+fn access<'a>(config: &Config, teams: impl Iterator<Item = &'a Team>, groups: Vec<Pattern>) -> Access {
     let (write, read) =
         teams.filter_map(|team| config.team_topics(team)).map(|(r, a)| (Pattern::Exact(r), Pattern::Exact(a))).unzip();
-    Access::Only { read, write }
+    Access::Only { read, write, groups }
 }
 
 /// An address to connect to, from one to listen on.

@@ -26,7 +26,7 @@ use kafka_protocol::{
 use std::rc::Rc;
 
 fn allowed(node: &Node, session: &Session, group: &str) -> Result<(), ResponseError> {
-    let may = session.access.borrow().joins(group, &node.config.reserved_groups);
+    let may = session.access().joins(group, &node.config.reserved_groups);
     if may { Ok(()) } else { Err(ResponseError::GroupAuthorizationFailed) }
 }
 
@@ -84,7 +84,7 @@ fn check<'a>(
     topic: &'a OffsetCommitRequestTopic,
     asked: &'a OffsetCommitRequestPartition,
 ) -> Result<Commit<'a>, ResponseError> {
-    if !session.access.borrow().sees(&topic.name) {
+    if !session.access().sees(&topic.name) {
         return Err(ResponseError::TopicAuthorizationFailed);
     }
     let known = node.topic(&topic.name).and_then(|t| t.partition(asked.partition_index));
@@ -182,7 +182,7 @@ fn find(
     wanted: Option<Vec<(TopicName, Vec<i32>)>>,
 ) -> Result<Vec<Topic>, ResponseError> {
     allowed(node, session, group)?;
-    let (store, access) = (node.store.borrow(), session.access.borrow());
+    let (store, access) = (node.store.borrow(), session.access());
     let offsets = &store.state().offsets;
     let wanted = wanted.unwrap_or_else(|| {
         let topics = offsets.groups().get(group).into_iter().flatten().filter(|(topic, _)| access.sees(topic));
@@ -248,7 +248,7 @@ pub(super) fn delete(node: &Rc<Node>, session: &Rc<Session>, request: &Request) 
 }
 
 fn may_delete(node: &Node, session: &Session, topic: &str, partition: i32, read: bool) -> Result<(), ResponseError> {
-    if !session.access.borrow().sees(topic) {
+    if !session.access().sees(topic) {
         return Err(ResponseError::TopicAuthorizationFailed);
     }
     node.topic(topic).and_then(|t| t.partition(partition)).ok_or(ResponseError::UnknownTopicOrPartition)?;

@@ -74,7 +74,7 @@ fn describe_one(
             let overrides = node.overrides(&topic.name);
             Ok(catalog::describe(&overrides).filter(|config| wanted(config.name)).map(shown).collect())
         }
-        BROKER if session.access.borrow().administers() => {
+        BROKER if session.access().administers() => {
             broker_name(&resource.resource_name)?;
             Ok(of_broker(node).into_iter().filter(|config| wanted(&config.name)).collect())
         }
@@ -84,7 +84,7 @@ fn describe_one(
 }
 
 fn seen(node: &Node, session: &Session, name: &str) -> Result<Rc<Topic>, Refusal> {
-    if !session.access.borrow().sees(name) {
+    if !session.access().sees(name) {
         return Err((ResponseError::TopicAuthorizationFailed, format!("this client may not look at {name}")));
     }
     node.topic(name).ok_or_else(|| (ResponseError::UnknownTopicOrPartition, format!("there is no topic {name}")))
@@ -159,7 +159,7 @@ fn alter_one(
     resource: &AlterConfigsResource,
     validate_only: bool,
 ) -> Result<(), Refusal> {
-    if !session.access.borrow().administers() {
+    if !session.access().administers() {
         return Err((ResponseError::TopicAuthorizationFailed, "this client may not change configs".to_owned()));
     }
     if resource.resource_type != TOPIC {

@@ -147,7 +147,7 @@ fn partition(
     topic: &FetchTopic,
     asked: &FetchPartition,
 ) -> Result<Rc<Partition>, ResponseError> {
-    if !session.access.borrow().reads(&topic.topic) {
+    if !session.access().reads(&topic.topic) {
         return Err(ResponseError::TopicAuthorizationFailed);
     }
     let known = node.topic(&topic.topic).ok_or(ResponseError::UnknownTopicOrPartition)?;

@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
 
 fn allowed(node: &Node, session: &Session, group: &str) -> Result<(), ResponseError> {
-    let may = session.access.borrow().joins(group, &node.config.reserved_groups);
+    let may = session.access().joins(group, &node.config.reserved_groups);
     if may { Ok(()) } else { Err(ResponseError::GroupAuthorizationFailed) }
 }
 
@@ -73,7 +73,7 @@ pub(super) fn join(node: &Rc<Node>, session: &Rc<Session>, request: &Request) ->
         member: asked.member_id.to_string(),
         instance: owned(&asked.group_instance_id),
         client_id: request.client_id.as_ref().map(ToString::to_string).unwrap_or_default(),
-        client_host: session.host.clone(),
+        client_host: session.peer.to_string(),
         session_timeout_ms: asked.session_timeout_ms,
         rebalance_timeout_ms: asked.rebalance_timeout_ms,
         protocol_type: asked.protocol_type.to_string(),

@@ -33,7 +33,7 @@ pub(super) fn metadata(node: &Rc<Node>, session: &Rc<Session>, request: &Request
         Some(topics) => topics.is_empty() && request.version == 0,
     };
     let topics = if all {
-        let access = session.access.borrow();
+        let access = session.access();
         node.topics.borrow().values().filter(|topic| access.sees(&topic.name)).map(|topic| describe(topic)).collect()
     } else {
         asked.topics.into_iter().flatten().map(|wanted| named(node, session, wanted)).collect()
@@ -56,11 +56,11 @@ fn named(node: &Node, session: &Session, wanted: MetadataRequestTopic) -> Metada
         answer.with_name(wanted.name.clone())
     };
     let (found, missing) = match &wanted.name {
-        Some(name) if !session.access.borrow().sees(name) => return refused(ResponseError::TopicAuthorizationFailed),
+        Some(name) if !session.access().sees(name) => return refused(ResponseError::TopicAuthorizationFailed),
         Some(name) if names::check_topic_name(name).is_err() => return refused(ResponseError::InvalidTopicException),
         Some(name) => (node.topic(name), ResponseError::UnknownTopicOrPartition),
         None => {
-            let visible = |topic: &Rc<Topic>| session.access.borrow().sees(&topic.name);
+            let visible = |topic: &Rc<Topic>| session.access().sees(&topic.name);
             (node.topic_by_id(wanted.topic_id).filter(visible), ResponseError::UnknownTopicId)
         }
     };
@@ -105,7 +105,7 @@ pub(super) fn find_coordinator(node: &Rc<Node>, session: &Rc<Session>, request: 
             let reason = "this broker coordinates consumer groups only: it has no transactions and no share groups";
             return Err((ResponseError::InvalidRequest, reason.to_owned()));
         }
-        if !session.access.borrow().joins(key, &node.config.reserved_groups) {
+        if !session.access().joins(key, &node.config.reserved_groups) {
             return Err((ResponseError::GroupAuthorizationFailed, format!("this client may not use the group {key}")));
         }
         Ok(())

@@ -2,6 +2,7 @@
 //!
 //! Handlers never wait; what must (a long poll, a rebalance, an fsync) is a future that the connection awaits in order.
 
+mod attempts;
 mod commits;
 mod configs;
 mod fetch;
@@ -10,50 +11,19 @@ mod login;
 mod metadata;
 mod offsets;
 mod produce;
+mod session;
 mod topics;
+
+pub(crate) use attempts::Attempts;
+pub(crate) use session::Session;
 
 use crate::{
     access::Access,
-    group::Token,
     node::Node,
     wire::{Answer, Handler, Refused, Request},
 };
 use kafka_protocol::{ResponseError, messages::ApiKey, protocol::StrBytes};
-use std::{
-    cell::{Cell, RefCell},
-    net::IpAddr,
-    rc::Rc,
-};
-use tokio::sync::Notify;
-
-/// One connection.
-pub(crate) struct Session {
-    /// Where it comes from.
-    host: String,
-    /// Where it is told to connect.
-    told: (StrBytes, i32),
-    access: RefCell<Access>,
-    /// A login failed: whatever comes next ends the connection.
-    rejected: Cell<bool>,
-    /// Notified when a further request has arrived behind one that waits.
-    hurry: Notify,
-    /// Joins and syncs that wait.
-    tokens: RefCell<Vec<Token>>,
-}
-
-impl Session {
-    /// A connection from `peer` that is told to come to `told`.
-    pub(crate) fn new(peer: IpAddr, told: (String, u16), access: Access) -> Self {
-        Self {
-            host: peer.to_string(),
-            told: (StrBytes::from_string(told.0), i32::from(told.1)),
-            access: RefCell::new(access),
-            rejected: Cell::new(false),
-            hurry: Notify::new(),
-            tokens: RefCell::default(),
-        }
-    }
-}
+use std::rc::Rc;
 
 /// The handlers' way to the broker.
 pub(crate) struct Api {
@@ -113,7 +83,7 @@ impl Handler for Api {
         if session.rejected.get() {
             return Answer::Close("it went on after a wrong password".to_owned());
         }
-        if !open_to_strangers && *session.access.borrow() == Access::Nothing {
+        if !open_to_strangers && *session.access() == Access::Nothing {
             return Answer::Close("it did not log in (SASL/PLAIN)".to_owned());
         }
         self.answer(session, &request).unwrap_or_else(|refused| Answer::Close(refused.to_string()))

@@ -35,7 +35,7 @@ pub(super) fn check_epoch(epoch: i32) -> Result<(), ResponseError> {
 
 fn readable(node: &Node, session: &Session, topic: &str, index: i32) -> Result<Rc<Partition>, ResponseError> {
     // Producers ask for offsets too.
-    if !session.access.borrow().sees(topic) {
+    if !session.access().sees(topic) {
         return Err(ResponseError::TopicAuthorizationFailed);
     }
     node.topic(topic).and_then(|t| t.partition(index)).ok_or(ResponseError::UnknownTopicOrPartition)
@@ -123,7 +123,7 @@ pub(super) fn delete_records(node: &Rc<Node>, session: &Rc<Session>, request: &R
 }
 
 fn delete(node: &Node, session: &Session, topic: &str, index: i32, offset: i64) -> Result<i64, ResponseError> {
-    if !session.access.borrow().administers() {
+    if !session.access().administers() {
         return Err(ResponseError::TopicAuthorizationFailed);
     }
     let partition = readable(node, session, topic, index)?;

@@ -87,7 +87,7 @@ fn append(
     data: PartitionProduceData,
     answer: &mut PartitionProduceResponse,
 ) -> Result<Kept, super::Refusal> {
-    let access = session.access.borrow();
+    let access = session.access();
     if !access.writes(topic) {
         return Err((ResponseError::TopicAuthorizationFailed, format!("this client may not write to {topic}")));
     }

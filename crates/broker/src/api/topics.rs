@@ -35,7 +35,7 @@ const DEFAULT_PARTITIONS: i32 = 1;
 
 fn administers(session: &Session) -> Result<(), Refusal> {
     let reason = "this client may not create, change or delete topics";
-    let may = session.access.borrow().administers();
+    let may = session.access().administers();
     if may { Ok(()) } else { Err((ResponseError::TopicAuthorizationFailed, reason.to_owned())) }
 }
 

@@ -291,6 +291,14 @@ impl Client {
         let version = self.version(0, 2);
         check(self.call(version, &SaslAuthenticateRequest::default().with_auth_bytes(token.into()))?.error_code)
     }
+
+    /// What is said when a login fails; nothing if it does not.
+    pub(super) fn log_in_told(&mut self, user: &str, password: &str) -> String {
+        self.call(1, &SaslHandshakeRequest::default().with_mechanism(text("PLAIN"))).unwrap();
+        let token = format!("\0{user}\0{password}").into_bytes();
+        let answer = self.call(2, &SaslAuthenticateRequest::default().with_auth_bytes(token.into())).unwrap();
+        answer.error_message.unwrap_or_default().to_string()
+    }
 }
 
 /// A produce request, one batch for each partition.

@@ -19,8 +19,11 @@ fn batch() -> Bytes {
 /// Anybody may write `in.*` and read `out.*`; the operator may do everything.
 fn locked() -> Running {
     let broker = Running::with(|config| {
-        config.anonymous =
-            Access::Only { read: vec![Pattern::Prefix("out.".into())], write: vec![Pattern::Prefix("in.".into())] };
+        config.anonymous = Access::Only {
+            read: vec![Pattern::Prefix("out.".into())],
+            write: vec![Pattern::Prefix("in.".into())],
+            groups: vec![Pattern::Prefix(String::new())],
+        };
         config.reserved_groups = vec![Pattern::Prefix("tollgate.".into())];
         config.users = vec![User { name: "operator".into(), password: "secret".into(), access: Access::All }];
     });

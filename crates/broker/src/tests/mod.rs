@@ -5,11 +5,13 @@ mod batch;
 mod calls;
 mod client;
 mod crash;
+mod foreign;
 mod group_calls;
 mod locked;
 mod model;
 mod protocol;
 mod random;
+mod replaced;
 mod versions;
 
 use crate::{Broker, Config, Handle};

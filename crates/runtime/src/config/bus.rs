@@ -18,6 +18,13 @@ impl Kafka {
     }
 }
 
+impl Team {
+    /// What the names of the team's consumer groups begin with.
+    pub fn groups(&self) -> String {
+        format!("{}.", self.name)
+    }
+}
+
 impl Config {
     /// The full names of a team's topics: (jobs, answers).
     pub fn team_topics(&self, team: &Team) -> Option<(String, String)> {

@@ -47,7 +47,66 @@ fn who_names_users_lets_nobody_else_in_and_each_to_its_team() {
         let app = &broker.users.iter().find(|user| user.name == "app").expect("it may log in").access;
         assert!(app.writes("tollgate.in.search") && app.reads("tollgate.out.search"));
         assert!(!app.sees("tollgate.in.ads") && !app.sees("tollgate.out.ads") && !app.sees("tollgate.usage"));
+        assert!(app.joins("search.app", &broker.reserved_groups));
+        for closed in ["ads.app", "search", "searching.app", "mine", "tollgate.ingress"] {
+            assert!(!app.joins(closed, &broker.reserved_groups), "{closed}");
+        }
     }
+}
+
+/// How a team's user of a broker connects.
+fn settings_of(embedded: &Embedded, config: &Config, name: &str, password: &str) -> Settings {
+    let mut settings = embedded.settings(config, "test");
+    settings.properties.insert("sasl.username".into(), name.into());
+    settings.properties.insert("sasl.password".into(), password.into());
+    settings.properties.insert("message.timeout.ms".into(), "60000".into());
+    settings
+}
+
+async fn produced(settings: Settings, topic: &str) -> Result<(), tollgate_bus::Error> {
+    let producer = tollgate_bus::Bus::new(settings).producer(tollgate_bus::Profile::Bulk)?;
+    let record = tollgate_bus::Outgoing {
+        topic: tollgate_bus::TopicName::Full(topic.into()),
+        partition: None,
+        key: None,
+        headers: Vec::new(),
+        payload: b"{}".to_vec(),
+        relaxed: false,
+    };
+    producer.send_acked(record).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_configuration_applies_to_the_running_broker() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let of = |users: &str| {
+        let mut config = config(&format!("listen: '127.0.0.1:0', partitions: {{ default: 1 }}, {users}"));
+        config.data_dir = folder.path().display().to_string();
+        config
+    };
+    let mut before = of("users: [ { name: app, password: p, team: search } ]");
+    before.teams.retain(|team| team.name == "search");
+    let embedded = Embedded::start(&before).await.expect("started");
+    let services = stack::connect(&before, embedded.settings(&before, "test")).await.expect("topics");
+    produced(settings_of(&embedded, &before, "app", "p"), "tollgate.in.search").await.expect("taken");
+
+    // A team, its topics and its user are new; the other user has another password.
+    let after = of("users: [ { name: app, password: new, team: search }, { name: ads, password: q, team: ads } ]");
+    embedded.lock().apply(&after);
+    let ads = after.team("ads").and_then(|team| after.team_topics(team)).expect("it has topics");
+    let ads = tollgate_bus::TeamTopics { requests: ads.0, replies: ads.1 };
+    services.ensure_topics(std::slice::from_ref(&ads)).await.expect("created by the services while all runs");
+    produced(settings_of(&embedded, &after, "ads", "q"), "tollgate.in.ads").await.expect("taken");
+    produced(settings_of(&embedded, &after, "app", "new"), "tollgate.in.search").await.expect("taken");
+    produced(settings_of(&embedded, &after, "ads", "q"), "tollgate.in.search").await.expect_err("not its topic");
+    produced(embedded.settings(&after, "test"), "tollgate.usage").await.expect("the services stay");
+
+    embedded.lock().apply(&of(""));
+    let mut anybody = embedded.settings(&after, "test");
+    anybody.properties.clear();
+    produced(anybody.clone(), "tollgate.in.ads").await.expect("without users, anybody on loopback writes jobs");
+    produced(anybody, "tollgate.usage").await.expect_err("and nothing else");
+    embedded.stop().await.expect("in order");
 }
 
 #[test]

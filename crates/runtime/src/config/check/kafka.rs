@@ -1,8 +1,11 @@
 //! What can be wrong with `kafka`: the embedded broker's door and users, and what Tollgate sets for every client itself.
 
 use super::{Checker, RESERVED, is_topic_char};
-use crate::config::{EMBEDDED, Kafka, OPERATOR, host_and_port};
+use crate::config::{EMBEDDED, Kafka, OPERATOR, Team, host_and_port};
 use std::net::SocketAddr;
+
+/// A principal that stands for all.
+const EVERYBODY: &str = "*";
 
 impl Checker<'_> {
     pub(super) fn kafka(&mut self) {
@@ -25,6 +28,7 @@ impl Checker<'_> {
             );
         }
         self.users(kafka);
+        self.groups(kafka);
         if kafka.is_embedded() {
             self.embedded(kafka);
         } else if !(1..=7).contains(&kafka.replication) {
@@ -43,6 +47,8 @@ impl Checker<'_> {
                     format!("{path}.name"),
                     format!("`{OPERATOR}` is the services' own user; take another name"),
                 );
+            } else if user.name == EVERYBODY {
+                self.fatal(format!("{path}.name"), "`*` is everybody in Apache Kafka's ACLs; take another name");
             } else if user.name.is_empty() || user.name.len() > 255 || user.name.contains(char::is_control) {
                 self.fatal(format!("{path}.name"), "must have 1 to 255 characters and no control characters");
             }
@@ -60,6 +66,38 @@ impl Checker<'_> {
                     ),
                 ),
                 Some(_) => {}
+            }
+        }
+    }
+
+    /// A team's groups are told from those of others by how their names begin, so no beginning may hold another.
+    fn groups(&mut self, kafka: &Kafka) {
+        let with_door = |(_, team): &(usize, &Team)| team.kafka.is_some();
+        let teams: Vec<_> = self.config.teams.iter().enumerate().filter(with_door).collect();
+        let overlap = |a: &str, b: &str| a.starts_with(b) || b.starts_with(a);
+        for (i, team) in &teams {
+            let (path, groups, prefix) = (format!("teams[{i}].name"), team.groups(), &kafka.topic_prefix);
+            if team.name == EVERYBODY || team.name.is_empty() || team.name.contains(char::is_control) {
+                let message = "of a team with topics must not be empty or `*`, nor hold control characters";
+                self.fatal(path, message);
+            } else if !prefix.is_empty() && overlap(&groups, prefix) {
+                self.fatal(
+                    path,
+                    format!(
+                        "its consumer groups begin with `{groups}`, the services' with `{prefix}`: one could use the other's; \
+                         take another name, or another kafka.topic_prefix"
+                    ),
+                );
+            } else if let Some((_, other)) = teams.iter().find(|(j, other)| j < i && overlap(&groups, &other.groups()))
+            {
+                self.fatal(
+                    path,
+                    format!(
+                        "its consumer groups begin with `{groups}`, those of team `{}` with `{}`: one could use the other's; take another name",
+                        other.name,
+                        other.groups()
+                    ),
+                );
             }
         }
     }
@@ -194,6 +232,7 @@ teams:
             ("properties: { sasl.password: x }", "kafka.properties.sasl.password"),
             ("properties: { ssl.ca.location: x }", "kafka.properties.ssl.ca.location"),
             ("users: [ { name: tollgate, password: x, team: search } ]", "kafka.users[0].name"),
+            ("users: [ { name: '*', password: x, team: search } ]", "kafka.users[0].name"),
             ("users: [ { name: '', password: x, team: search } ]", "kafka.users[0].name"),
             ("users: [ { name: a, password: '', team: search } ]", "kafka.users[0].password"),
             ("users: [ { name: a, password: x, team: nobody } ]", "kafka.users[0].team"),
@@ -204,6 +243,37 @@ teams:
             ),
         ] {
             refused(kafka, path);
+        }
+    }
+
+    #[test]
+    fn no_teams_groups_hold_those_of_others() {
+        let said = |prefix: &str, names: &[&str]| {
+            let team = |name: &&str| {
+                format!("{{ name: '{name}', kafka: {{ requests: in.{}, replies: out.{} }} }}", name.len(), name.len())
+            };
+            let teams: Vec<_> = names.iter().map(team).collect();
+            let text = format!(
+                "kafka: {{ brokers: 'k:9092', topic_prefix: '{prefix}' }}\nteams: [ {}, {{ name: ab.z }} ]",
+                teams.join(", ")
+            );
+            match parse(&text, Role::All, &|_| Ok(None)) {
+                Ok(_) => Vec::new(),
+                Err(problems) => problems.0.iter().map(|problem| problem.path.clone()).collect::<Vec<_>>(),
+            }
+        };
+        assert_eq!(said("tollgate.", &["ab", "abc", "a-b1", "team.x"]), Vec::<String>::new());
+        assert_eq!(said("", &["ab"]), Vec::<String>::new());
+        for (prefix, names, wrong) in [
+            ("tollgate.", &["tollgate"][..], "teams[0].name"),
+            ("tollgate.", &["tollgate.x"], "teams[0].name"),
+            ("a.b.", &["a"], "teams[0].name"),
+            ("a", &["ab"], "teams[0].name"),
+            ("t.", &["ab", "ab.c"], "teams[1].name"),
+            ("t.", &["ab.c", "ab"], "teams[1].name"),
+            ("t.", &["*"], "teams[0].name"),
+        ] {
+            assert_eq!(said(prefix, names), [wrong], "{prefix} {names:?}");
         }
     }
 
