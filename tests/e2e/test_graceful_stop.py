@@ -24,6 +24,7 @@ ENDPOINTS = [
 CHECKS = {"input": {"keywords": {"action": "block", "words": ["never said"]}}, "output": {"pii": {"action": "mask"}}}
 SLOW = "fault-gate"
 DRAIN_SECONDS = 1
+PAUSE_SECONDS = 0.02  # leaves the machine to the services that start
 FAST_JOBS = 1000
 
 
@@ -186,7 +187,7 @@ class Balancer:
                 for door in self.doors
             }
             for count in range(1_000_000):
-                if self.stop.is_set():
+                if self.stop.wait(PAUSE_SECONDS):
                     return
                 ready = [name for name, is_ready in self.ready.items() if is_ready]
                 name = ready[(number + count) % len(ready)]

@@ -164,16 +164,16 @@ impl World {
     }
 }
 
-/// What the whole log says of one key, told plainly: winners and where their windows begin.
+/// What the whole log says of one key, told plainly: winners and where their windows begin; one that is taken over begins again.
 fn winners(log: &[Note], key: u8) -> Vec<(RequestId, i64)> {
     let mut winners: Vec<(RequestId, i64)> = Vec::new();
     let mut is_published = false;
     for note in log.iter().filter(|n| n.digest == digest(key)) {
-        match winners.last_mut() {
-            Some((id, _)) if note.state == KeyState::Published => is_published |= *id == note.request_id,
-            Some((id, since_ms)) if note.at_ms <= *since_ms + WINDOW_MS => {
-                if *id == note.request_id && !is_published && note.at_ms > *since_ms + STALE_MS - SKEW_MS {
-                    *since_ms = note.at_ms;
+        match winners.last().copied() {
+            Some((id, _)) if note.state == KeyState::Published => is_published |= id == note.request_id,
+            Some((id, since_ms)) if note.at_ms <= since_ms + WINDOW_MS => {
+                if id == note.request_id && !is_published && note.at_ms > since_ms + STALE_MS - SKEW_MS {
+                    winners.push((id, note.at_ms));
                 }
             }
             _ => {
