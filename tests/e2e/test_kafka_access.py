@@ -155,7 +155,7 @@ def refused(call, *arguments, **more):
         # librdkafka's `_NOENT`: metadata did not tell it whom to ask.
         assert name == "_NOENT" or "AUTHORIZATION" in name.upper(), f"{call} failed with {error!r}"
         return True
-    return any(code in AUTHORISATION_CODES for code in codes_in(told))
+    return "AuthorizationFailed" in str(told) or any(code in AUTHORISATION_CODES for code in codes_in(told))
 
 
 def codes_in(told):
@@ -272,15 +272,20 @@ def test_kafka_python_reaches_no_topic_that_is_not_its_own(running, other_client
     producer = KafkaProducer(**other_client, max_block_ms=20_000)
     assert refused(lambda: producer.send(topic, b"{}", partition=0).get(30))
     producer.close()
-    reader = KafkaConsumer(topic, **other_client, group_id="search.app")
-    assert refused(lambda: [reader.poll(timeout_ms=1000) for _ in range(20)])
-    reader.close(autocommit=False)
+    # It tells nobody that metadata was refused: it just has nowhere to read from.
+    reader = KafkaConsumer(**other_client, group_id=None)
+    reader.assign([place])
+    reader.seek(place, 0)
+    assert not any(reader.poll(timeout_ms=1000) for _ in range(3))
+    reader.close()
     resource = Resource(ConfigResourceType.TOPIC, topic, {"retention.ms": "1"})
     assert refused(other_admin.describe_topics, [topic])
-    assert refused(other_admin.describe_configs, [Resource(ConfigResourceType.TOPIC, topic)])
+    # It drops errors here.
+    shown = other_admin.describe_configs([Resource(ConfigResourceType.TOPIC, topic)], config_filter="all")
+    assert not any(found for kind in shown.values() for found in kind.values()), shown
     assert refused(other_admin.create_topics, {topic: {"num_partitions": 1, "replication_factor": 1}})
     assert refused(other_admin.create_partitions, {topic: 9})
-    assert refused(other_admin.alter_configs, [resource])
+    assert refused(other_admin.alter_configs, [resource], raise_on_unknown=False)
     assert refused(other_admin.delete_records, {place: -1}, partition_leader_id=1)
     assert refused(other_admin.delete_topics, [topic])
     assert refused(other_admin.alter_group_offsets, "search.app", {place: OffsetAndMetadata(1, "", -1)})
