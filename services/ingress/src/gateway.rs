@@ -181,7 +181,7 @@ impl Gateway {
                 () = sender.closed() => {}
             }
         });
-        Ok(Pending::new(self, id, repeat, trace, events, place).as_repeat())
+        Ok(Pending::new(self, id, repeat, trace, events, place).into_repeat())
     }
 
     /// The end of a request, once it has one: from the caller that waits for it here, or from stored results.

@@ -71,7 +71,7 @@ impl Pending {
     }
 
     /// The same as the wait for an earlier request's answer.
-    pub(crate) fn as_repeat(self) -> Self {
+    pub(crate) fn into_repeat(self) -> Self {
         let mut repeat = self;
         repeat.is_repeat = true;
         repeat
