@@ -70,11 +70,16 @@ pub(crate) fn settings_at(config: &Config, brokers: String, client: &str) -> Set
 const BROKER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A bus whose topics exist; `None` if `stop` came first.
-pub async fn connect(config: &Config, settings: Settings, stop: &CancellationToken) -> anyhow::Result<Option<Bus>> {
-    stop.run_until_cancelled(connected(config, settings)).await.transpose()
+pub async fn connect_until(
+    stop: &CancellationToken,
+    config: &Config,
+    settings: Settings,
+) -> anyhow::Result<Option<Bus>> {
+    stop.run_until_cancelled(connect(config, settings)).await.transpose()
 }
 
-async fn connected(config: &Config, settings: Settings) -> anyhow::Result<Bus> {
+/// A bus whose topics exist.
+pub async fn connect(config: &Config, settings: Settings) -> anyhow::Result<Bus> {
     let bus = Bus::new(settings);
     let pair = |(requests, replies)| TeamTopics { requests, replies };
     let teams: Vec<TeamTopics> = config.teams.iter().filter_map(|team| config.team_topics(team).map(pair)).collect();
@@ -101,12 +106,13 @@ pub async fn with_kafka<T>(
     work: impl AsyncFnOnce(Bus) -> anyhow::Result<T>,
 ) -> anyhow::Result<Option<T>> {
     if !config.kafka.is_embedded() {
-        return work_with(connect(config, settings(config, client)?, stop).await?, work).await;
+        return work_with(connect_until(stop, config, settings(config, client)?).await?, work).await;
     }
     let broker = Embedded::start(config).await?;
     let ended = broker.ended();
-    let result =
-        unless(&ended, async { work_with(connect(config, broker.settings(config, client), stop).await?, work).await });
+    let result = unless(&ended, async {
+        work_with(connect_until(stop, config, broker.settings(config, client)).await?, work).await
+    });
     let result = result.await;
     match (result, broker.stop().await) {
         (Some(result), Ok(())) => result,
@@ -245,7 +251,7 @@ mod tests {
         let stop = CancellationToken::new();
         stop.cancel();
         let nowhere = settings_at(&config, "127.0.0.1:1".to_owned(), "test");
-        assert!(connect(&config, nowhere, &stop).await.expect("no error").is_none());
+        assert!(connect_until(&stop, &config, nowhere).await.expect("no error").is_none());
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -78,7 +78,8 @@ async fn partitions_are_given_back_while_those_that_stay_are_busy() {
     };
     let (one, two) = (Arc::<Noted>::default(), Arc::<Noted>::default());
     let first = member(&one);
-    let loading = tokio::task::spawn(load(producer.clone(), stop_load.clone()));
+    let mut loading = tokio::task::JoinSet::new();
+    loading.spawn(load(producer.clone(), stop_load.clone()));
     one.until(4).await;
     kafka.round_trip(Duration::from_millis(20));
     let second = member(&two);
@@ -86,7 +87,7 @@ async fn partitions_are_given_back_while_those_that_stay_are_busy() {
     one.clear();
     one.until(2).await;
     stop_load.cancel();
-    loading.await.expect("no panic");
+    loading.join_next().await.expect("a load").expect("no panic");
     stop.cancel();
     for running in [first, second] {
         running.stopped().await.expect("a good end");

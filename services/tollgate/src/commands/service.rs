@@ -22,7 +22,7 @@ pub(crate) async fn run(service: Service, arguments: &Run) -> anyhow::Result<Exi
     let _telemetry = telemetry::init(&format!("tollgate-{}", service.name()));
     // Before the broker is asked, which may be away for a minute: a start can be stopped too.
     let stop = stop_signal();
-    let Some(bus) = stack::connect(&config, settings, &stop).await? else { return Ok(ExitCode::SUCCESS) };
+    let Some(bus) = stack::connect_until(&stop, &config, settings).await? else { return Ok(ExitCode::SUCCESS) };
     let listener = stack::bind(&config).await?;
     stack::run_one(service, &config, bus, listener, stop).await?;
     Ok(ExitCode::SUCCESS)
