@@ -60,10 +60,10 @@ async fn load(producer: Producer, stop: CancellationToken) {
     }
 }
 
-/// Whoever waits for more than for what it gives back, waits for ever here: while a commit is answered others complete, and
-/// the drain is long.
+/// The drain is long, so whoever waited for its end would never give anything back. What exactly a member waits for is decided,
+/// and tested, in `held.rs`.
 #[tokio::test(flavor = "multi_thread")]
-async fn partitions_are_given_back_while_those_that_stay_are_busy() {
+async fn a_second_member_gets_its_share_while_all_partitions_are_busy() {
     let kafka = Kafka::start(&[(TOPIC, PARTITIONS)]);
     let bus = kafka.bus();
     let producer = bus.producer(Profile::Interactive).expect("a producer");
