@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tollgate::stack;
 use tollgate_ingress::{Admission, Door, Gateway, Parts, Stops};
+use tollgate_runtime::Control;
 use tollgate_runtime::config::{Role, parse};
 use tollgate_runtime::{Config, Readiness, supervised};
 use tollgate_schemas::{ApiType, Caller, Request, RequestId, TraceContext};
@@ -62,11 +63,11 @@ impl Stack {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (readiness, stop) = (Readiness::default(), CancellationToken::new());
-        let all = stack::run_all(config.clone(), bus.clone(), listener, readiness.clone(), stop.clone());
+        let all = stack::run_all(config.clone(), (bus.clone(), None), listener, readiness.clone(), stop.clone());
         let mut services = supervised("services", all);
         ready(&readiness, &mut services).await?;
         let (gateway, parts) =
-            tollgate_ingress::start(&config, bus, &readiness, Stops::at(&stop.child_token())).await?;
+            tollgate_ingress::start(&Control::new(config), bus, &readiness, Stops::at(&stop.child_token())).await?;
         ready(&readiness, &mut services).await?;
         let pipeline = Arc::new(Pipeline { body: sized_body(&gateway, bytes)?, gateway });
         Ok(Self { pipeline, address, parts, services, stop, _data: data })

@@ -19,6 +19,9 @@ pub struct ApiError {
     /// Names of the checks that blocked (guardrails only).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<String>,
+    /// Headers that go with it at the HTTP door. Not part of records.
+    #[serde(skip)]
+    pub headers: Vec<(&'static str, String)>,
 }
 
 macro_rules! codes {
@@ -55,22 +58,34 @@ codes! {
     ProviderRejected = "provider_rejected", 400, "invalid_request_error";
     /// No key, or one that is not known.
     InvalidApiKey = "invalid_api_key", 401, "authentication_error";
+    /// Known, but not allowed to do this.
+    PermissionDenied = "permission_denied", 403, "permission_error";
     /// No such route.
     NotFound = "not_found", 404, "invalid_request_error";
     /// No such endpoint for this key.
     ModelNotFound = "model_not_found", 404, "invalid_request_error";
     /// No finished request of that id for this team.
     RequestNotFound = "request_not_found", 404, "invalid_request_error";
+    /// No such object for this administrator.
+    ObjectNotFound = "object_not_found", 404, "invalid_request_error";
     /// The route exists, the method does not.
     MethodNotAllowed = "method_not_allowed", 405, "invalid_request_error";
+    /// The request's head or body did not come in time.
+    RequestTimeout = "request_timeout", 408, "invalid_request_error";
+    /// The object has changed since the caller looked at it.
+    VersionConflict = "version_conflict", 412, "invalid_request_error";
     /// The body is over its bound.
     RequestTooLarge = "request_too_large", 413, "invalid_request_error";
     /// The body's encoding is not taken.
     UnsupportedEncoding = "unsupported_content_encoding", 415, "invalid_request_error";
     /// The idempotency key came before with another body.
     IdempotencyKeyReused = "idempotency_key_reused", 422, "invalid_request_error";
+    /// The request's headers are over their bound.
+    HeadersTooLarge = "headers_too_large", 431, "invalid_request_error";
     /// Too many requests, here or at every provider.
     RateLimitExceeded = "rate_limit_exceeded", 429, "rate_limit_error";
+    /// A budget has no room for it; waiting does not help.
+    InsufficientQuota = "insufficient_quota", 429, "insufficient_quota";
     /// The request was cancelled by its caller.
     Cancelled = "cancelled", 499, "invalid_request_error";
     /// A defect or an outage inside the gateway.
@@ -81,6 +96,8 @@ codes! {
     StreamInterrupted = "stream_interrupted", 502, "server_error";
     /// A check the policy demands cannot run.
     GuardrailUnavailable = "guardrail_unavailable", 503, "server_error";
+    /// The issuer of a token cannot be asked for its keys.
+    IdentityUnavailable = "identity_unavailable", 503, "server_error";
     /// The gateway's bound on waiting work is reached.
     Overloaded = "overloaded", 503, "server_error";
     /// A provider did not answer in time.
@@ -94,7 +111,7 @@ codes! {
 impl ApiError {
     /// An error without a field at fault.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), param: None, checks: Vec::new() }
+        Self { code, message: message.into(), param: None, checks: Vec::new(), headers: Vec::new() }
     }
 
     /// The same, naming the request field at fault.

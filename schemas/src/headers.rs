@@ -26,5 +26,7 @@ pub const CORRELATION_ID: &str = "ce_correlationid";
 pub const BOOT_ID: &str = "tollgate-boot-id";
 /// `chunk` or `terminal` on `replies`; lets the results group skip chunks without parsing.
 pub const REPLY_KIND: &str = "tollgate-reply-kind";
+/// On `in.<team>`: the user of the team whom the job is for. It narrows what the job may use to what that user may.
+pub const USER: &str = "tollgate-user";
 /// How often an operator put the record back from `dead-letters`.
 pub const REDRIVES: &str = "tollgate-redrives";

@@ -10,6 +10,7 @@
 pub mod body;
 pub mod cancellation;
 pub mod completion;
+pub mod control;
 pub mod error;
 pub mod headers;
 pub mod idempotency;
@@ -24,11 +25,12 @@ pub mod usage;
 pub use body::Body;
 pub use cancellation::Cancellation;
 pub use completion::Completion;
+pub use control::{Actor, Change, ObjectKind};
 pub use error::{ApiError, ErrorCode};
 pub use idempotency::{IdempotencyRecord, KeyDoor, KeyState};
 pub use ids::{ExecutionId, RequestId};
 pub use reply::{Origin, Reply, ReplyEvent, StreamEvent, Terminal};
-pub use request::{ApiType, Caller, Lane, OnDisconnect, ReplyTo, Request, TopicReply, Waiting};
+pub use request::{ApiType, Caller, Lane, OnDisconnect, ReplyTo, Request, Reserved, TopicReply, Waiting};
 pub use topic::{Topic, TopicSpec};
 pub use trace::TraceContext;
 pub use usage::{Attempt, AttemptAction, PriceStatus, TokenDetails, TokenSource, UsageRow};
@@ -55,6 +57,7 @@ mod tests {
             ("reply", schemars::schema_for!(Reply)),
             ("completion", schemars::schema_for!(Completion)),
             ("cancellation", schemars::schema_for!(Cancellation)),
+            ("control", schemars::schema_for!(Change)),
             ("idempotency", schemars::schema_for!(IdempotencyRecord)),
             ("usage", schemars::schema_for!(UsageRow)),
             ("job-output", schemars::schema_for!(job::JobOutput)),
@@ -86,6 +89,7 @@ mod tests {
                 Some("reply") => parse::<Reply>(&text),
                 Some("completion") => parse::<Completion>(&text),
                 Some("cancellation") => parse::<Cancellation>(&text),
+                Some("control") => parse::<Change>(&text),
                 Some("idempotency") => parse::<IdempotencyRecord>(&text),
                 Some("usage") => parse::<UsageRow>(&text),
                 _ => panic!("{name}: name a sample RECORD-vN….json"),

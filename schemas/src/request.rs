@@ -52,9 +52,24 @@ pub struct Request {
     /// Version of the policy that `guardrail_outcome` was decided under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_version: Option<String>,
+    /// What admission has reserved for it, if a limit or a budget applies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved: Option<Reserved>,
     /// How it has waited so far, once it was parked because every destination throttled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
+}
+
+/// What was reserved for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reserved {
+    /// Estimate of the prompt.
+    pub input_tokens: u64,
+    /// The most it may produce, all choices together.
+    pub output_tokens: u64,
+    /// The provider must not be asked for more output tokens than this, a choice: a strict budget stands on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_output_tokens: Option<u64>,
 }
 
 /// What a request that waits in `parked.*` carries from one execution to the next.
@@ -135,7 +150,7 @@ pub enum OnDisconnect {
 pub struct Caller {
     /// Team name.
     pub team: String,
-    /// Stable id of the key: the first 16 hex digits of its SHA-256. `None` for topic jobs.
+    /// Stable id of the key: the first 16 hex digits of its SHA-256 unless it has one of its own. `None` for topic jobs.
     pub key_id: Option<String>,
     /// The key's name.
     pub key_name: Option<String>,

@@ -1,6 +1,6 @@
 //! The topic table: every internal topic, bound to its record type.
 
-use crate::{Cancellation, Completion, IdempotencyRecord, Lane, Reply, Request, UsageRow};
+use crate::{Cancellation, Change, Completion, IdempotencyRecord, Lane, Reply, Request, UsageRow};
 use std::marker::PhantomData;
 
 /// How many partitions a topic has.
@@ -99,8 +99,8 @@ pub static IDEMPOTENCY: Topic<IdempotencyRecord> =
     topic("idempotency", "tollgate.idempotency", Partitions::Default, Retention::Results, true);
 
 /// Versions of everything administrators change at run time.
-pub const CONTROL: TopicSpec =
-    TopicSpec { name: "control", partitions: Partitions::One, retention: Retention::Forever, append_time: true };
+pub static CONTROL: Topic<Change> = topic("control", "tollgate.change", Partitions::One, Retention::Forever, true);
+
 /// Records nobody could process, with their original bytes.
 pub const DEAD_LETTERS: TopicSpec = TopicSpec {
     name: "dead-letters",
@@ -126,7 +126,7 @@ pub fn all() -> Vec<TopicSpec> {
         COMPLETIONS.spec,
         REPLIES.spec,
         USAGE.spec,
-        CONTROL,
+        CONTROL.spec,
         CANCELLATIONS.spec,
         IDEMPOTENCY.spec,
         DEAD_LETTERS,

@@ -288,7 +288,8 @@ def test_a_slow_call_delays_no_other_and_a_crash_repeats_it_alone(hasty, fake_pr
     produce_all(hasty, jobs, [job(str(number), "chat") for number in range(FAST_JOBS)])
     eventually(lambda: len(answered()) == FAST_JOBS, "the fast ones are answered while the slow one is not", 150)
     group, topic = "router-batch", "approved.batch"
-    eventually(lambda: completed_above_the_commit(hasty, group, topic) == FAST_JOBS, "their completion is committed", 60)
+    # More than so many, if some found no place at the provider, were parked and came again.
+    eventually(lambda: completed_above_the_commit(hasty, group, topic) >= FAST_JOBS, "their completion is committed", 60)
 
     router.child.kill()
     router.child.wait()

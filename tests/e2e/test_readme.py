@@ -6,6 +6,7 @@ is marked.
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -56,7 +57,8 @@ class Stage:
         programs.mkdir()
         (programs / "tollgate").symlink_to(Path(binary).resolve())
         path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
-        self.env = {**clean_environment(), "PATH": path}
+        # The address that commands take by default is another one here.
+        self.env = {**clean_environment(), "PATH": path, "TOLLGATE_URL": f"http://{self.address}"}
         shutil.copy(ROOT / "tollgate.example.yaml", folder)
 
     def run(self, snippet):
@@ -74,7 +76,10 @@ class Stage:
         # Exported variables outlive the snippet, as in a terminal.
         script = text + '\nenv -0 > "$STAGE_VARIABLES"\n'
         variables = self.folder / "variables"
-        self.finish(["bash", "-euo", "pipefail", "-c", script], snippet, STAGE_VARIABLES=str(variables))
+        told = self.finish(["bash", "-euo", "pipefail", "-c", script], snippet, STAGE_VARIABLES=str(variables))
+        # What `tollgate init` asks its reader to export.
+        asked = re.search(r"export (TOLLGATE_ADMIN_KEY)=(\S+)", told)
+        self.env.update([asked.groups()] if asked else [])
         pairs = (entry.partition("=") for entry in variables.read_text().split("\0") if entry)
         self.env.update({name: value for name, _, value in pairs if name.startswith("TOLLGATE_")})
 
@@ -105,6 +110,7 @@ class Stage:
         assert done.returncode == 0, (
             f"README.md:{snippet.line} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
         )
+        return done.stderr
 
     def start(self, text):
         self.stop()

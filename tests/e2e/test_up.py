@@ -107,7 +107,7 @@ def test_it_goes_on_where_it_stopped_with_a_fresh_key(up, tmp_path):
     first = up()
     assert (kept := ask(first.api, first.key)).status_code == 200
     first.stop()
-    assert sorted(path.name for path in (tmp_path / "tollgate-data").iterdir()) >= ["broker", "usage"]
+    assert {path.name for path in (tmp_path / "tollgate-data").iterdir()} >= {"broker", "usage"}
     assert not (tmp_path / "tollgate-data" / "broker" / "credential").exists(), "its password died with it"
     second = up()
     assert second.key != first.key and ask(second.api, first.key).status_code == 401

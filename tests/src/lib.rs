@@ -125,7 +125,7 @@ mod tidy {
         assert_none("errors missing in docs/api.md", missing.map(|code| code.as_str().to_owned()).collect());
     }
 
-    /// `tollgate → services → {runtime, bus} → schemas`; services never see each other; the broker knows nothing of Tollgate; only `bus` (and the benchmark, which
+    /// `tollgate → services → {admission → runtime, bus} → schemas`; services never see each other; the broker knows nothing of Tollgate; only `bus` (and the benchmark, which
     /// measures against it) names rdkafka.
     #[test]
     fn dependencies_point_one_way() {
@@ -144,8 +144,9 @@ mod tidy {
             let allowed: &[&str] = match name {
                 "tollgate-schemas" | "tollgate-broker" => &[],
                 "tollgate-bus" | "tollgate-runtime" => &["tollgate-schemas"],
+                "tollgate-admission" => &["tollgate-runtime", "tollgate-schemas"],
                 "tollgate-ingress" | "tollgate-guardrail" | "tollgate-router-worker" | "tollgate-usage-aggregator" => {
-                    &["tollgate-bus", "tollgate-runtime", "tollgate-schemas"]
+                    &["tollgate-admission", "tollgate-bus", "tollgate-runtime", "tollgate-schemas"]
                 }
                 _ => continue,
             };

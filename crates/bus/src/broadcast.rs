@@ -9,13 +9,13 @@ use rdkafka::{
     topic_partition_list::TopicPartitionListElem,
 };
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
 
 /// Where to begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
     /// After what is there now: the end offset is asked for, so that nothing produced later is missed.
     End,
@@ -23,6 +23,8 @@ pub enum Start {
     Since(i64),
     /// At the oldest record.
     Beginning,
+    /// Behind the offset named for a partition; at the oldest record of one that is not named, or whose offset is gone.
+    After(BTreeMap<i32, i64>),
 }
 
 /// A record that is only borrowed: look at a header before paying for a copy.
@@ -89,16 +91,17 @@ impl Bus {
         self.read(topic, (partitions, start), stop, each, None::<fn()>)
     }
 
-    /// Reads all of a topic (full name) from its oldest record until `stop`, like [`Bus::broadcast`], and calls `caught_up`
-    /// once: when the end of each partition has been seen.
+    /// Reads all partitions of a topic (full name) until `stop`, like [`Bus::broadcast`], and calls `caught_up` once: when the end
+    /// of each partition has been seen.
     pub fn replay(
         &self,
         topic: &str,
+        start: Start,
         stop: CancellationToken,
         each: impl FnMut(Raw<'_>) + Send + 'static,
         caught_up: impl FnOnce() + Send + 'static,
     ) -> Result<(), Error> {
-        self.read(topic, (&[], Start::Beginning), stop, each, Some(caught_up))
+        self.read(topic, (&[], start), stop, each, Some(caught_up))
     }
 
     fn read(
@@ -116,7 +119,7 @@ impl Bus {
         let ours = [("group.id", group.as_str()), ("fetch.wait.max.ms", "2000"), ("enable.partition.eof", at_end)];
         let config = self.consumer_config(&ours);
         let consumer: BaseConsumer<Context> = config.create_with_context(Context)?;
-        let list = patiently(QUERY_TIMEOUT, || start_offsets(&consumer, topic, partitions, start))?;
+        let list = patiently(QUERY_TIMEOUT, || start_offsets(&consumer, topic, partitions, &start))?;
         consumer.assign(&list)?;
         let name = format!("read-{topic}");
         let mut behind: HashSet<i32> = list.elements().iter().map(TopicPartitionListElem::partition).collect();
@@ -138,6 +141,33 @@ impl Bus {
             }
         };
         std::thread::Builder::new().name(name).spawn(run).map_err(|_| Error::Stopped("thread".into()))?;
+        Ok(())
+    }
+
+    /// Reads all partitions of a topic (full name) up to where they end now, giving each record to `each`. Blocks until then, or until
+    /// `stop`.
+    pub fn scan(
+        &self,
+        topic: &str,
+        start: &Start,
+        stop: &CancellationToken,
+        mut each: impl FnMut(Raw<'_>),
+    ) -> Result<(), Error> {
+        let group = self.full_name("broadcast");
+        // Ends are told by the first fetch that finds nothing, and somebody waits for them.
+        let ours = [("group.id", group.as_str()), ("fetch.wait.max.ms", "20"), ("enable.partition.eof", "true")];
+        let consumer: BaseConsumer<Context> = self.consumer_config(&ours).create_with_context(Context)?;
+        let list = patiently(QUERY_TIMEOUT, || start_offsets(&consumer, topic, &[], start))?;
+        consumer.assign(&list)?;
+        let mut behind: HashSet<i32> = list.elements().iter().map(TopicPartitionListElem::partition).collect();
+        while !behind.is_empty() && !stop.is_cancelled() {
+            match consumer.poll(crate::IDLE_POLL) {
+                None => {}
+                Some(Ok(message)) => each(Raw(&message)),
+                Some(Err(KafkaError::PartitionEOF(partition))) => drop(behind.remove(&partition)),
+                Some(Err(error)) => crate::client::log_error("scan", &error, &error.to_string()),
+            }
+        }
         Ok(())
     }
 
@@ -166,7 +196,7 @@ pub(crate) fn start_offsets(
     consumer: &BaseConsumer<Context>,
     topic: &str,
     partitions: &[i32],
-    start: Start,
+    start: &Start,
 ) -> Result<TopicPartitionList, Error> {
     let failed = |error: KafkaError| Error::Topic {
         topic: topic.to_owned(),
@@ -183,10 +213,18 @@ pub(crate) fn start_offsets(
         let end = || consumer.fetch_watermarks(topic, partition, QUERY_TIMEOUT).map_err(failed);
         let offset = match start {
             Start::Beginning => Offset::Beginning,
+            Start::After(offsets) => match offsets.get(&partition) {
+                // An offset beyond the log would be waited for; one before it is gone.
+                Some(after) => {
+                    let (first, end) = consumer.fetch_watermarks(topic, partition, QUERY_TIMEOUT).map_err(failed)?;
+                    Offset::Offset((after + 1).clamp(first, end))
+                }
+                None => Offset::Beginning,
+            },
             Start::End => Offset::Offset(end()?.1),
             Start::Since(ms) => {
                 let mut query = TopicPartitionList::new();
-                query.add_partition_offset(topic, partition, Offset::Offset(ms))?;
+                query.add_partition_offset(topic, partition, Offset::Offset(*ms))?;
                 let found = consumer.offsets_for_times(query, QUERY_TIMEOUT).map_err(failed)?;
                 match found.elements().first().map(TopicPartitionListElem::offset) {
                     Some(Offset::Offset(offset)) if offset >= 0 => Offset::Offset(offset),

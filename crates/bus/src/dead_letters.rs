@@ -185,7 +185,7 @@ impl Bus {
     /// Blocks: run it off the async threads.
     pub fn dead_letters(&self, start: Start, each: impl FnMut(Dead) -> ControlFlow<()>) -> Result<(), Error> {
         let (consumer, topic) = self.dead_letters_reader()?;
-        let starts = patiently(QUERY_TIMEOUT, || match start_offsets(&consumer, &topic, &[], start)? {
+        let starts = patiently(QUERY_TIMEOUT, || match start_offsets(&consumer, &topic, &[], &start)? {
             none if none.count() == 0 => Err(self.no_topic(&topic)),
             some => Ok(some),
         })?;
@@ -204,7 +204,7 @@ impl Bus {
     /// The dead letter at this place; `None` if there is none, or none any more. Blocks.
     pub fn dead_letter_at(&self, place: Place) -> Result<Option<Dead>, Error> {
         let (consumer, topic) = self.dead_letters_reader()?;
-        let known = patiently(QUERY_TIMEOUT, || start_offsets(&consumer, &topic, &[], Start::Beginning))?;
+        let known = patiently(QUERY_TIMEOUT, || start_offsets(&consumer, &topic, &[], &Start::Beginning))?;
         if known.find_partition(&topic, place.partition).is_none() {
             return Ok(None);
         }

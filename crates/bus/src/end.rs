@@ -104,6 +104,7 @@ fn request_of(broken: &Fields<'_>) -> Option<Request> {
         idempotency_key: field(broken, "idempotency_key"),
         guardrail_outcome: field(broken, "guardrail_outcome"),
         policy_version: field(broken, "policy_version"),
+        reserved: None,
         waiting: field(broken, "waiting"),
     })
 }

@@ -199,16 +199,27 @@ pub struct Outgoing {
 impl Outgoing {
     /// A record of an internal topic, keyed by request id, with CloudEvents headers and the hop's trace context.
     pub fn of<T: Serialize>(topic: &Topic<T>, id: RequestId, value: &T, trace: &TraceContext) -> Result<Self, Error> {
+        let id = id.to_string();
+        Self::keyed(topic, (&id, &id), value, trace)
+    }
+
+    /// The same with a key and an event id (`ce_id`) of its own.
+    pub fn keyed<T: Serialize>(
+        topic: &Topic<T>,
+        (key, id): (&str, &str),
+        value: &T,
+        trace: &TraceContext,
+    ) -> Result<Self, Error> {
         let mut record = Self {
             topic: TopicName::Internal(topic.spec.name),
             partition: None,
-            key: Some(id.to_string().into_bytes()),
+            key: Some(key.as_bytes().to_vec()),
             headers: Headers::with_capacity(8),
             payload: serde_json::to_vec(value)?,
             is_tombstone: false,
             relaxed: false,
         };
-        record.cloud_event(&id.to_string(), topic.event_type, trace);
+        record.cloud_event(id, topic.event_type, trace);
         Ok(record)
     }
 

@@ -50,7 +50,7 @@ pub(crate) fn read(bus: &Bus, topic: &str) -> Vec<Incoming<Vec<u8>>> {
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
     let each = move |raw: crate::broadcast::Raw<'_>| drop(sender.send(Some(raw.to_incoming())));
-    bus.replay(topic, stop, each, move || drop(end.send(None))).expect("a topic");
+    bus.replay(topic, crate::broadcast::Start::Beginning, stop, each, move || drop(end.send(None))).expect("a topic");
     std::iter::from_fn(|| records.recv_timeout(PATIENCE).expect("the topic's end")).collect()
 }
 

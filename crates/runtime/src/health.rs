@@ -75,16 +75,11 @@ pub fn prometheus() -> &'static PrometheusHandle {
     })
 }
 
-/// Serves a router until `stop`, with `TCP_NODELAY` on each connection (a stream would stall 40 ms without it).
+/// Serves a router until `stop`, without TLS and with the default bounds: for services that answer only these routes.
 pub async fn serve(
     listener: tokio::net::TcpListener,
     router: Router,
     stop: tokio_util::sync::CancellationToken,
 ) -> std::io::Result<()> {
-    use axum::serve::ListenerExt;
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
+    crate::listener::serve(listener, router, &crate::config::Http::default(), stop).await
 }

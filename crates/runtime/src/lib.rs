@@ -1,10 +1,13 @@
-//! What every service needs before it can do its own work: configuration, telemetry, health, storage, shutdown.
+//! What every service needs before it can do its own work: configuration, telemetry, health, the HTTP listener, storage, shutdown.
 //!
 //! Deliberately absent: Kafka (that is `bus`) and anything a single service needs alone.
 
 pub mod blob;
 pub mod config;
+pub mod control;
 pub mod health;
+pub mod listener;
+pub mod seal;
 pub mod secret;
 pub mod shutdown;
 pub mod spawn;
@@ -13,6 +16,7 @@ pub mod telemetry;
 
 pub use blob::BlobStore;
 pub use config::Config;
+pub use control::Control;
 pub use health::Readiness;
 pub use secret::Secret;
 pub use shutdown::stop_signal;

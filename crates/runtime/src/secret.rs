@@ -1,7 +1,17 @@
-//! A string that must never be printed.
+//! A string that must never be printed, and the making of keys.
 
+use crate::blob::hex;
 use serde::{Deserialize, Serialize, Serializer};
+use sha2::{Digest, Sha256};
 use std::fmt;
+
+/// A new key for callers, and its hash in lower-case hex. 244 random bits.
+pub fn new_key() -> (String, String) {
+    let (a, b) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
+    let key = format!("tg-{}{}", a.simple(), b.simple());
+    let hash = hex(&Sha256::digest(&key));
+    (key, hash)
+}
 
 /// Prints and serialises as `***`.
 #[derive(Clone, Deserialize, PartialEq, Eq)]

@@ -179,7 +179,7 @@ mod tests {
 
     fn compiled(checks: Checks) -> (Policy, Vec<String>) {
         let mut problems = Vec::new();
-        let guardrails = Guardrails { input: checks, output: Checks::default() };
+        let guardrails = Guardrails { input: checks, ..Guardrails::default() };
         let policy = policy(&guardrails, "endpoints[0].guardrails", &mut problems);
         (policy, problems.iter().map(ToString::to_string).collect())
     }

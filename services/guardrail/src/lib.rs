@@ -30,7 +30,7 @@ use tollgate_bus::broadcast::Start;
 use tollgate_bus::work::{Options, Running};
 use tollgate_bus::{Bus, Profile};
 use tollgate_runtime::config::{Config, Problems};
-use tollgate_runtime::{BlobStore, MAX_CLOCK_SKEW_MS, Readiness};
+use tollgate_runtime::{BlobStore, Control, MAX_CLOCK_SKEW_MS, Readiness};
 use tollgate_schemas::{Cancellation, Completion, Lane, Request, topic};
 
 /// What stops the service.
@@ -47,15 +47,17 @@ pub enum Error {
 
 /// Runs until `stop`; then takes no new work, finishes what is in flight and commits. Topics must exist.
 pub async fn run(
-    config: &Config,
+    control: &Control,
     bus: Bus,
     blobs: BlobStore,
     readiness: Readiness,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     metric_definitions::describe();
-    let service = Arc::new(Service::new(config, blobs)?);
+    let config = &control.config();
     let stop = stop.child_token();
+    let policies = control.derive("policies", &stop, |config, _| config::endpoints(config))?;
+    let service = Arc::new(Service::new(config, policies, blobs));
     read_cancellations(config, &bus, &service, &stop).await?;
     let running = start(config, &bus, &service, &readiness, &stop)?;
     let stopped = running.into_iter().map(|consumer| {
@@ -135,9 +137,9 @@ mod tests {
     /// Compiles only if the service can be spawned with owned arguments, as `tollgate` does.
     #[test]
     fn the_service_can_be_spawned() {
-        fn spawnable<F: Future + Send + 'static>(_: impl FnOnce(Arc<Config>, Bus, BlobStore) -> F) {}
-        spawnable(|config, bus, blobs| async move {
-            run(&config, bus, blobs, Readiness::default(), CancellationToken::new()).await
+        fn spawnable<F: Future + Send + 'static>(_: impl FnOnce(Control, Bus, BlobStore) -> F) {}
+        spawnable(|control, bus, blobs| async move {
+            run(&control, bus, blobs, Readiness::default(), CancellationToken::new()).await
         });
     }
 }

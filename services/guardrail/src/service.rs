@@ -2,7 +2,7 @@
 //!
 //! The owner rule: while the latest record of a request is in `requests` or `completions`, this service ends it.
 
-use crate::config::{Endpoint, Endpoints, endpoints};
+use crate::config::{Endpoint, Endpoints};
 use crate::metric_definitions as metric;
 use crate::pipeline::{self, Outcome as Found, Verdict};
 use rust_decimal::Decimal;
@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tollgate_bus::work::{Handler, Outcome};
 use tollgate_bus::{Cancelled, DeadLetter, Emitter, Incoming, Outgoing, end};
-use tollgate_runtime::config::{Config, Problems};
+use tollgate_runtime::config::Config;
+use tollgate_runtime::control::Derived;
 use tollgate_runtime::{BlobStore, MAX_CLOCK_SKEW_MS};
 use tollgate_schemas::{
     ApiError, Body, Cancellation, Completion, ErrorCode, ExecutionId, Lane, PriceStatus, Request, Terminal,
@@ -28,7 +29,7 @@ const STORAGE_WAITS: [Duration; 3] = [Duration::from_millis(100), Duration::from
 pub(crate) struct Service {
     gateway: String,
     region: String,
-    endpoints: Endpoints,
+    endpoints: Derived<Endpoints>,
     blobs: BlobStore,
     cancelled: Mutex<Cancelled>,
 }
@@ -72,15 +73,19 @@ enum Side {
 }
 
 impl Service {
-    /// Compiles the policies.
-    pub(crate) fn new(config: &Config, blobs: BlobStore) -> Result<Self, Problems> {
-        Ok(Self {
+    /// With what the configuration makes of the policies, and of each later one.
+    pub(crate) fn new(config: &Config, endpoints: Derived<Endpoints>, blobs: BlobStore) -> Self {
+        Self {
             gateway: config.gateway.clone(),
             region: config.region.clone(),
-            endpoints: endpoints(config)?,
+            endpoints,
             blobs,
             cancelled: Mutex::default(),
-        })
+        }
+    }
+
+    fn endpoint(&self, name: &str) -> Option<Arc<Endpoint>> {
+        self.endpoints.get().get(name).cloned()
     }
 
     /// Remembers which request is to be ended early.
@@ -123,7 +128,7 @@ impl Service {
         if request.lane == Lane::Judge {
             return Ok(());
         }
-        let Some(endpoint) = self.endpoints.get(&request.endpoint) else {
+        let Some(endpoint) = self.endpoint(&request.endpoint) else {
             return Err(ApiError::new(
                 ErrorCode::ModelNotFound,
                 "the endpoint was removed after the request was accepted",
@@ -151,7 +156,7 @@ impl Service {
         let execution_id = ExecutionId::new();
         let trace_id = Some(trace.trace_id_hex());
         let mut usage = UsageRow::of(request, execution_id, &self.gateway, &self.region, trace_id);
-        if let Some(endpoint) = self.endpoints.get(&request.endpoint) {
+        if let Some(endpoint) = self.endpoint(&request.endpoint) {
             usage.endpoint_tags.clone_from(&endpoint.tags);
         }
         usage.cost_usd = Some(Decimal::ZERO);
@@ -177,7 +182,7 @@ impl Service {
     /// Checks an answer; an error takes its place.
     async fn output(&self, request: &Request, terminal: &mut Terminal, usage: &mut UsageRow) -> Result<(), ApiError> {
         let Some(body) = &terminal.body else { return Ok(()) };
-        let Some(endpoint) = self.endpoints.get(&request.endpoint) else {
+        let Some(endpoint) = self.endpoint(&request.endpoint) else {
             let message = "the endpoint was removed, and with it the checks of its answers; the answer is withheld";
             return Err(ApiError::new(ErrorCode::GuardrailUnavailable, message));
         };

@@ -72,10 +72,10 @@ impl Admission<'_> {
         if !peek.messages.is_some_and(|m| m.get().starts_with('[') && m.get().len() > 2) {
             return Err(missing("messages"));
         }
-        let tags = tags_of(peek.metadata)?;
         let (stream, end_user) =
             (peek.stream.unwrap_or(false), peek.user.map(|user| user.chars().take(END_USER_MAX_CHARS).collect()));
-        let endpoint = config.endpoint(&self.caller.team, &model).ok_or_else(|| not_found(&model))?;
+        let endpoint = config.endpoint(&self.caller, &model).ok_or_else(|| not_found(&model))?;
+        let tags = with_key_tags(tags_of(peek.metadata)?, config.access.tags(&self.caller))?;
         let accepted_us = now_us();
         let (lane, deadline_ms, idempotency_key) = terms(self.door, endpoint, accepted_us / 1000);
         Ok(Request {
@@ -102,6 +102,7 @@ impl Admission<'_> {
             idempotency_key,
             guardrail_outcome: None,
             policy_version: None,
+            reserved: None,
             waiting: None,
         })
     }
@@ -137,6 +138,27 @@ fn tags_of(metadata: Option<serde_json::Value>) -> Result<BTreeMap<String, Strin
     Ok(tags)
 }
 
+/// The caller's own tags and those of its key: of two of one name the caller's holds. Neither pushes the other out: together they
+/// may be as many as the caller's alone.
+fn with_key_tags(
+    mut tags: BTreeMap<String, String>,
+    key: Option<&BTreeMap<String, String>>,
+) -> Result<BTreeMap<String, String>, ApiError> {
+    for (name, value) in key.into_iter().flatten() {
+        if !tags.contains_key(name) {
+            tags.insert(name.clone(), value.clone());
+        }
+    }
+    if tags.len() > TAGS_MAX {
+        let message = format!(
+            "metadata and the tags of the API key may hold {TAGS_MAX} pairs together, and these are {}; send fewer",
+            tags.len()
+        );
+        return Err(ApiError::new(ErrorCode::InvalidRequest, message).param("metadata"));
+    }
+    Ok(tags)
+}
+
 fn missing(field: &str) -> ApiError {
     ApiError::new(ErrorCode::InvalidRequest, format!("`{field}` is required")).param(field)
 }
@@ -159,4 +181,22 @@ pub(crate) fn invalid(error: &serde_json::Error) -> ApiError {
         format!("the body is not valid JSON, at {at}")
     };
     ApiError::new(ErrorCode::InvalidRequest, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags(names: std::ops::Range<usize>, value: &str) -> BTreeMap<String, String> {
+        names.map(|n| (format!("t{n:02}"), value.to_owned())).collect()
+    }
+
+    #[test]
+    fn tags_of_key_and_caller_stand_together_and_neither_is_lost() {
+        let both = with_key_tags(tags(0..10, "own"), Some(&tags(8..16, "key"))).expect("sixteen");
+        assert_eq!((both.len(), both["t09"].as_str(), both["t10"].as_str()), (16, "own", "key"));
+        let error = with_key_tags(tags(0..10, "own"), Some(&tags(10..17, "key"))).expect_err("seventeen");
+        assert_eq!((error.code, error.param.as_deref()), (ErrorCode::InvalidRequest, Some("metadata")));
+        assert_eq!(with_key_tags(tags(0..16, "own"), None).expect("sixteen").len(), 16);
+    }
 }

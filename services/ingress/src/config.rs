@@ -1,13 +1,16 @@
 //! What ingress needs of the configuration, indexed for requests.
 
-use crate::{Error, auth::KeyRing};
+use crate::{
+    Error,
+    auth::{Identity, access::Access},
+};
+use axum::http::HeaderMap;
 use object_store::ObjectStore;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 use tollgate_runtime::config::{Config, Endpoint, Team};
+use tollgate_schemas::{ApiError, Caller};
 
-/// The largest request body, decompressed, in bytes.
-pub(crate) const BODY_MAX_BYTES: usize = 32 << 20;
 /// Bodies that are read and not published or stored yet, together, in bytes on one replica.
 pub(crate) const BODIES_MAX_BYTES: usize = 256 << 20;
 /// Callers that may wait at the same time on one replica: for their key, for the log, for an answer.
@@ -20,8 +23,8 @@ pub(crate) const JOB_REPEATS_MAX: usize = 100;
 /// The part of the configuration that ingress uses.
 pub struct IngressConfig {
     pub(crate) gateway: String,
-    pub(crate) keys: KeyRing,
-    pub(crate) teams: HashMap<String, TeamAccess>,
+    /// Who is asking, and what they may use.
+    pub(crate) access: Access,
     /// By name and by alias.
     pub(crate) endpoints: HashMap<String, Arc<Endpoint>>,
     /// Endpoint names in the order of the file.
@@ -33,11 +36,8 @@ pub struct IngressConfig {
     /// The longest that a request may live.
     pub(crate) longest_deadline: Duration,
     pub(crate) started_s: i64,
-}
-
-/// What a team may use.
-pub(crate) struct TeamAccess {
-    pub(crate) endpoints: Vec<String>,
+    /// The largest request body, decompressed, in bytes.
+    pub(crate) body_max_bytes: usize,
 }
 
 /// A team's Kafka door.
@@ -50,8 +50,8 @@ pub(crate) struct JobDoor {
 }
 
 impl IngressConfig {
-    /// Picks and indexes.
-    pub(crate) fn of(config: &Config, store: Arc<dyn ObjectStore>) -> Result<Self, Error> {
+    /// Picks and indexes. When the service began, and what was learnt of token issuers, stays as it was in the `last` one.
+    pub(crate) fn of(config: &Arc<Config>, store: Arc<dyn ObjectStore>, last: Option<&Self>) -> Result<Self, Error> {
         let mut endpoints = HashMap::new();
         for endpoint in &config.endpoints {
             let shared = Arc::new(endpoint.clone());
@@ -65,25 +65,26 @@ impl IngressConfig {
         };
         Ok(Self {
             gateway: config.gateway.clone(),
-            keys: KeyRing::of(&config.keys)?,
-            teams: config
-                .teams
-                .iter()
-                .map(|t| (t.name.clone(), TeamAccess { endpoints: t.endpoints.clone() }))
-                .collect(),
             endpoints,
             endpoint_names: config.endpoints.iter().map(|e| e.name.clone()).collect(),
             doors: config.teams.iter().filter_map(door).collect(),
             store,
             results_window: config.retention.results.duration(),
             longest_deadline: config.longest_deadline(),
-            started_s: chrono::Utc::now().timestamp(),
+            started_s: last.map_or_else(|| chrono::Utc::now().timestamp(), |last| last.started_s),
+            body_max_bytes: config.http.body_max_bytes,
+            access: Access::of(config.clone(), last.map(|last| &last.access)),
         })
     }
 
-    /// The endpoint `model` means, if the team may use it. One it may not use looks like one that does not exist.
-    pub(crate) fn endpoint(&self, team: &str, model: &str) -> Option<&Arc<Endpoint>> {
+    /// The endpoint `model` means, if the caller may use it. One it may not use looks like one that does not exist.
+    pub(crate) fn endpoint(&self, caller: &Caller, model: &str) -> Option<&Arc<Endpoint>> {
         let endpoint = self.endpoints.get(model)?;
-        self.teams.get(team)?.endpoints.contains(&endpoint.name).then_some(endpoint)
+        self.access.permits(caller, &endpoint.name).then_some(endpoint)
+    }
+
+    /// The holder of the key or token in the headers.
+    pub(crate) async fn identify(&self, headers: &HeaderMap) -> Result<Identity, ApiError> {
+        self.access.identify(headers).await
     }
 }

@@ -13,9 +13,12 @@ pub enum Error {
     /// The listener failed.
     #[error("HTTP listener: {0}")]
     Listen(#[from] std::io::Error),
-    /// A key hash is not hex.
-    #[error("key {0} has no valid SHA-256; run `tollgate config check`")]
-    KeyHash(String),
+    /// The admission store.
+    #[error(transparent)]
+    Admission(#[from] tollgate_admission::Error),
+    /// The admission store's counters are not there yet.
+    #[error("the admission store is being rebuilt")]
+    Rebuilding,
     /// A background thread ended.
     #[error("a background thread of ingress ended early; see the log above")]
     Thread,

@@ -93,7 +93,7 @@ endpoints: [ { name: m, destinations: [ { name: d, provider: demo, model: mock-1
 teams: [ { name: search, endpoints: [ m ] } ]
 ";
     let loaded = config::parse(text, Role::Ingress, &|_| Ok(None)).expect("a configuration");
-    IngressConfig::of(&loaded.config, Arc::new(InMemory::new())).expect("a configuration")
+    IngressConfig::of(&Arc::new(loaded.config), Arc::new(InMemory::new()), None).expect("a configuration")
 }
 
 #[cfg(test)]

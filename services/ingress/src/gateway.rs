@@ -7,13 +7,14 @@ use crate::{
     idempotency::{BodyHash, Claimant, Key, Keys, Settled},
     pending::Pending,
     replies::Replies,
+    reserve::Desk,
     results::Reader,
     waiters::{Event, Waiters},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tollgate_bus::{Ack, Outgoing, Producer};
-use tollgate_runtime::{BlobStore, blob, supervised};
+use tollgate_runtime::{BlobStore, Control, blob, control::Derived, supervised};
 use tollgate_schemas::{
     ApiError, Body, Cancellation, ErrorCode, KeyDoor, ReplyEvent, ReplyTo, Request, RequestId, Terminal, TraceContext,
     headers, topic,
@@ -26,10 +27,12 @@ const ASK_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)
 
 /// The doors' common core.
 pub struct Gateway {
-    pub(crate) config: Arc<IngressConfig>,
+    pub(crate) control: Control,
+    config: Derived<IngressConfig>,
     pub(crate) blobs: BlobStore,
     pub(crate) results: Reader,
     pub(crate) keys: Keys,
+    pub(crate) desk: Arc<Desk>,
     pub(crate) producer: Producer,
     pub(crate) bodies: Bodies,
     pub(crate) stops: Stops,
@@ -40,17 +43,22 @@ pub struct Gateway {
 
 impl Gateway {
     pub(crate) fn new(
-        config: Arc<IngressConfig>,
+        (control, config): (Control, Derived<IngressConfig>),
         producer: Producer,
         blobs: BlobStore,
         replies: Replies,
         results: Reader,
-        keys: Keys,
+        (keys, desk): (Keys, Arc<Desk>),
         stops: Stops,
     ) -> Self {
         let (waiting, repeats) = (Arc::new(Semaphore::new(WAITING_MAX)), Arc::new(Semaphore::new(REPEATS_MAX)));
         let bodies = Bodies::new(BODIES_MAX_BYTES);
-        Self { config, blobs, results, keys, producer, bodies, stops, replies, waiting, repeats }
+        Self { control, config, blobs, results, keys, desk, producer, bodies, stops, replies, waiting, repeats }
+    }
+
+    /// The configuration as it is now.
+    pub(crate) fn config(&self) -> Arc<IngressConfig> {
+        self.config.get()
     }
 
     /// Where answers for callers of this replica go.
@@ -69,7 +77,7 @@ impl Gateway {
 
     /// Admits a request: permission and shape. Pure; nothing is published.
     pub fn admit(&self, admission: crate::Admission<'_>) -> Result<Request, ApiError> {
-        admission.admit(&self.config)
+        admission.admit(&self.config())
     }
 
     /// Stores a body that is too large for the log. Before anything that would be left behind if it failed.
@@ -85,7 +93,7 @@ impl Gateway {
     /// The record that publishes a request whose body is checked in. Requests of a policy without input checks go straight to
     /// the router.
     pub(crate) fn record(&self, mut request: Request, trace: &TraceContext) -> Result<Outgoing, ApiError> {
-        let checked = self.config.endpoints.get(&request.endpoint).is_none_or(|e| e.guardrails.input.any());
+        let checked = self.config().endpoints.get(&request.endpoint).is_none_or(|e| e.guardrails.input.any());
         let topic = if checked {
             topic::requests(request.lane)
         } else {
@@ -118,6 +126,29 @@ impl Gateway {
             let message = format!("{WAITING_MAX} callers are waiting on this replica already; try again in a moment");
             ApiError::new(ErrorCode::Overloaded, message)
         })?;
+        let id = request.request_id;
+        let figures = self.desk.reserve(&mut request).await?;
+        let submitted = self.submit_reserved(request, trace, place, held).await;
+        match submitted {
+            Ok(mut pending) if pending.id() == id && !pending.is_repeat() => {
+                pending.figures = figures;
+                Ok(pending)
+            }
+            // What waits for another request's answer, or for none, uses nothing.
+            unused => {
+                self.desk.release(id).await;
+                unused
+            }
+        }
+    }
+
+    async fn submit_reserved(
+        self: &Arc<Self>,
+        mut request: Request,
+        trace: &TraceContext,
+        place: OwnedSemaphorePermit,
+        held: impl Send + 'static,
+    ) -> Result<Pending, ApiError> {
         let Some(claimant) = claimant(&request, KeyDoor::Http, trace) else {
             self.check_in(&mut request).await.map_err(|error| not_stored(&error))?;
             return self.publish(request, trace, place).await;

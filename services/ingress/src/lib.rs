@@ -13,6 +13,7 @@
 //! Deliberately absent: provider credentials, checks, and ending a request: once published, a request belongs to whoever
 //! holds its latest record, so a wait that runs out, or that a stop cuts short, answers `still_running`, which is not an end.
 
+mod admin;
 mod admit;
 mod auth;
 mod bodies;
@@ -27,19 +28,22 @@ mod idempotency;
 mod jobs;
 mod pending;
 mod replies;
+mod reserve;
 mod results;
 mod waiters;
 
 pub use admit::{Admission, Door};
+pub use auth::roles;
 pub use config::IngressConfig;
 pub use error::Error;
 pub use gateway::Gateway;
 pub use pending::{Answer, Pending};
 
+use reserve::{Desk, Keeper};
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use tollgate_bus::{Bus, Profile};
-use tollgate_runtime::{BlobStore, Config, Readiness, health, store};
+use tollgate_runtime::{BlobStore, Control, Readiness, health, store};
 
 /// How long what runs in the background may take to commit and leave its groups, after the callers' time is over.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,18 +70,19 @@ impl Stops {
 
 /// Runs the service until `stop`, then finishes what is in flight. `listener` is where HTTP comes in. Topics must exist.
 pub async fn run(
-    config: &Config,
+    control: &Control,
     bus: Bus,
     listener: tokio::net::TcpListener,
     readiness: Readiness,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let stops = Stops { asked: stop.clone(), ..Stops::default() };
-    let (gateway, mut parts) = start(config, bus, &readiness, stops.clone()).await?;
+    let (gateway, mut parts) = start(control, bus, &readiness, stops.clone()).await?;
     let stopping = stop.clone();
     readiness.require("not stopping", move || !stopping.is_cancelled());
     let routes = http::routes(gateway).merge(health::routes(readiness));
     tracing::info!(address = %listener.local_addr()?, "ingress is listening");
+    let config = control.base();
     let (drain, closed) = (config.shutdown.drain.duration(), CancellationToken::new());
     let ending = async {
         stop.cancelled().await;
@@ -89,7 +94,7 @@ pub async fn run(
         tokio::time::sleep(LAST_WORD_TIMEOUT).await;
     };
     tokio::select! {
-        served = health::serve(listener, routes, closed.clone()) => served?,
+        served = tollgate_runtime::listener::serve(listener, routes, &config.http, closed.clone()) => served?,
         () = ending => tracing::warn!("some callers did not read that in {LAST_WORD_TIMEOUT:?}"),
     }
     stops.background.cancel();
@@ -99,30 +104,37 @@ pub async fn run(
 
 /// Starts everything but HTTP: for `run`, and for programs that embed the gateway (the benchmark).
 pub async fn start(
-    config: &Config,
+    control: &Control,
     bus: Bus,
     readiness: &Readiness,
     stops: Stops,
 ) -> Result<(Arc<Gateway>, Parts), Error> {
-    let (config, background) = (Arc::new(IngressConfig::of(config, store::open(config)?)?), &stops.background);
+    let (store, background) = (store::open(control.base())?, &stops.background);
+    let live =
+        control.derive("ingress", background, move |config, last| IngressConfig::of(config, store.clone(), last))?;
+    let config = live.get();
     let interactive = bus.producer(Profile::Door)?;
     let blobs = BlobStore::new(config.store.clone());
     let replies = replies::assign(&bus, background.clone()).await?;
     let results = results::Results::start(&bus, &config, readiness, background.clone())?;
     let window = config.results_window;
     let keys = idempotency::Keys::start(&bus, interactive.clone(), window, readiness, background.clone()).await?;
-    let reader = results.reader();
-    let gateway = Arc::new(Gateway::new(config.clone(), interactive, blobs, replies, reader, keys, stops.clone()));
-    let jobs = jobs::start(&config, &bus, gateway.clone(), readiness, stops.asked).await?;
+    let desk = Arc::new(Desk::open(control, background)?);
+    let keeper = Keeper::start(desk.clone(), control, bus.clone(), config.store.clone(), readiness, background.clone());
+    let live_parts = (control.clone(), live.clone());
+    let (reader, parts) = (results.reader(), (keys, desk));
+    let gateway = Arc::new(Gateway::new(live_parts, interactive, blobs, replies, reader, parts, stops.clone()));
+    let jobs = jobs::start(live, &bus, gateway.clone(), readiness, stops.asked).await?;
     // The replies of this replica are assigned by now, so this condition holds as soon as it is asked for.
     readiness.require("reply assignment", || true);
-    Ok((gateway, Parts { jobs, results: Some(results) }))
+    Ok((gateway, Parts { jobs: Some(jobs), results: Some(results), keeper: Some(keeper) }))
 }
 
 /// What runs in the background.
 pub struct Parts {
-    jobs: Option<tollgate_bus::work::Running>,
+    jobs: Option<jobs::Doors>,
     results: Option<results::Results>,
+    keeper: Option<tokio::task::JoinHandle<Option<()>>>,
 }
 
 impl Parts {
@@ -133,6 +145,9 @@ impl Parts {
         }
         if let Some(results) = self.results.take() {
             results.stopped().await?;
+        }
+        if let Some(keeper) = self.keeper.take() {
+            let _ = keeper.await;
         }
         Ok(())
     }

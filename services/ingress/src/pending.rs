@@ -4,6 +4,7 @@ use crate::{Gateway, gateway::cancellation, waiters::Event};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tollgate_admission::Figures;
 use tollgate_bus::{Ack, Outgoing};
 use tollgate_runtime::supervised;
 use tollgate_schemas::{
@@ -42,6 +43,8 @@ pub struct Pending {
     give_up_at: tokio::time::Instant,
     ended: bool,
     is_repeat: bool,
+    /// What is left of its limits.
+    pub(crate) figures: Figures,
     /// Its place among those that wait: [`crate::config::WAITING_MAX`] or [`crate::config::REPEATS_MAX`].
     _place: OwnedSemaphorePermit,
 }
@@ -66,6 +69,7 @@ impl Pending {
             give_up_at: tokio::time::Instant::now() + wait_for(request.deadline_ms),
             ended: false,
             is_repeat: false,
+            figures: Figures::default(),
             _place: place,
         }
     }

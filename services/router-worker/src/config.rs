@@ -12,7 +12,11 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tollgate_runtime::config::{self, Config, Problem, Problems, Retry, Timeout};
+use tollgate_runtime::{
+    Secret,
+    config::{self, Config, Problem, Problems, Retry, Timeout},
+    seal::Sealer,
+};
 
 /// Everything the router knows.
 pub(crate) struct Router {
@@ -22,13 +26,14 @@ pub(crate) struct Router {
     pub region: String,
     /// Prices.
     pub prices: PriceBook,
+    providers: BTreeMap<String, Arc<Provider>>,
     endpoints: HashMap<String, Arc<Endpoint>>,
 }
 
 /// Where requests for one endpoint go.
 pub(crate) struct Endpoint {
     /// The weighted destinations, then the fallbacks.
-    pub destinations: Vec<Destination>,
+    pub destinations: Vec<Arc<Destination>>,
     /// Weights of the first ones of `destinations`; the rest are fallbacks.
     pub weights: Vec<u32>,
     /// How often to try again.
@@ -55,6 +60,28 @@ pub(crate) struct Destination {
     pub gate: Option<Gate>,
     /// Whether it may be called at present.
     pub health: Health,
+    concurrency: Option<usize>,
+}
+
+impl Destination {
+    fn new(destination: &config::Destination, provider: &Arc<Provider>) -> Self {
+        Self {
+            name: destination.name.clone(),
+            provider: provider.clone(),
+            model: destination.model.clone(),
+            gate: destination.concurrency.map(Gate::new),
+            health: Health::default(),
+            concurrency: destination.concurrency,
+        }
+    }
+
+    /// Whether the configuration still means this one. Its weight is the endpoint's.
+    fn is(&self, destination: &config::Destination, provider: &Arc<Provider>) -> bool {
+        self.name == destination.name
+            && self.model == destination.model
+            && self.concurrency == destination.concurrency
+            && Arc::ptr_eq(&self.provider, provider)
+    }
 }
 
 /// A provider.
@@ -67,29 +94,54 @@ pub(crate) struct Provider {
     pub transport: Transport,
     /// Its bound on concurrent calls.
     pub gate: Gate,
+    made_of: MadeOf,
+}
+
+/// All of the configuration that a provider is made of: as long as it is the same, so is the provider.
+#[derive(PartialEq, Eq)]
+struct MadeOf {
+    provider: config::Provider,
+    /// Those that administrators gave, opened.
+    credentials: Vec<Secret>,
+    /// Of the endpoints that use it.
+    connect_timeouts: Vec<Duration>,
 }
 
 impl Router {
-    /// Builds clients and tables. Reports every problem at once, with its path in the file.
-    pub(crate) fn new(config: &Config) -> Result<Self, Problems> {
+    /// Builds clients and tables. Reports every problem at once, with its path in the file. What has not changed since the
+    /// `last` one is taken over: connections, bounds on concurrent calls and circuits outlive a change elsewhere.
+    pub(crate) fn new(config: &Config, last: Option<&Self>) -> Result<Self, Problems> {
         let mut problems = Vec::new();
         let mut providers = BTreeMap::new();
         for (name, provider) in &config.providers {
-            match build_provider(config, name, provider) {
+            let made_of = MadeOf {
+                provider: provider.clone(),
+                credentials: credentials_of(config, name),
+                connect_timeouts: connect_timeouts(config, name),
+            };
+            let same = last.and_then(|last| last.providers.get(name)).filter(|last| last.made_of == made_of);
+            if let Some(same) = same {
+                providers.insert(name.clone(), same.clone());
+                continue;
+            }
+            match build_provider(name, made_of) {
                 Ok(built) => drop(providers.insert(name.clone(), Arc::new(built))),
                 Err(message) => problems.push(problem(format!("providers.{name}"), message)),
             }
         }
         let mut endpoints = HashMap::new();
         for (index, endpoint) in config.endpoints.iter().enumerate() {
-            let built = build_endpoint(index, endpoint, config, &providers, &mut problems);
+            let before =
+                last.and_then(|last| last.endpoints.get(&endpoint.name)).map(|last| last.destinations.as_slice());
+            let before = before.unwrap_or_default();
+            let built = build_endpoint(index, endpoint, config, &providers, before, &mut problems);
             endpoints.insert(endpoint.name.clone(), Arc::new(built));
         }
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
         let prices = PriceBook::new(&config.prices, &config.region);
-        Ok(Self { gateway: config.gateway.clone(), region: config.region.clone(), prices, endpoints })
+        Ok(Self { gateway: config.gateway.clone(), region: config.region.clone(), prices, providers, endpoints })
     }
 
     /// The endpoint of that name.
@@ -102,7 +154,8 @@ fn problem(path: String, message: impl Into<String>) -> Problem {
     Problem { path, message: message.into(), fatal: true }
 }
 
-fn build_provider(config: &Config, name: &str, provider: &config::Provider) -> Result<Provider, String> {
+fn build_provider(name: &str, made_of: MadeOf) -> Result<Provider, String> {
+    let MadeOf { provider, credentials, connect_timeouts } = &made_of;
     let Some(kind) = providers::kind(provider.kind) else {
         return Err(format!("kind `{}` is not supported by this release", provider.kind.as_str()));
     };
@@ -110,12 +163,33 @@ fn build_provider(config: &Config, name: &str, provider: &config::Provider) -> R
         None => Transport::Mock,
         Some(default) => {
             let base_url = provider.base_url.as_deref().unwrap_or(default);
-            let keys = provider.api_key.iter().chain(&provider.api_keys).cloned().collect();
-            let http = Http::new(base_url, keys, &connect_timeouts(config, name));
+            let keys = provider.api_key.iter().chain(&provider.api_keys).chain(credentials).cloned().collect();
+            let http = Http::new(base_url, keys, connect_timeouts);
             Transport::Http(http.map_err(|error| format!("its HTTP client cannot be made: {error}"))?)
         }
     };
-    Ok(Provider { name: name.to_owned(), kind, transport, gate: Gate::new(provider.concurrency) })
+    Ok(Provider { name: name.to_owned(), kind, transport, gate: Gate::new(provider.concurrency), made_of })
+}
+
+/// The credentials that administrators gave for a provider. One that cannot be opened is logged and left out: the others may do.
+fn credentials_of(config: &Config, provider: &str) -> Vec<Secret> {
+    let sealed: Vec<_> = config.credentials.iter().filter(|(_, credential)| credential.provider == provider).collect();
+    if sealed.is_empty() {
+        return Vec::new();
+    }
+    let sealer = match Sealer::of(&config.admin) {
+        Ok(sealer) => sealer,
+        Err(error) => {
+            tracing::error!(%error, provider, "the provider's credentials cannot be opened");
+            return Vec::new();
+        }
+    };
+    let open = |(name, credential): (&String, &config::Credential)| {
+        let purpose = config::Credential::purpose(provider, name);
+        let opened = sealer.open(&purpose, credential.sealed.expose());
+        opened.inspect_err(|error| tracing::error!(%error, provider, name, "a credential cannot be opened")).ok()
+    };
+    sealed.into_iter().filter_map(open).collect()
 }
 
 /// Connect time-outs of the endpoints that use a provider; usually they are all the same.
@@ -131,6 +205,7 @@ fn build_endpoint(
     endpoint: &config::Endpoint,
     config: &Config,
     providers: &BTreeMap<String, Arc<Provider>>,
+    before: &[Arc<Destination>],
     problems: &mut Vec<Problem>,
 ) -> Endpoint {
     let mut destinations = Vec::new();
@@ -143,13 +218,8 @@ fn build_endpoint(
                 problems.push(problem(path, format!("there is no provider `{}`", destination.provider)));
             }
             let Some(provider) = providers.get(&destination.provider) else { continue };
-            destinations.push(Destination {
-                name: destination.name.clone(),
-                provider: provider.clone(),
-                model: destination.model.clone(),
-                gate: destination.concurrency.map(Gate::new),
-                health: Health::default(),
-            });
+            let same = before.iter().find(|last| last.is(destination, provider));
+            destinations.push(same.cloned().unwrap_or_else(|| Arc::new(Destination::new(destination, provider))));
         }
     }
     Endpoint {

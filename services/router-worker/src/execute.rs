@@ -189,9 +189,22 @@ impl Executor {
             tracing::error!(%error, request_id = %request.request_id, "a request's body cannot be read");
             ApiError::new(ErrorCode::Internal, "the request's body could not be read from object storage")
         })?;
-        Fields::parse(body.get())
-            .map_err(|_| ApiError::new(ErrorCode::InvalidRequest, "the body must be a JSON object"))
+        let mut chat = Fields::parse(body.get())
+            .map_err(|_| ApiError::new(ErrorCode::InvalidRequest, "the body must be a JSON object"))?;
+        if let Some(most) = request.reserved.and_then(|reserved| reserved.max_output_tokens) {
+            cap_output(&mut chat, most);
+        }
+        Ok(chat)
     }
+}
+
+/// Nobody is asked for more output than a strict budget has reserved.
+fn cap_output(chat: &mut Fields, most: u64) {
+    let names = ["max_completion_tokens", "max_tokens"];
+    let given = names.into_iter().find(|name| chat.get(name).is_some());
+    let name = given.unwrap_or("max_completion_tokens");
+    let asked = chat.read::<u64>(name).ok().flatten().unwrap_or(u64::MAX);
+    chat.put(name, &asked.min(most));
 }
 
 /// Far enough away to mean never, near enough for the clock's arithmetic.
@@ -369,6 +382,7 @@ impl<S: ChunkSink> Execution<'_, S> {
             status: failure.status,
             retry_after: failure.retry_after,
             is_throttle: failure.is_throttle(),
+            other_credential: failure.other_credential,
         });
         match failure.class {
             Class::Inexpressible => drop(self.inexpressible.get_or_insert(failure)),

@@ -59,6 +59,8 @@ pub(crate) struct Failure {
     pub retry_after: Option<Duration>,
     /// The provider's id of the call.
     pub request_id: Option<String>,
+    /// It is a matter of the credential, and the provider has another one that may be used at once.
+    pub other_credential: bool,
 }
 
 impl Failure {
@@ -72,6 +74,7 @@ impl Failure {
             param: None,
             retry_after: None,
             request_id: None,
+            other_credential: false,
         }
     }
 

@@ -64,6 +64,8 @@ impl Sign {
     /// What a failed call tells.
     pub(crate) fn of(failure: &Failure) -> Self {
         match failure.class {
+            // The destination is well with another one.
+            _ if failure.other_credential => Sign::Nothing,
             Class::RateLimited => Sign::Throttled(failure.retry_after),
             Class::Server if failure.is_throttle() => failure.retry_after.map_or(Sign::Ill, Sign::Overloaded),
             Class::Server | Class::Timeout | Class::Connect => Sign::Ill,

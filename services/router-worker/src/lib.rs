@@ -33,7 +33,6 @@ mod ledger;
 mod metric;
 mod park;
 mod patience;
-mod prices;
 mod providers;
 mod registry;
 mod route;
@@ -44,6 +43,7 @@ mod tests;
 mod tokens;
 
 pub use service::run;
+use tollgate_admission::prices;
 
 /// Why the service cannot start or go on.
 #[derive(Debug, thiserror::Error)]

@@ -34,6 +34,8 @@ pub(crate) struct Outcome {
     pub retry_after: Option<Duration>,
     /// See [`crate::failure::Failure::is_throttle`].
     pub is_throttle: bool,
+    /// See [`crate::failure::Failure::other_credential`].
+    pub other_credential: bool,
 }
 
 /// What a request may do, from its beginning to its end.
@@ -204,6 +206,7 @@ pub(crate) fn waits(plan: &Plan<'_>, history: &[Outcome], now: &Now<'_>) -> Opti
 fn is_worth_retrying(policy: &Retry, last: &Outcome) -> bool {
     let status = last.status.is_some_and(|status| policy.on.contains(&RetryOn::Status(status)));
     match last.class {
+        _ if last.other_credential => true,
         Class::RateLimited => status,
         Class::Server => status || policy.on.contains(&RetryOn::ServerError),
         Class::Timeout | Class::Connect => status || policy.on.contains(&RetryOn::Timeout),
@@ -213,6 +216,9 @@ fn is_worth_retrying(policy: &Retry, last: &Outcome) -> bool {
 
 /// What the provider asks for, else the back-off, doubled each time, between half and the whole of it.
 fn pause(policy: &Retry, last: &Outcome, tries: usize, random: f64) -> Duration {
+    if last.other_credential {
+        return Duration::ZERO;
+    }
     if let Some(asked) = last.retry_after {
         return asked;
     }

@@ -22,7 +22,7 @@ use tollgate_bus::{
     end,
     work::{Handler, Options, Outcome, Running},
 };
-use tollgate_runtime::{BlobStore, Config, Readiness, store};
+use tollgate_runtime::{BlobStore, Config, Control, Readiness, control::Derived, store};
 use tollgate_schemas::{
     Body, Cancellation, Completion, ExecutionId, Lane, Origin, ReplyEvent, Request, StreamEvent, TraceContext, headers,
     topic,
@@ -36,9 +36,10 @@ const PARKED_MAX: usize = 1_500;
 const HANDOVER_MAX: Duration = Duration::from_secs(5);
 
 /// Runs the service until `stop`, then finishes what is in flight. Topics must exist.
-pub async fn run(config: &Config, bus: Bus, readiness: Readiness, stop: CancellationToken) -> Result<(), Error> {
-    let executor = Executor {
-        router: Arc::new(Router::new(config)?),
+pub async fn run(control: &Control, bus: Bus, readiness: Readiness, stop: CancellationToken) -> Result<(), Error> {
+    let config = &control.config();
+    let shared = Shared {
+        router: control.derive("router", &stop, |config, last| Router::new(config, last))?,
         blobs: BlobStore::new(store::open(config)?),
         places: Arc::new(Semaphore::new(WAITING_IN_PLACE_MAX)),
     };
@@ -47,8 +48,7 @@ pub async fn run(config: &Config, bus: Bus, readiness: Readiness, stop: Cancella
     let handover = after_drain(config, &stop);
     let mut consumers = Vec::new();
     for lane in Lane::ALL {
-        let worker =
-            Worker { executor: executor.clone(), registry: registry.clone(), lane, handover: handover.clone() };
+        let worker = Worker { shared: shared.clone(), registry: registry.clone(), lane, handover: handover.clone() };
         let running = consume(config, &bus, worker, stop.clone())?;
         readiness.require(condition(lane), running.probe());
         consumers.push(running);
@@ -59,7 +59,7 @@ pub async fn run(config: &Config, bus: Bus, readiness: Readiness, stop: Cancella
         let topics = vec![bus.full_name(topic.spec.name)];
         let fetch_wait = Duration::from_secs(5);
         let options = Options { max_in_flight: PARKED_MAX, fetch_wait, ..Options::new(group, topics) };
-        let waker = Waker { router: executor.router.clone(), registry: registry.clone(), delay };
+        let waker = Waker { router: shared.router.clone(), registry: registry.clone(), delay };
         let running = bus.consume::<Request, _>(options, producer.clone(), Arc::new(waker), stop.clone())?;
         readiness.require("parked requests", running.probe());
         consumers.push(running);
@@ -125,9 +125,24 @@ async fn watch_cancellations(
     Ok(())
 }
 
+/// What all consumers share.
+#[derive(Clone)]
+struct Shared {
+    router: Derived<Router>,
+    blobs: BlobStore,
+    places: Arc<Semaphore>,
+}
+
+impl Shared {
+    /// For one request, which goes on with the configuration of its beginning.
+    fn executor(&self) -> Executor {
+        Executor { router: self.router.get(), blobs: self.blobs.clone(), places: self.places.clone() }
+    }
+}
+
 /// Works on one lane.
 struct Worker {
-    executor: Executor,
+    shared: Shared,
     registry: Registry,
     lane: Lane,
     /// See [`Signals::handover`].
@@ -153,7 +168,7 @@ impl Handler<Request> for Worker {
             BusSink { request: &request, execution_id, trace: record.trace.clone(), emitter, chunks: 0, origin: None };
         let trace_id = Some(record.trace.trace_id_hex());
         let signals = Signals { cancel: &working.cancel, leaving: &leaving, handover: &self.handover };
-        let mut done = self.executor.execute(&request, execution_id, trace_id, &mut sink, signals).await;
+        let mut done = self.shared.executor().execute(&request, execution_id, trace_id, &mut sink, signals).await;
         if let Done::Ended(finished) = &mut done {
             finished.terminal.chunks = sink.chunks;
         }
@@ -167,14 +182,14 @@ impl Handler<Request> for Worker {
     }
 
     fn poisoned(&self, record: &Incoming<Vec<u8>>, _: &DeadLetter) -> Vec<Outgoing> {
-        let router = &self.executor.router;
+        let router = self.shared.router.get();
         end::poisoned_request(&record.value, &router.gateway, &router.region, &record.trace)
     }
 }
 
 /// Holds parked requests for their topic's delay, then sends them on: to be tried if their time has come, else to wait on.
 struct Waker {
-    router: Arc<Router>,
+    router: Derived<Router>,
     registry: Registry,
     /// Of its topic.
     delay: Duration,
@@ -207,7 +222,8 @@ impl Handler<Request> for Waker {
     }
 
     fn poisoned(&self, record: &Incoming<Vec<u8>>, _: &DeadLetter) -> Vec<Outgoing> {
-        end::poisoned_request(&record.value, &self.router.gateway, &self.router.region, &record.trace)
+        let router = self.router.get();
+        end::poisoned_request(&record.value, &router.gateway, &router.region, &record.trace)
     }
 }
 

@@ -32,9 +32,35 @@ pub enum Command {
     /// Check or show a configuration.
     #[command(subcommand)]
     Config(Config),
-    /// Make API keys.
+    /// Make API keys, and see and change those of a running gateway.
     #[command(subcommand)]
     Keys(Keys),
+    /// See and change teams.
+    #[command(subcommand)]
+    Teams(Verb),
+    /// See and change users and service accounts.
+    #[command(subcommand)]
+    Users(Verb),
+    /// See and change endpoints: what callers name as `model`, and where it goes.
+    #[command(subcommand)]
+    Endpoints(Verb),
+    /// See and change providers.
+    #[command(subcommand)]
+    Providers(Verb),
+    /// See and change providers' credentials, which are stored encrypted.
+    #[command(subcommand)]
+    Credentials(Verb),
+    /// See and change guardrail policies.
+    #[command(subcommand)]
+    Guardrails(Verb),
+    /// See and change budgets.
+    #[command(subcommand)]
+    Budgets(Verb),
+    /// See and change prices.
+    #[command(subcommand)]
+    Prices(Verb),
+    /// Show who changed what, newest first.
+    Audit(Audit),
     /// Submit a JSONL file of jobs to a team's topic and wait for the answers.
     Submit(Submit),
     /// Look at records that nobody could process, and put them back.
@@ -113,9 +139,16 @@ pub enum Config {
         /// The file.
         #[arg(long, default_value = "tollgate.yaml", env = "TOLLGATE_CONFIG")]
         config: PathBuf,
-        /// Every section with its defaults, not only those in the file.
+        /// Every section with its defaults, not only those in the file. With an administrator's key, as the running gateway has it:
+        /// with what was changed since over the file.
         #[arg(long)]
         effective: bool,
+        /// Address of the API of any ingress.
+        #[arg(long, env = "TOLLGATE_URL", default_value = "http://127.0.0.1:8080")]
+        url: String,
+        /// The administrator's key. Better in the environment than on the command line.
+        #[arg(long, env = "TOLLGATE_ADMIN_KEY", hide_env_values = true)]
+        admin_key: Option<String>,
     },
 }
 
@@ -145,7 +178,7 @@ impl From<RoleName> for Role {
 /// `tollgate keys …`.
 #[derive(Debug, Subcommand)]
 pub enum Keys {
-    /// Make a key: prints it once, and the line for the configuration, which holds only its hash.
+    /// Make a key for a configuration file: prints it once, and the line for the file, which holds only its hash.
     New {
         /// Name of the key.
         #[arg(long, default_value = "my-key")]
@@ -154,6 +187,110 @@ pub enum Keys {
         #[arg(long, default_value = "search")]
         team: String,
     },
+    /// Give a key a new secret, which is printed once; the old one works for a while.
+    Rotate {
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "documented there")]
+        at: Api,
+        /// Which key.
+        name: String,
+        /// How long the old secret still works: 24h, 15m, 0s.
+        #[arg(long, default_value = "24h")]
+        grace: Millis,
+    },
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "documented there")]
+    Verb(Verb),
+}
+
+/// Where a gateway is, and who asks.
+#[derive(Debug, Clone, Args)]
+pub struct Api {
+    /// Address of the API of any ingress.
+    #[arg(long, env = "TOLLGATE_URL", default_value = "http://127.0.0.1:8080")]
+    pub url: String,
+    /// The administrator's key. Better in the environment than on the command line.
+    #[arg(long, env = "TOLLGATE_ADMIN_KEY", hide_env_values = true)]
+    pub admin_key: String,
+}
+
+/// What can be done with every kind of object of a running gateway.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// List them all.
+    List {
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "documented there")]
+        at: Api,
+        /// As a JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one, as YAML.
+    Get {
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "documented there")]
+        at: Api,
+        /// Which.
+        name: String,
+        /// As JSON, with version and source.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make one that does not exist yet.
+    Create {
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "documented there")]
+        at: Api,
+        /// YAML or JSON, as in the configuration file; - is standard input.
+        #[arg(short, long, default_value = "-")]
+        file: PathBuf,
+    },
+    /// Replace one, or make it.
+    Update {
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "documented there")]
+        at: Api,
+        /// Which.
+        name: String,
+        /// YAML or JSON, as in the configuration file; - is standard input.
+        #[arg(short, long, default_value = "-")]
+        file: PathBuf,
+        /// Only if this is still its version, as `get --json` shows it.
+        #[arg(long)]
+        if_version: Option<i64>,
+    },
+    /// Remove one. One of the configuration file is hidden by that, for good.
+    Delete {
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "documented there")]
+        at: Api,
+        /// Which.
+        name: String,
+        /// Only if this is still its version.
+        #[arg(long)]
+        if_version: Option<i64>,
+    },
+}
+
+/// `tollgate audit`.
+#[derive(Debug, Args)]
+pub struct Audit {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "documented there")]
+    pub at: Api,
+    /// Only one kind: teams, keys, …
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// Only objects of this name.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// At most so many.
+    #[arg(long, default_value_t = 100)]
+    pub limit: usize,
+    /// As a JSON array, with what each object became.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `tollgate submit`.

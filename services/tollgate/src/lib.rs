@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cli ─► commands/{up, service, config, keys, init, submit, usage, kafka, demo}
-//!              └─► stack: Config ─► Bus ─► the four services, started and stopped in order
+//!              └─► stack: Config ─► Bus ─► live ─► the four services, started and stopped in order
 //!                    └─► embedded: the broker inside, if no cluster is named
 //! ```
 //!
@@ -11,10 +11,12 @@
 pub mod cli;
 mod commands;
 pub mod embedded;
+mod live;
 pub mod stack;
 
 use cli::{Cli, Command};
 use std::process::ExitCode;
+use tollgate_schemas::ObjectKind;
 
 /// Runs a command. An `Err` is printed and exits with 1.
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -27,8 +29,17 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             commands::service::run(stack::Service::UsageAggregator, &arguments).await
         }
         Command::Init(arguments) => commands::init::run(&arguments),
-        Command::Config(command) => commands::config::run(&command),
-        Command::Keys(command) => commands::keys::run(&command),
+        Command::Config(command) => commands::config::run(&command).await,
+        Command::Keys(command) => commands::keys::run(&command).await,
+        Command::Teams(verb) => commands::objects::run(ObjectKind::Team, &verb).await,
+        Command::Users(verb) => commands::objects::run(ObjectKind::User, &verb).await,
+        Command::Endpoints(verb) => commands::objects::run(ObjectKind::Endpoint, &verb).await,
+        Command::Providers(verb) => commands::objects::run(ObjectKind::Provider, &verb).await,
+        Command::Credentials(verb) => commands::objects::run(ObjectKind::Credential, &verb).await,
+        Command::Guardrails(verb) => commands::objects::run(ObjectKind::Guardrail, &verb).await,
+        Command::Budgets(verb) => commands::objects::run(ObjectKind::Budget, &verb).await,
+        Command::Prices(verb) => commands::objects::run(ObjectKind::Price, &verb).await,
+        Command::Audit(arguments) => commands::objects::audit(&arguments).await,
         Command::Submit(arguments) => commands::submit::run(&arguments).await,
         Command::DeadLetters(command) => commands::dead_letters::run(&command).await,
         Command::Usage(arguments) => commands::usage::run(&arguments).await,

@@ -3,13 +3,16 @@
 //! Stopping goes with the flow: ingress first, so that callers in flight get their answers from services that still run;
 //! then guardrail and router-worker; then the ledger; last the embedded broker, which writes everything to the disk.
 
-use crate::embedded::Embedded;
+use crate::{
+    embedded::{Embedded, Lock},
+    live,
+};
 use anyhow::{Context, bail};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tollgate_bus::{Bus, Retentions, Settings, TeamTopics};
-use tollgate_runtime::{BlobStore, Config, Readiness, health, store, supervised};
+use tollgate_runtime::{BlobStore, Config, Control, Readiness, health, store, supervised};
 use tollgate_usage_aggregator::OnError;
 
 /// One of the four.
@@ -103,15 +106,15 @@ pub async fn with_kafka<T>(
     config: &Config,
     client: &str,
     stop: &CancellationToken,
-    work: impl AsyncFnOnce(Bus) -> anyhow::Result<T>,
+    work: impl AsyncFnOnce(Bus, Option<Lock>) -> anyhow::Result<T>,
 ) -> anyhow::Result<Option<T>> {
     if !config.kafka.is_embedded() {
-        return work_with(connect_until(stop, config, settings(config, client)?).await?, work).await;
+        return work_with(connect_until(stop, config, settings(config, client)?).await?, None, work).await;
     }
     let broker = Embedded::start(config).await?;
-    let ended = broker.ended();
+    let (ended, lock) = (broker.ended(), broker.lock());
     let result = unless(&ended, async {
-        work_with(connect_until(stop, config, broker.settings(config, client)).await?, work).await
+        work_with(connect_until(stop, config, broker.settings(config, client)).await?, Some(lock), work).await
     });
     let result = result.await;
     match (result, broker.stop().await) {
@@ -125,9 +128,13 @@ pub async fn with_kafka<T>(
     }
 }
 
-async fn work_with<T>(bus: Option<Bus>, work: impl AsyncFnOnce(Bus) -> anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+async fn work_with<T>(
+    bus: Option<Bus>,
+    lock: Option<Lock>,
+    work: impl AsyncFnOnce(Bus, Option<Lock>) -> anyhow::Result<T>,
+) -> anyhow::Result<Option<T>> {
     match bus {
-        Some(bus) => work(bus).await.map(Some),
+        Some(bus) => work(bus, lock).await.map(Some),
         None => Ok(None),
     }
 }
@@ -154,19 +161,22 @@ pub async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
 /// Runs one service until `stop`. Services other than ingress serve health and metrics on the listener.
 pub async fn run_one(
     service: Service,
-    config: &Config,
+    config: Config,
     bus: Bus,
     listener: TcpListener,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let readiness = Readiness::default();
+    let reading = CancellationToken::new();
+    let _ends_with_this = reading.clone().drop_guard();
+    let control = &live::follow(config, &bus, reading).await?;
     if service == Service::Ingress {
-        return Ok(tollgate_ingress::run(config, bus, listener, readiness, stop).await?);
+        return Ok(tollgate_ingress::run(control, bus, listener, readiness, stop).await?);
     }
     let over = CancellationToken::new();
     let routes = health::routes(readiness.clone());
     let server = supervised("health", health::serve(listener, routes, over.clone()));
-    let result = run_inner(service, config, bus, readiness, stop, OnError::End).await;
+    let result = run_inner(service, control, bus, readiness, stop, OnError::End).await;
     over.cancel();
     let _ = server.await;
     result
@@ -174,7 +184,7 @@ pub async fn run_one(
 
 async fn run_inner(
     service: Service,
-    config: &Config,
+    control: &Control,
     bus: Bus,
     readiness: Readiness,
     stop: CancellationToken,
@@ -183,31 +193,39 @@ async fn run_inner(
     match service {
         Service::Ingress => unreachable!("ingress has its own listener"),
         Service::Guardrail => {
-            tollgate_guardrail::run(config, bus, BlobStore::new(store::open(config)?), readiness, stop).await?
+            let blobs = BlobStore::new(store::open(control.base())?);
+            tollgate_guardrail::run(control, bus, blobs, readiness, stop).await?
         }
-        Service::RouterWorker => tollgate_router_worker::run(config, bus, readiness, stop).await?,
-        Service::UsageAggregator => tollgate_usage_aggregator::run(config, bus, readiness, stop, ledger).await?,
+        Service::RouterWorker => tollgate_router_worker::run(control, bus, readiness, stop).await?,
+        Service::UsageAggregator => {
+            tollgate_usage_aggregator::run(control.base(), bus, readiness, stop, ledger).await?
+        }
     }
     Ok(())
 }
 
 /// Runs all four until `stop`. If one ends early, all are stopped and its error is returned; an error of the ledger's tables is
-/// no such end.
+/// no such end. The embedded broker's lock follows the configuration as it changes.
 pub async fn run_all(
     config: Config,
-    bus: Bus,
+    (bus, lock): (Bus, Option<Lock>),
     listener: TcpListener,
     readiness: Readiness,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let config = std::sync::Arc::new(config);
+    let reading = CancellationToken::new();
+    let _ends_with_this = reading.clone().drop_guard();
+    let control = live::follow(config, &bus, reading.clone()).await?;
+    if let Some(lock) = lock {
+        supervised("broker access", live::lock(control.clone(), lock, reading));
+    }
     let (middle, last) = (CancellationToken::new(), CancellationToken::new());
     let background = |service: Service, token: &CancellationToken| {
-        let (config, bus, readiness, token) = (config.clone(), bus.clone(), readiness.clone(), token.clone());
+        let (control, bus, readiness, token) = (control.clone(), bus.clone(), readiness.clone(), token.clone());
         let all = stop.clone();
         supervised(service.name(), async move {
             // A table that needs a person stops the ledger alone: its rows wait on their topic, and callers need not.
-            let result = run_inner(service, &config, bus, readiness, token, OnError::StayDown).await;
+            let result = run_inner(service, &control, bus, readiness, token, OnError::StayDown).await;
             let result = result.with_context(|| service.name());
             // Ended without being asked to: nothing works without it.
             all.cancel();
@@ -217,8 +235,9 @@ pub async fn run_all(
     let aggregator = background(Service::UsageAggregator, &last);
     let router = background(Service::RouterWorker, &middle);
     let guardrail = background(Service::Guardrail, &middle);
-    let ingress =
-        tollgate_ingress::run(&config, bus.clone(), listener, readiness.clone(), stop.clone()).await.context("ingress");
+    let ingress = tollgate_ingress::run(&control, bus.clone(), listener, readiness.clone(), stop.clone())
+        .await
+        .context("ingress");
     stop.cancel();
     middle.cancel();
     let results = [router.await, guardrail.await];
@@ -260,7 +279,7 @@ mod tests {
         let stop = CancellationToken::new();
         stop.cancel();
         for _ in 0..2 {
-            let worked = with_kafka(&config, "test", &stop, async |_| Ok(())).await.expect("no error");
+            let worked = with_kafka(&config, "test", &stop, async |_, _| Ok(())).await.expect("no error");
             assert_eq!(worked, None);
             assert!(folder.path().join("broker").is_dir(), "it was started");
             assert!(!folder.path().join("broker/credential").exists(), "and stopped");

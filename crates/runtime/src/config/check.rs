@@ -1,9 +1,11 @@
 //! What can be wrong with a configuration that parsed: references, duplicates, ranges, and what this version cannot do.
 
+mod governance;
 mod kafka;
+mod limits;
 
-use super::{Checks, Config, Destination, Endpoint, Judged, Limit, Problem, ProviderKind, Routing, Task};
-use std::collections::{BTreeMap, HashMap};
+use super::{Checks, Config, Destination, Endpoint, Judged, Problem, ProviderKind, Routing, Task};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 struct Checker<'a> {
     config: &'a Config,
@@ -19,7 +21,10 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     checker.endpoints();
     checker.judges();
     checker.teams();
+    checker.limits();
+    checker.budgets();
     checker.keys();
+    checker.governance();
     checker.problems
 }
 
@@ -69,8 +74,14 @@ impl Checker<'_> {
         if config.usage.delta {
             self.fatal("usage.delta", "Delta tables are not in this version; remove it and read the Parquet files");
         }
-        if config.admission.store.expose() != "memory" {
-            self.warn("admission.store", "shared admission is not in this version: limits are not enforced yet");
+        if config.admission.store.expose() == "memory" && config.admission.replicas > 1 {
+            self.warn(
+                "admission.store",
+                format!(
+                    "with memory each of the {} ingress replicas counts by itself, so that limits and budgets allow so many times as much; name a Valkey or Redis that they share",
+                    config.admission.replicas
+                ),
+            );
         }
     }
 
@@ -145,11 +156,13 @@ impl Checker<'_> {
                 "must be below retention.requests, or a waiting request could be forgotten",
             );
         }
-        for (j, limit) in endpoint.limits.iter().enumerate() {
-            self.limit(&format!("{path}.limits[{j}]"), limit);
-        }
         if endpoint.payload_log.is_some_and(|log| log.enabled) {
             self.warn(format!("{path}.payload_log"), "payload logs are not in this version: nothing is logged yet");
+        }
+        if let Some(policy) =
+            endpoint.guardrails.policy.as_ref().filter(|name| !self.config.guardrails.contains_key(*name))
+        {
+            self.fatal(format!("{path}.guardrails.policy"), format!("there is no policy `{policy}` under guardrails"));
         }
         self.checks(&format!("{path}.guardrails.input"), &endpoint.guardrails.input);
         self.checks(&format!("{path}.guardrails.output"), &endpoint.guardrails.output);
@@ -169,16 +182,6 @@ impl Checker<'_> {
                 self.fatal(format!("{at}.provider"), format!("there is no provider `{}`", destination.provider));
             }
         }
-    }
-
-    fn limit(&mut self, path: &str, limit: &Limit) {
-        let set = [limit.requests, limit.tokens, limit.concurrent].iter().flatten().count();
-        if set != 1 {
-            self.fatal(path, "set exactly one of requests, tokens and concurrent");
-        } else if limit.concurrent.is_none() == limit.per.is_none() {
-            self.fatal(path, "requests and tokens need `per`; concurrent takes none");
-        }
-        self.warn(path, "limits are not in this version: nothing is refused because of it yet");
     }
 
     fn checks(&mut self, path: &str, checks: &Checks) {
@@ -220,21 +223,13 @@ impl Checker<'_> {
         let teams = &self.config.teams;
         self.unique("team", teams.iter().enumerate().map(|(i, t)| (format!("teams[{i}].name"), t.name.as_str())));
         let mut topics: BTreeMap<&str, String> = BTreeMap::new();
+        let endpoints: HashSet<&str> = self.config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
         for (i, team) in teams.iter().enumerate() {
             let path = format!("teams[{i}]");
             for (j, endpoint) in team.endpoints.iter().enumerate() {
-                if !self.config.endpoints.iter().any(|e| e.name == *endpoint) {
+                if !endpoints.contains(endpoint.as_str()) {
                     self.fatal(format!("{path}.endpoints[{j}]"), format!("there is no endpoint `{endpoint}`"));
                 }
-            }
-            for (j, limit) in team.limits.iter().enumerate() {
-                self.limit(&format!("{path}.limits[{j}]"), limit);
-            }
-            for j in 0..team.budgets.len() {
-                self.warn(
-                    format!("{path}.budgets[{j}]"),
-                    "budgets are not in this version: spend is recorded, nothing is refused yet",
-                );
             }
             let Some(kafka) = &team.kafka else { continue };
             for (field, topic, start) in [("requests", &kafka.requests, "in."), ("replies", &kafka.replies, "out.")] {
@@ -267,8 +262,9 @@ impl Checker<'_> {
             "admin key name",
             admins.iter().enumerate().map(|(i, k)| (format!("admin.keys[{i}].name"), k.name.as_str())),
         );
+        let teams: HashSet<&str> = self.config.teams.iter().map(|team| team.name.as_str()).collect();
         for (i, key) in keys.iter().enumerate() {
-            if self.config.team(&key.team).is_none() {
+            if !teams.contains(key.team.as_str()) {
                 self.fatal(format!("keys[{i}].team"), format!("there is no team `{}`", key.team));
             }
         }

@@ -7,11 +7,13 @@ mod bus;
 mod check;
 mod model;
 mod read;
+mod subject;
 mod units;
 
 pub use bus::{EMBEDDED, JOB_DEADLINE, OPERATOR, host_and_port};
 pub use model::*;
-pub use read::{Loaded, Over, load, parse, parse_over};
+pub use read::{Loaded, Over, load, object, parse, parse_over};
+pub use subject::{Dimension, Subject};
 pub use units::{Millis, Per};
 
 use std::fmt;

@@ -90,9 +90,19 @@ pub fn parse_over(text: &str, role: Role, over: &Over, lookup: Lookup<'_>) -> Re
     };
     let mut config = reader.config(root, role, lookup);
     over.lay(&mut config);
+    config.resolve_policies();
     reader.problems.extend(check::check(&config));
     let (fatal, warnings): (Vec<_>, Vec<_>) = reader.problems.into_iter().partition(|p| p.fatal);
     if fatal.is_empty() { Ok(Loaded { config, warnings }) } else { Err(Problems(fatal)) }
+}
+
+/// One object of the configuration, as a section of the file holds it, named `path` in problems. Nothing in it is resolved.
+pub fn object<T: DeserializeOwned>(path: &str, value: Value) -> Result<T, Problems> {
+    let mut reader = Reader { problems: Vec::new() };
+    match reader.one(path, Some(value)) {
+        Some(object) if reader.problems.is_empty() => Ok(object),
+        _ => Err(Problems(reader.problems)),
+    }
 }
 
 struct Reader {
@@ -111,6 +121,7 @@ impl Reader {
         let mut take = |name: &str| root.remove(name).filter(|v| !v.is_null());
         let config = Config {
             listen: self.one("listen", take("listen")).unwrap_or_else(|| "127.0.0.1:8080".into()),
+            http: self.one("http", take("http")).unwrap_or_default(),
             data_dir: self.one("data_dir", take("data_dir")).unwrap_or_else(|| "./tollgate-data".into()),
             gateway: self.one("gateway", take("gateway")).unwrap_or_else(|| "main".into()),
             region: self.one("region", take("region")).unwrap_or_else(|| "local".into()),
@@ -121,10 +132,16 @@ impl Reader {
             admission: self.one("admission", take("admission")).unwrap_or_default(),
             shutdown: self.one("shutdown", take("shutdown")).unwrap_or_default(),
             providers: self.named("providers", take("providers")),
+            credentials: BTreeMap::new(),
             endpoints: self.list("endpoints", take("endpoints")),
+            guardrails: self.named("guardrails", take("guardrails")),
             judges: self.named("judges", take("judges")),
+            webhooks: self.named("webhooks", take("webhooks")),
             teams: self.list("teams", take("teams")),
+            users: self.list("users", take("users")),
             keys: self.list("keys", take("keys")),
+            budgets: self.list("budgets", take("budgets")),
+            oidc: self.list("oidc", take("oidc")),
             admin: self.one("admin", take("admin")).unwrap_or_default(),
             prices: self.list::<model::Price>("prices", take("prices")),
         };
@@ -208,10 +225,14 @@ impl Reader {
 
 /// Whether a role uses the value at this path. Credentials are resolved by their one user.
 fn uses(role: Role, path: &str) -> bool {
+    if path.starts_with("admin.") {
+        // Ingress seals what only the router-worker opens.
+        return role.does(Role::Ingress) || role.does(Role::RouterWorker);
+    }
     let secret_of = |path: &str| {
         if path.starts_with("providers.") && (path.contains(".api_key")) {
             Some(Role::RouterWorker)
-        } else if path.starts_with("admission.") {
+        } else if path.starts_with("admission.") || path.starts_with("webhooks.") {
             Some(Role::Ingress)
         } else if path.starts_with("kafka.users") {
             Some(Role::All)

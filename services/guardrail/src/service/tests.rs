@@ -25,7 +25,8 @@ endpoints:
 
 fn service() -> Service {
     let loaded = parse(CONFIG, Role::Guardrail, &|_| Ok(None)).expect("a valid configuration");
-    Service::new(&loaded.config, BlobStore::new(Arc::new(InMemory::new()))).expect("valid guardrails")
+    let endpoints = Derived::fixed(crate::config::endpoints(&loaded.config).expect("valid guardrails"));
+    Service::new(&loaded.config, endpoints, BlobStore::new(Arc::new(InMemory::new())))
 }
 
 fn request(endpoint: &str, content: &str) -> Request {
@@ -48,6 +49,7 @@ fn request(endpoint: &str, content: &str) -> Request {
         idempotency_key: None,
         guardrail_outcome: None,
         policy_version: None,
+        reserved: None,
         waiting: None,
     }
 }

@@ -4,10 +4,10 @@
 
 use super::{
     REQUEST_ID, body,
-    error::{Failure, respond, set_headers},
+    error::{Failure, respond, set_headers, tell_headers},
     stream,
 };
-use crate::{Admission, Door, Gateway, Pending};
+use crate::{Admission, Door, Gateway, Pending, reserve::headers_of};
 use axum::{
     extract::{ConnectInfo, OriginalUri, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -28,7 +28,7 @@ pub(super) async fn completions(State(gateway): State<Arc<Gateway>>, request: Re
 
 async fn answer(gateway: Arc<Gateway>, request: Request, trace: TraceContext) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
-    let identity = gateway.config.keys.identify(&parts.headers)?;
+    let identity = gateway.config().identify(&parts.headers).await?;
     let request_id = parts.extensions.get::<RequestId>().copied().unwrap_or_else(RequestId::new);
     let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_string());
     let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |uri| &uri.0);
@@ -40,7 +40,7 @@ async fn answer(gateway: Arc<Gateway>, request: Request, trace: TraceContext) ->
     };
     let door = Door::Http { idempotency_key: idempotency_key(&parts.headers)? };
     let accepted = async {
-        let (body, held) = body::json(&parts.headers, body, &gateway.bodies).await?;
+        let (body, held) = body::json(&parts.headers, body, (&gateway.bodies, gateway.config().body_max_bytes)).await?;
         let (api_type, reply) = (ApiType::ChatCompletions, gateway.reply_to());
         let request = gateway.admit(Admission { request_id, api_type, body, caller, reply, door: &door })?;
         let (streaming, model) = (request.stream, request.model.clone());
@@ -53,9 +53,12 @@ async fn answer(gateway: Arc<Gateway>, request: Request, trace: TraceContext) ->
         accepted = accepted => accepted?,
         () = gateway.stops.over.cancelled() => return Err(Failure::unread(stopping())),
     };
-    let repeated = pending.is_repeat().then_some(pending.id());
-    let answered =
+    let (repeated, limits) = (pending.is_repeat().then_some(pending.id()), headers_of(&pending.figures));
+    let mut answered =
         if streaming { stream::respond_with_stream(pending, usage_wanted, model).await } else { whole(pending).await };
+    if let Ok(response) = &mut answered {
+        tell_headers(response, &limits);
+    }
     let Some(id) = repeated else { return answered };
     let mut response = answered.into_response();
     tell(&mut response, id, None, None);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use tollgate_schemas::{ApiError, ErrorCode};
 
 /// An error on its way to a caller, in OpenAI's shape.
-pub(super) struct Failure {
+pub(crate) struct Failure {
     error: ApiError,
     is_unread: bool,
 }
@@ -37,6 +37,7 @@ impl IntoResponse for Failure {
             _ => BTreeMap::new(),
         };
         let mut response = respond(self.error.code.status(), &headers, &self.error);
+        tell_headers(&mut response, &self.error.headers);
         if self.is_unread {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -50,6 +51,15 @@ pub(super) fn respond(status: u16, headers: &BTreeMap<String, String>, error: &A
     let mut response = (status, Json(error.openai())).into_response();
     set_headers(&mut response, headers);
     response
+}
+
+/// Sets headers whose names are known to be some.
+pub(super) fn tell_headers(response: &mut Response, headers: &[(&'static str, String)]) {
+    for (name, value) in headers {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(*name, value);
+        }
+    }
 }
 
 /// Copies headers, leaving out what is no header.

@@ -7,6 +7,9 @@ mod models;
 mod requests;
 mod stream;
 
+pub(crate) use body::json as json_body;
+pub(crate) use error::Failure;
+
 use crate::Gateway;
 use axum::{
     Router,
@@ -16,7 +19,6 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use error::Failure;
 use std::{sync::Arc, time::Instant};
 use tollgate_schemas::{ApiError, ErrorCode, RequestId};
 
@@ -30,6 +32,7 @@ pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::retrieve))
         .route("/v1/requests/{id}", get(requests::retrieve).delete(requests::cancel))
+        .merge(crate::admin::routes())
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(middleware::from_fn_with_state(gateway.clone(), every_request))
@@ -37,7 +40,8 @@ pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
 }
 
 async fn no_route() -> Failure {
-    ApiError::new(ErrorCode::NotFound, "there is no such route; the API is under /v1").into()
+    ApiError::new(ErrorCode::NotFound, "there is no such route; the API is under /v1, the admin API under /admin/v1")
+        .into()
 }
 
 async fn no_method() -> Failure {

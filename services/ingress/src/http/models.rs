@@ -3,7 +3,7 @@
 //! Shape: <https://platform.openai.com/docs/api-reference/models/object>.
 
 use super::error::Failure;
-use crate::Gateway;
+use crate::{Gateway, config::IngressConfig};
 use axum::{
     Json,
     extract::{Path, State},
@@ -28,19 +28,15 @@ pub(super) struct Models {
     data: Vec<Model>,
 }
 
-fn model(gateway: &Gateway, id: &str) -> Model {
-    Model {
-        id: id.to_owned(),
-        object: "model",
-        created: gateway.config.started_s,
-        owned_by: gateway.config.gateway.clone(),
-    }
+fn model(config: &IngressConfig, id: &str) -> Model {
+    Model { id: id.to_owned(), object: "model", created: config.started_s, owned_by: config.gateway.clone() }
 }
 
 pub(super) async fn list(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Result<Json<Models>, Failure> {
-    let team = &gateway.config.keys.identify(&headers)?.team;
-    let usable = gateway.config.endpoint_names.iter().filter(|name| gateway.config.endpoint(team, name).is_some());
-    Ok(Json(Models { object: "list", data: usable.map(|name| model(&gateway, name)).collect() }))
+    let config = gateway.config();
+    let caller = config.identify(&headers).await?.caller();
+    let usable = config.endpoint_names.iter().filter(|name| config.endpoint(&caller, name).is_some());
+    Ok(Json(Models { object: "list", data: usable.map(|name| model(&config, name)).collect() }))
 }
 
 /// Answers to aliases too, which the list leaves out.
@@ -49,9 +45,10 @@ pub(super) async fn retrieve(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Model>, Failure> {
-    let team = &gateway.config.keys.identify(&headers)?.team;
-    match gateway.config.endpoint(team, &id) {
-        Some(_) => Ok(Json(model(&gateway, &id))),
+    let config = gateway.config();
+    let caller = config.identify(&headers).await?.caller();
+    match config.endpoint(&caller, &id) {
+        Some(_) => Ok(Json(model(&config, &id))),
         None => Err(ApiError::new(ErrorCode::ModelNotFound, "there is no such model, or you may not use it")
             .param("model")
             .into()),

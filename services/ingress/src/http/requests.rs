@@ -21,7 +21,7 @@ pub(super) async fn retrieve(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let identity = gateway.config.keys.identify(&headers)?;
+    let identity = gateway.config().identify(&headers).await?;
     let id: RequestId = id.parse().map_err(|_| not_found())?;
     let Some(terminal) = found(&gateway, id).await? else {
         if gateway.waits(id, &identity.team) {
@@ -45,9 +45,10 @@ pub(super) async fn cancel(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let team = &gateway.config.keys.identify(&headers)?.team;
+    let team = &gateway.config().identify(&headers).await?.team;
     let id: RequestId = id.parse().map_err(|_| not_found())?;
-    if !is_known(id, gateway.config.results_window.max(gateway.config.longest_deadline), now_us() / 1000) {
+    let config = gateway.config();
+    if !is_known(id, config.results_window.max(config.longest_deadline), now_us() / 1000) {
         return Err(not_found().into());
     }
     let trace = super::chat::trace_parent(&headers).unwrap_or_default();

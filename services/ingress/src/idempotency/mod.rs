@@ -159,7 +159,8 @@ impl Keys {
         };
         let (bus, name, reached) = (bus.clone(), bus.full_name(topic::IDEMPOTENCY.spec.name), is_caught_up.clone());
         let caught_up = move || reached.store(true, Ordering::Release);
-        let reading = tokio::task::spawn_blocking(move || bus.replay(&name, stop, each, caught_up)).await;
+        let reading =
+            tokio::task::spawn_blocking(move || bus.replay(&name, Start::Beginning, stop, each, caught_up)).await;
         reading.map_err(|_| Error::Thread)??;
         readiness.require("idempotency keys", move || is_caught_up.load(Ordering::Acquire));
         Ok(Self(shared))

@@ -3,7 +3,10 @@
 //! The topic is the identity: whoever may write `in.<team>` is that team. A record that is not a job is dead-lettered, and
 //! answered with a typed error where it names an id. A job that is refused is answered, nothing else.
 
+mod doors;
 pub(crate) mod parse;
+
+pub(crate) use doors::Doors;
 
 use crate::{
     Door, Error, Gateway,
@@ -16,53 +19,41 @@ use parse::{Job, Malformed};
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use tollgate_bus::{
-    Bus, DeadLetter, Emitter, Incoming, Outgoing, Profile, RawValueBytes,
+    Bus, DeadLetter, Emitter, Incoming, Outgoing, RawValueBytes,
     end::job_answer,
-    work::{Handler, Options, Outcome, Running},
+    work::{Handler, Outcome},
 };
-use tollgate_runtime::{Readiness, config::JOB_DEADLINE};
+use tollgate_runtime::{Readiness, config::JOB_DEADLINE, control::Derived};
 use tollgate_schemas::{
     ApiError, Caller, ErrorCode, KeyDoor, Request, RequestId, TopicReply, headers,
     job::{JobError, JobOutput},
     now_us,
 };
 
-/// Starts reading every team's door; `None` if no team has one.
+/// Starts reading every team's door.
 pub(crate) async fn start(
-    config: &Arc<IngressConfig>,
+    config: Derived<IngressConfig>,
     bus: &Bus,
     gateway: Arc<Gateway>,
     readiness: &Readiness,
     stop: CancellationToken,
-) -> Result<Option<Running>, Error> {
-    if config.doors.is_empty() {
-        return Ok(None);
-    }
+) -> Result<Doors, Error> {
     let asking = bus.clone();
     let cluster = tokio::task::spawn_blocking(move || asking.cluster_id(Duration::from_secs(30)))
         .await
         .map_err(|_| Error::Thread)??;
-    let topics: Vec<String> = config.doors.keys().cloned().collect();
-    let handler = Jobs { config: config.clone(), gateway, cluster };
-    let running = bus.consume::<RawValueBytes, _>(
-        Options::new("ingress", topics),
-        bus.producer(Profile::Bulk)?,
-        Arc::new(handler),
-        stop,
-    )?;
-    readiness.require("job topics", running.probe());
-    Ok(Some(running))
+    Doors::open(config, bus.clone(), Arc::new(Jobs { gateway, cluster }), readiness, stop)
 }
 
 struct Jobs {
-    config: Arc<IngressConfig>,
     gateway: Arc<Gateway>,
     cluster: String,
 }
 
 impl Handler<RawValueBytes> for Jobs {
     async fn handle(&self, record: Incoming<RawValueBytes>, emitter: Emitter) -> Outcome {
-        let Some(door) = self.config.doors.get(&record.topic) else {
+        let config = self.gateway.config();
+        let Some(door) = config.doors.get(&record.topic) else {
             return Outcome::dead(DeadLetter::new("job", "no team has this topic any more"));
         };
         let parsed = parse::job(&record.value.0, &record.headers);
@@ -87,11 +78,14 @@ impl Jobs {
             RequestId::of_record(&self.cluster, &record.topic, record.partition, record.offset, record.timestamp_ms);
         let key = reply_key(record);
         let reply = TopicReply { topic: door.replies.clone(), key, custom_id: job.custom_id, metadata: job.metadata };
+        let place = Place { door, reply: &reply, record, emitter };
+        let user = job.user.map(|name| self.gateway.config().access.job_user(&door.team, &name)).transpose();
+        let user_id = user.map_err(|error| place.refused(id, &error))?;
         let admission = Admission {
             request_id: id,
             api_type: job.api_type,
             body: job.body,
-            caller: Caller { team: door.team.clone(), url: Some(record.topic.clone()), ..Caller::default() },
+            caller: Caller { team: door.team.clone(), user_id, url: Some(record.topic.clone()), ..Caller::default() },
             reply: job_reply(reply.clone()),
             door: &Door::Topic {
                 expires_ms: job.expires_ms,
@@ -99,13 +93,46 @@ impl Jobs {
                 idempotency_key: job.idempotency_key,
             },
         };
-        let place = Place { door, reply: &reply, record, emitter };
-        let mut request = admission.admit(&self.config).map_err(|error| place.refused(id, &error))?;
+        let mut request = self.gateway.admit(admission).map_err(|error| place.refused(id, &error))?;
         let claimant = claimant(&request, KeyDoor::Topic, &record.trace);
-        self.check_in(&mut request, &place).await?;
-        match claimant {
-            Some(claimant) => self.keyed(request, claimant, &place).await,
-            None => Ok(Outcome::emit(vec![self.out(request, &place)?])),
+        self.reserve(&mut request, &place).await?;
+        let submitted = async {
+            self.check_in(&mut request, &place).await?;
+            match claimant {
+                Some(claimant) => self.keyed(request, claimant, &place).await,
+                None => Ok((Outcome::emit(vec![self.out(request, &place)?]), true)),
+            }
+        };
+        match submitted.await {
+            Ok((outcome, true)) => Ok(outcome),
+            // What is answered with another request's answer, or with an error, uses nothing.
+            Ok((unused, false)) | Err(unused) => {
+                self.gateway.desk.release(id).await;
+                Ok(unused)
+            }
+        }
+    }
+
+    /// Takes what the job may need. Nobody waits at this door, so while a limit is reached the job does, until its deadline; other
+    /// teams' topics are read on meanwhile. A budget that is used up is an answer.
+    async fn reserve(&self, request: &mut Request, place: &Place<'_>) -> Result<(), Outcome> {
+        loop {
+            let error = match place.unless_leaving(self.gateway.desk.reserve(request)).await? {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            let wait = error.headers.iter().find(|(name, _)| *name == "retry-after-ms");
+            let wait = wait.and_then(|(_, ms)| ms.parse().ok()).map(Duration::from_millis);
+            let wait = wait.or((error.code == ErrorCode::Overloaded).then_some(AGAIN));
+            let left_ms = u64::try_from(request.deadline_ms - now_us() / 1000).unwrap_or(0);
+            match wait {
+                None => return Err(place.refused(request.request_id, &error)),
+                Some(_) if left_ms == 0 => return Err(place.refused(request.request_id, &request.expired_error())),
+                Some(wait) => {
+                    let wait = wait.min(Duration::from_millis(left_ms)).min(RESERVE_AGAIN_MAX);
+                    place.unless_leaving(tokio::time::sleep(wait)).await?;
+                }
+            }
         }
     }
 
@@ -129,17 +156,27 @@ impl Jobs {
 
     /// A job that names itself by `ce_id`: published if it is the first of its name, else answered with what the first one got.
     /// Nothing is torn where it is handed back: what is claimed and not published yet is published when the record comes again.
-    async fn keyed(&self, request: Request, mut claimant: Claimant, place: &Place<'_>) -> Result<Outcome, Outcome> {
+    /// With it, whether the job was published.
+    async fn keyed(
+        &self,
+        request: Request,
+        mut claimant: Claimant,
+        place: &Place<'_>,
+    ) -> Result<(Outcome, bool), Outcome> {
         let id = claimant.me;
         let claim = match self.settle(&request, &mut claimant, place).await? {
-            Settled::Done => return Ok(Outcome::default()),
-            Settled::Repeat(first) => return self.repeat(first, request, place).await,
+            // An earlier delivery has published it.
+            Settled::Done => return Ok((Outcome::default(), true)),
+            Settled::Repeat(first) => {
+                self.gateway.desk.release(id).await;
+                return self.repeat(first, request, place).await.map(|outcome| (outcome, false));
+            }
             Settled::Mine(claim) => claim,
         };
         tollgate_bus::fault::point("idempotency.claimed");
         let published = self.gateway.keys.published(&claimant, claim).map_err(|error| place.refused(id, &error))?;
         if !claim.is_new && self.has_ended(&request, place).await? {
-            return Ok(Outcome::emit(vec![published]));
+            return Ok((Outcome::emit(vec![published]), false));
         }
         // In this order: what is noted as published must be in the log, or nobody would publish it.
         let out = self.out(request, place)?;
@@ -152,7 +189,7 @@ impl Jobs {
             place.unless_leaving(tokio::time::sleep(AGAIN)).await?;
         }
         tollgate_bus::fault::point("idempotency.published");
-        Ok(Outcome::emit(vec![published]))
+        Ok((Outcome::emit(vec![published]), true))
     }
 
     /// Whose the job's key is. Nobody waits at this door, so while the log is away the job does, until its deadline. One that
@@ -189,6 +226,7 @@ impl Jobs {
     async fn repeat(&self, first: RequestId, request: Request, place: &Place<'_>) -> Result<Outcome, Outcome> {
         let (me, expired, deadline_ms) = (request.request_id, request.expired_error(), request.deadline_ms);
         drop(request);
+        place.emitter.release_bytes();
         let waiting = place.door.repeats.try_acquire();
         let (patience, error) = if waiting.is_ok() {
             (Duration::from_millis(u64::try_from(deadline_ms - now_us() / 1000).unwrap_or(0)), expired)
@@ -249,6 +287,8 @@ fn malformed_job(door: &JobDoor, record: &Record, malformed: Malformed) -> Outco
     outcome
 }
 
+/// How long a job waits at most before it looks again whether its limits have room: they may have been raised.
+const RESERVE_AGAIN_MAX: Duration = Duration::from_secs(60);
 /// How long a job waits before it tries again what failed.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long a repeat that may not wait looks whether the first one has ended.

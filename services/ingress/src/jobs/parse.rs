@@ -20,6 +20,8 @@ pub(crate) struct Job {
     pub(crate) metadata: Option<Value>,
     /// From `ce_expirytime`, milliseconds since the Unix epoch.
     pub(crate) expires_ms: Option<i64>,
+    /// From `tollgate-user`.
+    pub(crate) user: Option<String>,
     /// From `ce_id`; a custom id in the value is none.
     pub(crate) idempotency_key: Option<String>,
 }
@@ -28,7 +30,7 @@ pub(crate) struct Job {
 #[derive(Debug)]
 pub(crate) struct Malformed {
     pub(crate) custom_id: Option<String>,
-    pub(crate) error: ApiError,
+    pub(crate) error: Box<ApiError>,
 }
 
 #[derive(Deserialize)]
@@ -52,7 +54,7 @@ pub(crate) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
     let header_id = all.get(ID_HEADER).map(str::to_owned);
     let fail = |custom_id: Option<String>, message: &str| Malformed {
         custom_id: custom_id.filter(|id| id.len() <= CUSTOM_ID_MAX_BYTES),
-        error: bad_job(message),
+        error: Box::new(bad_job(message)),
     };
     let Ok(text) = std::str::from_utf8(value) else {
         return Err(fail(header_id, "the record is not UTF-8"));
@@ -62,7 +64,7 @@ pub(crate) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
         Err(error) => {
             let short = |id: &String| id.len() <= CUSTOM_ID_MAX_BYTES;
             let custom_id = named(text).or(header_id).filter(short);
-            return Err(Malformed { custom_id, error: crate::admit::invalid(&error) });
+            return Err(Malformed { custom_id, error: Box::new(crate::admit::invalid(&error)) });
         }
     };
     let custom_id = match envelope.custom_id {
@@ -97,7 +99,12 @@ pub(crate) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
         Some(Ok(time)) => Some(time.timestamp_millis()),
         Some(Err(_)) => return Err(fail(custom_id, "ce_expirytime must be an RFC 3339 time")),
     };
-    Ok(Job { custom_id, api_type, body, metadata, expires_ms, idempotency_key })
+    // Text or not, a header that is there names somebody: one that cannot be read names nobody, which is refused.
+    let user = all
+        .iter()
+        .any(|(name, _)| name == headers::USER)
+        .then(|| all.get(headers::USER).unwrap_or_default().to_owned());
+    Ok(Job { user, custom_id, api_type, body, metadata, expires_ms, idempotency_key })
 }
 
 fn api_type(path: Option<&str>) -> Option<ApiType> {

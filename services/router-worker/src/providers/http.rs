@@ -3,14 +3,12 @@
 //! One pooled client per provider (and connect time-out). Redirects are not followed, because a redirect would carry the
 //! credential elsewhere; proxies from the environment are not used; compression is not asked for; bodies are bounded.
 
-use super::{Encoded, Head, Wire};
+use super::{Encoded, Head, Wire, credentials::Credentials};
 use crate::failure::{Class, Failure};
 use bytes::Bytes;
 use reqwest::{Client, Response, header::HeaderMap, redirect::Policy};
-use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
+use tokio::time::Instant;
 use tollgate_runtime::Secret;
 
 /// Largest answer that is not a stream, and largest error document.
@@ -23,8 +21,7 @@ const IDLE_MAX: Duration = Duration::from_secs(50);
 /// A provider's address and credentials.
 pub(crate) struct Http {
     base_url: String,
-    keys: Vec<Secret>,
-    turn: AtomicUsize,
+    credentials: Credentials,
     clients: Vec<(Duration, Client)>,
 }
 
@@ -42,7 +39,7 @@ impl Http {
             }
         }
         let base_url = base_url.trim_end_matches('/').to_owned();
-        Ok(Self { base_url, keys, turn: AtomicUsize::new(0), clients })
+        Ok(Self { base_url, credentials: Credentials::new(keys), clients })
     }
 
     /// Sends a request and waits for the answer's head.
@@ -55,9 +52,8 @@ impl Http {
         let Some((_, client)) = self.clients.iter().find(|(known, _)| *known == connect) else {
             return Err(Failure::new(Class::Connect, "no client has that connect time-out"));
         };
-        // Several keys share the load of their accounts' limits.
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let key = (!self.keys.is_empty()).then(|| self.keys[turn % self.keys.len()].expose());
+        let taken = self.credentials.take(Instant::now());
+        let key = taken.map(|(_, key)| key.expose());
         let mut builder = client.post(format!("{}{}", self.base_url, request.path));
         for (name, value) in wire.headers(key) {
             let mut value = reqwest::header::HeaderValue::try_from(value)
@@ -67,7 +63,11 @@ impl Http {
         }
         let builder = builder.header("content-type", "application/json").body(request.body);
         let response = builder.send().await.map_err(|error| failure(&error))?;
-        Ok((head(response.status().as_u16(), response.headers(), wire.request_id_header()), response))
+        let mut head = head(response.status().as_u16(), response.headers(), wire.request_id_header());
+        if let Some((turn, _)) = taken {
+            head.other_credential = self.credentials.told(turn, head.status, head.retry_after, Instant::now());
+        }
+        Ok((head, response))
     }
 }
 
@@ -110,6 +110,7 @@ fn head(status: u16, headers: &HeaderMap, request_id: &str) -> Head {
         status,
         retry_after: retry_after(text("retry-after-ms"), text("retry-after")),
         request_id: text(request_id).map(|id| id.chars().take(128).collect()),
+        other_credential: false,
     }
 }
 

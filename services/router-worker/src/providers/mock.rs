@@ -49,7 +49,7 @@ pub(super) async fn respond(asked: &Asked<'_>) -> (Head, Script) {
     }
     let pause =
         fault.strip_prefix("slow-").and_then(|ms| ms.parse().ok()).map_or(Duration::ZERO, Duration::from_millis);
-    let head = Head { status: 200, retry_after: None, request_id: Some("mock".to_owned()) };
+    let head = Head { status: 200, retry_after: None, request_id: Some("mock".to_owned()), other_credential: false };
     let pieces = if asked.stream { stream(asked) } else { VecDeque::from([Bytes::from(whole(asked).to_string())]) };
     (head, Script { pause, due: None, pieces })
 }
@@ -57,7 +57,10 @@ pub(super) async fn respond(asked: &Asked<'_>) -> (Head, Script) {
 fn error(status: u16, kind: &str, retry_after: Option<Duration>) -> (Head, Script) {
     let body = json!({ "error": { "message": "this model of the mock provider always fails", "type": kind, "param": null, "code": kind } });
     let pieces = VecDeque::from([Bytes::from(body.to_string())]);
-    (Head { status, retry_after, request_id: Some("mock".to_owned()) }, Script { pieces, ..Script::default() })
+    (
+        Head { status, retry_after, request_id: Some("mock".to_owned()), other_credential: false },
+        Script { pieces, ..Script::default() },
+    )
 }
 
 /// The answer's text and why it ends.

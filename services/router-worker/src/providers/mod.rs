@@ -10,6 +10,7 @@
 pub(crate) mod anthropic;
 mod assemble;
 mod chat;
+mod credentials;
 mod fields;
 mod http;
 mod mock;

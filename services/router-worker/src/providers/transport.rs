@@ -14,6 +14,8 @@ pub(crate) struct Head {
     pub retry_after: Option<Duration>,
     /// The provider's id of the call.
     pub request_id: Option<String>,
+    /// Another credential of the provider may be used at once.
+    pub other_credential: bool,
 }
 
 /// How a provider is reached.

@@ -12,7 +12,7 @@ fn policy(attempts: u32, max_attempts: u32) -> Retry {
 
 fn outcome(destination: usize, class: Class, status: Option<u16>) -> Outcome {
     let is_throttle = matches!(class, Class::RateLimited | Class::Busy | Class::Open);
-    Outcome { destination, class, status, retry_after: None, is_throttle }
+    Outcome { destination, class, status, retry_after: None, is_throttle, other_credential: false }
 }
 
 /// With every circuit closed.

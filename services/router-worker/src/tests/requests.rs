@@ -90,7 +90,7 @@ prices: [ {{ provider: first, model: m, input: 3, output: 6 }} ]
         );
         let loaded = config::parse(&text, Role::RouterWorker, &|_| Ok(None)).expect("configuration");
         let blobs = BlobStore::new(store::open(&loaded.config).expect("store"));
-        let router = Arc::new(Router::new(&loaded.config).expect("router"));
+        let router = Arc::new(Router::new(&loaded.config, None).expect("router"));
         Self {
             executor: Executor { router, blobs, places: Arc::new(Semaphore::new(WAITING_IN_PLACE_MAX)) },
             _folder: folder,
@@ -144,6 +144,7 @@ fn request(endpoint: &str, body: Value) -> Request {
         idempotency_key: None,
         guardrail_outcome: None,
         policy_version: None,
+        reserved: None,
         waiting: None,
     }
 }

@@ -1,14 +1,18 @@
 //! `tollgate config check` and `config show`.
 
-use crate::cli::Config as Command;
+use super::objects;
+use crate::cli::{Api, Config as Command};
 use anyhow::Context;
 use std::{collections::BTreeMap, path::Path, process::ExitCode};
 use tollgate_runtime::config::{Over, Role};
 
-pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Check { config, service } => Ok(check(config, (*service).into())),
-        Command::Show { config, effective } => show(config, *effective),
+        Command::Show { effective: true, url, admin_key: Some(admin_key), .. } => {
+            objects::config(&Api { url: url.clone(), admin_key: admin_key.clone() }).await
+        }
+        Command::Show { config, effective, .. } => show(config, *effective),
     }
 }
 

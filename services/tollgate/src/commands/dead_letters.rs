@@ -80,7 +80,7 @@ impl Door {
         let teams = team_topics(&self.config);
         let read = move || {
             let mut newest: BTreeMap<(i64, Place), Line> = BTreeMap::new();
-            bus.dead_letters(filter.start, |dead| {
+            bus.dead_letters(filter.start.clone(), |dead| {
                 if filter.takes(&dead) {
                     newest.insert((dead.at_ms(), dead.place()), Line::of(&dead, &prefix, &teams));
                 }
@@ -149,7 +149,7 @@ impl Door {
                 let each = |dead: Dead| {
                     if filter.takes(&dead) { give(Ok((dead.place(), Some(dead)))) } else { ControlFlow::Continue(()) }
                 };
-                if let Err(error) = bus.dead_letters(filter.start, each) {
+                if let Err(error) = bus.dead_letters(filter.start.clone(), each) {
                     let _ = give(Err(error));
                 }
             }
@@ -388,7 +388,8 @@ mod tests {
 
     #[test]
     fn work_and_jobs_are_redriven_and_nothing_else() {
-        let config = super::super::up::without_file(&"0".repeat(64), &Over::default()).expect("the built-in one");
+        let config = super::super::up::without_file(&"0".repeat(64), &"1".repeat(64), &Over::default())
+            .expect("the built-in one");
         let prefix = &config.kafka.topic_prefix;
         let all = targets(&config);
         for name in ["requests.batch", "approved.judge", "parked.10m", "completions", "usage", "in.search"] {

@@ -2,7 +2,7 @@
 //!
 //! Exits 0 only if all of it came true, so it is a test as well.
 
-use super::{keys::new_key, usage};
+use super::usage;
 use crate::{cli::Demo, stack};
 use anyhow::{Context, bail, ensure};
 use comfy_table::Table;
@@ -17,6 +17,7 @@ use tollgate_bus::{Bus, Headers, Outgoing, Profile, TopicName, broadcast::Start}
 use tollgate_runtime::{
     Config, Readiness,
     config::{self as file, Over, Role},
+    secret::new_key,
     supervised, telemetry,
 };
 use tollgate_schemas::{TraceContext, headers};
@@ -33,7 +34,7 @@ pub(crate) async fn run(arguments: &Demo) -> anyhow::Result<ExitCode> {
     let over = Over { brokers: arguments.brokers.clone(), ..Over::default() };
     let config = config(&hash, &folder.path().display().to_string(), &over)?;
     let happened =
-        stack::with_kafka(&config, "demo", &CancellationToken::new(), async |bus| happen(&config, &bus, key).await)
+        stack::with_kafka(&config, "demo", &CancellationToken::new(), async |bus, _| happen(&config, &bus, key).await)
             .await?;
     let happened = happened.context("nobody stops a demo in order")?;
     report(happened, &config, &folder.path().display().to_string(), arguments.keep).await
@@ -44,8 +45,10 @@ async fn happen(config: &Config, bus: &Bus, key: String) -> anyhow::Result<Vec<H
     let listener = stack::bind(config).await?;
     let base = format!("http://{}", listener.local_addr()?);
     let (stop, readiness) = (CancellationToken::new(), Readiness::default());
-    let running =
-        supervised("stack", stack::run_all(config.clone(), bus.clone(), listener, readiness.clone(), stop.clone()));
+    let running = supervised(
+        "stack",
+        stack::run_all(config.clone(), (bus.clone(), None), listener, readiness.clone(), stop.clone()),
+    );
     let ready = async {
         while readiness.missing().is_none_or(|missing| !missing.is_empty()) {
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -1,12 +1,12 @@
 //! `tollgate init`, and the configuration of a gateway that has none.
 
-use super::keys::new_key;
 use crate::cli::Init;
 use anyhow::Context;
 use std::{fs::OpenOptions, io::Write, process::ExitCode};
+use tollgate_runtime::secret::new_key;
 
-/// A minimal configuration: the mock provider, one endpoint, one team with both doors, one key.
-pub(crate) fn minimal(key_hash: &str) -> String {
+/// A minimal configuration: the mock provider, one endpoint, one team with both doors, one key, one administrator.
+pub(crate) fn minimal(key_hash: &str, admin_hash: &str) -> String {
     format!(
         r#"# A minimal Tollgate. tollgate.example.yaml shows everything there is; check changes with `tollgate config check`.
 listen: 127.0.0.1:8080
@@ -31,6 +31,9 @@ teams:
 
 keys:
   - {{ name: my-key, team: search, sha256: "{key_hash}" }}
+
+admin:                                # for /admin/v1 and the commands that see and change a running gateway
+  keys: [ {{ name: root, sha256: "{admin_hash}" }} ]
 "#
     )
 }
@@ -38,15 +41,16 @@ keys:
 #[allow(clippy::print_stdout, reason = "the command's result")]
 pub(crate) fn run(arguments: &Init) -> anyhow::Result<ExitCode> {
     let path = &arguments.path;
-    let (key, hash) = new_key();
+    let ((key, hash), (admin_key, admin_hash)) = (new_key(), new_key());
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .open(path)
         .with_context(|| format!("{} cannot be written", path.display()))?;
-    file.write_all(minimal(&hash).as_bytes())?;
+    file.write_all(minimal(&hash, &admin_hash).as_bytes())?;
     println!("{key}");
     eprintln!("Wrote {}. The line above is a key for it: keep it now, only its hash is stored.", path.display());
+    eprintln!("To administer it, as with `tollgate teams list`: export TOLLGATE_ADMIN_KEY={admin_key}");
     eprintln!("Next: tollgate up --config {}", path.display());
     Ok(ExitCode::SUCCESS)
 }

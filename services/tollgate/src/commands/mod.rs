@@ -6,6 +6,7 @@ pub(crate) mod demo;
 pub(crate) mod init;
 pub(crate) mod kafka;
 pub(crate) mod keys;
+pub(crate) mod objects;
 pub(crate) mod service;
 pub(crate) mod submit;
 pub(crate) mod up;

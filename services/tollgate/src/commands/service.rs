@@ -24,6 +24,6 @@ pub(crate) async fn run(service: Service, arguments: &Run) -> anyhow::Result<Exi
     let stop = stop_signal();
     let Some(bus) = stack::connect_until(&stop, &config, settings).await? else { return Ok(ExitCode::SUCCESS) };
     let listener = stack::bind(&config).await?;
-    stack::run_one(service, &config, bus, listener, stop).await?;
+    stack::run_one(service, config, bus, listener, stop).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,21 +1,22 @@
 //! `tollgate up`: all four services in one process, and the embedded broker unless a cluster is named.
 
-use super::{init, keys::new_key, load};
+use super::{init, load};
 use crate::{cli::Up, stack};
 use std::{process::ExitCode, time::Duration};
 use tollgate_runtime::{
     Config, Readiness,
     config::{self as file, Over, Role},
+    secret::new_key,
     stop_signal, supervised, telemetry,
 };
 
 pub(crate) async fn run(arguments: &Up) -> anyhow::Result<ExitCode> {
     let over = arguments.over();
-    let (config, key) = match &arguments.run.config {
+    let (config, keys) = match &arguments.run.config {
         Some(path) => (load(path, Role::All, &over)?, None),
         None => {
-            let (key, hash) = new_key();
-            (without_file(&hash, &over)?, Some(key))
+            let ((key, hash), (admin_key, admin_hash)) = (new_key(), new_key());
+            (without_file(&hash, &admin_hash, &over)?, Some(Keys { key, admin_key }))
         }
     };
     let _telemetry = telemetry::init("tollgate");
@@ -25,18 +26,24 @@ pub(crate) async fn run(arguments: &Up) -> anyhow::Result<ExitCode> {
     let listener = stack::bind(&config).await?;
     let api = listener.local_addr()?.to_string();
     let readiness = Readiness::default();
-    stack::with_kafka(&config, "up", &stop, async |bus| {
-        let greeting = Greeting { api, kafka: bus.settings().brokers.clone(), config: config.clone(), key };
+    stack::with_kafka(&config, "up", &stop, async |bus, lock| {
+        let greeting = Greeting { api, kafka: bus.settings().brokers.clone(), config: config.clone(), keys };
         supervised("greeting", greeting.once_ready(readiness.clone()));
-        stack::run_all(config.clone(), bus, listener, readiness.clone(), stop.clone()).await
+        stack::run_all(config.clone(), (bus, lock), listener, readiness.clone(), stop.clone()).await
     })
     .await?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The mock provider and a key made a moment ago.
-pub(crate) fn without_file(key_hash: &str, over: &Over) -> anyhow::Result<Config> {
-    Ok(file::parse_over(&init::minimal(key_hash), Role::All, over, &|_| Ok(None))?.config)
+/// Of a gateway without a configuration; they end with it.
+struct Keys {
+    key: String,
+    admin_key: String,
+}
+
+/// The mock provider and keys made a moment ago.
+pub(crate) fn without_file(key_hash: &str, admin_hash: &str, over: &Over) -> anyhow::Result<Config> {
+    Ok(file::parse_over(&init::minimal(key_hash, admin_hash), Role::All, over, &|_| Ok(None))?.config)
 }
 
 /// What the person who has just started it wants to know.
@@ -44,8 +51,7 @@ struct Greeting {
     api: String,
     kafka: String,
     config: Config,
-    /// Of a gateway without a configuration.
-    key: Option<String>,
+    keys: Option<Keys>,
 }
 
 impl Greeting {
@@ -55,13 +61,13 @@ impl Greeting {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         tracing::info!(api = %self.api, kafka = %self.kafka, "ready");
-        if let Some(key) = &self.key {
-            self.print(key);
+        if let Some(keys) = &self.keys {
+            self.print(keys);
         }
     }
 
     #[allow(clippy::print_stdout, reason = "for the person who has just started it")]
-    fn print(&self, key: &str) {
+    fn print(&self, Keys { key, admin_key }: &Keys) {
         let Self { api, kafka, config, .. } = self;
         let body = r#"{"model":"chat","messages":[{"role":"user","content":"hello"}]}"#;
         println!("\nNo configuration was given: the mock provider answers, and the key is for this run only.");
@@ -74,6 +80,7 @@ impl Greeting {
             println!("    kcat -P -b {kafka} -t {jobs}");
             println!("  kcat -C -b {kafka} -t {answers} -e\n");
         }
+        println!("See and change what runs, as in `tollgate teams list`:\n\n  export TOLLGATE_ADMIN_KEY={admin_key}\n");
         println!("Who used what, as Parquet: {}/usage/date=*/*.parquet, or `tollgate usage`\n", config.data_dir);
     }
 }

@@ -69,8 +69,9 @@ async fn produced(settings: Settings, topic: &str) -> Result<(), tollgate_bus::E
         topic: tollgate_bus::TopicName::Full(topic.into()),
         partition: None,
         key: None,
-        headers: Vec::new(),
+        headers: tollgate_bus::Headers::default(),
         payload: b"{}".to_vec(),
+        is_tombstone: false,
         relaxed: false,
     };
     producer.send_acked(record).await

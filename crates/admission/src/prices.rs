@@ -7,11 +7,16 @@
 //! Not used yet: `batch_input` and `batch_output`. They are the prices of providers' own batch APIs, which the router
 //! does not call so far; work on the batch lane is made of ordinary calls at ordinary prices.
 
-use crate::tokens::Tokens;
 use rust_decimal::Decimal;
 use std::collections::HashMap;
 use tollgate_runtime::config::Price as Configured;
 use tollgate_schemas::PriceStatus;
+
+mod bound;
+mod tokens;
+
+pub use bound::Callable;
+pub use tokens::Tokens;
 
 const BUILT_IN: &str = include_str!("../data/model_prices.csv");
 const PER: Decimal = Decimal::from_parts(1_000_000, 0, 0, false, 0);
@@ -22,7 +27,7 @@ const STANDARD_TIERS: [&str; 4] = ["default", "standard", "auto", "on_demand"];
 
 /// Dollars per million tokens, and when they apply.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Price {
+struct Price {
     input: Option<Decimal>,
     output: Option<Decimal>,
     cache_read: Option<Decimal>,
@@ -38,7 +43,7 @@ pub(crate) struct Price {
 
 /// A row's cost for one call.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Cost {
+pub struct Cost {
     /// US dollars; `None` if something used has no price.
     pub usd: Option<Decimal>,
     /// How far it can be trusted.
@@ -49,7 +54,7 @@ pub(crate) struct Cost {
 
 /// One provider call, as pricing sees it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Called<'a> {
+pub struct Called<'a> {
     /// The provider's name in the configuration.
     pub provider: &'a str,
     /// The provider's name in the built-in list.
@@ -64,11 +69,12 @@ pub(crate) struct Called<'a> {
     pub date: &'a str,
 }
 
-type Rows = HashMap<(String, String), Vec<Price>>;
+/// By provider, then model.
+type Rows = HashMap<String, HashMap<String, Vec<Price>>>;
 
 /// Every price.
 #[derive(Debug)]
-pub(crate) struct PriceBook {
+pub struct PriceBook {
     configured: Rows,
     built_in: Rows,
     region: String,
@@ -76,16 +82,17 @@ pub(crate) struct PriceBook {
 
 impl PriceBook {
     /// The built-in list with the configuration's rows over it. `region` is the gateway's.
-    pub(crate) fn new(configured: &[Configured], region: &str) -> Self {
+    pub fn new(configured: &[Configured], region: &str) -> Self {
         let mut rows = Rows::new();
         for price in configured {
-            rows.entry((price.provider.clone(), price.model.clone())).or_default().push(Price::configured(price));
+            let models = rows.entry(price.provider.clone()).or_default();
+            models.entry(price.model.clone()).or_default().push(Price::configured(price));
         }
         Self { configured: rows, built_in: built_in(), region: region.to_owned() }
     }
 
     /// What a call cost.
-    pub(crate) fn cost(&self, call: &Called<'_>, tokens: &Tokens) -> Cost {
+    pub fn cost(&self, call: &Called<'_>, tokens: &Tokens) -> Cost {
         if let Some(price) = self.find(call, tokens) {
             let (usd, status) = price.cost(tokens);
             return Cost { usd, status, version: Some(price.version.clone()) };
@@ -96,15 +103,14 @@ impl PriceBook {
         Cost { usd: None, status: PriceStatus::Unpriced, version: None }
     }
 
+    /// Where a row is looked for, in this order.
+    fn tables<'p>(&self, provider: &'p str, kind: &'p str) -> [(&Rows, &'p str); 4] {
+        [(&self.configured, provider), (&self.configured, kind), (&self.built_in, provider), (&self.built_in, kind)]
+    }
+
     fn find(&self, call: &Called<'_>, tokens: &Tokens) -> Option<&Price> {
-        let tables = [
-            (&self.configured, call.provider),
-            (&self.configured, call.kind),
-            (&self.built_in, call.provider),
-            (&self.built_in, call.kind),
-        ];
-        tables.iter().find_map(|(rows, provider)| {
-            let rows = rows.get(&((*provider).to_owned(), call.model.to_owned()))?;
+        self.tables(call.provider, call.kind).iter().find_map(|(rows, provider)| {
+            let rows = rows.get(*provider)?.get(call.model)?;
             let applicable = rows.iter().filter(|price| price.applies(call, tokens, &self.region));
             // The most particular row wins; among those the latest.
             applicable
@@ -182,7 +188,7 @@ fn built_in() -> Rows {
             version: format!("builtin-{:08x}", fnv1a(record.iter().collect::<Vec<_>>().join(",").as_bytes())),
             ..Price::default()
         };
-        rows.entry((provider.to_owned(), model.to_owned())).or_default().push(price);
+        rows.entry(provider.to_owned()).or_default().entry(model.to_owned()).or_default().push(price);
     }
     rows
 }

@@ -30,7 +30,7 @@ fn every_line_of_the_built_in_list_is_a_price() {
     assert!(BUILT_IN.starts_with(
         "provider,model,mode,input_usd_per_mtok,output_usd_per_mtok,cache_read_usd_per_mtok,cache_write_usd_per_mtok,"
     ));
-    assert_eq!(built_in().values().map(Vec::len).sum::<usize>(), lines);
+    assert_eq!(built_in().values().flat_map(HashMap::values).map(Vec::len).sum::<usize>(), lines);
     for record in csv::Reader::from_reader(BUILT_IN.as_bytes()).records() {
         let record = record.expect("record");
         for at in 3..9 {
@@ -104,4 +104,49 @@ fn the_most_particular_row_that_applies_wins() {
     assert_eq!(cost("local", 1000, Some("flex"), today), None);
     assert_eq!(cost("eu", 1000, None, today).as_deref(), Some("4"));
     assert_eq!(cost("local", 1000, None, "2026-12-01").as_deref(), Some("5"));
+}
+
+#[test]
+fn a_bound_is_the_dearest_of_what_could_be_charged() {
+    let rows = configured(json!([
+        { "provider": "p", "model": "m", "input": "1", "output": "2" },
+        { "provider": "p", "model": "m", "input": "3", "output": "2", "service_tier": "priority" },
+        { "provider": "p", "model": "cached", "input": "1", "output": "1", "cache_read": "0.1", "cache_write_1h": "2" },
+        { "provider": "p", "model": "half", "input": "1" },
+    ]));
+    let book = PriceBook::new(&rows, "local");
+    let callable =
+        |model: &str| Callable { provider: "p".into(), kind: "openai".into(), model: model.into(), free: false };
+    let bound = |models: &[&str]| {
+        let all: Vec<Callable> = models.iter().map(|model| callable(model)).collect();
+        book.bound(&all, 1_000_000, 1_000_000, "2026-11-23").map(|usd| usd.normalize().to_string())
+    };
+    assert_eq!(bound(&["m"]).as_deref(), Some("5"), "a caller may ask for the dear tier");
+    assert_eq!(bound(&["cached"]).as_deref(), Some("3"), "all of the prompt may be written to the cache");
+    assert_eq!(bound(&["cached", "m"]).as_deref(), Some("5"));
+    assert_eq!(bound(&["m", "half"]), None, "one that has no price may be the one that serves");
+    assert_eq!(bound(&["m", "nothing"]), None);
+    let free = Callable { free: true, ..callable("nothing") };
+    assert_eq!(book.bound(&[free], 5, 5, "2026-11-23"), Some(Decimal::ZERO));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_call_costs_more_than_its_bound(input in 0u64..500_000, output in 0u64..500_000, read in 0u64..500_000, write in 0u64..500_000, hour in 0u64..500_000, tier in 0usize..3) {
+        let rows = configured(json!([
+            { "provider": "p", "model": "m", "input": "3", "output": "15", "cache_read": "0.3", "cache_write": "3.75", "cache_write_1h": "6" },
+            { "provider": "p", "model": "m", "input": "5", "output": "30", "cache_read": "0.5", "service_tier": "priority", "per_call": "0.01" },
+            { "provider": "p", "model": "m", "input": "6", "output": "20", "cache_read": "0.6", "above_tokens": 200_000 },
+        ]));
+        let book = PriceBook::new(&rows, "local");
+        let read = read.min(input);
+        let write = write.min(input - read);
+        let tokens = Tokens { input, output, cache_read: Some(read), cache_write: Some(write), cache_write_1h: Some(hour.min(write)), reasoning: None };
+        let call = Called { service_tier: [None, Some("priority"), Some("auto")][tier], ..call("p", "openai", "m") };
+        let callable = Callable { provider: "p".into(), kind: "openai".into(), model: "m".into(), free: false };
+        let bound = book.bound(std::slice::from_ref(&callable), input, output, "2026-11-23").expect("priced");
+        if let Some(usd) = book.cost(&call, &tokens).usd {
+            proptest::prop_assert!(usd <= bound, "{usd} > {bound}");
+        }
+    }
 }

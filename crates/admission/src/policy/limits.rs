@@ -1,0 +1,154 @@
+//! Limits, compiled: which meters a request takes from.
+//!
+//! A meter's name is where the limit stands, whom it counts and what it counts (`endpoint:chat/each_key:4f2a…/requests/minute`). The figure
+//! is not part of it, so that what was taken stays taken when an administrator changes the figure.
+
+use super::who::{Table, Who, escaped};
+use crate::plan::{AMOUNT_MAX, Hold, Take, Unit};
+use std::collections::HashMap;
+use tollgate_runtime::config::{Config, Dimension, Limit, Per};
+
+/// One limit at one place.
+#[derive(Debug)]
+struct Rule {
+    /// `None`: concurrent requests.
+    rate: Option<(Unit, i64)>,
+    limit: u64,
+    /// `requests/minute`.
+    suffix: String,
+}
+
+/// The limits of one place.
+#[derive(Debug, Default)]
+struct Place {
+    /// `endpoint:chat`.
+    name: String,
+    table: Table<Rule>,
+}
+
+/// What a request takes of meters.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub(super) rates: Vec<Take>,
+    pub(super) holds: Vec<Hold>,
+}
+
+/// Every limit.
+#[derive(Debug, Default)]
+pub(super) struct Limits {
+    endpoints: HashMap<String, Place>,
+    teams: HashMap<String, Place>,
+    users: HashMap<String, Place>,
+    keys: HashMap<String, Place>,
+    destinations: HashMap<String, HashMap<String, Place>>,
+}
+
+impl Limits {
+    /// `keys`: name → id.
+    pub(super) fn compile(config: &Config, keys: &HashMap<&str, &str>) -> Self {
+        let place = |dimension: Dimension, name: &str, limits: &[Limit]| {
+            Place::compile(format!("{}:{}", dimension.as_str(), escaped(name)), limits, keys)
+                .map(|place| (name.to_owned(), place))
+        };
+        let destinations = config.endpoints.iter().filter_map(|endpoint| {
+            let at = |name: &str| format!("endpoint:{}/destination:{}", escaped(&endpoint.name), escaped(name));
+            let all = endpoint.destinations.iter().chain(&endpoint.fallbacks);
+            let places: HashMap<_, _> =
+                all.filter_map(|d| Some((d.name.clone(), Place::compile(at(&d.name), &d.limits, keys)?))).collect();
+            (!places.is_empty()).then(|| (endpoint.name.clone(), places))
+        });
+        Self {
+            destinations: destinations.collect(),
+            endpoints: config.endpoints.iter().filter_map(|e| place(Dimension::Endpoint, &e.name, &e.limits)).collect(),
+            teams: config.teams.iter().filter_map(|t| place(Dimension::Team, &t.name, &t.limits)).collect(),
+            users: config.users.iter().filter_map(|u| place(Dimension::User, &u.name, &u.limits)).collect(),
+            keys: config.keys.iter().filter_map(|k| place(Dimension::Key, k.id(), &k.limits)).collect(),
+        }
+    }
+
+    /// What a request of `who` with so many tokens takes, destinations aside.
+    pub(super) fn of_request(&self, who: &Who<'_>, tokens: u64) -> Taken {
+        let places = [
+            self.endpoints.get(who.endpoint),
+            self.teams.get(who.team),
+            who.user.and_then(|user| self.users.get(user)),
+            who.key_id.and_then(|key| self.keys.get(key)),
+        ];
+        let mut taken = Taken::default();
+        for place in places.into_iter().flatten() {
+            place.take(who, tokens, &mut taken);
+        }
+        taken
+    }
+
+    /// What a call of a destination takes; `None` if it has no limits.
+    pub(super) fn of_destination(&self, endpoint: &str, destination: &str, tokens: u64) -> Option<Taken> {
+        let place = self.destinations.get(endpoint)?.get(destination)?;
+        let tags = std::collections::BTreeMap::new();
+        let nobody = Who { team: "", key_id: None, user: None, endpoint, tags: &tags };
+        let mut taken = Taken::default();
+        place.take(&nobody, tokens, &mut taken);
+        Some(taken)
+    }
+}
+
+impl Place {
+    fn compile(name: String, limits: &[Limit], keys: &HashMap<&str, &str>) -> Option<Self> {
+        if limits.is_empty() {
+            return None;
+        }
+        let mut table = Table::default();
+        for limit in limits {
+            // A key that is not there: the configuration check refuses it, and nobody can match it.
+            let (Some(list), Some(rule)) = (table.list(limit.subject.as_ref(), keys), rule(limit)) else { continue };
+            // Two figures for one meter would take twice; the lower one holds.
+            match list.iter_mut().find(|other: &&mut Rule| other.suffix == rule.suffix) {
+                Some(other) => other.limit = other.limit.min(rule.limit),
+                None => list.push(rule),
+            }
+        }
+        Some(Self { name, table })
+    }
+
+    fn take(&self, who: &Who<'_>, tokens: u64, taken: &mut Taken) {
+        self.table.matching(who, |rule, each, subject| {
+            let each = if each { "each_" } else { "" };
+            let meter = match subject {
+                Some((dimension, value)) => {
+                    format!("{}/{each}{}:{}/{}", self.name, dimension.as_str(), escaped(value), rule.suffix)
+                }
+                None => format!("{}/all/{}", self.name, rule.suffix),
+            };
+            let limit = rule.limit;
+            match rule.rate {
+                None => taken.holds.push(Hold { meter, limit }),
+                Some((unit, window_ms)) => {
+                    let amount = if unit == Unit::Requests { 1 } else { tokens.min(AMOUNT_MAX) };
+                    taken.rates.push(Take { meter, unit, window_ms, limit, amount });
+                }
+            }
+        });
+    }
+}
+
+fn rule(limit: &Limit) -> Option<Rule> {
+    if let Some(limit) = limit.concurrent {
+        return Some(Rule { rate: None, limit, suffix: "concurrent".to_owned() });
+    }
+    let (unit, name, figure) = match (limit.requests, limit.tokens) {
+        (Some(requests), _) => (Unit::Requests, "requests", requests),
+        (_, Some(tokens)) if limit.count_cached => (Unit::Tokens, "tokens", tokens),
+        (_, Some(tokens)) => (Unit::UncachedTokens, "uncached_tokens", tokens),
+        (None, None) => return None,
+    };
+    let per = limit.per?;
+    let window_ms = match per {
+        Per::Second => 1_000,
+        Per::Minute => 60_000,
+        Per::Hour => 3_600_000,
+        Per::Day => 86_400_000,
+        Per::Week | Per::Month | Per::Total => return None,
+    };
+    let suffix = format!("{name}/{}", crate::period::name(per));
+    Some(Rule { rate: Some((unit, window_ms)), limit: figure, suffix })
+}

@@ -1,0 +1,84 @@
+//! `providers`.
+
+use crate::Secret;
+use serde::{Deserialize, Serialize};
+
+/// `providers.NAME`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
+pub struct Provider {
+    pub kind: ProviderKind,
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// Resolved for the router-worker only; elsewhere it holds the reference as written.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub api_key: Option<Secret>,
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub api_keys: Vec<Secret>,
+    #[serde(default = "default_concurrency")]
+    pub concurrency: usize,
+}
+
+fn default_concurrency() -> usize {
+    256
+}
+
+/// `providers.NAME.kind`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum ProviderKind {
+    Openai,
+    Azure,
+    Anthropic,
+    Gemini,
+    Vertex,
+    Bedrock,
+    Cohere,
+    Mistral,
+    Databricks,
+    Mock,
+}
+
+impl ProviderKind {
+    /// Whether a call costs nothing.
+    pub fn is_free(self) -> bool {
+        self == Self::Mock
+    }
+
+    /// As written in the file; also OpenTelemetry's `gen_ai.provider.name` where it has one.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::Azure => "azure",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Vertex => "vertex",
+            Self::Bedrock => "bedrock",
+            Self::Cohere => "cohere",
+            Self::Mistral => "mistral",
+            Self::Databricks => "databricks",
+            Self::Mock => "mock",
+        }
+    }
+}
+
+/// A provider's credential that an administrator gave: the object of kind `credential` on `control`.
+#[derive(Debug, Clone, Deserialize, Serialize, utoipa::ToSchema)]
+pub struct Credential {
+    /// The provider it is for.
+    pub provider: String,
+    /// The credential, encrypted under the key of the environment; base64.
+    #[schema(value_type = String)]
+    pub sealed: Secret,
+}
+
+impl Credential {
+    /// What the seal of a credential is bound to.
+    pub fn purpose(provider: &str, name: &str) -> String {
+        // Names hold no control characters, so the parts cannot run into each other.
+        format!("tollgate.credential\n{provider}\n{name}")
+    }
+}

@@ -1,0 +1,93 @@
+//! How many tokens a request may take, before anybody has counted them.
+//!
+//! A token of the tokenisers in use stands for about four characters of English text, three of code, one of Chinese (three bytes).
+//! A third of the bytes is therefore rather more than less. Binary data in base64 is no text: an image costs what its size in
+//! pixels says, which is not looked at; a fixed amount stands for each.
+
+use serde::Deserialize;
+use std::borrow::Cow;
+
+/// Bytes that stand for one token.
+const BYTES_PER_TOKEN: u64 = 3;
+/// Tokens that stand for a piece of base64 data: a large image at the dearest setting of OpenAI and Anthropic is below it.
+const DATA_TOKENS: u64 = 1_600;
+/// What announces base64 data in a body.
+const DATA_MARKS: [&str; 3] = [";base64,", "\"data\":\"", "\"data\": \""];
+/// Shorter strings behind a mark are counted as text.
+const DATA_MIN_BYTES: usize = 1_024;
+
+/// What the body says of its size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Estimate {
+    pub(super) input_tokens: u64,
+    /// The caller's maximum a choice.
+    pub(super) output_tokens: Option<u64>,
+    /// How many answers the caller wants.
+    pub(super) choices: u64,
+}
+
+#[derive(Deserialize)]
+struct Peek<'a> {
+    max_tokens: Option<u64>,
+    max_completion_tokens: Option<u64>,
+    n: Option<u64>,
+    #[serde(borrow, default)]
+    _rest: Option<Cow<'a, str>>,
+}
+
+/// Of a body that is a JSON document.
+pub(super) fn of(body: &str) -> Estimate {
+    let peek: Option<Peek<'_>> = serde_json::from_str(body).ok();
+    let (data, pieces) = data_in(body);
+    let text = (body.len() - data) as u64;
+    Estimate {
+        input_tokens: text.div_ceil(BYTES_PER_TOKEN) + pieces * DATA_TOKENS,
+        output_tokens: peek.as_ref().and_then(|peek| peek.max_completion_tokens.or(peek.max_tokens)),
+        choices: peek.and_then(|peek| peek.n).unwrap_or(1).clamp(1, 128),
+    }
+}
+
+/// Bytes of base64 data, and in how many pieces.
+fn data_in(body: &str) -> (usize, u64) {
+    let (mut bytes, mut pieces) = (0, 0);
+    for mark in DATA_MARKS {
+        for (at, _) in body.match_indices(mark) {
+            let rest = &body.as_bytes()[at + mark.len()..];
+            let is_data =
+                |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(**byte, b'+' | b'/' | b'=' | b'-' | b'_');
+            let length = rest.iter().take_while(is_data).count();
+            if length >= DATA_MIN_BYTES {
+                bytes += length;
+                pieces += 1;
+            }
+        }
+    }
+    (bytes, pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_counts_by_its_length_and_data_by_the_piece() {
+        let text = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{}"}}]}}"#, "word ".repeat(600));
+        let estimate = of(&text);
+        assert!((1_000..1_100).contains(&estimate.input_tokens), "{estimate:?}");
+        assert_eq!((estimate.output_tokens, estimate.choices), (None, 1));
+        let data = "QUJD".repeat(100_000);
+        let image = format!(
+            r#"{{"messages":[{{"content":[{{"image_url":{{"url":"data:image/png;base64,{data}"}}}}]}}],"n":3,"max_tokens":7}}"#
+        );
+        let estimate = of(&image);
+        assert!((1_600..1_700).contains(&estimate.input_tokens), "{estimate:?}");
+        assert_eq!((estimate.output_tokens, estimate.choices), (Some(7), 3));
+    }
+
+    #[test]
+    fn the_newer_name_of_the_maximum_wins_and_nonsense_counts_as_text() {
+        assert_eq!(of(r#"{"max_tokens":5,"max_completion_tokens":9}"#).output_tokens, Some(9));
+        assert_eq!(of(r#"{"max_tokens":"many"}"#).output_tokens, None);
+        assert_eq!(of(r#"{"n":0}"#).choices, 1);
+    }
+}

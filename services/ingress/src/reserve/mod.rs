@@ -1,0 +1,165 @@
+//! Limits and budgets at the doors: what a request may take is reserved before it is published, and settled by its usage row.
+//!
+//! ```text
+//! request ─► estimate ─► policy ─► store: taken, or refused ─► published
+//! usage ─► settle ─► store, alerts ─► webhooks        storage: snapshot ◄─► rebuild ◄─ usage, requests
+//! ```
+//!
+//! The rules and the counting are `tollgate_admission`'s; this connects them to requests, Kafka and storage. Deliberately absent:
+//! limits of destinations, which only the router can keep.
+
+mod estimate;
+mod rebuild;
+mod refusal;
+mod settle;
+mod webhook;
+
+use crate::Error;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+use tokio_util::sync::CancellationToken;
+use tollgate_admission::{Ask, Decision, Figures, Policy, Store, Who};
+use tollgate_runtime::{Config, Control, config::OnFailure, control::Derived};
+use tollgate_schemas::{ApiError, Body, ErrorCode, Request, Reserved, now_us};
+
+pub(crate) use rebuild::Keeper;
+pub(crate) use refusal::headers_of;
+
+/// A store that is down is told of so often at the most.
+const TELL_EVERY_MS: i64 = 10_000;
+
+/// The rules of one configuration.
+pub(crate) struct Rules {
+    pub(crate) policy: Policy,
+    /// No request takes anything.
+    pub(crate) idle: bool,
+    /// Output tokens by endpoint where the caller sets no maximum.
+    reserve_output: HashMap<String, u64>,
+    webhooks: webhook::Targets,
+}
+
+impl Rules {
+    fn of(config: &Config) -> Self {
+        let limits = config.endpoints.iter().any(|it| !it.limits.is_empty())
+            || config.teams.iter().any(|it| !it.limits.is_empty() || !it.budgets.is_empty())
+            || config.users.iter().any(|it| !it.limits.is_empty())
+            || config.keys.iter().any(|it| !it.limits.is_empty());
+        Self {
+            policy: Policy::compile(config),
+            idle: !limits && config.budgets.is_empty(),
+            reserve_output: config.endpoints.iter().map(|it| (it.name.clone(), it.reserve_output.into())).collect(),
+            webhooks: webhook::Targets::of(&config.webhooks),
+        }
+    }
+}
+
+/// Where requests are given room, or not.
+pub(crate) struct Desk {
+    pub(crate) store: Store,
+    pub(crate) rules: Derived<Rules>,
+    on_failure: OnFailure,
+    told_ms: AtomicI64,
+}
+
+impl Desk {
+    /// With the store that the configuration names. It counts as down until the [`Keeper`] has brought it up to date.
+    pub(crate) fn open(control: &Control, stop: &CancellationToken) -> Result<Self, Error> {
+        let config = control.base();
+        let made = |config: &Arc<Config>, _: Option<&Rules>| Ok::<_, Error>(Rules::of(config));
+        Ok(Self {
+            store: Store::open(config.admission.store.expose(), &config.gateway)?,
+            rules: control.derive("limits and budgets", stop, made)?,
+            on_failure: config.admission.on_store_failure,
+            told_ms: AtomicI64::new(0),
+        })
+    }
+
+    /// Takes what a request may need, all of it or nothing. What a strict budget was asked for caps its output. Returns the figures
+    /// of the tightest limits; an error has them too, as headers.
+    pub(crate) async fn reserve(&self, request: &mut Request) -> Result<Figures, ApiError> {
+        let rules = self.rules.get();
+        if rules.idle {
+            return Ok(Figures::default());
+        }
+        let Body::Inline(body) = &request.body else { return Ok(Figures::default()) };
+        let estimate = estimate::of(body.get());
+        let reserved = rules.reserve_output.get(&request.endpoint).copied().unwrap_or_default();
+        let output_tokens = estimate.output_tokens.unwrap_or(reserved).saturating_mul(estimate.choices);
+        let ask = ask(request, estimate.input_tokens, output_tokens);
+        let now_ms = now_us() / 1000;
+        let plan = rules.policy.plan(&ask, now_ms).map_err(|refused| refusal::error(&refused))?;
+        if plan.reservation.is_empty() {
+            return Ok(Figures::default());
+        }
+        let figures = match self.store.admit(&plan.reservation, now_ms).await {
+            Ok(Decision::Admitted(figures)) => figures,
+            Ok(Decision::Repeated) => Figures::default(),
+            Ok(Decision::Refused(refused)) => {
+                metrics::counter!("tollgate_admission_refused_total", "reason" => refusal::name(&refused.reason))
+                    .increment(1);
+                return Err(refusal::error(&refused));
+            }
+            Err(error) => self.down(&error)?,
+        };
+        request.reserved = Some(Reserved {
+            input_tokens: estimate.input_tokens,
+            output_tokens,
+            max_output_tokens: plan.output_tokens_max.map(|most| most / estimate.choices),
+        });
+        Ok(figures)
+    }
+
+    /// Gives back what a request took that was not published after all.
+    pub(crate) async fn release(&self, id: tollgate_schemas::RequestId) {
+        if self.rules.get().idle {
+            return;
+        }
+        if let Err(error) = self.store.release(id.0, now_us() / 1000).await {
+            tracing::warn!(%error, request_id = %id, "what a request had reserved cannot be given back; it runs out by itself");
+        }
+    }
+
+    /// What `admission.on_store_failure` says, told in the log and in metrics.
+    fn down(&self, error: &tollgate_admission::Error) -> Result<Figures, ApiError> {
+        let allowed = self.on_failure == OnFailure::Allow;
+        let outcome = if allowed { "allowed" } else { "denied" };
+        metrics::counter!("tollgate_admission_store_failures_total", "outcome" => outcome).increment(1);
+        let now_ms = now_us() / 1000;
+        let told_ms = self.told_ms.load(Ordering::Relaxed);
+        if now_ms - told_ms >= TELL_EVERY_MS
+            && self.told_ms.compare_exchange(told_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            tracing::error!(%error, "limits and budgets cannot be checked; requests are {outcome} (admission.on_store_failure)");
+        }
+        if allowed {
+            return Ok(Figures::default());
+        }
+        Err(ApiError::new(
+            ErrorCode::Overloaded,
+            "limits and budgets cannot be checked at present; try again in a moment",
+        ))
+    }
+}
+
+/// What a request asks for.
+fn ask(request: &Request, input_tokens: u64, output_tokens: u64) -> Ask<'_> {
+    let caller = &request.caller;
+    Ask {
+        id: request.request_id.0,
+        who: Who {
+            team: &caller.team,
+            key_id: caller.key_id.as_deref(),
+            user: caller.user_id.as_deref(),
+            endpoint: &request.endpoint,
+            tags: &request.tags,
+        },
+        deadline_ms: request.deadline_ms,
+        input_tokens,
+        output_tokens,
+    }
+}

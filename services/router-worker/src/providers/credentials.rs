@@ -1,0 +1,108 @@
+//! A provider's credentials: used in turn, and left alone for a while after the provider refused or throttled one.
+//!
+//! Pure but for the lock: times are told. In process: each replica learns by itself.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::time::Instant;
+use tollgate_runtime::Secret;
+
+/// A credential that the provider refused (401, 403) is not tried before: somebody has to do something about it.
+const REFUSED: Duration = Duration::from_secs(60);
+/// One that is throttled (429) without saying how long.
+const THROTTLED: Duration = Duration::from_secs(5);
+/// A provider that asks for more patience than this is asked again all the same.
+const ASKED_MAX: Duration = Duration::from_secs(600);
+
+/// Which credential a call was made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Turn(usize);
+
+/// All of a provider's.
+pub(crate) struct Credentials {
+    keys: Vec<Secret>,
+    state: Mutex<State>,
+}
+
+struct State {
+    next: usize,
+    /// By credential: not before.
+    cooling: Vec<Option<Instant>>,
+}
+
+impl Credentials {
+    pub(crate) fn new(keys: Vec<Secret>) -> Self {
+        let cooling = vec![None; keys.len()];
+        Self { keys, state: Mutex::new(State { next: 0, cooling }) }
+    }
+
+    /// The credential whose turn it is among those that may be used; if none may, the one that may first. `None`: the provider
+    /// takes none.
+    pub(crate) fn take(&self, now: Instant) -> Option<(Turn, &Secret)> {
+        let mut state = self.state();
+        let count = self.keys.len();
+        let turns = (0..count).map(|step| (state.next + step) % count);
+        let chosen = turns.min_by_key(|turn| state.cooling[*turn].map_or(Duration::ZERO, |until| until - now))?;
+        state.next = (chosen + 1) % count;
+        Some((Turn(chosen), &self.keys[chosen]))
+    }
+
+    /// What the provider answered to a call with it. True if another one may be used at once.
+    pub(crate) fn told(&self, turn: Turn, status: u16, retry_after: Option<Duration>, now: Instant) -> bool {
+        let pause = match status {
+            401 | 403 => Some(REFUSED),
+            429 => Some(retry_after.unwrap_or(THROTTLED).min(ASKED_MAX)),
+            _ => None,
+        };
+        let mut state = self.state();
+        state.cooling[turn.0] = pause.map(|pause| now + pause);
+        state.cooling.iter().any(|until| until.is_none_or(|until| until <= now))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(names: &[&str]) -> Credentials {
+        Credentials::new(names.iter().map(|name| Secret::new(*name)).collect())
+    }
+
+    fn used(credentials: &Credentials, now: Instant) -> (Turn, String) {
+        let (turn, key) = credentials.take(now).expect("one");
+        (turn, key.expose().to_owned())
+    }
+
+    #[tokio::test]
+    async fn they_take_turns_and_a_refused_one_sits_out() {
+        let (credentials, now) = (all(&["a", "b", "c"]), Instant::now());
+        let turns: Vec<String> = (0..4).map(|_| used(&credentials, now).1).collect();
+        assert_eq!(turns, ["a", "b", "c", "a"]);
+        let (b, name) = used(&credentials, now);
+        assert_eq!(name, "b");
+        assert!(credentials.told(b, 401, None, now), "the others may be used");
+        let turns: Vec<String> = (0..4).map(|_| used(&credentials, now).1).collect();
+        assert_eq!(turns, ["c", "a", "c", "a"]);
+        let later = now + REFUSED;
+        assert!((0..3).any(|_| used(&credentials, later).1 == "b"), "and is tried again");
+    }
+
+    #[tokio::test]
+    async fn when_none_may_be_used_the_one_that_may_first_is() {
+        let (credentials, now) = (all(&["a", "b"]), Instant::now());
+        let (a, _) = used(&credentials, now);
+        assert!(credentials.told(a, 429, Some(Duration::from_secs(30)), now));
+        let (b, _) = used(&credentials, now);
+        assert!(!credentials.told(b, 429, Some(Duration::from_secs(10)), now), "nothing is left");
+        assert_eq!(used(&credentials, now).1, "b");
+        assert!(credentials.told(b, 200, None, now), "well again");
+        assert_eq!((used(&credentials, now).1, used(&credentials, now).1), ("b".into(), "b".into()));
+        assert!(all(&[]).take(now).is_none());
+    }
+}
