@@ -82,7 +82,7 @@ def outcomes(verdict, session, jobs, ended_early):
     """Every job has an answer, not an error, and none before the provider gave one."""
     lines = {number_of(custom_id): found for custom_id, found in session.watch.answers.items()}
     verdict.check("no job is ended while its provider stalls", ended_early)
-    failed = [(number, lines.get(number)) for number in range(jobs) if any(e for _, e in lines.get(number, [("", "")]))]
+    failed = [(number, lines[number]) for number in range(jobs) if any(line.error for line in lines.get(number, []))]
     verdict.check("jobs are answered, none with an error", failed)
     verdict.check("jobs are answered", [number for number in range(jobs) if number not in lines])
 
@@ -119,7 +119,7 @@ def ask_beside(session):
     except AssertionError:
         pass
     for name in names:
-        errors = [error for _, error in answers.get(name, [("", "no answer")])]
+        errors = [line.error for line in answers.get(name, [])] or ["no answer"]
         out.append("answered" if errors == [None] else f"job {name}: {errors}")
     return out
 
