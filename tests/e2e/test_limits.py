@@ -168,17 +168,25 @@ def test_tokens_that_were_reserved_and_not_used_come_back(running, fake_provider
     assert (too_large.status_code, too_large.headers["x-should-retry"]) == (429, "false")
 
 
-def test_so_many_at_once_and_no_more(running, fake_provider):
-    """Three of twelve get in and are held at the provider; the others are refused before anything is let go."""
-    asked = threading.Thread(target=lambda: answers.extend(asyncio.run(crowd(running, "three-at-once", 12, model="gated"))))
-    answers = []
+def held(running, fake_provider, name, reason, let_in, kept_out, **body):
+    """The answers of callers at once, of whom `let_in` are held at the provider until all others are refused for `reason`."""
+    answers, count = [], let_in + kept_out
+    body = {"model": "gated", **body}
+    asked = threading.Thread(target=lambda: answers.extend(asyncio.run(crowd(running, name, count, **body))))
     asked.start()
-    eventually(lambda: refused(running, "concurrent") >= 9, "nine are refused")
-    assert len(fake_provider.calls) == 3
+    eventually(lambda: refused(running, reason) >= kept_out, f"{kept_out} are refused")
+    eventually(lambda: len(fake_provider.calls) == let_in, f"{let_in} are at the provider")
     fake_provider.open_gate("fault-gate")
     asked.join()
     codes = [answer.status_code for answer in answers]
-    assert (codes.count(200), codes.count(429)) == (3, 9)
+    assert (codes.count(200), codes.count(429)) == (let_in, kept_out)
+    assert len(fake_provider.calls) == let_in
+    return answers
+
+
+def test_so_many_at_once_and_no_more(running, fake_provider):
+    """Three of twelve get in and are held at the provider; the others are refused before anything is let go."""
+    held(running, fake_provider, "three-at-once", "concurrent", 3, 9)
     again = eventually(lambda: (got := ask(running, "three-at-once")).status_code == 200 and got, "places come back")
     assert again.status_code == 200
 
@@ -195,16 +203,7 @@ def refused(running, reason):
 
 def test_a_strict_budget_lets_through_what_fits_and_never_more(running, fake_provider):
     """None is settled while 200 come at once: 0.09 dollars hold eleven reservations of a little over 0.008."""
-    answers = []
-    body = {"model": "gated", "max_tokens": 1000}
-    asked = threading.Thread(target=lambda: answers.extend(asyncio.run(crowd(running, "poor", 200, **body))))
-    asked.start()
-    eventually(lambda: refused(running, "budget") >= 189, "all but eleven are refused")
-    assert len(fake_provider.calls) == 11
-    fake_provider.open_gate("fault-gate")
-    asked.join()
-    codes = [answer.status_code for answer in answers]
-    assert (codes.count(200), codes.count(429)) == (11, 189)
+    answers = held(running, fake_provider, "poor", "budget", 11, 189, max_tokens=1000)
     told = next(answer for answer in answers if answer.status_code == 429)
     assert told.json()["error"]["code"] == "insufficient_quota"
     assert told.headers["x-should-retry"] == "false" and "retry-after" not in told.headers

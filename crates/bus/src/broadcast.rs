@@ -112,17 +112,9 @@ impl Bus {
         mut each: impl FnMut(Raw<'_>) + Send + 'static,
         mut caught_up: Option<impl FnOnce() + Send + 'static>,
     ) -> Result<(), Error> {
-        // A group id is required by librdkafka for offsets; nothing is ever committed under it.
-        let group = self.full_name("broadcast");
         // Its partitions never change, so that nothing waits for a fetch to end but a record, which ends it.
-        let at_end = if caught_up.is_some() { "true" } else { "false" };
-        let ours = [("group.id", group.as_str()), ("fetch.wait.max.ms", "2000"), ("enable.partition.eof", at_end)];
-        let config = self.consumer_config(&ours);
-        let consumer: BaseConsumer<Context> = config.create_with_context(Context)?;
-        let list = patiently(QUERY_TIMEOUT, || start_offsets(&consumer, topic, partitions, &start))?;
-        consumer.assign(&list)?;
+        let (consumer, mut behind) = self.reader(topic, (partitions, &start), "2000", caught_up.is_some())?;
         let name = format!("read-{topic}");
-        let mut behind: HashSet<i32> = list.elements().iter().map(TopicPartitionListElem::partition).collect();
         let run = move || {
             while !stop.is_cancelled() {
                 match consumer.poll(crate::IDLE_POLL) {
@@ -144,6 +136,25 @@ impl Bus {
         Ok(())
     }
 
+    /// A consumer with the partitions assigned at their start offsets, and which they are. `tells_ends`: it says when it has reached
+    /// the end of one.
+    fn reader(
+        &self,
+        topic: &str,
+        (partitions, start): (&[i32], &Start),
+        fetch_wait_ms: &str,
+        tells_ends: bool,
+    ) -> Result<(BaseConsumer<Context>, HashSet<i32>), Error> {
+        // A group id is required by librdkafka for offsets; nothing is ever committed under it.
+        let group = self.full_name("broadcast");
+        let ends = if tells_ends { "true" } else { "false" };
+        let ours = [("group.id", group.as_str()), ("fetch.wait.max.ms", fetch_wait_ms), ("enable.partition.eof", ends)];
+        let consumer: BaseConsumer<Context> = self.consumer_config(&ours).create_with_context(Context)?;
+        let list = patiently(QUERY_TIMEOUT, || start_offsets(&consumer, topic, partitions, start))?;
+        consumer.assign(&list)?;
+        Ok((consumer, list.elements().iter().map(TopicPartitionListElem::partition).collect()))
+    }
+
     /// Reads all partitions of a topic (full name) up to where they end now, giving each record to `each`. Blocks until then, or until
     /// `stop`.
     pub fn scan(
@@ -153,13 +164,8 @@ impl Bus {
         stop: &CancellationToken,
         mut each: impl FnMut(Raw<'_>),
     ) -> Result<(), Error> {
-        let group = self.full_name("broadcast");
         // Ends are told by the first fetch that finds nothing, and somebody waits for them.
-        let ours = [("group.id", group.as_str()), ("fetch.wait.max.ms", "20"), ("enable.partition.eof", "true")];
-        let consumer: BaseConsumer<Context> = self.consumer_config(&ours).create_with_context(Context)?;
-        let list = patiently(QUERY_TIMEOUT, || start_offsets(&consumer, topic, &[], start))?;
-        consumer.assign(&list)?;
-        let mut behind: HashSet<i32> = list.elements().iter().map(TopicPartitionListElem::partition).collect();
+        let (consumer, mut behind) = self.reader(topic, (&[], start), "20", true)?;
         while !behind.is_empty() && !stop.is_cancelled() {
             match consumer.poll(crate::IDLE_POLL) {
                 None => {}
@@ -216,7 +222,7 @@ pub(crate) fn start_offsets(
             Start::After(offsets) => match offsets.get(&partition) {
                 // An offset beyond the log would be waited for; one before it is gone.
                 Some(after) => {
-                    let (first, end) = consumer.fetch_watermarks(topic, partition, QUERY_TIMEOUT).map_err(failed)?;
+                    let (first, end) = end()?;
                     Offset::Offset((after + 1).clamp(first, end))
                 }
                 None => Offset::Beginning,

@@ -24,7 +24,7 @@ pub use objects::{Entry, Objects, Verdict};
 use crate::config::{Config, Problem};
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::{oneshot, watch};
 use tollgate_schemas::Change;
@@ -41,8 +41,7 @@ pub struct Control(Arc<Shared>);
 struct Shared {
     base: Config,
     folded: Mutex<Folded>,
-    current: RwLock<Arc<Config>>,
-    changed: watch::Sender<u64>,
+    current: watch::Sender<Arc<Config>>,
 }
 
 #[derive(Default)]
@@ -66,13 +65,13 @@ pub struct Past {
 impl Control {
     /// The file alone: nothing has been read yet.
     pub fn new(base: Config) -> Self {
-        let current = RwLock::new(Arc::new(base.clone()));
-        Self(Arc::new(Shared { base, folded: Mutex::default(), current, changed: watch::Sender::new(0) }))
+        let current = watch::Sender::new(Arc::new(base.clone()));
+        Self(Arc::new(Shared { base, folded: Mutex::default(), current }))
     }
 
     /// The configuration as it is now.
     pub fn config(&self) -> Arc<Config> {
-        self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.current.borrow().clone()
     }
 
     /// The file, without what the topic says.
@@ -80,9 +79,9 @@ impl Control {
         &self.0.base
     }
 
-    /// Counts changes of [`Control::config`].
-    pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.0.changed.subscribe()
+    /// Tells of each change of [`Control::config`].
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Config>> {
+        self.0.current.subscribe()
     }
 
     /// Everything that stands on the topic.
@@ -164,8 +163,7 @@ impl Control {
             tracing::error!(%problem, "control: an object cannot be used as it is");
         }
         folded.problems = problems;
-        *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
-        self.0.changed.send_modify(|count| *count += 1);
+        self.0.current.send_replace(Arc::new(config));
     }
 
     fn folded(&self) -> MutexGuard<'_, Folded> {

@@ -70,7 +70,8 @@ fn names(base: &Config, kind: ObjectKind) -> Vec<String> {
     }
 }
 
-fn in_file(base: &Config, kind: ObjectKind, name: &str) -> Option<Value> {
+/// An object as the file holds it.
+pub(super) fn in_file(base: &Config, kind: ObjectKind, name: &str) -> Option<Value> {
     fn json(item: Option<&impl Serialize>) -> Option<Value> {
         item.and_then(|item| serde_json::to_value(item).ok())
     }

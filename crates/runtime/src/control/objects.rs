@@ -47,7 +47,7 @@ impl Objects {
     pub fn version(&self, kind: ObjectKind, name: &str, base: &Config) -> Option<i64> {
         match self.get(kind, name) {
             Some(entry) => entry.value.is_some().then_some(entry.version),
-            None => super::overlay::holds(base, kind, name).then_some(0),
+            None => super::lookup::in_file(base, kind, name).map(|_| 0),
         }
     }
 

@@ -13,21 +13,6 @@ use std::{
 };
 use tollgate_schemas::ObjectKind;
 
-/// Whether the file has an object.
-pub(super) fn holds(base: &Config, kind: ObjectKind, name: &str) -> bool {
-    match kind {
-        ObjectKind::Provider => base.providers.contains_key(name),
-        ObjectKind::Credential => false,
-        ObjectKind::Endpoint => has(&base.endpoints, name),
-        ObjectKind::Guardrail => base.guardrails.contains_key(name),
-        ObjectKind::Team => has(&base.teams, name),
-        ObjectKind::User => has(&base.users, name),
-        ObjectKind::Key => has(&base.keys, name),
-        ObjectKind::Budget => has(&base.budgets, name),
-        ObjectKind::Price => has(&base.prices, name),
-    }
-}
-
 /// An element of a list that has a name.
 trait Named: DeserializeOwned {
     fn named(&self) -> Cow<'_, str>;
@@ -51,10 +36,6 @@ named! {
     Key => |it| it.name.as_str();
     Budget => |it| it.name.as_deref().unwrap_or_default();
     Price => |it| it.id();
-}
-
-fn has<T: Named>(list: &[T], name: &str) -> bool {
-    list.iter().any(|item| item.named() == name)
 }
 
 /// The configuration, and what of it could not be used.

@@ -1,6 +1,6 @@
 //! Keys are made here, shown once, and stored as hashes; a rotation leaves the old secret its time.
 
-use super::{Caller, body, change, objects, told, visible, with_secret};
+use super::{Caller, body, change, objects, told, visible};
 use crate::{Gateway, http::Failure};
 use axum::{
     extract::{Path, State},
@@ -89,5 +89,5 @@ pub(super) async fn rotate(
     objects::check_may(&caller.actor, ObjectKind::Key, Some(&current), Some(&value))?;
     let object =
         change::make(&gateway, &caller, Wanted { kind: ObjectKind::Key, name, replaces, value: Some(value) }).await?;
-    Ok(with_secret(told(StatusCode::OK, &object), &object, Some(&secret)))
+    Ok(told(StatusCode::OK, &object, Some(&secret)))
 }

@@ -131,7 +131,7 @@ async fn retrieve(
     Section(kind): Section,
     Path((_, name)): Path<(String, String)>,
 ) -> Result<Response, Failure> {
-    Ok(told(StatusCode::OK, &visible(&gateway, &caller, kind, &name)?))
+    Ok(told(StatusCode::OK, &visible(&gateway, &caller, kind, &name)?, None))
 }
 
 /// An object that the caller may see.
@@ -151,7 +151,7 @@ async fn create(
     let made = objects::made(&gateway, &caller, kind, &name, value, None)?;
     let wanted = Wanted { kind, name, replaces: None, value: Some(made.value) };
     let object = change::make(&gateway, &caller, wanted).await?;
-    Ok(with_secret(told(StatusCode::CREATED, &object), &object, made.secret.as_deref()))
+    Ok(told(StatusCode::CREATED, &object, made.secret.as_deref()))
 }
 
 async fn replace(
@@ -171,7 +171,7 @@ async fn replace(
     let status = if current.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     let made = objects::made(&gateway, &caller, kind, &name, value, current.as_ref())?;
     let object = change::make(&gateway, &caller, Wanted { kind, name, replaces, value: Some(made.value) }).await?;
-    Ok(with_secret(told(status, &object), &object, made.secret.as_deref()))
+    Ok(told(status, &object, made.secret.as_deref()))
 }
 
 async fn remove(
@@ -197,27 +197,16 @@ async fn body(gateway: &Gateway, request: axum::extract::Request) -> Result<Valu
     Ok(value)
 }
 
-/// An object, with its version as the entity tag.
-fn told(status: StatusCode, object: &Object) -> Response {
-    let mut response = (status, Json(object)).into_response();
+/// An object, with its version as the entity tag; with a new key, which is shown this once.
+fn told(status: StatusCode, object: &Object, secret: Option<&str>) -> Response {
+    let mut shown = json!(object);
+    if let Some(secret) = secret {
+        shown["key"] = secret.into();
+    }
+    let mut response = (status, Json(shown)).into_response();
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", object.version)) {
         response.headers_mut().insert(header::ETAG, tag);
     }
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
-}
-
-/// The same with the new key, which is shown this once.
-fn with_secret(response: Response, object: &Object, secret: Option<&str>) -> Response {
-    let Some(secret) = secret else { return response };
-    let mut shown = json!(object);
-    shown["key"] = secret.into();
-    let (parts, _) = response.into_parts();
-    let mut shown = (parts.status, Json(shown)).into_response();
-    for name in [header::ETAG, header::CACHE_CONTROL] {
-        if let Some(value) = parts.headers.get(&name) {
-            shown.headers_mut().insert(name, value.clone());
-        }
-    }
-    shown
 }
