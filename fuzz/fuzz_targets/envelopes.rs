@@ -19,8 +19,15 @@ fn record<T: FromRecord + Serialize>(data: &[u8]) {
 
 type Fields = BTreeMap<String, Box<RawValue>>;
 
-/// The ids that a record may be about: of itself, or of the request inside.
+/// The ids that a record may be about: of itself, or of the request inside. A whole record may hold what is not even text in
+/// fields that nobody reads.
 fn ids(data: &[u8]) -> Vec<RequestId> {
+    if let Ok(request) = serde_json::from_slice::<Request>(data) {
+        return vec![request.request_id];
+    }
+    if let Ok(completion) = serde_json::from_slice::<Completion>(data) {
+        return vec![completion.request.request_id];
+    }
     let fields: Fields = serde_json::from_slice(data).unwrap_or_default();
     let inner = fields.get("request").and_then(|request| serde_json::from_str::<Fields>(request.get()).ok());
     let all = [Some(fields), inner].into_iter().flatten();

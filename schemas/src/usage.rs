@@ -212,7 +212,7 @@ impl UsageRow {
             error_code: None,
             finish_reason: None,
             response_content_type: None,
-            latency_ms: (crate::now_us() - request.accepted_us) / 1000,
+            latency_ms: crate::now_us().saturating_sub(request.accepted_us) / 1000,
             time_to_first_byte_ms: None,
             queue_ms: None,
             input_tokens: None,
@@ -237,7 +237,7 @@ impl UsageRow {
     pub fn end(&mut self, terminal: &crate::Terminal) {
         self.status_code = i32::from(terminal.status);
         self.error_code = terminal.error.as_ref().map(|e| e.code.as_str().to_owned());
-        self.latency_ms = (terminal.ended_us - self.event_time_us) / 1000;
+        self.latency_ms = terminal.ended_us.saturating_sub(self.event_time_us) / 1000;
         let kind = if self.stream && terminal.error.is_none() { "text/event-stream" } else { "application/json" };
         self.response_content_type = Some(kind.to_owned());
     }

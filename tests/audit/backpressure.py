@@ -26,8 +26,9 @@ BODY_BYTES, BODY_MAX_BYTES, BODIES_BYTES = 8 << 10, 32 << 10, 160 << 20
 CALLERS = 2_000
 # Of one router: `concurrency`, and callers that queue for a place (docs/api.md).
 CALLS_MAX, QUEUED_MAX = 256, 256
-# Work for a provider that is well, while the other one stalls.
+# Work for providers that are well, while the other one stalls: so many of each endpoint and door.
 STEADY = 20
+BESIDE = ("steady", "checked")
 STEADY_SECONDS = 5
 FILL_SECONDS = 900
 # What a process may grow by between a fifth of the jobs and all of them.
@@ -102,18 +103,19 @@ def told(verdict, refused, late, routers):
 
 
 def ask_beside(session):
-    """Asks the endpoint beside the stalled one through both doors; what came of each."""
+    """Asks the endpoints beside the stalled one through both doors; what came of each."""
     out, number = [], 20_000_000
-    body = {"model": "steady", "messages": [{"role": "user", "content": prompt(number)}], "user": f"n-{number}"}
     headers = {"authorization": f"Bearer {SEARCH_KEY}"}
     url = session.fleet.doors_open()[0].url + "/v1/chat/completions"
-    for _ in range(STEADY):
+    for model in BESIDE * STEADY:
+        body = {"model": model, "messages": [{"role": "user", "content": prompt(number)}], "user": f"n-{number}"}
         answer = httpx.post(url, json=body, headers=headers, timeout=90)
         out.append("answered" if answer.status_code == 200 else f"a caller: {answer.status_code} {answer.text[:200]}")
     callers, answers = session.callers, session.watch.answers
     first = len(callers.asked)
-    queue_jobs(callers, first + STEADY, "steady")
-    names = [f"n-{number}" for number in range(first, first + STEADY)]
+    for model in BESIDE:
+        queue_jobs(callers, len(callers.asked) + STEADY, model)
+    names = [f"n-{number}" for number in range(first, len(callers.asked))]
     try:
         eventually(lambda: all(name in answers for name in names), "jobs beside the stalled ones are answered", 120)
     except AssertionError:

@@ -40,7 +40,7 @@ pub struct Options {
     pub topics: Vec<String>,
     /// Records in flight per partition.
     pub max_in_flight: usize,
-    /// Bytes in flight over all partitions: values, keys and headers.
+    /// Bytes in flight over all partitions: values, keys and headers. A quarter of it is read ahead.
     pub max_bytes: usize,
     /// How long a revoked partition, or a stop, waits for what is in flight.
     pub drain_timeout: Duration,
@@ -86,6 +86,8 @@ impl Running {
 /// How long a poll waits for a record while work is in flight.
 const BUSY_POLL: Duration = Duration::from_millis(20);
 const POLL_BATCH: usize = 256;
+/// The part of [`Options::max_bytes`] that may lie fetched and not begun.
+const PREFETCHED: usize = 4;
 
 impl Bus {
     /// Starts consuming. Records whose value does not parse are dead-lettered here. Ends, committed, after `stop`; if a
@@ -102,12 +104,14 @@ impl Bus {
         H: Handler<T>,
     {
         let (group, fetch_wait) = (self.full_name(options.group), options.fetch_wait.as_millis().to_string());
+        let prefetch_kib = (options.max_bytes / PREFETCHED / 1024).max(1).to_string();
         let config = self.consumer_config(&[
             ("group.id", &group),
             ("partition.assignment.strategy", "cooperative-sticky"),
             ("session.timeout.ms", "6000"),
             ("heartbeat.interval.ms", "2000"),
             ("fetch.wait.max.ms", &fetch_wait),
+            ("queued.max.messages.kbytes", &prefetch_kib),
         ]);
         let members = Members::default();
         let consumer: BaseConsumer<GroupContext> = config.create_with_context(GroupContext::new(members.clone()))?;

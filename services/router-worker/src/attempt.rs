@@ -137,13 +137,8 @@ impl Call<'_> {
     /// Makes the call. Chunks go to `sink`, if the caller is to see them. `patience` is asked if there is no place free.
     pub(crate) async fn run<S: ChunkSink>(&self, patience: &mut Patience<'_>, sink: Option<&mut S>) -> Ended {
         let ended = Ended::default();
-        let provider = &self.destination.provider;
-        let request = match provider.kind.wire.encode(&self.asked) {
-            Ok(request) => request,
-            Err(failure) => return ended.broken(Broken::Failed(failure)),
-        };
-        let _permits = match self.place(patience).await {
-            Ok(permits) => permits,
+        let (request, _permits) = match self.placed(patience).await {
+            Ok(placed) => placed,
             Err(broken) => return ended.broken(broken),
         };
         // Asked only now: whoever queued for a place while the provider went down need not find out for himself.
@@ -160,23 +155,36 @@ impl Call<'_> {
         ended
     }
 
-    async fn place(&self, patience: &mut Patience<'_>) -> Result<Places, Broken> {
-        let busy = || Broken::Failed(Failure::new(Class::Busy, "the destination has no place free"));
-        let (end, class) = self.limits.earliest(None);
+    /// The call as it is sent, and its places. Whoever queues holds its body once, not twice: it is written again afterwards.
+    async fn placed(&self, patience: &mut Patience<'_>) -> Result<(Encoded, Places), Broken> {
+        let encode = || self.destination.provider.kind.wire.encode(&self.asked).map_err(Broken::Failed);
+        let mut request = encode()?;
         let places = match self.free_place() {
             Some(places) => places,
-            None if !patience.may_wait() => return Err(busy()),
             None => {
-                let queue_end = Instant::now() + self.queue_max;
-                let (until, class) = if queue_end < end { (queue_end, Class::Busy) } else { (end, class) };
-                let queue = async { Ok(self.queue().await) };
-                self.until(until, class, queue).await?.map_err(|Full| busy())?
+                drop(request);
+                let places = self.wait_for_place(patience).await?;
+                request = encode()?;
+                places
             }
         };
         patience.rests();
         // A place that came together with the end came too late: nothing may leave for the provider any more.
+        let (end, class) = self.limits.earliest(None);
         let is_late = Instant::now() >= end;
-        if is_late { Err(Broken::Failed(Failure::new(class, LATE))) } else { Ok(places) }
+        if is_late { Err(Broken::Failed(Failure::new(class, LATE))) } else { Ok((request, places)) }
+    }
+
+    async fn wait_for_place(&self, patience: &mut Patience<'_>) -> Result<Places, Broken> {
+        let busy = || Broken::Failed(Failure::new(Class::Busy, "the destination has no place free"));
+        if !patience.may_wait() {
+            return Err(busy());
+        }
+        let (end, class) = self.limits.earliest(None);
+        let queue_end = Instant::now() + self.queue_max;
+        let (until, class) = if queue_end < end { (queue_end, Class::Busy) } else { (end, class) };
+        let queue = async { Ok(self.queue().await) };
+        self.until(until, class, queue).await?.map_err(|Full| busy())
     }
 
     fn free_place(&self) -> Option<Places> {

@@ -147,7 +147,7 @@ impl Ledger {
 
     /// Fills the row. Status, error and latency are set where the request is ended.
     pub(crate) fn fill(self, row: &mut UsageRow, first_content_us: Option<i64>, finish_reason: Option<String>) {
-        let since_accepted = |us: i64| ((us - row.event_time_us) / 1000).max(0);
+        let since_accepted = |us: i64| (us.saturating_sub(row.event_time_us) / 1000).max(0);
         row.queue_ms = self.first_call_us.map(since_accepted);
         row.time_to_first_byte_ms = first_content_us.map(since_accepted);
         row.finish_reason = finish_reason.map(word);
@@ -161,7 +161,7 @@ impl Ledger {
         if let Some(tokens) = self.tokens {
             row.input_tokens = Some(signed(tokens.input));
             row.output_tokens = Some(signed(tokens.output));
-            row.total_tokens = Some(signed(tokens.input + tokens.output));
+            row.total_tokens = Some(signed(tokens.input.saturating_add(tokens.output)));
             row.token_details = TokenDetails {
                 cache_read_input_tokens: tokens.cache_read.map(signed),
                 cache_creation_input_tokens: tokens.cache_write.map(signed),

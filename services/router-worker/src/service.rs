@@ -32,6 +32,9 @@ use tollgate_schemas::{
 /// unread, which holds up nobody ([`park`]); a cancellation takes effect on it once it is read: after the topic's delay at the
 /// latest.
 const PARKED_MAX: usize = 1_500;
+/// Their bytes, in each of the three topics. They do nothing but wait, so there is no use in holding more of them: the next ones
+/// are read as soon as the time of these has come.
+const PARKED_MAX_BYTES: usize = 8 << 20;
 /// How long calls that are broken off at the end of the drain may take to be handed over. Usually milliseconds.
 const HANDOVER_MAX: Duration = Duration::from_secs(5);
 
@@ -58,7 +61,8 @@ pub async fn run(control: &Control, bus: Bus, readiness: Readiness, stop: Cancel
     for ((topic, delay), group) in topic::PARKED.iter().zip(park::DELAYS).zip(groups) {
         let topics = vec![bus.full_name(topic.spec.name)];
         let fetch_wait = Duration::from_secs(5);
-        let options = Options { max_in_flight: PARKED_MAX, fetch_wait, ..Options::new(group, topics) };
+        let bounds = Options { max_in_flight: PARKED_MAX, max_bytes: PARKED_MAX_BYTES, ..Options::new(group, topics) };
+        let options = Options { fetch_wait, ..bounds };
         let waker = Waker { router: shared.router.clone(), registry: registry.clone(), delay };
         let running = bus.consume::<Request, _>(options, producer.clone(), Arc::new(waker), stop.clone())?;
         readiness.require("parked requests", running.probe());
@@ -231,7 +235,7 @@ impl Handler<Request> for Waker {
 async fn sleep_until_ms(until_ms: i64) {
     const LOOK_EVERY: Duration = Duration::from_secs(60);
     loop {
-        let left_ms = until_ms - tollgate_schemas::now_us() / 1000;
+        let left_ms = until_ms.saturating_sub(tollgate_schemas::now_us() / 1000);
         let Some(left_ms) = u64::try_from(left_ms).ok().filter(|left_ms| *left_ms > 0) else { return };
         tokio::time::sleep(Duration::from_millis(left_ms).min(LOOK_EVERY)).await;
     }

@@ -23,11 +23,11 @@ impl Tokens {
     pub fn plus(self, other: Tokens) -> Tokens {
         let add = |a: Option<u64>, b: Option<u64>| match (a, b) {
             (None, None) => None,
-            (a, b) => Some(a.unwrap_or(0) + b.unwrap_or(0)),
+            (a, b) => Some(a.unwrap_or(0).saturating_add(b.unwrap_or(0))),
         };
         Tokens {
-            input: self.input + other.input,
-            output: self.output + other.output,
+            input: self.input.saturating_add(other.input),
+            output: self.output.saturating_add(other.output),
             cache_read: add(self.cache_read, other.cache_read),
             cache_write: add(self.cache_write, other.cache_write),
             cache_write_1h: add(self.cache_write_1h, other.cache_write_1h),

@@ -87,3 +87,13 @@ fn a_number_beyond_all_bounds_hides_nothing_else() {
     assert!(text.contains("1e400"));
     assert_eq!(poisoned_request(text.as_bytes(), "main", "local", &TraceContext::new()).len(), 2);
 }
+
+#[test]
+fn a_record_that_says_it_is_from_the_beginning_of_time_has_an_end_too() {
+    for (name, field) in [("request-v1-http.json", "/accepted_us"), ("completion-v1.json", "/usage/event_time_us")] {
+        let mut value = sample(name);
+        *value.pointer_mut(field).expect("a field") = json!(i64::MIN);
+        let (_, _, usage) = ended(&value);
+        assert_eq!((usage.event_time_us, usage.latency_ms), (i64::MIN, i64::MAX / 1000), "{name}");
+    }
+}

@@ -124,7 +124,7 @@ impl Jobs {
             let wait = error.headers.iter().find(|(name, _)| *name == "retry-after-ms");
             let wait = wait.and_then(|(_, ms)| ms.parse().ok()).map(Duration::from_millis);
             let wait = wait.or((error.code == ErrorCode::Overloaded).then_some(AGAIN));
-            let left_ms = u64::try_from(request.deadline_ms - now_us() / 1000).unwrap_or(0);
+            let left_ms = u64::try_from(request.deadline_ms.saturating_sub(now_us() / 1000)).unwrap_or(0);
             match wait {
                 None => return Err(place.refused(request.request_id, &error)),
                 Some(_) if left_ms == 0 => return Err(place.refused(request.request_id, &request.expired_error())),
@@ -229,7 +229,7 @@ impl Jobs {
         place.emitter.release_bytes();
         let waiting = place.door.repeats.try_acquire();
         let (patience, error) = if waiting.is_ok() {
-            (Duration::from_millis(u64::try_from(deadline_ms - now_us() / 1000).unwrap_or(0)), expired)
+            (Duration::from_millis(u64::try_from(deadline_ms.saturating_sub(now_us() / 1000)).unwrap_or(0)), expired)
         } else {
             let message = format!(
                 "the job repeats the request {first}, which is still running, and {JOB_REPEATS_MAX} repeats are waiting \
