@@ -69,7 +69,7 @@ def chaos(session, wanted):
     misfortune = Chaos(session.fleet, wanted.seed + 2)
     session.callers.start()
     misfortune.start()
-    session.progress(wanted.seconds)
+    session.progress(wanted.seconds, goes_on=misfortune.is_alive)
     misfortune.stop()
     verdict = session.settle()
     for kind, count in misfortune.done.items():

@@ -1,8 +1,8 @@
 """A provider that takes calls and answers nothing while work for it is queued: memory stays flat, whoever cannot wait is
 told so, another provider's work passes, and then everything drains, answered.
 
-The figures that matter are each process's resident memory with nothing queued, with a fifth and with all of the jobs,
-and what callers hear. `--jobs 5000` takes a few minutes; its jobs are larger, so that what must not grow would show.
+The figures that matter are each process's resident memory with nothing queued, with a fifth, half and all of the jobs, and
+what callers hear. `--jobs 5000` takes a few minutes; its jobs are larger, so that what must not grow would show.
 """
 
 import collections
@@ -18,7 +18,8 @@ from support import SEARCH_KEY, eventually
 from .callers import Asked
 from .provider import STALLING, prompt
 
-FIFTH = 5
+# After so many of the jobs memory is looked at: by half of them every bound on bytes has been met, and growth must be over.
+PARTS = (0.2, 0.5, 1)
 MIB = 1 << 20
 # A job's body: 8 KiB, and more if there are few jobs.
 BODY_BYTES, BODY_MAX_BYTES, BODIES_BYTES = 8 << 10, 32 << 10, 160 << 20
@@ -31,7 +32,7 @@ STEADY = 20
 BESIDE = ("steady", "checked")
 STEADY_SECONDS = 5
 FILL_SECONDS = 900
-# What a process may grow by between a fifth of the jobs and all of them.
+# What a process may grow by between half of the jobs and all of them.
 GROWTH_MAX_MIB = 32
 
 
@@ -40,7 +41,8 @@ def stall(session, wanted):
     provider.stall()
     memory = {"nothing queued": resident(fleet)}
     callers.padding = "p" * min(max(BODIES_BYTES // wanted.jobs, BODY_BYTES), BODY_MAX_BYTES)
-    for part in (wanted.jobs // FIFTH, wanted.jobs):
+    parts = [int(wanted.jobs * part) for part in PARTS]
+    for part in parts:
         queue_jobs(callers, part, "stalling")
         wait_until_taken(session, part)
         memory[f"{part} jobs queued"] = resident(fleet)
@@ -59,7 +61,7 @@ def stall(session, wanted):
     for name in sorted(memory["nothing queued"]):
         steps = ", ".join(f"{when}: {found[name] // MIB} MiB" for when, found in memory.items() if name in found)
         figures[f"resident memory of {name}"] = steps
-    few, many = (memory[f"{part} jobs queued"] for part in (wanted.jobs // FIFTH, wanted.jobs))
+    few, many = (memory[f"{part} jobs queued"] for part in parts[1:])
     grown = [(n, few[n] // MIB, many[n] // MIB) for n in few if many[n] > few[n] + GROWTH_MAX_MIB * MIB]
     verdict.check("memory stays flat", grown)
     figures["calls under way while the provider stalled"] = stalled

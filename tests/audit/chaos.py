@@ -20,6 +20,7 @@ AWAY_SECONDS = (0.0, 3.0)
 PAUSE_SECONDS = (0.5, 13.0)  # a session lasts 6 s
 LONG_PAUSE_SECONDS = (31.0, 40.0)  # a claim of an idempotency key is stale after 30 s
 BROKER_AWAY_SECONDS = (0.5, 5.0)
+BROKER_START_TRIES = 3
 BROKER_EVERY_SECONDS = 45
 STORAGE_AWAY_SECONDS = (1.0, 15.0)
 TERM_SECONDS = 60
@@ -210,14 +211,18 @@ class Chaos(threading.Thread):
         self.await_script(self.fleet.kafka("stop"), lambda: self.later(seconds, self.broker_back))
         return True
 
-    def broker_back(self):
-        self.await_script(self.fleet.kafka("start"), lambda: self.note("back", "broker"))
+    def broker_back(self, tries=BROKER_START_TRIES):
+        """On a machine that is too busy, Apache Kafka gives its start up after a minute."""
+        script, back = self.fleet.kafka("start"), lambda: self.note("back", "broker")
+        self.await_script(script, back, (lambda: self.broker_back(tries - 1)) if tries > 1 else None)
 
-    def await_script(self, script, then):
-        """Goes on with `then` once the script has ended: a broker takes its time to stop."""
+    def await_script(self, script, then, again=None):
+        """Goes on with `then` once the script has ended, or with `again` if it failed: a broker takes its time to stop."""
         code = script.poll()
         if code is None:
-            return self.later(TURN_SECONDS, self.await_script, script, then)
+            return self.later(TURN_SECONDS, self.await_script, script, then, again)
+        if code != 0 and again:
+            return again()
         assert code == 0, f"scripts/kafka ended with {code}"
         then()
 

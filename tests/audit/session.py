@@ -23,9 +23,9 @@ class Session:
         self.watch.start()
         self.committed.start()
 
-    def progress(self, seconds):
+    def progress(self, seconds, goes_on=lambda: True):
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        while time.monotonic() < until and goes_on():
             time.sleep(min(PROGRESS_SECONDS, max(0, until - time.monotonic())))
             accepted, ended, rows = self.watch.figures()
             asked = len(self.callers.asked)

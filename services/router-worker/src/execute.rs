@@ -134,8 +134,8 @@ impl Executor {
         let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)).min(FAR);
         let limits =
             Limits { timeout: endpoint.timeout, total: now + endpoint.timeout.total.duration(), deadline: now + left };
-        let chat = match self.read(request, &limits, signals).await {
-            Ok(chat) => chat,
+        let (chat, bytes) = match self.read(request, &limits, signals).await {
+            Ok(read) => read,
             Err(Unread::Failed(error)) => return failed(request, usage, error),
             Err(Unread::HandedOver) => return Done::HandedOver(Box::new(request.clone())),
         };
@@ -154,7 +154,7 @@ impl Executor {
             limits,
             carried: ledger.calls(),
             ledger,
-            patience: Patience::new(&self.places, request.lane == Lane::Batch),
+            patience: Patience::new(&self.places, request.lane == Lane::Batch, bytes),
             history: Vec::new(),
             failure: None,
             inexpressible: None,
@@ -166,8 +166,8 @@ impl Executor {
         }
     }
 
-    /// The request's body, which may be far away.
-    async fn read(&self, request: &Request, limits: &Limits, signals: Signals<'_>) -> Result<Fields, Unread> {
+    /// The request's body, which may be far away, and its length in bytes.
+    async fn read(&self, request: &Request, limits: &Limits, signals: Signals<'_>) -> Result<(Fields, usize), Unread> {
         let late = || {
             if Instant::now() >= limits.deadline {
                 request.expired_error()
@@ -184,7 +184,7 @@ impl Executor {
         if Instant::now() >= limits.end() { Err(Unread::Failed(late())) } else { chat.map_err(Unread::Failed) }
     }
 
-    async fn chat(&self, request: &Request) -> Result<Fields, ApiError> {
+    async fn chat(&self, request: &Request) -> Result<(Fields, usize), ApiError> {
         let body = self.blobs.check_out(&request.body).await.map_err(|error| {
             tracing::error!(%error, request_id = %request.request_id, "a request's body cannot be read");
             ApiError::new(ErrorCode::Internal, "the request's body could not be read from object storage")
@@ -194,7 +194,7 @@ impl Executor {
         if let Some(most) = request.reserved.and_then(|reserved| reserved.max_output_tokens) {
             cap_output(&mut chat, most);
         }
-        Ok(chat)
+        Ok((chat, body.get().len()))
     }
 }
 

@@ -5,6 +5,7 @@
 //! them taken by bulk work that runs for minutes. Each queue is bounded: behind a provider that answers nothing there would
 //! else be room for every request of a lane, and none for those that somebody else would answer.
 
+use crate::patience::WAITING_IN_PLACE_MAX;
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,9 +16,14 @@ use tollgate_schemas::Lane;
 /// Turns per round, by lane in the order of [`Lane::ALL`]: interactive, batch, judge. A judge's request is a part of a
 /// request that somebody waits for, so it comes close to that.
 const WEIGHTS: [i64; 3] = [8, 1, 4];
-/// Calls that queue at one gate, a lane; more are turned away at once. With as many calls under way (`concurrency`, 256), that
-/// is half of what a lane's consumer takes in of one partition.
+/// Calls that queue at one gate, of a lane in which somebody waits; more are turned away at once. Together with as many calls under
+/// way (`concurrency`, 256) it is about half of what a lane's consumer takes in of one partition before it pauses.
 pub(crate) const QUEUED_MAX: usize = 256;
+
+/// Those of the batch lane need places to wait, of which there are no more.
+fn queued_max(lane: Lane) -> usize {
+    if lane == Lane::Batch { WAITING_IN_PLACE_MAX } else { QUEUED_MAX }
+}
 
 /// The bound. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -67,7 +73,7 @@ impl Gate {
         }
         let mut waiter = {
             let mut state = self.state();
-            if state.queued(lane) >= QUEUED_MAX {
+            if state.queued(lane) >= queued_max(lane) {
                 return Err(Full);
             }
             let (sender, receiver) = oneshot::channel();
@@ -127,7 +133,7 @@ impl State {
         while queue.front().is_some_and(oneshot::Sender::is_closed) {
             queue.pop_front();
         }
-        if queue.len() >= QUEUED_MAX {
+        if queue.len() >= queued_max(lane) {
             queue.retain(|sender| !sender.is_closed());
         }
         queue.len()

@@ -28,6 +28,8 @@ use tollgate_schemas::{
     topic,
 };
 
+/// Requests under way, a partition of a lane. It takes in half of them although a provider and its queue are full.
+const IN_FLIGHT_MAX: usize = 2_000;
 /// Requests that wait in this process, a partition of `parked.*`: about as many as a commit can tell of. What is beyond waits
 /// unread, which holds up nobody ([`park`]); a cancellation takes effect on it once it is read: after the topic's delay at the
 /// latest.
@@ -105,7 +107,7 @@ fn consume(config: &Config, bus: &Bus, worker: Worker, stop: CancellationToken) 
     let topics = vec![bus.full_name(topic::approved(worker.lane).spec.name)];
     let producer: Producer = bus.producer(profile)?;
     let drain_timeout = config.shutdown.drain.duration() + HANDOVER_MAX;
-    let options = Options { drain_timeout, ..Options::new(group, topics) };
+    let options = Options { drain_timeout, max_in_flight: IN_FLIGHT_MAX, ..Options::new(group, topics) };
     Ok(bus.consume::<Request, _>(options, producer, Arc::new(worker), stop)?)
 }
 
