@@ -4,7 +4,7 @@ In a test: `FakeProvider().start()`; by itself: `python fake_provider.py --port 
 `http://HOST:PORT/p/NAME/v1` where one server plays several providers; NAME is noted with each call.
 
 Faults are chosen by the model's name (`fault-KIND`, as in `fault-429`) or set through `POST /_fault` with
-`{"fault": KIND, "model": …, "name": …, "times": N, "retry_after": SECONDS}`; without `times` a fault stays.
+`{"fault": KIND, "model": …, "name": …, "key": …, "times": N, "retry_after": SECONDS}`; without `times` a fault stays.
 
     429, 500, 503, … any status  an error document of that status; with retry-after: that of the fault, or 1 of a 429
     hang                         no answer at all
@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
         except (ValueError, KeyError, TypeError):
             return self.send_json(400, wire.error(kind, 400, "not a JSON object with a model"))
         call = self.provider.note(kind, name, model, dict(self.headers.items()), body.decode("utf-8", "replace"))
-        self.answer(kind, request, call, self.provider.take_fault(name, model))
+        self.answer(kind, request, call, self.provider.take_fault(call))
 
     @property
     def provider(self):
@@ -228,9 +228,10 @@ class FakeProvider:
             self.reset_event = threading.Event()
             self.calls, self.faults, self.gates = [], [], {}
 
-    def fault(self, fault, model=None, name=None, times=None, **more):
+    def fault(self, fault, model=None, name=None, key=None, times=None, **more):
+        who = {"model": model, "name": name, "key": key}
         with self.lock:
-            self.faults.append({"fault": str(fault), "model": model, "name": name, "times": times, **more})
+            self.faults.append({"fault": str(fault), "who": who, "times": times, **more})
 
     def open_gate(self, model):
         self.gate(model).set()
@@ -241,7 +242,8 @@ class FakeProvider:
 
     def note(self, kind, name, model, headers, body):
         headers = {key.lower(): value for key, value in headers.items()}
-        call = {"kind": kind, "name": name, "model": model, "headers": headers, "body": body, "caller_gone": False}
+        key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
+        call = {"kind": kind, "name": name, "model": model, "key": key, "headers": headers, "body": body, "caller_gone": False}
         with self.lock:
             self.calls.append(call)
         return call
@@ -252,14 +254,14 @@ class FakeProvider:
             calls = list(self.calls)
         return [c for c in calls if name in (None, c["name"]) and model in (None, c["model"])]
 
-    def take_fault(self, name, model):
+    def take_fault(self, call):
         with self.lock:
             for fault in self.faults:
-                if fault["model"] in (None, model) and fault["name"] in (None, name) and fault["times"] != 0:
+                if fault["times"] != 0 and all(wanted in (None, call[what]) for what, wanted in fault["who"].items()):
                     if fault["times"] is not None:
                         fault["times"] -= 1
                     return fault
-        prefix, _, what = model.partition("fault-")
+        prefix, _, what = call["model"].partition("fault-")
         return {"fault": what} if what and not prefix else None
 
 

@@ -27,7 +27,8 @@ ADMIN = {
 def running(gateway):
     chat = endpoint("chat", ["main alpha fake-large"])
     spare = endpoint("spare", ["main beta fake-small"])
-    return gateway([chat, spare], separate=True, ingress=2, admin=ADMIN, env={"E2E_KEK": KEK})
+    held = endpoint("held", ["main alpha fault-gate-stream"])
+    return gateway([chat, spare, held], separate=True, ingress=2, admin=ADMIN, env={"E2E_KEK": KEK})
 
 
 def admin(running, key=ROOT_KEY, door=0):
@@ -72,6 +73,45 @@ def test_a_rotated_key_works_beside_the_old_one_for_a_while_and_keeps_its_id(run
         everywhere(running, lambda door: ask(running, second["key"], door=door).status_code == 401, "no grace")
         assert ask(running, first["key"]).status_code == 200, "its hour goes on"
         assert ask(running, third["key"]).status_code == 200
+
+
+def test_a_key_is_rotated_under_load_and_no_caller_is_refused(running, fake_provider):
+    stop, codes = threading.Event(), []
+
+    def load(door):
+        while not stop.is_set():
+            codes.append(ask(running, keys[-1], door=door).status_code)
+
+    with admin(running) as api:
+        keys = [api.post("/keys", json={"name": "busy", "team": "search"}).json()["key"]]
+        everywhere(running, lambda door: ask(running, keys[0], door=door).status_code == 200, "the key works")
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            callers = [pool.submit(load, n % 2) for n in range(6)]
+            try:
+                for _ in range(4):
+                    fresh = api.post("/keys/busy/rotate", json={"grace": "1h"}).json()["key"]
+                    everywhere(running, lambda door, fresh=fresh: ask(running, fresh, door=door).status_code == 200, "the new one")
+                    keys.append(fresh)
+            finally:
+                stop.set()
+            for caller in callers:
+                caller.result()
+    assert set(codes) == {200} and len(codes) > 10
+
+
+def test_a_key_that_is_revoked_while_it_streams_begins_nothing_more(running, fake_provider):
+    with admin(running) as api:
+        key = api.post("/keys", json={"name": "streaming", "team": "search"}).json()["key"]
+        everywhere(running, lambda door: ask(running, key, door=door).status_code == 200, "the key works")
+        body = {"model": "held", "messages": user("hello"), "stream": True}
+        with running.http(key) as http, http.stream("POST", "/v1/chat/completions", json=body, timeout=60) as stream:
+            lines = stream.iter_lines()
+            first = next(line for line in lines if line)
+            assert stream.status_code == 200 and first.startswith("data: ")
+            assert api.delete("/keys/streaming").status_code == 204
+            everywhere(running, lambda door: ask(running, key, door=door).status_code == 401, "the key is gone")
+            fake_provider.open_gate("fault-gate-stream")
+            assert list(filter(None, lines))[-1] == "data: [DONE]", "what was let in is finished"
 
 
 def test_of_two_racing_changes_one_wins_everywhere(running):

@@ -3,6 +3,7 @@ becomes of a request, and what happens when the store is away."""
 
 import asyncio
 import base64
+import collections
 import hashlib
 import hmac
 import http.server
@@ -59,6 +60,7 @@ KEYS = [
     key("poor", team="poor"),
     key("soft", team="soft"),
     key("watched", team="watched"),
+    key("inside", team="inside"),
     key("other-key", team="search"),
 ]
 # 1,000,000 output tokens cost 8 dollars; `max_tokens: 1000` is 0.008 dollars, and the prompt a little.
@@ -66,6 +68,7 @@ BUDGETS = {
     "poor": [{"usd": 0.09, "per": "month", "action": "block"}],
     "soft": [{"usd": 0.05, "per": "day", "action": "block", "enforcement": "soft", "time_zone": "Europe/Berlin"}],
     "watched": [{"usd": 0.001, "per": "total", "action": "alert", "alert_at": [0.5, 1.0], "webhook": "pager"}],
+    "inside": [{"usd": 0.0001, "per": "total", "action": "alert", "webhook": "inside"}],
 }
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -100,16 +103,30 @@ def pager():
 def running(gateway, redis, pager):
     chat = endpoint("chat", ["main alpha fake-large"])
     return gateway(
-        [chat, endpoint("gated", ["main alpha fault-gate"]), endpoint("unpriced", ["main alpha fake-unheard-of"])],
+        [
+            chat,
+            endpoint("gated", ["main alpha fault-gate"]),
+            endpoint("unpriced", ["main alpha fake-unheard-of"]),
+            {
+                "name": "shared",
+                "destinations": [
+                    {"name": "main", "provider": "alpha", "model": "fake-large", "limits": [{"requests": 5, "per": "day"}]}
+                ],
+                "fallbacks": [{"name": "second", "provider": "beta", "model": "fake-small"}],
+            },
+        ],
         separate=True,
         ingress=2,
         admission={"store": redis.url},
         prices=[
             {"provider": "alpha", "model": model, "input": 2, "output": 8} for model in ("fake-large", "fault-gate")
         ],
-        webhooks={"pager": {"url": pager, "secret": SECRET, "allow_private": True}},
+        webhooks={
+            "pager": {"url": pager, "secret": SECRET, "allow_private": True},
+            "inside": {"url": pager.replace("127.0.0.1", "localhost"), "secret": SECRET},
+        },
         teams=[
-            {"name": "search", "endpoints": ["chat", "gated", "unpriced"]},
+            {"name": "search", "endpoints": ["chat", "gated", "unpriced", "shared"]},
             {
                 "name": "jobs",
                 "endpoints": ["gated"],
@@ -149,6 +166,15 @@ def test_a_limit_is_exact_however_many_ask_at_once(running, fake_provider):
     assert refused.headers["x-ratelimit-remaining-requests"] == "0"
     assert int(refused.headers["retry-after"]) >= 1 and int(refused.headers["retry-after-ms"]) >= 1
     assert "h" in refused.headers["x-ratelimit-reset-requests"], "a duration like 23h12m0s"
+
+
+def test_a_destinations_limit_is_one_for_all_routers_and_the_rest_falls_over(running, fake_provider):
+    running.add("router-worker-1")
+    running.wait_until_ready()
+    answers = asyncio.run(crowd(running, "other-key", 40, model="shared"))
+    destinations = collections.Counter(answer.headers["x-tollgate-destination"] for answer in answers)
+    assert destinations == {"main": 5, "second": 35}
+    assert all(answer.headers["x-tollgate-attempts"] == "1" for answer in answers), "a call that is not made is no attempt"
 
 
 def test_an_answer_tells_what_is_left(running, fake_provider):
@@ -234,6 +260,13 @@ def test_thresholds_are_told_once_with_a_signature(running, fake_provider):
     assert all(good for _, good in Pager.notices)
     told = [notice["data"]["threshold"] for notice, _ in Pager.notices]
     assert sorted(told) == [0.5, 1.0], "each once, though two replicas read every row"
+
+
+def test_a_webhook_does_not_reach_into_the_network_unless_it_is_allowed_to(running, fake_provider):
+    Pager.notices.clear()
+    assert ask(running, "inside", messages=user("long " * 200)).status_code == 200
+    eventually(lambda: "its host is not public" in running.log(), "the notice is refused")
+    assert Pager.notices == []
 
 
 def test_the_store_is_killed_and_comes_back_empty(running, fake_provider, redis):

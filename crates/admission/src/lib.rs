@@ -15,6 +15,7 @@
 //! * Beyond: HTTP, Kafka, webhooks. Services do those.
 
 mod error;
+pub mod estimate;
 mod ledger;
 mod memory;
 mod money;
@@ -30,7 +31,7 @@ mod window;
 
 pub use error::Error;
 pub use plan::{Alert, Reservation, Settlement, Source};
-pub use policy::{Ask, GRACE_MS, Plan, Policy, Who};
+pub use policy::{Ask, Attempted, DestinationLimits, GRACE_MS, Plan, Policy, Who};
 pub use snapshot::{KeptWindow, SNAPSHOT_VERSION, Snapshot};
 pub use store::Store;
 pub use verdict::{Decision, Figure, Figures, Reason, Refused, duration_text};

@@ -6,6 +6,7 @@ mod budgets;
 mod limits;
 mod who;
 
+pub use limits::{Attempted, DestinationLimits};
 pub use who::Who;
 
 use crate::{
@@ -124,28 +125,6 @@ impl Policy {
             nano: estimate.map_or(0, money::call_nano),
         };
         Ok(Plan { reservation, output_tokens_max: is_strict.then_some(*output_tokens) })
-    }
-
-    /// What a provider call must be granted by the destination's own limits; `None` if it has none. `id` is the attempt's own, not
-    /// the request's. Settle it with [`Settlement::of_attempt`].
-    pub fn destination(
-        &self,
-        endpoint: &str,
-        destination: &str,
-        id: Uuid,
-        tokens: u64,
-        deadline_ms: i64,
-    ) -> Option<Reservation> {
-        let taken = self.limits.of_destination(endpoint, destination, tokens)?;
-        Some(Reservation {
-            id,
-            expires_ms: deadline_ms.saturating_add(GRACE_MS),
-            rates: taken.rates,
-            holds: taken.holds,
-            funds: Vec::new(),
-            dimensions: Vec::new(),
-            nano: 0,
-        })
     }
 
     /// What a usage row settles.

@@ -24,6 +24,7 @@ pub mod fault;
 mod groups;
 pub mod ordered;
 mod producer;
+mod progress;
 mod record;
 #[cfg(test)]
 mod testing;
@@ -37,6 +38,7 @@ pub use cancelled::Cancelled;
 pub use dead_letter::DeadLetter;
 pub use error::Error;
 pub use producer::{Ack, DOOR_TIMEOUT, Emitter, Producer, Profile};
+pub use progress::Progress;
 pub use record::{FromRecord, Headers, Incoming, Outgoing, RawValueBytes, TopicName};
 pub use topics::{Retentions, TeamTopics};
 pub use trace::{ROW_SPANS, producer_span, row_span};

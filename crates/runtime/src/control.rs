@@ -21,8 +21,12 @@ pub use derived::Derived;
 pub use lookup::{Object, Source};
 pub use objects::{Entry, Objects, Verdict};
 
-use crate::config::{Config, Problem};
+use crate::{
+    Secret,
+    config::{self, Config, Problem},
+};
 use std::{
+    borrow::Cow,
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -50,6 +54,8 @@ struct Folded {
     history: VecDeque<Past>,
     awaited: HashMap<uuid::Uuid, oneshot::Sender<Verdict>>,
     problems: Vec<Problem>,
+    /// What the base's key files have held since the start, where that has changed.
+    keys: HashMap<usize, Secret>,
     caught_up: bool,
 }
 
@@ -157,8 +163,34 @@ impl Control {
         self.rebuild(&mut folded);
     }
 
+    /// Reads the files again that providers' keys stand in ([`crate::config::KeyFile`]). One that cannot be read is logged, and the
+    /// key stays as it was.
+    pub fn reread_keys(&self) {
+        let read: Vec<_> = self.0.base.key_files.iter().map(config::KeyFile::read).collect();
+        let mut folded = self.folded();
+        let mut has_changed = false;
+        for (index, key) in read.into_iter().enumerate() {
+            match key {
+                Ok(key) => {
+                    let last = folded.keys.insert(index, key.clone());
+                    // The first look finds what the start has found, or what changed in between.
+                    has_changed |= last.as_ref() != Some(&key);
+                }
+                Err(reason) => tracing::warn!(reason, "a provider's key stays as it is"),
+            }
+        }
+        if has_changed && folded.caught_up {
+            tracing::info!("the files of providers' keys were read");
+            self.rebuild(&mut folded);
+        }
+    }
+
     fn rebuild(&self, folded: &mut Folded) {
-        let (config, problems) = overlay::lay(&self.0.base, &folded.objects);
+        let mut base = Cow::Borrowed(&self.0.base);
+        for (index, key) in &folded.keys {
+            self.0.base.key_files[*index].put(&mut base.to_mut().providers, key.clone());
+        }
+        let (config, problems) = overlay::lay(&base, &folded.objects);
         for problem in problems.iter().filter(|problem| !folded.problems.contains(problem)) {
             tracing::error!(%problem, "control: an object cannot be used as it is");
         }

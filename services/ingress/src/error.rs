@@ -19,6 +19,12 @@ pub enum Error {
     /// The admission store's counters are not there yet.
     #[error("the admission store is being rebuilt")]
     Rebuilding,
+    /// Stored results.
+    #[error(transparent)]
+    Results(object_store::Error),
+    /// What was answered is not stored yet.
+    #[error("results are stored more slowly than requests end; is object storage slow or away?")]
+    ResultsBehind,
     /// A background thread ended.
     #[error("a background thread of ingress ended early; see the log above")]
     Thread,

@@ -182,7 +182,7 @@ impl Gateway {
             return self.publish_keyed(request, &trace, place, published).await;
         }
         // Who claimed the key first may have published its request, which may have ended or go on: its answer is the answer.
-        let ended = self.results.find(claim.id).await.map_err(|error| {
+        let ended = self.results.find_surely(claim.id).await.map_err(|error| {
             tracing::error!(%error, "stored results cannot be read, so an idempotency key cannot be taken over");
             ApiError::new(ErrorCode::Overloaded, "stored results cannot be read now; try again with the same key")
         })?;

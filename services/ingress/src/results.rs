@@ -29,6 +29,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 const SEGMENT_MAX_BYTES: usize = 8 << 20;
 const INDEX_MAX: usize = 1_000_000;
 const RETRY_EVERY: Duration = Duration::from_secs(2);
+const GROUP: &str = "results";
+/// How long [`Reader::find_surely`] waits for results that are not stored yet.
+const BEHIND_MAX: Duration = Duration::from_secs(10);
 
 /// How long after segments were looked for they are not looked for again.
 const LEARN_EVERY: Duration = Duration::from_millis(250);
@@ -71,6 +74,7 @@ pub(crate) struct Results {
 /// Finds finished requests. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Reader {
+    bus: Bus,
     store: Arc<dyn ObjectStore>,
     window: Duration,
     index: Arc<Mutex<Index>>,
@@ -119,11 +123,10 @@ impl Results {
         readiness: &Readiness,
         stop: CancellationToken,
     ) -> Result<Self, Error> {
-        let ordered =
-            bus.ordered("results", &bus.full_name(topic::REPLIES.spec.name), OnMissing::Oldest, stop.clone())?;
+        let ordered = bus.ordered(GROUP, &bus.full_name(topic::REPLIES.spec.name), OnMissing::Oldest, stop.clone())?;
         readiness.require("results group", ordered.probe());
         let (store, window) = (config.store.clone(), config.results_window);
-        let reader = Reader { store, window, index: Arc::default(), learning: Arc::default() };
+        let reader = Reader { bus: bus.clone(), store, window, index: Arc::default(), learning: Arc::default() };
         let writer = Writer { reader: reader.clone(), control: ordered.control(), open: BTreeMap::new(), stop };
         let task = supervised("results", writer.run(ordered));
         Ok(Self { task, reader })
@@ -292,6 +295,31 @@ impl Reader {
         }
         let open = self.index.lock().ok().and_then(|index| index.open.get(&id).cloned());
         Ok(open.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    /// As [`Reader::find`], and sure that there is none: waits until everything is stored that stood on the log when this began. A
+    /// replica that has just started would else take a request that ended while it was away for one that never ran.
+    pub(crate) async fn find_surely(&self, id: RequestId) -> Result<Option<Reply>, Error> {
+        if let Some(reply) = self.find(id).await.map_err(Error::Results)? {
+            return Ok(Some(reply));
+        }
+        let bus = self.bus.clone();
+        let noted = tokio::task::spawn_blocking(move || bus.progress(GROUP, topic::REPLIES.spec.name)).await;
+        let progress = Arc::new(noted.map_err(|_| Error::Thread)??);
+        let until = tokio::time::Instant::now() + BEHIND_MAX;
+        loop {
+            let asked = progress.clone();
+            let is_done = tokio::task::spawn_blocking(move || asked.is_done()).await.map_err(|_| Error::Thread)??;
+            // Segments may have been looked for just before.
+            tokio::time::sleep(LEARN_EVERY).await;
+            let found = self.find(id).await.map_err(Error::Results)?;
+            if found.is_some() || is_done {
+                return Ok(found);
+            }
+            if tokio::time::Instant::now() >= until {
+                return Err(Error::ResultsBehind);
+            }
+        }
     }
 
     async fn written(&self, id: RequestId) -> object_store::Result<Option<Reply>> {

@@ -1,6 +1,7 @@
 //! One provider call: send, read, decode, within the time it may take, until it ends or is cancelled.
 
 use crate::{
+    allowance::Allowance,
     coalesce::Coalescer,
     config::Destination,
     failure::{Class, Failure},
@@ -134,13 +135,24 @@ impl Ended {
 }
 
 impl Call<'_> {
-    /// Makes the call. Chunks go to `sink`, if the caller is to see them. `patience` is asked if there is no place free.
-    pub(crate) async fn run<S: ChunkSink>(&self, patience: &mut Patience<'_>, sink: Option<&mut S>) -> Ended {
+    /// Makes the call. Chunks go to `sink`, if the caller is to see them. `patience` is asked if there is no place free, and
+    /// `allowance` is taken before it leaves.
+    pub(crate) async fn run<S: ChunkSink>(
+        &self,
+        patience: &mut Patience<'_>,
+        allowance: Option<&mut Allowance<'_>>,
+        sink: Option<&mut S>,
+    ) -> Ended {
         let ended = Ended::default();
         let (request, _permits) = match self.placed(patience).await {
             Ok(placed) => placed,
             Err(broken) => return ended.broken(broken),
         };
+        if let Some(allowance) = allowance
+            && let Err(broken) = self.within(None, allowance.take()).await
+        {
+            return ended.broken(broken);
+        }
         // Asked only now: whoever queued for a place while the provider went down need not find out for himself.
         let admitted = match self.admit() {
             Ok(admitted) => admitted,

@@ -12,6 +12,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tollgate_admission::DestinationLimits;
 use tollgate_runtime::{
     Secret,
     config::{self, Config, Problem, Problems, Retry, Timeout},
@@ -26,6 +27,8 @@ pub(crate) struct Router {
     pub region: String,
     /// Prices.
     pub prices: PriceBook,
+    /// Limits of destinations.
+    pub limits: DestinationLimits,
     providers: BTreeMap<String, Arc<Provider>>,
     endpoints: HashMap<String, Arc<Endpoint>>,
 }
@@ -140,8 +143,9 @@ impl Router {
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
+        let (gateway, region) = (config.gateway.clone(), config.region.clone());
         let prices = PriceBook::new(&config.prices, &config.region);
-        Ok(Self { gateway: config.gateway.clone(), region: config.region.clone(), prices, providers, endpoints })
+        Ok(Self { gateway, region, prices, limits: DestinationLimits::compile(config), providers, endpoints })
     }
 
     /// The endpoint of that name.

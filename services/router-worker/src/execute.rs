@@ -5,6 +5,7 @@
 mod ending;
 
 use crate::{
+    allowance::{Meters, Planned},
     attempt::{Broken, Call, ChunkSink, Ended, Limits, Signals},
     config::{Endpoint, Router},
     failure::{Class, Failure},
@@ -36,6 +37,8 @@ pub(crate) struct Executor {
     pub blobs: BlobStore,
     /// Places for requests of the batch lane that wait without being parked.
     pub places: Arc<Semaphore>,
+    /// What calls take of their destinations' limits.
+    pub meters: Arc<Meters>,
 }
 
 /// How long a call queues for a place among the destination's calls before something else is tried: the next destination, or
@@ -354,11 +357,23 @@ impl<S: ChunkSink> Execution<'_, S> {
         if let Some(sink) = &mut self.sink {
             sink.trying(&destination.name, u32::try_from(calls).unwrap_or(u32::MAX).saturating_add(1));
         }
-        let ended = call.run(&mut self.patience, self.sink.as_deref_mut()).instrument(span.clone()).await;
+        let planned = Planned {
+            request: self.request,
+            chat: &self.chat,
+            destination: &destination.name,
+            default_max_tokens: self.endpoint.default_max_tokens,
+        };
+        let mut allowance = self.executor.meters.allowance(&self.executor.router.limits, &planned);
+        let running = call.run(&mut self.patience, allowance.as_mut(), self.sink.as_deref_mut());
+        let ended = running.instrument(span.clone()).await;
         self.ledger.enter(&self.executor.router, destination, action, &ended, &self.chat);
-        if let Some(attempt) = self.ledger.attempts().get(calls) {
+        let attempt = self.ledger.attempts().get(calls);
+        if let Some(attempt) = attempt {
             metric::attempt(attempt, &ended);
             spans::record(&span, attempt, &ended);
+        }
+        if let Some(allowance) = allowance {
+            allowance.settle(attempt).await;
         }
         match ended.broken {
             None => Some(End::Answered(ended)),
@@ -373,7 +388,7 @@ impl<S: ChunkSink> Execution<'_, S> {
     }
 
     fn failed(&mut self, destination: usize, failure: Failure) {
-        if matches!(failure.class, Class::Busy | Class::Open) {
+        if matches!(failure.class, Class::Busy | Class::Open | Class::Limited) {
             metric::turned_away(&self.endpoint.destinations[destination].name, failure.error_code());
         }
         self.history.push(Outcome {
@@ -387,7 +402,7 @@ impl<S: ChunkSink> Execution<'_, S> {
         match failure.class {
             Class::Inexpressible => drop(self.inexpressible.get_or_insert(failure)),
             // What a call met says more than that none was made.
-            Class::Busy | Class::Open => drop(self.failure.get_or_insert(failure)),
+            Class::Busy | Class::Open | Class::Limited => drop(self.failure.get_or_insert(failure)),
             _ => self.failure = Some(failure),
         }
     }

@@ -33,12 +33,14 @@ pub(crate) enum Class {
     Busy,
     /// The destination's circuit is open; no call was made.
     Open,
+    /// The destination's own limits on requests and tokens have no room; no call was made.
+    Limited,
 }
 
 impl Class {
     /// Whether a call left for the provider, or could have.
     pub(crate) fn is_call(self) -> bool {
-        !matches!(self, Class::Inexpressible | Class::Busy | Class::Open)
+        !matches!(self, Class::Inexpressible | Class::Busy | Class::Open | Class::Limited)
     }
 }
 
@@ -51,7 +53,7 @@ pub(crate) struct Failure {
     pub status: Option<u16>,
     /// The provider's own error code or type, for the usage row; at most 64 characters.
     pub code: Option<String>,
-    /// For people. Passed to the caller only for [`Class::Rejected`] and [`Class::Inexpressible`].
+    /// For people. Passed to the caller only for [`Class::Rejected`], [`Class::Inexpressible`] and [`Class::Limited`].
     pub message: String,
     /// The request field at fault.
     pub param: Option<String>,
@@ -115,6 +117,8 @@ impl Failure {
     pub(crate) fn is_throttle(&self) -> bool {
         match self.class {
             Class::RateLimited | Class::Busy | Class::Open => true,
+            // Else it is too large for the limit at any time.
+            Class::Limited => self.retry_after.is_some(),
             Class::Server => self.is_overload(),
             // A broken connection has a code: the provider was there and may have done work.
             Class::Connect => self.code.is_none(),
@@ -140,6 +144,7 @@ impl Failure {
             Class::Deadline => "deadline_exceeded",
             Class::Busy => "busy",
             Class::Open => "circuit_open",
+            Class::Limited => "limited",
         };
         self.code.as_deref().unwrap_or(fallback).chars().take(64).collect()
     }
@@ -159,6 +164,7 @@ impl Failure {
                 ErrorCode::Overloaded,
                 "every destination has as many calls under way as it takes; try again later".to_owned(),
             ),
+            Class::Limited => (ErrorCode::RateLimitExceeded, self.message.clone()),
             Class::Timeout => (ErrorCode::ProviderTimeout, "no provider answered in time".to_owned()),
             Class::Server | Class::Connect | Class::Refused => (
                 ErrorCode::ProviderError,

@@ -70,7 +70,9 @@ impl Sign {
             Class::Server if failure.is_throttle() => failure.retry_after.map_or(Sign::Ill, Sign::Overloaded),
             Class::Server | Class::Timeout | Class::Connect => Sign::Ill,
             Class::Rejected => Sign::Well,
-            Class::Refused | Class::Inexpressible | Class::Deadline | Class::Busy | Class::Open => Sign::Nothing,
+            Class::Refused | Class::Inexpressible | Class::Deadline | Class::Busy | Class::Open | Class::Limited => {
+                Sign::Nothing
+            }
         }
     }
 }

@@ -16,9 +16,11 @@
 //! The hard parts are pure: `route` decides over a history, `prices` and `ledger` add up, each provider's leaf turns
 //! values into values. `providers::http` alone talks to the network.
 //!
-//! Deliberately absent: callers' keys (they never come this far), checks, limits and budgets (admission has made them),
+//! Deliberately absent: callers' keys (they never come this far), checks, limits and budgets (admission has made
+//! them, but for the limits of destinations),
 //! provider batch APIs, and routing by anything but weight. A credential is resolved for this service only.
 
+mod allowance;
 mod attempt;
 mod coalesce;
 mod config;
@@ -52,6 +54,9 @@ pub enum Error {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] tollgate_runtime::config::Problems),
+    /// The store of limits.
+    #[error("admission.store: {0}")]
+    Admission(#[from] tollgate_admission::Error),
     /// Object storage.
     #[error(transparent)]
     Storage(#[from] tollgate_runtime::store::Error),

@@ -38,6 +38,14 @@ pub(crate) struct Outcome {
     pub other_credential: bool,
 }
 
+impl Outcome {
+    /// Whether it used up one of the request's attempts. A request that never left for a provider has not, nor has one that was
+    /// refused for its credential while there is another: each is found out about once in a while.
+    fn is_attempt(&self) -> bool {
+        self.class.is_call() && !self.other_credential
+    }
+}
+
 /// What a request may do, from its beginning to its end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan<'a> {
@@ -107,8 +115,7 @@ pub(crate) fn order(weights: &[u32], fallbacks: usize, random: f64) -> Vec<usize
 
 /// The next step. `random` in 0.0..1.0 spreads the back-off.
 pub(crate) fn next(plan: &Plan<'_>, history: &[Outcome], now: &Now<'_>, random: f64) -> Step {
-    // A request that never left for a provider has not used up any of its attempts.
-    let calls = history.iter().filter(|outcome| outcome.class.is_call()).count();
+    let calls = history.iter().filter(|outcome| outcome.is_attempt()).count();
     let is_over = history.last().is_some_and(|last| matches!(last.class, Class::Rejected | Class::Deadline));
     let turned_away = history.iter().filter(|outcome| outcome.class == Class::Open).count();
     if now.left.is_zero() || is_over || calls >= plan.policy.max_attempts as usize || turned_away > TURNED_AWAY_MAX {
@@ -133,8 +140,7 @@ fn is_untried(history: &[Outcome], destination: usize) -> bool {
 
 /// Another try at the destination that failed last, if that is sensible.
 fn retry(plan: &Plan<'_>, history: &[Outcome], last: &Outcome, now: &Now<'_>, random: f64) -> Option<Step> {
-    let here =
-        history.iter().filter(|outcome| outcome.destination == last.destination && outcome.class.is_call()).count();
+    let here = history.iter().filter(|outcome| outcome.destination == last.destination && outcome.is_attempt()).count();
     if here >= plan.policy.attempts as usize || !is_worth_retrying(plan.policy, last) {
         return None;
     }
@@ -210,7 +216,13 @@ fn is_worth_retrying(policy: &Retry, last: &Outcome) -> bool {
         Class::RateLimited => status,
         Class::Server => status || policy.on.contains(&RetryOn::ServerError),
         Class::Timeout | Class::Connect => status || policy.on.contains(&RetryOn::Timeout),
-        Class::Refused | Class::Rejected | Class::Inexpressible | Class::Deadline | Class::Busy | Class::Open => false,
+        Class::Refused
+        | Class::Rejected
+        | Class::Inexpressible
+        | Class::Deadline
+        | Class::Busy
+        | Class::Open
+        | Class::Limited => false,
     }
 }
 

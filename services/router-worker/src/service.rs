@@ -5,6 +5,7 @@
 
 use crate::{
     Error,
+    allowance::Meters,
     attempt::{ChunkSink, Signals},
     config::Router,
     execute::{Done, Executor, Finished},
@@ -47,6 +48,7 @@ pub async fn run(control: &Control, bus: Bus, readiness: Readiness, stop: Cancel
         router: control.derive("router", &stop, |config, last| Router::new(config, last))?,
         blobs: BlobStore::new(store::open(config)?),
         places: Arc::new(Semaphore::new(WAITING_IN_PLACE_MAX)),
+        meters: Arc::new(Meters::open(config).await?),
     };
     let registry = Registry::default();
     watch_cancellations(config, &bus, registry.clone(), stop.clone()).await?;
@@ -137,12 +139,14 @@ struct Shared {
     router: Derived<Router>,
     blobs: BlobStore,
     places: Arc<Semaphore>,
+    meters: Arc<Meters>,
 }
 
 impl Shared {
     /// For one request, which goes on with the configuration of its beginning.
     fn executor(&self) -> Executor {
-        Executor { router: self.router.get(), blobs: self.blobs.clone(), places: self.places.clone() }
+        let Self { router, blobs, places, meters } = self.clone();
+        Executor { router: router.get(), blobs, places, meters }
     }
 }
 

@@ -222,14 +222,13 @@ pub async fn run_all(
     let (middle, last) = (CancellationToken::new(), CancellationToken::new());
     let background = |service: Service, token: &CancellationToken| {
         let (control, bus, readiness, token) = (control.clone(), bus.clone(), readiness.clone(), token.clone());
-        let all = stop.clone();
+        // Ended without being asked to, by a panic too: nothing works without it.
+        let ends_all = stop.clone().drop_guard();
         supervised(service.name(), async move {
+            let _ends_all = ends_all;
             // A table that needs a person stops the ledger alone: its rows wait on their topic, and callers need not.
             let result = run_inner(service, &control, bus, readiness, token, OnError::StayDown).await;
-            let result = result.with_context(|| service.name());
-            // Ended without being asked to: nothing works without it.
-            all.cancel();
-            result
+            result.with_context(|| service.name())
         })
     };
     let aggregator = background(Service::UsageAggregator, &last);

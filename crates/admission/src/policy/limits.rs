@@ -3,10 +3,12 @@
 //! A meter's name is where the limit stands, whom it counts and what it counts (`endpoint:chat/each_key:4f2a…/requests/minute`). The figure
 //! is not part of it, so that what was taken stays taken when an administrator changes the figure.
 
+use super::GRACE_MS;
 use super::who::{Table, Who, escaped};
-use crate::plan::{AMOUNT_MAX, Hold, Take, Unit};
-use std::collections::HashMap;
+use crate::plan::{AMOUNT_MAX, Hold, Reservation, Take, Unit};
+use std::collections::{BTreeMap, HashMap};
 use tollgate_runtime::config::{Config, Dimension, Limit, Per};
+use uuid::Uuid;
 
 /// One limit at one place.
 #[derive(Debug)]
@@ -40,8 +42,22 @@ pub(super) struct Limits {
     teams: HashMap<String, Place>,
     users: HashMap<String, Place>,
     keys: HashMap<String, Place>,
-    destinations: HashMap<String, HashMap<String, Place>>,
 }
+
+/// A provider call that is about to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempted<'a> {
+    /// The call's own id.
+    pub id: Uuid,
+    /// Of which endpoint.
+    pub endpoint: &'a str,
+    /// To which of its destinations.
+    pub destination: &'a str,
+}
+
+/// The limits of destinations, which only a router can keep: nobody else knows which one a call goes to.
+#[derive(Debug, Default)]
+pub struct DestinationLimits(HashMap<String, HashMap<String, Place>>);
 
 impl Limits {
     /// `keys`: name → id.
@@ -50,15 +66,7 @@ impl Limits {
             Place::compile(format!("{}:{}", dimension.as_str(), escaped(name)), limits, keys)
                 .map(|place| (name.to_owned(), place))
         };
-        let destinations = config.endpoints.iter().filter_map(|endpoint| {
-            let at = |name: &str| format!("endpoint:{}/destination:{}", escaped(&endpoint.name), escaped(name));
-            let all = endpoint.destinations.iter().chain(&endpoint.fallbacks);
-            let places: HashMap<_, _> =
-                all.filter_map(|d| Some((d.name.clone(), Place::compile(at(&d.name), &d.limits, keys)?))).collect();
-            (!places.is_empty()).then(|| (endpoint.name.clone(), places))
-        });
         Self {
-            destinations: destinations.collect(),
             endpoints: config.endpoints.iter().filter_map(|e| place(Dimension::Endpoint, &e.name, &e.limits)).collect(),
             teams: config.teams.iter().filter_map(|t| place(Dimension::Team, &t.name, &t.limits)).collect(),
             users: config.users.iter().filter_map(|u| place(Dimension::User, &u.name, &u.limits)).collect(),
@@ -80,15 +88,44 @@ impl Limits {
         }
         taken
     }
+}
 
-    /// What a call of a destination takes; `None` if it has no limits.
-    pub(super) fn of_destination(&self, endpoint: &str, destination: &str, tokens: u64) -> Option<Taken> {
-        let place = self.destinations.get(endpoint)?.get(destination)?;
-        let tags = std::collections::BTreeMap::new();
-        let nobody = Who { team: "", key_id: None, user: None, endpoint, tags: &tags };
+impl DestinationLimits {
+    /// Those of a configuration.
+    pub fn compile(config: &Config) -> Self {
+        let endpoints = config.endpoints.iter().filter_map(|endpoint| {
+            let at = |name: &str| format!("endpoint:{}/destination:{}", escaped(&endpoint.name), escaped(name));
+            let all = endpoint.destinations.iter().chain(&endpoint.fallbacks);
+            let places =
+                all.filter_map(|d| Some((d.name.clone(), Place::compile(at(&d.name), &d.limits, &HashMap::new())?)));
+            let places: HashMap<_, _> = places.collect();
+            (!places.is_empty()).then(|| (endpoint.name.clone(), places))
+        });
+        Self(endpoints.collect())
+    }
+
+    /// Whether a destination of the endpoint has limits.
+    pub fn has(&self, endpoint: &str, destination: &str) -> bool {
+        self.0.get(endpoint).is_some_and(|places| places.contains_key(destination))
+    }
+
+    /// What a provider call of so many tokens must be granted; `None` if the destination has no limits. `id` is the call's own,
+    /// not the request's. Settle it with [`crate::Settlement::of_attempt`].
+    pub fn reservation(&self, call: &Attempted<'_>, tokens: u64, deadline_ms: i64) -> Option<Reservation> {
+        let place = self.0.get(call.endpoint)?.get(call.destination)?;
+        let tags = BTreeMap::new();
+        let nobody = Who { team: "", key_id: None, user: None, endpoint: call.endpoint, tags: &tags };
         let mut taken = Taken::default();
         place.take(&nobody, tokens, &mut taken);
-        Some(taken)
+        Some(Reservation {
+            id: call.id,
+            expires_ms: deadline_ms.saturating_add(GRACE_MS),
+            rates: taken.rates,
+            holds: taken.holds,
+            funds: Vec::new(),
+            dimensions: Vec::new(),
+            nano: 0,
+        })
     }
 }
 

@@ -5,12 +5,14 @@
 
 mod bus;
 mod check;
+mod key_file;
 mod model;
 mod read;
 mod subject;
 mod units;
 
 pub use bus::{EMBEDDED, JOB_DEADLINE, OPERATOR, host_and_port};
+pub use key_file::KeyFile;
 pub use model::*;
 pub use read::{Loaded, Over, load, object, parse, parse_over};
 pub use subject::{Dimension, Subject};

@@ -33,6 +33,9 @@ pub struct Config {
     pub admission: Admission,
     pub shutdown: Shutdown,
     pub providers: BTreeMap<String, Provider>,
+    /// Those of their keys that stand in files, for who uses them.
+    #[serde(skip)]
+    pub key_files: Vec<super::KeyFile>,
     /// Administrators' credentials for providers, encrypted. Not a section of the file: they come by `control` only.
     #[serde(skip)]
     pub credentials: BTreeMap<String, Credential>,

@@ -1,6 +1,6 @@
 //! Text to [`Config`]: YAML, then `${…}`, then each element by itself, so that one mistake hides no other.
 
-use super::{Config, Problem, Problems, Role, check, model};
+use super::{Config, KeyFile, Problem, Problems, Role, check, key_file, model};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -58,8 +58,7 @@ pub fn load(path: &std::path::Path, role: Role, over: &Over) -> Result<Loaded, P
 /// Looks a variable or, with a `file:` in front, a file up.
 fn environment(name: &str) -> Result<Option<String>, String> {
     if let Some(path) = name.strip_prefix("file:") {
-        let text = std::fs::read_to_string(path).map_err(|e| format!("file {path} cannot be read: {e}"))?;
-        return Ok(Some(text.strip_suffix('\n').unwrap_or(&text).to_owned()));
+        return key_file::read(std::path::Path::new(path)).map(Some);
     }
     Ok(std::env::var(name).ok())
 }
@@ -73,7 +72,7 @@ pub fn parse(text: &str, role: Role, lookup: Lookup<'_>) -> Result<Loaded, Probl
 
 /// As [`parse`], with what the command line says laid over the text before it is checked.
 pub fn parse_over(text: &str, role: Role, over: &Over, lookup: Lookup<'_>) -> Result<Loaded, Problems> {
-    let mut reader = Reader { problems: Vec::new() };
+    let mut reader = Reader::default();
     let root = match serde_saphyr::from_str::<Value>(text) {
         Ok(Value::Object(map)) => map,
         Ok(Value::Null) => Map::new(),
@@ -98,15 +97,17 @@ pub fn parse_over(text: &str, role: Role, over: &Over, lookup: Lookup<'_>) -> Re
 
 /// One object of the configuration, as a section of the file holds it, named `path` in problems. Nothing in it is resolved.
 pub fn object<T: DeserializeOwned>(path: &str, value: Value) -> Result<T, Problems> {
-    let mut reader = Reader { problems: Vec::new() };
+    let mut reader = Reader::default();
     match reader.one(path, Some(value)) {
         Some(object) if reader.problems.is_empty() => Ok(object),
         _ => Err(Problems(reader.problems)),
     }
 }
 
+#[derive(Default)]
 struct Reader {
     problems: Vec<Problem>,
+    key_files: Vec<KeyFile>,
 }
 
 impl Reader {
@@ -132,6 +133,7 @@ impl Reader {
             admission: self.one("admission", take("admission")).unwrap_or_default(),
             shutdown: self.one("shutdown", take("shutdown")).unwrap_or_default(),
             providers: self.named("providers", take("providers")),
+            key_files: std::mem::take(&mut self.key_files),
             credentials: BTreeMap::new(),
             endpoints: self.list("endpoints", take("endpoints")),
             guardrails: self.named("guardrails", take("guardrails")),
@@ -205,7 +207,10 @@ impl Reader {
     fn resolve(&mut self, value: &mut Value, path: &str, role: Role, lookup: Lookup<'_>) {
         match value {
             Value::String(text) if text.contains('$') && uses(role, path) => match expand(text, lookup) {
-                Ok(expanded) => *text = expanded,
+                Ok(expanded) => {
+                    self.key_files.extend(KeyFile::of(path, text));
+                    *text = expanded;
+                }
                 Err(message) => self.fatal(path, message),
             },
             Value::Array(items) => {
@@ -225,14 +230,14 @@ impl Reader {
 
 /// Whether a role uses the value at this path. Credentials are resolved by their one user.
 fn uses(role: Role, path: &str) -> bool {
-    if path.starts_with("admin.") {
-        // Ingress seals what only the router-worker opens.
+    if path.starts_with("admin.") || path.starts_with("admission.") {
+        // Ingress seals what only the router-worker opens; it keeps all limits but those of destinations.
         return role.does(Role::Ingress) || role.does(Role::RouterWorker);
     }
     let secret_of = |path: &str| {
         if path.starts_with("providers.") && (path.contains(".api_key")) {
             Some(Role::RouterWorker)
-        } else if path.starts_with("admission.") || path.starts_with("webhooks.") {
+        } else if path.starts_with("webhooks.") {
             Some(Role::Ingress)
         } else if path.starts_with("kafka.users") {
             Some(Role::All)

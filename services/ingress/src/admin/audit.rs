@@ -1,10 +1,13 @@
 //! What was changed, by whom; and what holds now.
 
 use super::{Caller, not_found};
-use crate::{Gateway, http::Failure};
+use crate::{
+    Gateway,
+    http::{Failure, Query},
+};
 use axum::{
     Json,
-    extract::{Query, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, SecondsFormat};

@@ -1,12 +1,11 @@
 //! Keys are made here, shown once, and stored as hashes; a rotation leaves the old secret its time.
 
 use super::{Caller, body, change, objects, told, visible};
-use crate::{Gateway, http::Failure};
-use axum::{
-    extract::{Path, State},
-    http::StatusCode,
-    response::Response,
+use crate::{
+    Gateway,
+    http::{Failure, Path},
 };
+use axum::{extract::State, http::StatusCode, response::Response};
 use change::Wanted;
 use chrono::{SecondsFormat, Utc};
 use serde_json::{Map, Value, json};

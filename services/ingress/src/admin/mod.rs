@@ -19,11 +19,11 @@ mod openapi;
 use crate::{
     Gateway,
     auth::roles::Actor,
-    http::{Failure, json_body},
+    http::{Failure, Path, Query, json_body},
 };
 use axum::{
     Json, Router,
-    extract::{ConnectInfo, FromRequestParts, OriginalUri, Path, Query, State},
+    extract::{ConnectInfo, FromRequestParts, OriginalUri, State},
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::{get, post},

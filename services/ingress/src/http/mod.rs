@@ -3,12 +3,14 @@
 mod body;
 mod chat;
 mod error;
+mod extract;
 mod models;
 mod requests;
 mod stream;
 
 pub(crate) use body::json as json_body;
 pub(crate) use error::Failure;
+pub(crate) use extract::{Path, Query};
 
 use crate::Gateway;
 use axum::{

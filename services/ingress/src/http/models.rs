@@ -2,13 +2,9 @@
 //!
 //! Shape: <https://platform.openai.com/docs/api-reference/models/object>.
 
-use super::error::Failure;
+use super::{Path, error::Failure};
 use crate::{Gateway, config::IngressConfig};
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::HeaderMap,
-};
+use axum::{Json, extract::State, http::HeaderMap};
 use serde::Serialize;
 use std::sync::Arc;
 use tollgate_schemas::{ApiError, ErrorCode};

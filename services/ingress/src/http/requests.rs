@@ -1,10 +1,10 @@
 //! `GET /v1/requests/{id}`: the answer of an earlier request, for its team; `DELETE` ends it early.
 
-use super::error::Failure;
+use super::{Path, error::Failure};
 use crate::Gateway;
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };

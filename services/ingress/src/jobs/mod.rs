@@ -211,7 +211,7 @@ impl Jobs {
     /// Whether the job has ended already: it was published by an earlier delivery, which could not note it.
     async fn has_ended(&self, request: &Request, place: &Place<'_>) -> Result<bool, Outcome> {
         loop {
-            match place.unless_leaving(self.gateway.results.find(request.request_id)).await? {
+            match place.unless_leaving(self.gateway.results.find_surely(request.request_id)).await? {
                 Ok(found) => return Ok(found.is_some()),
                 // The router ends it without a call.
                 Err(_) if request.expired(now_us() / 1000, 0) => return Ok(false),

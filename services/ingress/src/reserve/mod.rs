@@ -8,7 +8,6 @@
 //! The rules and the counting are `tollgate_admission`'s; this connects them to requests, Kafka and storage. Deliberately absent:
 //! limits of destinations, which only the router can keep.
 
-mod estimate;
 mod rebuild;
 mod refusal;
 mod settle;
@@ -23,7 +22,7 @@ use std::{
     },
 };
 use tokio_util::sync::CancellationToken;
-use tollgate_admission::{Ask, Decision, Figures, Policy, Store, Who};
+use tollgate_admission::{Ask, Decision, Figures, Policy, Store, Who, estimate};
 use tollgate_runtime::{Config, Control, config::OnFailure, control::Derived};
 use tollgate_schemas::{ApiError, Body, ErrorCode, Request, Reserved, now_us};
 

@@ -78,6 +78,7 @@ impl<S: ChunkSink> Execution<'_, S> {
             Class::Rejected => terminal.status = failure.status.unwrap_or(terminal.status),
             // No call was made, so trying again multiplies nothing.
             Class::Inexpressible | Class::Deadline | Class::Busy | Class::Open => {}
+            Class::Limited if failure.is_throttle() => {}
             // The gateway has tried as often as is sensible; an SDK that tries again would only multiply that.
             _ => drop(terminal.headers.insert("x-should-retry".to_owned(), "false".to_owned())),
         }
@@ -102,6 +103,7 @@ impl<S: ChunkSink> Execution<'_, S> {
                 first.into_iter().chain([failure.retry_after.unwrap_or(AGAIN_AFTER)]).min()
             }
             Class::Busy => Some(first.unwrap_or(AGAIN_AFTER)),
+            Class::Limited => failure.retry_after.and_then(|asked| first.into_iter().chain([asked]).min()),
             Class::Server | Class::Timeout | Class::Connect => first.filter(|_| self.are_all_open()),
             Class::Refused | Class::Rejected | Class::Inexpressible | Class::Deadline => None,
         }

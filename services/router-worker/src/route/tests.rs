@@ -52,6 +52,19 @@ fn retries_then_fallbacks_then_the_end() {
 }
 
 #[test]
+fn a_credential_that_is_refused_uses_up_no_attempt_while_there_is_another() {
+    let policy = policy(1, 1);
+    let refused = |class, status| Outcome { other_credential: true, ..outcome(0, class, Some(status)) };
+    for history in
+        [vec![refused(Class::Refused, 401)], vec![refused(Class::RateLimited, 429), refused(Class::Refused, 403)]]
+    {
+        assert_eq!(then(&[0, 1], &policy, &history), attempt(0, AttemptAction::Retry, 0));
+    }
+    let last = [refused(Class::Refused, 401), outcome(0, Class::Refused, Some(401))];
+    assert_eq!(then(&[0, 1], &policy, &last), Step::GiveUp, "the last one's refusal is an attempt");
+}
+
+#[test]
 fn what_each_class_leads_to() {
     let policy = policy(2, 3);
     let after = |class, status| match then(&[0, 1], &policy, &[outcome(0, class, status)]) {

@@ -3,6 +3,7 @@
 mod fake;
 mod fixtures;
 mod handover;
+mod limited;
 mod owner;
 mod requests;
 mod waiting;

@@ -2,11 +2,13 @@
 
 use super::fake::{Fake, Reply};
 use crate::{
+    allowance::Meters,
     attempt::{ChunkSink, Signals},
     config::Router,
     execute::{Done, Executor, Finished},
     patience::WAITING_IN_PLACE_MAX,
 };
+use futures::FutureExt;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
@@ -83,6 +85,11 @@ endpoints:
   - {{ name: mock-500, destinations: [ {{ name: m, provider: demo, model: mock-500 }} ], retry: {{ attempts: 2, backoff: 1ms }} }}
   - {{ name: tight-narrow, destinations: [ {{ name: m, provider: tight, model: mock-slow-500000, concurrency: 1 }} ] }}
   - {{ name: tight-wide, destinations: [ {{ name: m, provider: tight, model: mock }} ] }}
+  - name: limited
+    destinations: [ {{ name: m, provider: demo, model: mock, limits: [ {{ requests: 2, per: minute }} ] }} ]
+    fallbacks: [ {{ name: tokens, provider: demo, model: mock, limits: [ {{ tokens: 5000, per: hour }} ] }} ]
+  - name: limited-tokens
+    destinations: [ {{ name: m, provider: demo, model: mock, limits: [ {{ tokens: 5000, per: hour }} ] }} ]
   - {{ name: mock-slow, destinations: [ {{ name: m, provider: demo, model: mock-slow-30 }} ] }}
 prices: [ {{ provider: first, model: m, input: 3, output: 6 }} ]
 "#,
@@ -91,8 +98,14 @@ prices: [ {{ provider: first, model: m, input: 3, output: 6 }} ]
         let loaded = config::parse(&text, Role::RouterWorker, &|_| Ok(None)).expect("configuration");
         let blobs = BlobStore::new(store::open(&loaded.config).expect("store"));
         let router = Arc::new(Router::new(&loaded.config, None).expect("router"));
+        let meters = Meters::open(&loaded.config).now_or_never().expect("memory waits for nothing").expect("open");
         Self {
-            executor: Executor { router, blobs, places: Arc::new(Semaphore::new(WAITING_IN_PLACE_MAX)) },
+            executor: Executor {
+                router,
+                blobs,
+                places: Arc::new(Semaphore::new(WAITING_IN_PLACE_MAX)),
+                meters: Arc::new(meters),
+            },
             _folder: folder,
         }
     }

@@ -102,12 +102,6 @@ impl<'a> Checker<'a> {
                 for (j, destination) in all.iter().enumerate() {
                     let path = format!("endpoints[{i}].{list}[{j}]");
                     self.limits_at(&path, Place::One, &destination.limits, &names);
-                    if !destination.limits.is_empty() {
-                        self.warn(
-                            format!("{path}.limits"),
-                            "limits of destinations are not in this version: no call is held back because of them yet",
-                        );
-                    }
                 }
             }
         }

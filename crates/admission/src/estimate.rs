@@ -18,12 +18,13 @@ const DATA_MIN_BYTES: usize = 1_024;
 
 /// What the body says of its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Estimate {
-    pub(super) input_tokens: u64,
+pub struct Estimate {
+    /// Tokens of the prompt, rather more than less.
+    pub input_tokens: u64,
     /// The caller's maximum a choice.
-    pub(super) output_tokens: Option<u64>,
+    pub output_tokens: Option<u64>,
     /// How many answers the caller wants.
-    pub(super) choices: u64,
+    pub choices: u64,
 }
 
 #[derive(Deserialize)]
@@ -36,7 +37,7 @@ struct Peek<'a> {
 }
 
 /// Of a body that is a JSON document.
-pub(super) fn of(body: &str) -> Estimate {
+pub fn of(body: &str) -> Estimate {
     let peek: Option<Peek<'_>> = serde_json::from_str(body).ok();
     let (data, pieces) = data_in(body);
     let text = (body.len() - data) as u64;

@@ -1,0 +1,134 @@
+//! Limits of destinations: a provider call takes what it may need before it leaves, and settles what it used.
+//!
+//! The counting is `tollgate_admission`'s; a call is a reservation of its own, so a retry takes again. With `admission.store: memory`
+//! each router counts by itself and begins anew when it starts; with Valkey all of them count together.
+
+use crate::{
+    Error,
+    failure::{Class, Failure},
+    providers::Fields,
+};
+use std::time::Duration;
+use tollgate_admission::{
+    Attempted, Decision, DestinationLimits, Reason, Refused, Reservation, Settlement, Snapshot, Store, estimate,
+    verdict::CONCURRENT_RETRY_MS,
+};
+use tollgate_runtime::{Config, config::OnFailure};
+use tollgate_schemas::{Attempt, Request, now_us};
+use uuid::Uuid;
+
+/// Where provider calls are given room, or not.
+#[derive(Debug)]
+pub(crate) struct Meters {
+    store: Store,
+    on_failure: OnFailure,
+}
+
+impl Meters {
+    /// Those of the store that the configuration names. Must be called on a Tokio runtime.
+    pub(crate) async fn open(config: &Config) -> Result<Self, Error> {
+        let store = Store::open(config.admission.store.expose(), &config.gateway)?;
+        if config.admission.store.expose() == "memory" {
+            // Nothing to bring up to date: only calls of this process count. A Valkey is looked after by ingress.
+            store.restore(&Snapshot::default(), now_us() / 1000).await?;
+            store.caught_up(now_us() / 1000).await?;
+        }
+        Ok(Self { store, on_failure: config.admission.on_store_failure })
+    }
+
+    /// What a call asks for; `None` if its destination has no limits. Its tokens are those that admission has estimated, or are
+    /// estimated here.
+    pub(crate) fn allowance(&self, limits: &DestinationLimits, call: &Planned<'_>) -> Option<Allowance<'_>> {
+        let Planned { request, destination, .. } = *call;
+        let endpoint = request.endpoint.as_str();
+        if !limits.has(endpoint, destination) {
+            return None;
+        }
+        let tokens = match request.reserved {
+            Some(reserved) => reserved.input_tokens.saturating_add(reserved.output_tokens),
+            None => {
+                let estimate = estimate::of(&call.chat.to_json());
+                let output = estimate.output_tokens.unwrap_or(call.default_max_tokens.into());
+                estimate.input_tokens.saturating_add(output.saturating_mul(estimate.choices))
+            }
+        };
+        let attempted = Attempted { id: Uuid::now_v7(), endpoint, destination };
+        let reservation = limits.reservation(&attempted, tokens, request.deadline_ms)?;
+        Some(Allowance { meters: self, reservation, is_taken: false })
+    }
+}
+
+/// A call that may be made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Planned<'a> {
+    /// Of which request.
+    pub request: &'a Request,
+    /// The request's body.
+    pub chat: &'a Fields,
+    /// To which destination.
+    pub destination: &'a str,
+    /// Output tokens if the caller sets no maximum.
+    pub default_max_tokens: u32,
+}
+
+/// What one call takes of its destination's limits.
+#[derive(Debug)]
+pub(crate) struct Allowance<'a> {
+    meters: &'a Meters,
+    reservation: Reservation,
+    is_taken: bool,
+}
+
+impl Allowance<'_> {
+    /// Takes it, all or nothing.
+    pub(crate) async fn take(&mut self) -> Result<(), Failure> {
+        match self.meters.store.admit(&self.reservation, now_us() / 1000).await {
+            Ok(Decision::Admitted(_) | Decision::Repeated) => self.is_taken = true,
+            Ok(Decision::Refused(refused)) => return Err(refusal(&refused)),
+            Err(error) => {
+                let is_allowed = self.meters.on_failure == OnFailure::Allow;
+                let outcome = if is_allowed { "allowed" } else { "denied" };
+                metrics::counter!("tollgate_admission_store_failures_total", "outcome" => outcome).increment(1);
+                tracing::warn!(%error, "a destination's limits cannot be checked; the call is {outcome} (admission.on_store_failure)");
+                if !is_allowed {
+                    return Err(Failure {
+                        retry_after: Some(Duration::from_millis(CONCURRENT_RETRY_MS)),
+                        ..Failure::new(Class::Limited, "the limits of the provider cannot be checked at present")
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Settles it: by what the call used, if it left for the provider; else all of it is given back.
+    pub(crate) async fn settle(self, attempt: Option<&Attempt>) {
+        if !self.is_taken {
+            return;
+        }
+        let (id, now_ms) = (self.reservation.id, now_us() / 1000);
+        let settled = match attempt {
+            Some(attempt) => {
+                let count = |tokens: Option<i64>| tokens.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+                let tokens = count(attempt.input_tokens).saturating_add(count(attempt.output_tokens));
+                let settlement = Settlement::of_attempt(id, tokens, count(attempt.cache_read_input_tokens));
+                self.meters.store.settle(&settlement, now_ms).await.map(drop)
+            }
+            None => self.meters.store.release(id, now_ms).await,
+        };
+        if let Err(error) = settled {
+            tracing::warn!(%error, "what a call took of its destination's limits cannot be settled; it runs out by itself");
+        }
+    }
+}
+
+/// Without `retry_after`: no waiting helps.
+fn refusal(refused: &Refused) -> Failure {
+    let (retry_after_ms, message) = match &refused.reason {
+        Reason::Rate { retry_after_ms, .. } | Reason::Concurrent { retry_after_ms, .. } => {
+            (Some(*retry_after_ms), "every destination's limit is reached; try again later")
+        }
+        _ => (None, "the request asks for more tokens than the limits of its destinations allow at once"),
+    };
+    Failure { retry_after: retry_after_ms.map(Duration::from_millis), ..Failure::new(Class::Limited, message) }
+}
