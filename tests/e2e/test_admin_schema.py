@@ -15,9 +15,8 @@ CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,re
 def test_every_answer_is_one_that_the_description_has(gateway):
     running = gateway([endpoint("chat", ["main alpha fake-large"])], admin=ADMIN, env={"E2E_KEK": KEK})
     command = [sys.executable, "-m", "schemathesis.cli", "run", running.url + "/admin/v1/openapi.json"]
-    command += ["-H", f"authorization: Bearer {ROOT_KEY}", "--phases", "coverage,fuzzing", "--max-examples", "10"]
-    # Names with a character that no name may have are thrown away while they are generated: many, and that is no failure.
-    command += ["--suppress-health-check", "filter_too_much", "--continue-on-failure", "--checks", CHECKS]
+    command += ["-H", f"authorization: Bearer {ROOT_KEY}", "--phases", "coverage", "--workers", "2"]
+    command += ["--continue-on-failure", "--checks", CHECKS]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, cwd=running.folder)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "panicked" not in running.log()
