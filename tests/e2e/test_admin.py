@@ -254,6 +254,33 @@ def test_roles_on_every_route(running):
         assert caller.get("/teams").status_code == 401, "a caller's key administers nothing"
 
 
+def test_on_every_route_that_is_described_only_who_may_changes_anything(running):
+    with admin(running) as api:
+        paths = api.get("/openapi.json").json()["paths"]
+        routes = [(m, path) for path, item in paths.items() for m in ("get", "put", "post", "delete") if m in item]
+        history = api.get("/audit").json()["data"]
+    assert len(routes) > 40
+    with httpx.Client(base_url=running.url, timeout=60) as http:
+        for method, path in routes:
+            place = path.replace("{name}", "other-web")
+
+            def status(key, method=method, place=place):
+                headers = {"authorization": f"Bearer {key}"} if key else {}
+                body = {"name": "other-web", "team": "other"} if method in ("post", "put") else None
+                return http.request(method, place, json=body, headers=headers).status_code
+
+            for stranger in (None, "tg-nobody", SEARCH_KEY):
+                assert status(stranger) == 401, (method, place)
+            if method == "get":
+                assert status(ANALYST_KEY) in (200, 404), (method, place)
+                assert status(LEAD_KEY) in (200, 403, 404), (method, place)
+            else:
+                assert status(ANALYST_KEY) in (400, 403, 404), (method, place)
+                assert status(LEAD_KEY) in (400, 403, 404), (method, place)
+    with admin(running) as api:
+        assert api.get("/audit").json()["data"] == history, "nothing was changed, nor put to the log"
+
+
 def command(running, *arguments, key=ROOT_KEY, stdin=None):
     env = {**clean_environment(), "TOLLGATE_ADMIN_KEY": key, "TOLLGATE_URL": running.url}
     done = subprocess.run([running.binary, *arguments], env=env, input=stdin, capture_output=True, text=True, timeout=60)
