@@ -17,6 +17,8 @@ TOPICS = re.compile(
 REQUEST_TOPICS = re.compile(r"(requests|approved|parked)\.")
 POLL_SECONDS = 0.5
 SILENT_SECONDS = 5
+# A reader that hears nothing for so long may have lost its broker for good.
+DEAF_SECONDS = 30
 NUMBER = re.compile(rb"audit request (\d+)\.")
 SHOWN_BYTES = 300
 STORED = "(stored)"
@@ -108,15 +110,16 @@ class Watch(threading.Thread):
                     for partition in topic.partitions:
                         self.places.setdefault((name, partition), 0)
             reader.assign([TopicPartition(*place, offset) for place, offset in self.places.items()])
-            heard = time.monotonic()
+            looked = heard = time.monotonic()
             while not self.over.is_set():
                 for record in reader.consume(500, POLL_SECONDS):
                     if record.error() is None:
                         heard = time.monotonic()
                         self.take(record)
-                if time.monotonic() - heard > SILENT_SECONDS:
-                    heard = time.monotonic()
-                    if operator(self.fleet) != who:
+                now = time.monotonic()
+                if now - max(heard, looked) > SILENT_SECONDS:
+                    looked = now
+                    if operator(self.fleet) != who or now - heard > DEAF_SECONDS:
                         return
         finally:
             reader.close()
