@@ -36,6 +36,13 @@ struct Peek<'a> {
     _rest: Option<Cow<'a, str>>,
 }
 
+impl Estimate {
+    /// The most it may produce, all choices together; `default` a choice if the caller sets no maximum.
+    pub fn output(&self, default: u64) -> u64 {
+        self.output_tokens.unwrap_or(default).saturating_mul(self.choices)
+    }
+}
+
 /// Of a body that is a JSON document.
 pub fn of(body: &str) -> Estimate {
     let peek: Option<Peek<'_>> = serde_json::from_str(body).ok();

@@ -31,7 +31,7 @@ mod window;
 
 pub use error::Error;
 pub use plan::{Alert, Reservation, Settlement, Source};
-pub use policy::{Ask, Attempted, DestinationLimits, GRACE_MS, Plan, Policy, Who};
+pub use policy::{Ask, DestinationLimits, GRACE_MS, Plan, Policy, Who};
 pub use snapshot::{KeptWindow, SNAPSHOT_VERSION, Snapshot};
 pub use store::Store;
 pub use verdict::{Decision, Figure, Figures, Reason, Refused, duration_text};

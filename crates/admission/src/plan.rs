@@ -12,6 +12,11 @@ use uuid::Uuid;
 /// The most that one request takes of a meter of tokens.
 pub const AMOUNT_MAX: u64 = 1_000_000_000;
 
+/// Tokens as a usage row tells them; what nobody counted is none.
+pub fn counted(tokens: Option<i64>) -> u64 {
+    tokens.and_then(|tokens| u64::try_from(tokens).ok()).unwrap_or(0)
+}
+
 /// What a meter counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

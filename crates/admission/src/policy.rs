@@ -6,12 +6,12 @@ mod budgets;
 mod limits;
 mod who;
 
-pub use limits::{Attempted, DestinationLimits};
+pub use limits::DestinationLimits;
 pub use who::Who;
 
 use crate::{
     money,
-    plan::{Reservation, Settlement, Source},
+    plan::{Reservation, Settlement, Source, counted},
     prices::{Callable, PriceBook},
     verdict::{Figures, Reason, Refused},
 };
@@ -130,8 +130,7 @@ impl Policy {
     /// What a usage row settles.
     pub fn settlement(&self, row: &UsageRow, source: Option<Source>) -> Settlement {
         let who = Who::of_row(row);
-        let count = |tokens: Option<i64>| tokens.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
-        let tokens = count(row.input_tokens) + count(row.output_tokens);
+        let tokens = counted(row.input_tokens) + counted(row.output_tokens);
         // Refused at the door, it took nothing.
         let is_refused = row.status_code == 429 && row.attempts.is_empty();
         // A request belongs to the period of its provider call.
@@ -142,7 +141,7 @@ impl Policy {
             accepted_ms: row.event_time_us / 1000,
             source,
             tokens,
-            cached_tokens: count(row.token_details.cache_read_input_tokens),
+            cached_tokens: counted(row.token_details.cache_read_input_tokens),
             nano,
             adds: self.budgets.adds(&who, at_ms),
             watches: if nano == 0 { Vec::new() } else { self.budgets.watches(&who, at_ms) },
@@ -154,11 +153,10 @@ impl Policy {
     /// say) does not make a budget blind. Calls without any price count nothing.
     fn doubtful(&self, row: &UsageRow, at_ms: i64) -> Decimal {
         let date = date(at_ms);
-        let count = |tokens: Option<i64>| tokens.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
         let cost = |attempt: &tollgate_schemas::Attempt| {
             attempt.cost_usd.or_else(|| {
                 let callable = callable(&self.kinds, &attempt.provider, &attempt.model);
-                let (input, output) = (count(attempt.input_tokens), count(attempt.output_tokens));
+                let (input, output) = (counted(attempt.input_tokens), counted(attempt.output_tokens));
                 self.prices.bound(&[callable], input, output, &date)
             })
         };

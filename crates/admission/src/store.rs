@@ -149,6 +149,13 @@ impl Store {
         Ok(true)
     }
 
+    /// Serves at once with nothing counted: for who has nothing to bring it up to date with. Valkey is left to those who have.
+    pub fn begin_anew(&self) {
+        if let Backend::Memory(memory) = &self.backend {
+            lock(memory).set_ready();
+        }
+    }
+
     /// What to keep in storage for the next start, as this replica has read it.
     pub fn snapshot(&self, now_ms: i64) -> Snapshot {
         let (Backend::Memory(memory) | Backend::Valkey(_, memory)) = &self.backend;

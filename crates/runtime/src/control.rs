@@ -21,13 +21,10 @@ pub use derived::Derived;
 pub use lookup::{Object, Source};
 pub use objects::{Entry, Objects, Verdict};
 
-use crate::{
-    Secret,
-    config::{self, Config, Problem},
-};
+use crate::config::{self, Config, Problem, Provider};
 use std::{
     borrow::Cow,
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::{oneshot, watch};
@@ -54,8 +51,8 @@ struct Folded {
     history: VecDeque<Past>,
     awaited: HashMap<uuid::Uuid, oneshot::Sender<Verdict>>,
     problems: Vec<Problem>,
-    /// What the base's key files have held since the start, where that has changed.
-    keys: HashMap<usize, Secret>,
+    /// The base's, with the keys that their files have now; `None`: nothing has changed since the start.
+    providers: Option<BTreeMap<String, Provider>>,
     caught_up: bool,
 }
 
@@ -166,29 +163,31 @@ impl Control {
     /// Reads the files again that providers' keys stand in ([`crate::config::KeyFile`]). One that cannot be read is logged, and the
     /// key stays as it was.
     pub fn reread_keys(&self) {
-        let read: Vec<_> = self.0.base.key_files.iter().map(config::KeyFile::read).collect();
+        let files = &self.0.base.key_files;
+        let read: Vec<_> = files.iter().map(config::KeyFile::read).collect();
         let mut folded = self.folded();
-        let mut has_changed = false;
-        for (index, key) in read.into_iter().enumerate() {
+        let last = folded.providers.as_ref().unwrap_or(&self.0.base.providers);
+        let mut providers = last.clone();
+        for (file, key) in files.iter().zip(read) {
             match key {
-                Ok(key) => {
-                    let last = folded.keys.insert(index, key.clone());
-                    // The first look finds what the start has found, or what changed in between.
-                    has_changed |= last.as_ref() != Some(&key);
-                }
+                Ok(key) => file.put(&mut providers, key),
                 Err(reason) => tracing::warn!(reason, "a provider's key stays as it is"),
             }
         }
-        if has_changed && folded.caught_up {
-            tracing::info!("the files of providers' keys were read");
+        if providers == *last {
+            return;
+        }
+        folded.providers = Some(providers);
+        if folded.caught_up {
+            tracing::info!("providers' keys have changed in their files");
             self.rebuild(&mut folded);
         }
     }
 
     fn rebuild(&self, folded: &mut Folded) {
         let mut base = Cow::Borrowed(&self.0.base);
-        for (index, key) in &folded.keys {
-            self.0.base.key_files[*index].put(&mut base.to_mut().providers, key.clone());
+        if let Some(providers) = &folded.providers {
+            base.to_mut().providers.clone_from(providers);
         }
         let (config, problems) = overlay::lay(&base, &folded.objects);
         for problem in problems.iter().filter(|problem| !folded.problems.contains(problem)) {

@@ -5,17 +5,16 @@
 
 use crate::{
     Error,
+    attempt::Call,
     failure::{Class, Failure},
-    providers::Fields,
 };
 use std::time::Duration;
 use tollgate_admission::{
-    Attempted, Decision, DestinationLimits, Reason, Refused, Reservation, Settlement, Snapshot, Store, estimate,
+    Decision, DestinationLimits, Reason, Refused, Reservation, Settlement, Store, estimate, plan::counted,
     verdict::CONCURRENT_RETRY_MS,
 };
 use tollgate_runtime::{Config, config::OnFailure};
 use tollgate_schemas::{Attempt, Request, now_us};
-use uuid::Uuid;
 
 /// Where provider calls are given room, or not.
 #[derive(Debug)]
@@ -26,49 +25,31 @@ pub(crate) struct Meters {
 
 impl Meters {
     /// Those of the store that the configuration names. Must be called on a Tokio runtime.
-    pub(crate) async fn open(config: &Config) -> Result<Self, Error> {
+    pub(crate) fn open(config: &Config) -> Result<Self, Error> {
         let store = Store::open(config.admission.store.expose(), &config.gateway)?;
-        if config.admission.store.expose() == "memory" {
-            // Nothing to bring up to date: only calls of this process count. A Valkey is looked after by ingress.
-            store.restore(&Snapshot::default(), now_us() / 1000).await?;
-            store.caught_up(now_us() / 1000).await?;
-        }
+        // In memory only calls of this process count. A Valkey is looked after by ingress.
+        store.begin_anew();
         Ok(Self { store, on_failure: config.admission.on_store_failure })
     }
 
     /// What a call asks for; `None` if its destination has no limits. Its tokens are those that admission has estimated, or are
     /// estimated here.
-    pub(crate) fn allowance(&self, limits: &DestinationLimits, call: &Planned<'_>) -> Option<Allowance<'_>> {
-        let Planned { request, destination, .. } = *call;
-        let endpoint = request.endpoint.as_str();
-        if !limits.has(endpoint, destination) {
-            return None;
-        }
-        let tokens = match request.reserved {
+    pub(crate) fn allowance(
+        &self,
+        limits: &DestinationLimits,
+        request: &Request,
+        call: &Call<'_>,
+    ) -> Option<Allowance<'_>> {
+        let tokens = || match request.reserved {
             Some(reserved) => reserved.input_tokens.saturating_add(reserved.output_tokens),
             None => {
-                let estimate = estimate::of(&call.chat.to_json());
-                let output = estimate.output_tokens.unwrap_or(call.default_max_tokens.into());
-                estimate.input_tokens.saturating_add(output.saturating_mul(estimate.choices))
+                let estimate = estimate::of(&call.asked.chat.to_json());
+                estimate.input_tokens.saturating_add(estimate.output(call.asked.default_max_tokens.into()))
             }
         };
-        let attempted = Attempted { id: Uuid::now_v7(), endpoint, destination };
-        let reservation = limits.reservation(&attempted, tokens, request.deadline_ms)?;
+        let reservation = limits.reservation(&request.endpoint, &call.destination.name, request.deadline_ms, tokens)?;
         Some(Allowance { meters: self, reservation, is_taken: false })
     }
-}
-
-/// A call that may be made.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Planned<'a> {
-    /// Of which request.
-    pub request: &'a Request,
-    /// The request's body.
-    pub chat: &'a Fields,
-    /// To which destination.
-    pub destination: &'a str,
-    /// Output tokens if the caller sets no maximum.
-    pub default_max_tokens: u32,
 }
 
 /// What one call takes of its destination's limits.
@@ -109,9 +90,8 @@ impl Allowance<'_> {
         let (id, now_ms) = (self.reservation.id, now_us() / 1000);
         let settled = match attempt {
             Some(attempt) => {
-                let count = |tokens: Option<i64>| tokens.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
-                let tokens = count(attempt.input_tokens).saturating_add(count(attempt.output_tokens));
-                let settlement = Settlement::of_attempt(id, tokens, count(attempt.cache_read_input_tokens));
+                let tokens = counted(attempt.input_tokens).saturating_add(counted(attempt.output_tokens));
+                let settlement = Settlement::of_attempt(id, tokens, counted(attempt.cache_read_input_tokens));
                 self.meters.store.settle(&settlement, now_ms).await.map(drop)
             }
             None => self.meters.store.release(id, now_ms).await,

@@ -5,7 +5,7 @@
 mod ending;
 
 use crate::{
-    allowance::{Meters, Planned},
+    allowance::Meters,
     attempt::{Broken, Call, ChunkSink, Ended, Limits, Signals},
     config::{Endpoint, Router},
     failure::{Class, Failure},
@@ -357,16 +357,11 @@ impl<S: ChunkSink> Execution<'_, S> {
         if let Some(sink) = &mut self.sink {
             sink.trying(&destination.name, u32::try_from(calls).unwrap_or(u32::MAX).saturating_add(1));
         }
-        let planned = Planned {
-            request: self.request,
-            chat: &self.chat,
-            destination: &destination.name,
-            default_max_tokens: self.endpoint.default_max_tokens,
-        };
-        let mut allowance = self.executor.meters.allowance(&self.executor.router.limits, &planned);
+        let Executor { router, meters, .. } = self.executor;
+        let mut allowance = meters.allowance(&router.limits, self.request, &call);
         let running = call.run(&mut self.patience, allowance.as_mut(), self.sink.as_deref_mut());
         let ended = running.instrument(span.clone()).await;
-        self.ledger.enter(&self.executor.router, destination, action, &ended, &self.chat);
+        self.ledger.enter(router, destination, action, &ended, &self.chat);
         let attempt = self.ledger.attempts().get(calls);
         if let Some(attempt) = attempt {
             metric::attempt(attempt, &ended);

@@ -48,7 +48,7 @@ pub async fn run(control: &Control, bus: Bus, readiness: Readiness, stop: Cancel
         router: control.derive("router", &stop, |config, last| Router::new(config, last))?,
         blobs: BlobStore::new(store::open(config)?),
         places: Arc::new(Semaphore::new(WAITING_IN_PLACE_MAX)),
-        meters: Arc::new(Meters::open(config).await?),
+        meters: Arc::new(Meters::open(config)?),
     };
     let registry = Registry::default();
     watch_cancellations(config, &bus, registry.clone(), stop.clone()).await?;

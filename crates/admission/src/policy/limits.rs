@@ -44,17 +44,6 @@ pub(super) struct Limits {
     keys: HashMap<String, Place>,
 }
 
-/// A provider call that is about to be made.
-#[derive(Debug, Clone, Copy)]
-pub struct Attempted<'a> {
-    /// The call's own id.
-    pub id: Uuid,
-    /// Of which endpoint.
-    pub endpoint: &'a str,
-    /// To which of its destinations.
-    pub destination: &'a str,
-}
-
 /// The limits of destinations, which only a router can keep: nobody else knows which one a call goes to.
 #[derive(Debug, Default)]
 pub struct DestinationLimits(HashMap<String, HashMap<String, Place>>);
@@ -104,21 +93,22 @@ impl DestinationLimits {
         Self(endpoints.collect())
     }
 
-    /// Whether a destination of the endpoint has limits.
-    pub fn has(&self, endpoint: &str, destination: &str) -> bool {
-        self.0.get(endpoint).is_some_and(|places| places.contains_key(destination))
-    }
-
-    /// What a provider call of so many tokens must be granted; `None` if the destination has no limits. `id` is the call's own,
-    /// not the request's. Settle it with [`crate::Settlement::of_attempt`].
-    pub fn reservation(&self, call: &Attempted<'_>, tokens: u64, deadline_ms: i64) -> Option<Reservation> {
-        let place = self.0.get(call.endpoint)?.get(call.destination)?;
+    /// What a provider call must be granted; `None` if the destination has no limits, and then nobody is asked for its `tokens`. Its
+    /// id is the call's own. Settle it with [`crate::Settlement::of_attempt`].
+    pub fn reservation(
+        &self,
+        endpoint: &str,
+        destination: &str,
+        deadline_ms: i64,
+        tokens: impl FnOnce() -> u64,
+    ) -> Option<Reservation> {
+        let place = self.0.get(endpoint)?.get(destination)?;
         let tags = BTreeMap::new();
-        let nobody = Who { team: "", key_id: None, user: None, endpoint: call.endpoint, tags: &tags };
+        let nobody = Who { team: "", key_id: None, user: None, endpoint, tags: &tags };
         let mut taken = Taken::default();
-        place.take(&nobody, tokens, &mut taken);
+        place.take(&nobody, tokens(), &mut taken);
         Some(Reservation {
-            id: call.id,
+            id: Uuid::now_v7(),
             expires_ms: deadline_ms.saturating_add(GRACE_MS),
             rates: taken.rates,
             holds: taken.holds,

@@ -159,12 +159,11 @@ fn what_has_no_price_is_refused_under_a_blocking_budget_unless_the_team_allows_i
 #[test]
 fn a_destination_has_meters_of_its_own() {
     let limits = DestinationLimits::compile(&config(CONFIG));
-    let call = |destination| Attempted { id: Uuid::nil(), endpoint: "chat", destination };
-    let plan = limits.reservation(&call("a"), 10, 5).expect("limits");
+    let reserve = |endpoint, destination| limits.reservation(endpoint, destination, 5, || 10);
+    let plan = reserve("chat", "a").expect("limits");
     assert_eq!(plan.rates[0].meter, "endpoint:chat/destination:a/all/requests/second");
     assert_eq!((plan.rates[0].unit, plan.holds[0].limit), (Unit::Requests, 3));
-    assert_eq!(limits.reservation(&call("b"), 10, 5), None);
-    assert!(limits.has("chat", "a") && !limits.has("chat", "b") && !limits.has("nowhere", "a"));
+    assert_eq!((reserve("chat", "b"), reserve("nowhere", "a")), (None, None));
 }
 
 fn row(cost: Option<&str>) -> UsageRow {

@@ -88,7 +88,7 @@ impl Desk {
         let Body::Inline(body) = &request.body else { return Ok(Figures::default()) };
         let estimate = estimate::of(body.get());
         let reserved = rules.reserve_output.get(&request.endpoint).copied().unwrap_or_default();
-        let output_tokens = estimate.output_tokens.unwrap_or(reserved).saturating_mul(estimate.choices);
+        let output_tokens = estimate.output(reserved);
         let ask = ask(request, estimate.input_tokens, output_tokens);
         let now_ms = now_us() / 1000;
         let plan = rules.policy.plan(&ask, now_ms).map_err(|refused| refusal::error(&refused))?;

@@ -8,7 +8,6 @@ use crate::{
     execute::{Done, Executor, Finished},
     patience::WAITING_IN_PLACE_MAX,
 };
-use futures::FutureExt;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
@@ -98,7 +97,7 @@ prices: [ {{ provider: first, model: m, input: 3, output: 6 }} ]
         let loaded = config::parse(&text, Role::RouterWorker, &|_| Ok(None)).expect("configuration");
         let blobs = BlobStore::new(store::open(&loaded.config).expect("store"));
         let router = Arc::new(Router::new(&loaded.config, None).expect("router"));
-        let meters = Meters::open(&loaded.config).now_or_never().expect("memory waits for nothing").expect("open");
+        let meters = Meters::open(&loaded.config).expect("open");
         Self {
             executor: Executor {
                 router,
