@@ -40,6 +40,11 @@ pub fn now_us() -> i64 {
     chrono::Utc::now().timestamp_micros()
 }
 
+/// How long it is until a time in milliseconds since the Unix epoch; nothing if it is over.
+pub fn left_until(until_ms: i64, now_ms: i64) -> std::time::Duration {
+    std::time::Duration::from_millis(u64::try_from(until_ms.saturating_sub(now_ms)).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

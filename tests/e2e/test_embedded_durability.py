@@ -21,6 +21,7 @@ pytestmark = pytest.mark.only_embedded(reason="its files")
 ENDPOINTS = [endpoint("chat", ["main demo mock-1"])]
 SMALL = {"partitions": {"default": 2, "usage": 1}}
 KILLS = 4
+JOBS_A_LIFE = 400
 
 
 def job(custom_id, text="a job"):
@@ -109,6 +110,7 @@ class Load:
     def __init__(self, running):
         self.running, self.over = running, threading.Event()
         self.acknowledged, self.answered = set(), set()
+        self.allowed = 0
         self.threads = [threading.Thread(target=self.submit), *(threading.Thread(target=self.call) for _ in range(4))]
         for thread in self.threads:
             thread.start()
@@ -116,7 +118,13 @@ class Load:
     def submit(self):
         """Jobs; those whose record the broker acknowledged are accepted."""
         producer = Producer({**self.running.anybody(), "acks": "all", "linger.ms": 0})
+        produced = 0
         while not self.over.is_set():
+            producer.poll(0)
+            time.sleep(0.005)
+            if produced == self.allowed:
+                continue
+            produced += 1
             custom_id = uuid.uuid4().hex
 
             def delivered(error, _, custom_id=custom_id):
@@ -124,8 +132,6 @@ class Load:
                     self.acknowledged.add(custom_id)
 
             producer.produce(self.running.topic("in.search"), json.dumps(job(custom_id)), on_delivery=delivered)
-            producer.poll(0)
-            time.sleep(0.005)
         assert producer.flush(60) == 0
 
     def call(self):
@@ -139,6 +145,13 @@ class Load:
             if response.status_code == 200:
                 self.answered.add(response.headers["x-request-id"])
 
+    def go_on(self):
+        """Until there is something new of both sorts, with more of it on its way."""
+        jobs, calls = len(self.acknowledged), len(self.answered)
+        self.allowed += JOBS_A_LIFE
+        eventually(lambda: len(self.acknowledged) >= jobs + JOBS_A_LIFE // 4, "jobs are taken", 90)
+        eventually(lambda: len(self.answered) >= calls + 10, "calls are answered", 90)
+
     def end(self):
         self.over.set()
         for thread in self.threads:
@@ -146,21 +159,21 @@ class Load:
             assert not thread.is_alive()
 
 
+@pytest.mark.timeout(600)
 def test_killed_in_the_middle_of_work(running, measured):
     """Each accepted request ends, and the table has each once; what was done again after a kill is not counted twice."""
     load = Load(running)
     (process,) = running.processes
     try:
         for _ in range(KILLS):
-            time.sleep(1.5)
+            load.go_on()
             process.signal(signal.SIGKILL)
             process.wait()
             process.start()
             running.wait_until_ready()
-        time.sleep(1)
+        load.go_on()
     finally:
         load.end()
-    assert len(load.acknowledged) > 50 and len(load.answered) > 50
     eventually(lambda: load.acknowledged <= set(answers(running)), "every acknowledged job is answered", 120)
     found = answers(running)
     assert {line["error"] for lines in found.values() for line in lines} == {None}

@@ -162,7 +162,6 @@ def test_gzip_bodies_are_taken_within_bounds(running, fake_provider):
 
     def send(content, encoding="gzip"):
         headers = {"content-type": "application/json", "content-encoding": encoding}
-        # A connection each: one whose body was refused unread may be closed.
         with running.http() as http:
             response = http.post("/v1/chat/completions", content=content, headers=headers)
         return response.status_code, response.json()

@@ -5,6 +5,7 @@ import re
 import socket
 import ssl
 import subprocess
+import time
 
 import httpx
 import pytest
@@ -123,6 +124,22 @@ def test_a_slow_body_ends_the_request(bounded):
     head = request("/v1/chat/completions", "content-length: 100", method="POST")
     received = Raw(bounded).send(head + '{"model"').rest()
     assert statuses(received) == [408] and "request_timeout" in received
+
+
+def test_a_body_that_nobody_wanted_does_not_break_off_the_next_request(bounded):
+    """An answer made before the body came carries the next request, or says that the connection is over."""
+    refused = "POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\n"
+    last = request("/v1/models", "connection: close")
+    raw = Raw(bounded).send(refused + "content-length: 20000\r\n\r\n")
+    for _ in range(20):
+        time.sleep(0.01)
+        raw.send("x" * 1000)
+    received = raw.send(last).rest()
+    closed = "connection: close" in received.split("\r\n\r\n")[0].lower()
+    assert statuses(received) == ([401] if closed else [401, 200])
+    for head in ("content-length: 1000000\r\n\r\n", "content-length: 2\r\nexpect: 100-continue\r\n\r\n"):
+        received = Raw(bounded).send(refused + head).rest()
+        assert statuses(received) == [401] and "connection: close" in received.lower(), head
 
 
 def test_large_headers_are_refused(bounded):

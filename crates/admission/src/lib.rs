@@ -19,6 +19,7 @@ pub mod estimate;
 mod ledger;
 mod memory;
 mod money;
+mod outage;
 mod period;
 pub mod plan;
 pub mod policy;
@@ -30,6 +31,7 @@ pub mod verdict;
 mod window;
 
 pub use error::Error;
+pub use outage::Outage;
 pub use plan::{Alert, Reservation, Settlement, Source};
 pub use policy::{Ask, DestinationLimits, GRACE_MS, Plan, Policy, Who};
 pub use snapshot::{KeptWindow, SNAPSHOT_VERSION, Snapshot};

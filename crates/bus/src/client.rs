@@ -8,21 +8,47 @@ use rdkafka::{
     message::DeliveryResult,
     producer::{BaseProducer, Producer, ProducerContext},
 };
-use std::{sync::Mutex, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
-/// Logs a client's error. Connection losses are retried by librdkafka itself, so they are warnings.
-pub(crate) fn log_error(who: &str, error: &KafkaError, reason: &str) {
+/// For how long the same trouble of the same sort of client is told once: a broker that is away is found so several times a second.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Logs a client's error, but not each repetition. Connection losses are retried by librdkafka itself, so they are warnings.
+pub(crate) fn log_error(who: &'static str, error: &KafkaError, reason: &str) {
+    static TOLD: Mutex<Told> = Mutex::new(Told(BTreeMap::new()));
     // How a reader is told that it has caught up.
-    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+    let Some(code) = error.rdkafka_error_code().filter(|code| *code != RDKafkaErrorCode::PartitionEOF) else {
         return;
-    }
+    };
     metrics::counter!("tollgate_kafka_client_errors_total").increment(1);
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::Fatal) => tracing::error!(who, reason, "kafka client failed for good"),
-        Some(RDKafkaErrorCode::AllBrokersDown) => {
-            tracing::warn!(who, reason, "no Kafka broker reachable; retrying until one is");
+    let kept_quiet = TOLD.lock().unwrap_or_else(PoisonError::into_inner).kept_quiet((who, code as i32), Instant::now());
+    let Some(kept_quiet) = kept_quiet else { return };
+    match code {
+        RDKafkaErrorCode::Fatal => tracing::error!(who, reason, kept_quiet, "kafka client failed for good"),
+        RDKafkaErrorCode::AllBrokersDown => {
+            tracing::warn!(who, reason, kept_quiet, "no Kafka broker reachable; retrying until one is");
         }
-        _ => tracing::warn!(who, reason, "kafka client error; it retries by itself"),
+        _ => tracing::warn!(who, reason, kept_quiet, "kafka client error; it retries by itself"),
+    }
+}
+
+/// When each sort of trouble was told last, and how often it has come since. As many as librdkafka has codes, a client each.
+struct Told(BTreeMap<(&'static str, i32), (Option<Instant>, u64)>);
+
+impl Told {
+    /// Of a trouble that is to be told now: how many like it were not, since the last that was.
+    fn kept_quiet(&mut self, trouble: (&'static str, i32), now: Instant) -> Option<u64> {
+        let (last, quiet) = self.0.entry(trouble).or_default();
+        if last.is_some_and(|last| now.saturating_duration_since(last) < QUIET) {
+            *quiet += 1;
+            return None;
+        }
+        *last = Some(now);
+        Some(std::mem::take(quiet))
     }
 }
 
@@ -93,5 +119,18 @@ impl Bus {
         ];
         ours.extend_from_slice(extra);
         self.config(&ours)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_trouble_is_told_once_in_a_while_and_how_often_it_came() {
+        let (mut told, now) = (Told(BTreeMap::new()), Instant::now());
+        let mut at = |who, ms| told.kept_quiet((who, -1), now + Duration::from_millis(ms));
+        assert_eq!([at("a", 0), at("a", 1), at("b", 2), at("a", 9_999)], [Some(0), None, Some(0), None]);
+        assert_eq!([at("a", 10_000), at("a", 10_001), at("a", 20_000)], [Some(2), None, Some(1)]);
     }
 }

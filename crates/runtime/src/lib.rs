@@ -19,7 +19,7 @@ pub use config::Config;
 pub use control::Control;
 pub use health::Readiness;
 pub use secret::Secret;
-pub use shutdown::stop_signal;
+pub use shutdown::{exit, stop_signal};
 pub use spawn::supervised;
 
 /// Clocks of services may differ by this much; it is added before anything is called expired.

@@ -1,5 +1,6 @@
-//! SIGTERM and SIGINT become one cancellation token.
+//! SIGTERM and SIGINT become one cancellation token; how a process ends.
 
+use std::io::Write;
 use tokio_util::sync::CancellationToken;
 
 /// A token that is cancelled at the first SIGTERM or SIGINT. A second signal ends the process at once, with status 130.
@@ -11,9 +12,15 @@ pub fn stop_signal() -> CancellationToken {
         tracing::info!("stopping: no new work is taken, what is in flight is finished; a second signal stops at once");
         token.cancel();
         wait_for_signal().await;
-        std::process::exit(130);
+        exit(130);
     });
     stop
+}
+
+/// Ends the process without the C library's exit handlers: OpenSSL's frees what librdkafka's threads, which may still run, use.
+pub fn exit(code: i32) -> ! {
+    drop(std::io::stdout().flush());
+    signal_hook::low_level::exit(code)
 }
 
 async fn wait_for_signal() {

@@ -173,6 +173,5 @@ impl Drop for Pending {
 }
 
 fn wait_for(deadline_ms: i64) -> Duration {
-    let left = deadline_ms.saturating_sub(tollgate_schemas::now_us() / 1000);
-    Duration::from_millis(u64::try_from(left).unwrap_or(0)) + GRACE
+    tollgate_schemas::left_until(deadline_ms, tollgate_schemas::now_us() / 1000) + GRACE
 }

@@ -10,17 +10,17 @@ use crate::{
 };
 use std::time::Duration;
 use tollgate_admission::{
-    Decision, DestinationLimits, Reason, Refused, Reservation, Settlement, Store, estimate, plan::counted,
+    Decision, DestinationLimits, Outage, Reason, Refused, Reservation, Settlement, Store, estimate, plan::counted,
     verdict::CONCURRENT_RETRY_MS,
 };
-use tollgate_runtime::{Config, config::OnFailure};
+use tollgate_runtime::Config;
 use tollgate_schemas::{Attempt, Request, now_us};
 
 /// Where provider calls are given room, or not.
 #[derive(Debug)]
 pub(crate) struct Meters {
     store: Store,
-    on_failure: OnFailure,
+    outage: Outage,
 }
 
 impl Meters {
@@ -29,7 +29,7 @@ impl Meters {
         let store = Store::open(config.admission.store.expose(), &config.gateway)?;
         // In memory only calls of this process count. A Valkey is looked after by ingress.
         store.begin_anew();
-        Ok(Self { store, on_failure: config.admission.on_store_failure })
+        Ok(Self { store, outage: Outage::new(config.admission.on_store_failure) })
     }
 
     /// What a call asks for; `None` if its destination has no limits. Its tokens are those that admission has estimated, or are
@@ -66,17 +66,12 @@ impl Allowance<'_> {
         match self.meters.store.admit(&self.reservation, now_us() / 1000).await {
             Ok(Decision::Admitted(_) | Decision::Repeated) => self.is_taken = true,
             Ok(Decision::Refused(refused)) => return Err(refusal(&refused)),
-            Err(error) => {
-                let is_allowed = self.meters.on_failure == OnFailure::Allow;
-                let outcome = if is_allowed { "allowed" } else { "denied" };
-                metrics::counter!("tollgate_admission_store_failures_total", "outcome" => outcome).increment(1);
-                tracing::warn!(%error, "a destination's limits cannot be checked; the call is {outcome} (admission.on_store_failure)");
-                if !is_allowed {
-                    return Err(Failure {
-                        retry_after: Some(Duration::from_millis(CONCURRENT_RETRY_MS)),
-                        ..Failure::new(Class::Limited, "the limits of the provider cannot be checked at present")
-                    });
-                }
+            Err(error) if self.meters.outage.allows("provider calls", &error) => {}
+            Err(_) => {
+                return Err(Failure {
+                    retry_after: Some(Duration::from_millis(CONCURRENT_RETRY_MS)),
+                    ..Failure::new(Class::Limited, "the limits of the provider cannot be checked at present")
+                });
             }
         }
         Ok(())

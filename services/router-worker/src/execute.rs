@@ -25,7 +25,9 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use tollgate_runtime::{BlobStore, MAX_CLOCK_SKEW_MS};
-use tollgate_schemas::{ApiError, AttemptAction, ErrorCode, ExecutionId, Lane, Request, Terminal, UsageRow, Waiting};
+use tollgate_schemas::{
+    ApiError, AttemptAction, ErrorCode, ExecutionId, Lane, Request, Terminal, UsageRow, Waiting, left_until,
+};
 use tracing::Instrument;
 
 /// What an execution needs beside the request.
@@ -133,8 +135,7 @@ impl Executor {
         if request.expired(now_ms, MAX_CLOCK_SKEW_MS) {
             return failed(request, usage, request.expired_error());
         }
-        let left_ms = request.deadline_ms.saturating_add(MAX_CLOCK_SKEW_MS).saturating_sub(now_ms);
-        let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)).min(FAR);
+        let left = left_until(request.deadline_ms.saturating_add(MAX_CLOCK_SKEW_MS), now_ms).min(FAR);
         let limits =
             Limits { timeout: endpoint.timeout, total: now + endpoint.timeout.total.duration(), deadline: now + left };
         let (chat, bytes) = match self.read(request, &limits, signals).await {

@@ -26,7 +26,7 @@ use tollgate_bus::{
 use tollgate_runtime::{BlobStore, Config, Control, Readiness, control::Derived, store};
 use tollgate_schemas::{
     Body, Cancellation, Completion, ExecutionId, Lane, Origin, ReplyEvent, Request, StreamEvent, TraceContext, headers,
-    topic,
+    left_until, topic,
 };
 
 /// Requests under way, a partition of a lane. It takes in half of them although a provider and its queue are full.
@@ -241,9 +241,11 @@ impl Handler<Request> for Waker {
 async fn sleep_until_ms(until_ms: i64) {
     const LOOK_EVERY: Duration = Duration::from_secs(60);
     loop {
-        let left_ms = until_ms.saturating_sub(tollgate_schemas::now_us() / 1000);
-        let Some(left_ms) = u64::try_from(left_ms).ok().filter(|left_ms| *left_ms > 0) else { return };
-        tokio::time::sleep(Duration::from_millis(left_ms).min(LOOK_EVERY)).await;
+        let left = left_until(until_ms, tollgate_schemas::now_us() / 1000);
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(LOOK_EVERY)).await;
     }
 }
 

@@ -21,5 +21,5 @@ fn main() -> ExitCode {
     };
     // A blocked thread (a broker that does not answer) must not keep the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
-    code
+    tollgate_runtime::exit(i32::from(code != ExitCode::SUCCESS))
 }

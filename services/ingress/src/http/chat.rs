@@ -51,7 +51,7 @@ async fn answer(gateway: Arc<Gateway>, request: Request, trace: TraceContext) ->
     let (pending, streaming, usage_wanted, model) = tokio::select! {
         biased;
         accepted = accepted => accepted?,
-        () = gateway.stops.over.cancelled() => return Err(Failure::unread(stopping())),
+        () = gateway.stops.over.cancelled() => return Err(stopping().into()),
     };
     let (repeated, limits) = (pending.is_repeat().then_some(pending.id()), headers_of(&pending.figures));
     let mut answered =

@@ -2,45 +2,32 @@
 
 use axum::{
     Json,
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
 use std::collections::BTreeMap;
 use tollgate_schemas::{ApiError, ErrorCode};
 
 /// An error on its way to a caller, in OpenAI's shape.
-pub(crate) struct Failure {
-    error: ApiError,
-    is_unread: bool,
-}
-
-impl Failure {
-    /// The rest of the body is never read, so the connection cannot carry another request.
-    pub(super) fn unread(error: ApiError) -> Self {
-        Self { error, is_unread: true }
-    }
-}
+pub(crate) struct Failure(ApiError);
 
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
-        Self { error, is_unread: false }
+        Self(error)
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let headers = match self.error.code {
+        let headers = match self.0.code {
             // The bound is a matter of seconds; SDKs retry with this.
             ErrorCode::Overloaded => BTreeMap::from([("retry-after".to_owned(), "1".to_owned())]),
             // The work goes on: a retry would start it again.
             ErrorCode::StillRunning => BTreeMap::from([("x-should-retry".to_owned(), "false".to_owned())]),
             _ => BTreeMap::new(),
         };
-        let mut response = respond(self.error.code.status(), &headers, &self.error);
-        tell_headers(&mut response, &self.error.headers);
-        if self.is_unread {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
+        let mut response = respond(self.0.code.status(), &headers, &self.0);
+        tell_headers(&mut response, &self.0.headers);
         response
     }
 }
@@ -74,6 +61,7 @@ pub(super) fn set_headers(response: &mut Response, headers: &BTreeMap<String, St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::header;
 
     #[test]
     fn a_full_bound_says_when_to_come_back() {

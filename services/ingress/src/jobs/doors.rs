@@ -35,9 +35,9 @@ impl Doors {
         readiness.require("job topics", move || {
             asked.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_none_or(|probe| probe())
         });
-        let keeper = Keeper { config, bus, handler, probe, stop };
-        let open = keeper.read(keeper.topics())?;
-        Ok(Self(supervised("doors", keeper.keep(open))))
+        let doorman = Doorman { config, bus, handler, probe, stop };
+        let open = doorman.read(doorman.topics())?;
+        Ok(Self(supervised("doors", doorman.keep(open))))
     }
 
     /// Waits for the end, after the stop token was cancelled.
@@ -46,7 +46,7 @@ impl Doors {
     }
 }
 
-struct Keeper {
+struct Doorman {
     config: Derived<IngressConfig>,
     bus: Bus,
     handler: Arc<Jobs>,
@@ -67,7 +67,7 @@ impl Open {
     }
 }
 
-impl Keeper {
+impl Doorman {
     fn topics(&self) -> BTreeSet<String> {
         self.config.get().doors.keys().cloned().collect()
     }

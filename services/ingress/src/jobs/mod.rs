@@ -27,7 +27,7 @@ use tollgate_runtime::{Readiness, config::JOB_DEADLINE, control::Derived};
 use tollgate_schemas::{
     ApiError, Caller, ErrorCode, KeyDoor, Request, RequestId, TopicReply, headers,
     job::{JobError, JobOutput},
-    now_us,
+    left_until, now_us,
 };
 
 /// Starts reading every team's door.
@@ -124,12 +124,12 @@ impl Jobs {
             let wait = error.headers.iter().find(|(name, _)| *name == "retry-after-ms");
             let wait = wait.and_then(|(_, ms)| ms.parse().ok()).map(Duration::from_millis);
             let wait = wait.or((error.code == ErrorCode::Overloaded).then_some(AGAIN));
-            let left_ms = u64::try_from(request.deadline_ms.saturating_sub(now_us() / 1000)).unwrap_or(0);
+            let left = left_until(request.deadline_ms, now_us() / 1000);
             match wait {
                 None => return Err(place.refused(request.request_id, &error)),
-                Some(_) if left_ms == 0 => return Err(place.refused(request.request_id, &request.expired_error())),
+                Some(_) if left.is_zero() => return Err(place.refused(request.request_id, &request.expired_error())),
                 Some(wait) => {
-                    let wait = wait.min(Duration::from_millis(left_ms)).min(RESERVE_AGAIN_MAX);
+                    let wait = wait.min(left).min(RESERVE_AGAIN_MAX);
                     place.unless_leaving(tokio::time::sleep(wait)).await?;
                 }
             }
@@ -229,7 +229,7 @@ impl Jobs {
         place.emitter.release_bytes();
         let waiting = place.door.repeats.try_acquire();
         let (patience, error) = if waiting.is_ok() {
-            (Duration::from_millis(u64::try_from(deadline_ms.saturating_sub(now_us() / 1000)).unwrap_or(0)), expired)
+            (left_until(deadline_ms, now_us() / 1000), expired)
         } else {
             let message = format!(
                 "the job repeats the request {first}, which is still running, and {JOB_REPEATS_MAX} repeats are waiting \

@@ -14,23 +14,14 @@ mod settle;
 mod webhook;
 
 use crate::Error;
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-};
+use std::{collections::HashMap, sync::Arc};
 use tokio_util::sync::CancellationToken;
-use tollgate_admission::{Ask, Decision, Figures, Policy, Store, Who, estimate};
-use tollgate_runtime::{Config, Control, config::OnFailure, control::Derived};
+use tollgate_admission::{Ask, Decision, Figures, Outage, Policy, Store, Who, estimate};
+use tollgate_runtime::{Config, Control, control::Derived};
 use tollgate_schemas::{ApiError, Body, ErrorCode, Request, Reserved, now_us};
 
 pub(crate) use rebuild::Keeper;
 pub(crate) use refusal::headers_of;
-
-/// A store that is down is told of so often at the most.
-const TELL_EVERY_MS: i64 = 10_000;
 
 /// The rules of one configuration.
 pub(crate) struct Rules {
@@ -61,8 +52,7 @@ impl Rules {
 pub(crate) struct Desk {
     pub(crate) store: Store,
     pub(crate) rules: Derived<Rules>,
-    on_failure: OnFailure,
-    told_ms: AtomicI64,
+    outage: Outage,
 }
 
 impl Desk {
@@ -73,8 +63,7 @@ impl Desk {
         Ok(Self {
             store: Store::open(config.admission.store.expose(), &config.gateway)?,
             rules: control.derive("limits and budgets", stop, made)?,
-            on_failure: config.admission.on_store_failure,
-            told_ms: AtomicI64::new(0),
+            outage: Outage::new(config.admission.on_store_failure),
         })
     }
 
@@ -103,7 +92,11 @@ impl Desk {
                     .increment(1);
                 return Err(refusal::error(&refused));
             }
-            Err(error) => self.down(&error)?,
+            Err(error) if self.outage.allows("requests", &error) => Figures::default(),
+            Err(_) => {
+                let message = "limits and budgets cannot be checked at present; try again in a moment";
+                return Err(ApiError::new(ErrorCode::Overloaded, message));
+            }
         };
         request.reserved = Some(Reserved {
             input_tokens: estimate.input_tokens,
@@ -121,27 +114,6 @@ impl Desk {
         if let Err(error) = self.store.release(id.0, now_us() / 1000).await {
             tracing::warn!(%error, request_id = %id, "what a request had reserved cannot be given back; it runs out by itself");
         }
-    }
-
-    /// What `admission.on_store_failure` says, told in the log and in metrics.
-    fn down(&self, error: &tollgate_admission::Error) -> Result<Figures, ApiError> {
-        let allowed = self.on_failure == OnFailure::Allow;
-        let outcome = if allowed { "allowed" } else { "denied" };
-        metrics::counter!("tollgate_admission_store_failures_total", "outcome" => outcome).increment(1);
-        let now_ms = now_us() / 1000;
-        let told_ms = self.told_ms.load(Ordering::Relaxed);
-        if now_ms - told_ms >= TELL_EVERY_MS
-            && self.told_ms.compare_exchange(told_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-        {
-            tracing::error!(%error, "limits and budgets cannot be checked; requests are {outcome} (admission.on_store_failure)");
-        }
-        if allowed {
-            return Ok(Figures::default());
-        }
-        Err(ApiError::new(
-            ErrorCode::Overloaded,
-            "limits and budgets cannot be checked at present; try again in a moment",
-        ))
     }
 }
 
