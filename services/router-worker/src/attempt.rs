@@ -225,7 +225,7 @@ impl Call<'_> {
         ended.sent_us = Some(tollgate_schemas::now_us());
         let first_byte = self.asked.stream.then(|| Instant::now() + self.limits.timeout.first_byte.duration());
         let connect = self.limits.timeout.connect.duration();
-        let call = provider.transport.call(provider.kind.wire, &self.asked, request, connect);
+        let call = provider.transport.call(&*provider.kind.wire, &self.asked, request, connect);
         let mut incoming = match self.within(first_byte, call).await {
             Ok(incoming) => incoming,
             Err(broken) => return ended.broken(broken),
@@ -305,12 +305,12 @@ impl Call<'_> {
         first_byte: Instant,
         sink: Option<&mut S>,
     ) -> Ended {
-        let decoder = self.destination.provider.kind.wire.decoder(&self.asked);
+        let wire = &self.destination.provider.kind.wire;
         let mut stream = Stream {
             call: self,
             ended,
-            decoder,
-            parser: Parser::default(),
+            decoder: wire.decoder(&self.asked),
+            parser: Parser::new(wire.framing()),
             frames: Vec::new(),
             held: Coalescer::default(),
             sink,

@@ -160,13 +160,10 @@ fn problem(path: String, message: impl Into<String>) -> Problem {
 
 fn build_provider(name: &str, made_of: MadeOf) -> Result<Provider, String> {
     let MadeOf { provider, credentials, connect_timeouts } = &made_of;
-    let Some(kind) = providers::kind(provider.kind) else {
-        return Err(format!("kind `{}` is not supported by this release", provider.kind.as_str()));
-    };
-    let transport = match kind.base_url {
+    let kind = providers::kind(provider)?;
+    let transport = match &kind.base_url {
         None => Transport::Mock,
-        Some(default) => {
-            let base_url = provider.base_url.as_deref().unwrap_or(default);
+        Some(base_url) => {
             let keys = provider.api_key.iter().chain(&provider.api_keys).chain(credentials).cloned().collect();
             let http = Http::new(base_url, keys, connect_timeouts);
             Transport::Http(http.map_err(|error| format!("its HTTP client cannot be made: {error}"))?)

@@ -9,7 +9,8 @@ use crate::{
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tollgate_runtime::config::ProviderKind;
+use std::sync::Arc;
+use tollgate_runtime::config::{Provider, ProviderKind};
 
 /// A stream's frames are the same however its bytes are split: whole, in pieces of `piece` bytes, and byte by byte.
 pub fn sse(stream: &[u8], piece: usize) {
@@ -95,8 +96,8 @@ fn check(answer: &Answer, asked: &Asked<'_>) {
     let _ = answer.usage_or_estimate(asked.chat);
 }
 
-fn kinds() -> [&'static dyn Wire; 2] {
-    let wire = |of| kind(of).expect("a kind that is spoken").wire;
+fn kinds() -> [Arc<dyn Wire>; 2] {
+    let wire = |of| kind(&Provider::of(of)).expect("a kind that is spoken").wire;
     [wire(ProviderKind::Openai), wire(ProviderKind::Anthropic)]
 }
 
@@ -105,7 +106,7 @@ fn each_kind(check: impl Fn(&dyn Wire, &Asked<'_>)) {
         r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream_options":{"include_usage":true}}"#,
     );
     let chat = chat.expect("an object");
-    kinds().into_iter().for_each(|wire| check(wire, &asked(&chat)));
+    kinds().into_iter().for_each(|wire| check(&*wire, &asked(&chat)));
 }
 
 fn asked(chat: &Fields) -> Asked<'_> {

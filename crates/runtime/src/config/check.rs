@@ -4,7 +4,7 @@ mod governance;
 mod kafka;
 mod limits;
 
-use super::{Checks, Config, Destination, Endpoint, Judged, Problem, ProviderKind, Routing, Task};
+use super::{Checks, Config, Destination, Endpoint, Judged, Problem, Provider, ProviderKind, Routing, Task};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 struct Checker<'a> {
@@ -88,13 +88,7 @@ impl Checker<'_> {
     fn providers(&mut self) {
         for (name, provider) in &self.config.providers {
             let path = format!("providers.{name}");
-            if !matches!(provider.kind, ProviderKind::Openai | ProviderKind::Anthropic | ProviderKind::Mock) {
-                let kind = provider.kind.as_str();
-                self.fatal(
-                    format!("{path}.kind"),
-                    format!("`{kind}` is not in this version; there are openai, anthropic and mock"),
-                );
-            }
+            self.provider_fields(&path, provider);
             if let Some(url) = &provider.base_url
                 && !(url.starts_with("http://") || url.starts_with("https://"))
             {
@@ -105,6 +99,42 @@ impl Checker<'_> {
             }
             if !(1..=100_000).contains(&provider.concurrency) {
                 self.fatal(format!("{path}.concurrency"), "must be from 1 to 100000");
+            }
+        }
+    }
+
+    /// Fields that only one kind has, and those that a kind cannot do without.
+    fn provider_fields(&mut self, path: &str, provider: &Provider) {
+        use ProviderKind::{Azure, Bedrock, Databricks, Openai, Vertex};
+        let kind = provider.kind;
+        for (field, value, of) in [
+            ("preset", &provider.preset, Openai),
+            ("api_version", &provider.api_version, Azure),
+            ("project", &provider.project, Vertex),
+            ("location", &provider.location, Vertex),
+            ("region", &provider.region, Bedrock),
+        ] {
+            match value.as_deref() {
+                Some("") => self.fatal(format!("{path}.{field}"), "must not be empty"),
+                Some(_) if kind != of => {
+                    self.fatal(format!("{path}.{field}"), format!("is only for kind {}; remove it", of.as_str()));
+                }
+                _ => {}
+            }
+        }
+        let needed = match kind {
+            Azure => vec![("base_url", &provider.base_url, "https://NAME.openai.azure.com")],
+            Databricks => vec![("base_url", &provider.base_url, "https://NAME.cloud.databricks.com")],
+            Vertex => vec![
+                ("project", &provider.project, "the Google Cloud project"),
+                ("location", &provider.location, "such as global or europe-west4"),
+            ],
+            Bedrock => vec![("region", &provider.region, "such as us-east-1")],
+            _ => vec![],
+        };
+        for (field, value, example) in needed {
+            if value.is_none() {
+                self.fatal(format!("{path}.{field}"), format!("kind {} needs it: {example}", kind.as_str()));
             }
         }
     }

@@ -20,6 +20,13 @@ const ASKED_MAX: Duration = Duration::from_secs(600);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Turn(usize);
 
+impl Turn {
+    /// Its place among all of the provider's.
+    pub(crate) fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// All of a provider's.
 pub(crate) struct Credentials {
     keys: Vec<Secret>,

@@ -3,10 +3,14 @@
 //! One pooled client per provider (and connect time-out). Redirects are not followed, because a redirect would carry the
 //! credential elsewhere; proxies from the environment are not used; compression is not asked for; bodies are bounded.
 
-use super::{Encoded, Head, Wire, credentials::Credentials};
+use super::{
+    Encoded, Grant, Head, Leaving, Wire,
+    credentials::{Credentials, Turn},
+    token::{Token, Tokens},
+};
 use crate::failure::{Class, Failure};
 use bytes::Bytes;
-use reqwest::{Client, Response, header::HeaderMap, redirect::Policy};
+use reqwest::{Client, RequestBuilder, Response, header::HeaderMap, redirect::Policy};
 use std::time::Duration;
 use tokio::time::Instant;
 use tollgate_runtime::Secret;
@@ -15,6 +19,9 @@ use tollgate_runtime::Secret;
 pub(crate) const BODY_MAX_BYTES: usize = 32 * 1024 * 1024;
 
 const USER_AGENT: &str = concat!("tollgate/", env!("CARGO_PKG_VERSION"));
+/// For a token, and the most that one may be.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
+const TOKEN_MAX_BYTES: usize = 64 * 1024;
 /// Below the idle time-outs of common load balancers (60 s), so that a reused connection is rarely a dead one.
 const IDLE_MAX: Duration = Duration::from_secs(50);
 
@@ -22,6 +29,7 @@ const IDLE_MAX: Duration = Duration::from_secs(50);
 pub(crate) struct Http {
     base_url: String,
     credentials: Credentials,
+    tokens: Tokens,
     clients: Vec<(Duration, Client)>,
 }
 
@@ -38,8 +46,8 @@ impl Http {
                 clients.push((*connect, client(*connect)?));
             }
         }
-        let base_url = base_url.trim_end_matches('/').to_owned();
-        Ok(Self { base_url, credentials: Credentials::new(keys), clients })
+        let (base_url, credentials) = (base_url.to_owned(), Credentials::new(keys));
+        Ok(Self { base_url, credentials, tokens: Tokens::default(), clients })
     }
 
     /// Sends a request and waits for the answer's head.
@@ -53,21 +61,93 @@ impl Http {
             return Err(Failure::new(Class::Connect, "no client has that connect time-out"));
         };
         let taken = self.credentials.take(Instant::now());
-        let key = taken.map(|(_, key)| key.expose());
-        let mut builder = client.post(format!("{}{}", self.base_url, request.path));
-        for (name, value) in wire.headers(key) {
-            let mut value = reqwest::header::HeaderValue::try_from(value)
-                .map_err(|_| Failure::new(Class::Refused, "the configured key holds characters no header can carry"))?;
-            value.set_sensitive(true);
-            builder = builder.header(name, value);
-        }
-        let builder = builder.header("content-type", "application/json").body(request.body);
-        let response = builder.send().await.map_err(|error| failure(&error))?;
+        let (turn, key) = (taken.map(|(turn, _)| turn), taken.map(|(_, key)| key.expose()));
+        let token = match self.token(client, wire, turn, key).await {
+            Ok(token) => token,
+            Err(failure) => return Err(self.refused(turn, failure)),
+        };
+        let url = format!("{}{}", self.base_url, request.path);
+        let leaving = Leaving { url: &url, body: &request.body, now_s: now_s() };
+        let headers = wire.headers(token.as_ref().map(Secret::expose).or(key), &leaving);
+        let headers = headers.map_err(|reason| self.refused(turn, Failure::new(Class::Refused, reason)))?;
+        let builder = with_headers(client.post(&url), headers)?.header("content-type", "application/json");
+        let response = builder.body(request.body).send().await.map_err(|error| failure(&error))?;
         let mut head = head(response.status().as_u16(), response.headers(), wire.request_id_header());
-        if let Some((turn, _)) = taken {
+        if let Some(turn) = turn {
             head.other_credential = self.credentials.told(turn, head.status, head.retry_after, Instant::now());
         }
+        if token.is_some() && matches!(head.status, 401 | 403) {
+            self.tokens.drop(place(turn));
+        }
         Ok((head, response))
+    }
+
+    /// The token that a credential gives, if it is not shown itself.
+    async fn token(
+        &self,
+        client: &Client,
+        wire: &dyn Wire,
+        turn: Option<Turn>,
+        key: Option<&str>,
+    ) -> Result<Option<Secret>, Failure> {
+        let grant = wire.grant(key, now_s()).map_err(|reason| Failure::new(Class::Refused, reason))?;
+        let Some(grant) = grant else { return Ok(None) };
+        let now = Instant::now();
+        if let Some(token) = self.tokens.get(place(turn), now) {
+            return Ok(Some(token));
+        }
+        let token = ask(client, grant).await?;
+        self.tokens.put(place(turn), &token, now);
+        Ok(self.tokens.get(place(turn), now))
+    }
+
+    /// A credential that is no good, whoever said so: others may be.
+    fn refused(&self, turn: Option<Turn>, failure: Failure) -> Failure {
+        let is_refused = failure.class == Class::Refused;
+        let others = |turn| self.credentials.told(turn, 401, None, Instant::now());
+        Failure { other_credential: is_refused && turn.is_some_and(others), ..failure }
+    }
+}
+
+/// Tokens of a provider that takes none of the configuration's credentials (a metadata server's) have the first place.
+fn place(turn: Option<Turn>) -> usize {
+    turn.map_or(0, Turn::index)
+}
+
+fn now_s() -> i64 {
+    tollgate_schemas::now_us() / 1_000_000
+}
+
+fn with_headers(mut builder: RequestBuilder, headers: Vec<(&'static str, String)>) -> Result<RequestBuilder, Failure> {
+    for (name, value) in headers {
+        let mut value = reqwest::header::HeaderValue::try_from(value)
+            .map_err(|_| Failure::new(Class::Refused, "the configured key holds characters no header can carry"))?;
+        value.set_sensitive(true);
+        builder = builder.header(name, value);
+    }
+    Ok(builder)
+}
+
+/// Asks for a token. What is refused here is the credential; the answer itself, which may quote it, goes nowhere.
+async fn ask(client: &Client, grant: Grant) -> Result<Token, Failure> {
+    let builder = match grant.form {
+        Some(form) => client.post(&grant.url).header("content-type", "application/x-www-form-urlencoded").body(form),
+        None => client.get(&grant.url),
+    };
+    let builder = with_headers(builder, grant.headers)?.timeout(TOKEN_TIMEOUT);
+    let mut response = builder.send().await.map_err(|error| failure(&error))?;
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    while let Some(piece) = chunk(&mut response).await? {
+        if body.len() + piece.len() > TOKEN_MAX_BYTES {
+            return Err(Failure::malformed("a token that is too large"));
+        }
+        body.extend_from_slice(&piece);
+    }
+    match status {
+        200..=299 => Token::parse(&body).ok_or_else(|| Failure::malformed("an answer without a token")),
+        400..=403 => Err(Failure::new(Class::Refused, "the provider gives no token for the credential")),
+        _ => Err(Failure::of_status(status, "the provider gives no token")),
     }
 }
 

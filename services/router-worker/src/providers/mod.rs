@@ -1,7 +1,8 @@
 //! Providers: what is particular to each, behind one trait; this file alone matches the provider kind.
 //!
-//! A leaf (`openai`, `anthropic`) holds pure functions: encode, decode, stream decode, error classification. `mock`
-//! makes answers in OpenAI's wire format by itself. `http` does the only I/O. Callers always see OpenAI's chat shape.
+//! A leaf (`openai`, `anthropic`, …) holds pure functions: encode, decode, stream decode, error classification, and what a
+//! credential becomes. `mock` makes answers in OpenAI's wire format by itself. `http` does the only I/O. Callers always see
+//! OpenAI's chat shape.
 //!
 //! Deliberately absent: an `Idempotency-Key` to the provider. Neither kind documents one for these calls, and the official SDKs,
 //! whose generator has the feature, name no header for it (`_idempotency_header = None` in openai-python's `_base_client.py`;
@@ -12,16 +13,20 @@ mod assemble;
 mod chat;
 mod credentials;
 mod fields;
+mod framing;
 mod http;
 mod mock;
 mod openai;
 mod sse;
+mod token;
 mod transport;
 
 pub(crate) use assemble::Assembler;
 pub(crate) use fields::Fields;
+pub(crate) use framing::{Framing, Parser};
 pub(crate) use http::{BODY_MAX_BYTES, Http};
-pub(crate) use sse::{Frame, Parser};
+pub(crate) use sse::Frame;
+pub(crate) use token::Grant;
 pub(crate) use transport::{Head, Incoming, Transport};
 
 use crate::{
@@ -29,7 +34,8 @@ use crate::{
     tokens::{Tokens, Usage, estimate},
 };
 use serde_json::value::RawValue;
-use tollgate_runtime::config::ProviderKind;
+use std::sync::Arc;
+use tollgate_runtime::config::{Provider, ProviderKind};
 use tollgate_schemas::{StreamEvent, TokenSource};
 
 /// A request as a leaf needs it.
@@ -60,10 +66,21 @@ impl Asked<'_> {
 /// A request in a provider's own wire format. Credentials are not in it; the transport adds them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Encoded {
-    /// Path below the provider's base URL.
-    pub path: &'static str,
+    /// Path below the provider's base URL, with its query; names in it are percent-encoded.
+    pub path: String,
     /// The JSON body.
     pub body: String,
+}
+
+/// A call that is about to leave, for who signs it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Leaving<'a> {
+    /// All of its URL.
+    pub url: &'a str,
+    /// Its body.
+    pub body: &'a str,
+    /// Seconds since the Unix epoch.
+    pub now_s: i64,
 }
 
 /// A whole answer in the caller's shape.
@@ -132,43 +149,54 @@ pub(crate) trait Wire: Send + Sync {
     fn decoder(&self, asked: &Asked<'_>) -> Box<dyn StreamDecoder>;
     /// What an answer with another status means.
     fn classify(&self, status: u16, body: &[u8]) -> Failure;
-    /// Headers that carry a credential, and any the API demands.
-    fn headers(&self, key: Option<&str>) -> Vec<(&'static str, String)>;
+    /// How the events of a stream are told apart.
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
+    /// What to ask for a token, if the credential is only good for that; `None`: it is shown as it is. `Err` says what is wrong
+    /// with it, without a word of it.
+    fn grant(&self, _key: Option<&str>, _now_s: i64) -> Result<Option<Grant>, String> {
+        Ok(None)
+    }
+    /// Headers that carry a credential, or the token that it gave, and any the API demands. `Err` as above.
+    fn headers(&self, key: Option<&str>, leaving: &Leaving<'_>) -> Result<Vec<(&'static str, String)>, String>;
     /// Name of the response header with the provider's id of the call.
     fn request_id_header(&self) -> &'static str;
 }
 
-/// A kind's properties that are not wire format.
+/// A provider's properties by its kind.
 pub(crate) struct Kind {
     /// Its wire format.
-    pub wire: &'static dyn Wire,
-    /// Base URL when the configuration gives none; `None` if the kind needs no network.
-    pub base_url: Option<&'static str>,
+    pub wire: Arc<dyn Wire>,
+    /// Where it is; `None` if it needs no network.
+    pub base_url: Option<String>,
     /// Name in the built-in price list.
     pub price_name: &'static str,
     /// Answers cost nothing, whatever the model.
     pub free: bool,
 }
 
-/// The one place that tells provider kinds apart. `None` for a kind this release does not speak.
-pub(crate) fn kind(kind: ProviderKind) -> Option<Kind> {
-    match kind {
-        ProviderKind::Openai => Some(Kind {
-            wire: &openai::OpenAi,
-            base_url: Some("https://api.openai.com/v1"),
-            price_name: "openai",
-            free: false,
-        }),
-        ProviderKind::Anthropic => Some(Kind {
-            wire: &anthropic::Anthropic,
-            base_url: Some("https://api.anthropic.com/v1"),
-            price_name: "anthropic",
-            free: false,
-        }),
-        // The mock answers in OpenAI's format, so that its answers take the same way as any other.
-        ProviderKind::Mock => Some(Kind { wire: &openai::OpenAi, base_url: None, price_name: "mock", free: true }),
-        _ => None,
+impl Kind {
+    /// At the configuration's address, else at that one.
+    fn at(provider: &Provider, base_url: &str, price_name: &'static str, wire: impl Wire + 'static) -> Self {
+        let base_url = provider.base_url.as_deref().unwrap_or(base_url).trim_end_matches('/').to_owned();
+        Self { wire: Arc::new(wire), base_url: Some(base_url), price_name, free: false }
     }
+}
+
+/// The one place that tells provider kinds apart. Errors with what is missing.
+pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
+    Ok(match provider.kind {
+        ProviderKind::Openai => Kind::at(provider, "https://api.openai.com/v1", "openai", openai::OpenAi),
+        ProviderKind::Anthropic => {
+            Kind::at(provider, "https://api.anthropic.com/v1", "anthropic", anthropic::Anthropic)
+        }
+        // The mock answers in OpenAI's format, so that its answers take the same way as any other.
+        ProviderKind::Mock => {
+            Kind { wire: Arc::new(openai::OpenAi), base_url: None, price_name: "mock", free: true }
+        }
+        _ => return Err(format!("kind `{}` is not supported by this release", provider.kind.as_str())),
+    })
 }
 
 /// A value as raw JSON. Serialising a `Value` into memory cannot fail; `null` stands for the impossible.

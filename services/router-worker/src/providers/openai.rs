@@ -5,7 +5,7 @@
 //! `model`, `stream`, `stream_options` and the gateway's own field. No idempotency key is sent: the reference documents
 //! none, and the official SDKs make one but send no header with it.
 
-use super::{Answer, Asked, Assembler, Decoded, Encoded, Fields, Frame, StreamDecoder, Wire};
+use super::{Answer, Asked, Assembler, Decoded, Encoded, Fields, Frame, Leaving, StreamDecoder, Wire};
 use crate::{
     failure::{Class, Failure},
     tokens::{Tokens, Usage},
@@ -56,7 +56,7 @@ impl Wire for OpenAi {
             chat.remove("stream");
             chat.remove("stream_options");
         }
-        Ok(Encoded { path: "/chat/completions", body: chat.to_json() })
+        Ok(Encoded { path: "/chat/completions".to_owned(), body: chat.to_json() })
     }
 
     fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
@@ -99,8 +99,8 @@ impl Wire for OpenAi {
         failure(status, &error)
     }
 
-    fn headers(&self, key: Option<&str>) -> Vec<(&'static str, String)> {
-        key.map(|key| ("authorization", format!("Bearer {key}"))).into_iter().collect()
+    fn headers(&self, key: Option<&str>, _: &Leaving<'_>) -> Result<Vec<(&'static str, String)>, String> {
+        Ok(key.map(|key| ("authorization", format!("Bearer {key}"))).into_iter().collect())
     }
 
     fn request_id_header(&self) -> &'static str {

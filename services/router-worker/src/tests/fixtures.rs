@@ -7,7 +7,7 @@ use crate::{
     tokens::Tokens,
 };
 use serde_json::{Value, json};
-use tollgate_runtime::config::ProviderKind;
+use tollgate_runtime::config::{Provider, ProviderKind};
 
 const CREATED: i64 = 1_795_400_000;
 
@@ -29,7 +29,7 @@ fn stream_text(kind: &str) -> Vec<u8> {
 }
 
 fn kinds() -> [(&'static str, Kind); 2] {
-    let get = |k| kind(k).expect("supported");
+    let get = |k| kind(&Provider::of(k)).expect("supported");
     [("openai", get(ProviderKind::Openai)), ("anthropic", get(ProviderKind::Anthropic))]
 }
 
@@ -217,7 +217,7 @@ fn errors_inside_a_stream_end_it() {
 
 #[test]
 fn what_anthropic_cannot_express_is_refused_by_name() {
-    let anthropic = kind(ProviderKind::Anthropic).expect("supported");
+    let anthropic = kind(&Provider::of(ProviderKind::Anthropic)).expect("supported");
     let (_, table) = fixtures("anthropic").into_iter().find(|(name, _)| name == "inexpressible").expect("table");
     for case in table["cases"].as_array().expect("cases") {
         let chat = Fields::parse(&case["body"].to_string()).expect("object");
@@ -242,7 +242,7 @@ fn answers_that_make_no_sense_are_the_providers_fault() {
 
 #[test]
 fn openai_bodies_pass_byte_for_byte() {
-    let openai = kind(ProviderKind::Openai).expect("supported");
+    let openai = kind(&Provider::of(ProviderKind::Openai)).expect("supported");
     let text = r#"{"model":"chat","temperature":1.0000,"x":{"b":1e3,"a":"\u00e9"},"messages":[ {"role":"user","content":"\/"} ]}"#;
     let chat = Fields::parse(text).expect("object");
     let fixture = json!({ "model": "gpt" });
@@ -256,7 +256,7 @@ fn openai_bodies_pass_byte_for_byte() {
 
 #[test]
 fn reasoning_that_a_server_counts_beside_the_completion_is_added() {
-    let openai = kind(ProviderKind::Openai).expect("supported");
+    let openai = kind(&Provider::of(ProviderKind::Openai)).expect("supported");
     let usage = |total: u32| {
         let body = json!({ "choices": [], "usage": { "prompt_tokens": 10, "completion_tokens": 5, "total_tokens": total,
             "completion_tokens_details": { "reasoning_tokens": 7 } } });

@@ -19,6 +19,39 @@ pub struct Provider {
     pub api_keys: Vec<Secret>,
     #[serde(default = "default_concurrency")]
     pub concurrency: usize,
+    /// Which of the servers that speak OpenAI's format it is.
+    #[serde(default)]
+    pub preset: Option<String>,
+    /// `azure`.
+    #[serde(default)]
+    pub api_version: Option<String>,
+    /// `vertex`.
+    #[serde(default)]
+    pub project: Option<String>,
+    /// `vertex`.
+    #[serde(default)]
+    pub location: Option<String>,
+    /// `bedrock`.
+    #[serde(default)]
+    pub region: Option<String>,
+}
+
+impl Provider {
+    /// One of that kind, with nothing else set.
+    pub fn of(kind: ProviderKind) -> Self {
+        Self {
+            kind,
+            base_url: None,
+            api_key: None,
+            api_keys: Vec::new(),
+            concurrency: default_concurrency(),
+            preset: None,
+            api_version: None,
+            project: None,
+            location: None,
+            region: None,
+        }
+    }
 }
 
 fn default_concurrency() -> usize {

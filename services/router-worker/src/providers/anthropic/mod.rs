@@ -10,7 +10,7 @@ mod request;
 mod response;
 mod stream;
 
-use super::{Answer, Asked, Encoded, StreamDecoder, Wire};
+use super::{Answer, Asked, Encoded, Leaving, StreamDecoder, Wire};
 use crate::failure::{Class, Failure};
 use serde::Deserialize;
 use serde_json::Value;
@@ -28,7 +28,7 @@ impl Wire for Anthropic {
     }
 
     fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
-        Ok(Encoded { path: "/messages", body: request::encode(asked)?.to_string() })
+        Ok(Encoded { path: "/messages".to_owned(), body: request::encode(asked)?.to_string() })
     }
 
     fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
@@ -51,9 +51,9 @@ impl Wire for Anthropic {
         }
     }
 
-    fn headers(&self, key: Option<&str>) -> Vec<(&'static str, String)> {
+    fn headers(&self, key: Option<&str>, _: &Leaving<'_>) -> Result<Vec<(&'static str, String)>, String> {
         let key = key.map(|key| ("x-api-key", key.to_owned()));
-        key.into_iter().chain([("anthropic-version", API_VERSION.to_owned())]).collect()
+        Ok(key.into_iter().chain([("anthropic-version", API_VERSION.to_owned())]).collect())
     }
 
     fn request_id_header(&self) -> &'static str {
