@@ -127,6 +127,7 @@ fn sized_body(gateway: &Gateway, bytes: usize) -> anyhow::Result<Box<RawValue>> 
 
 fn admitted(gateway: &Gateway, body: Box<RawValue>) -> anyhow::Result<Request> {
     let admission = Admission {
+        api_headers: Default::default(),
         request_id: RequestId::new(),
         api_type: ApiType::ChatCompletions,
         body,

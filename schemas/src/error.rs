@@ -134,4 +134,37 @@ impl ApiError {
         }
         serde_json::json!({ "error": error })
     }
+
+    /// Anthropic's error document: `{"type":"error","error":{"type","message"},"request_id"}`
+    /// (<https://platform.claude.com/docs/en/api/errors>). The gateway's own code and the field at fault go with it.
+    pub fn anthropic(&self, request_id: Option<&str>) -> serde_json::Value {
+        let kind = match self.code.status() {
+            401 => "authentication_error",
+            402 => "billing_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            413 => "request_too_large",
+            429 => "rate_limit_error",
+            503 => "overloaded_error",
+            504 => "timeout_error",
+            400..=499 => "invalid_request_error",
+            _ => "api_error",
+        };
+        let mut error = serde_json::json!({ "type": kind, "message": self.message, "code": self.code.as_str() });
+        if let Some(param) = &self.param {
+            error["param"] = param.clone().into();
+        }
+        if !self.checks.is_empty() {
+            error["checks"] = self.checks.clone().into();
+        }
+        serde_json::json!({ "type": "error", "error": error, "request_id": request_id })
+    }
+
+    /// The error document in the shape of an API.
+    pub fn document(&self, api: crate::ApiType, request_id: Option<&str>) -> serde_json::Value {
+        match api {
+            crate::ApiType::Messages => self.anthropic(request_id),
+            crate::ApiType::ChatCompletions | crate::ApiType::Embeddings => self.openai(),
+        }
+    }
 }

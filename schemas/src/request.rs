@@ -23,6 +23,9 @@ pub struct Request {
     pub stream: bool,
     /// The body as the caller sent it, or as masking left it. Never holds a gateway key.
     pub body: Body,
+    /// Headers of the caller's that are part of the API (`anthropic-beta`), for a destination that speaks it itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub api_headers: BTreeMap<String, String>,
     /// Who asked.
     pub caller: Caller,
     /// Where the answer goes.
@@ -113,16 +116,27 @@ impl Lane {
 /// The API a request speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ApiType {
-    /// `POST /v1/chat/completions`.
+    /// OpenAI's `POST /v1/chat/completions`.
     #[serde(rename = "openai/v1/chat/completions")]
     ChatCompletions,
+    /// OpenAI's `POST /v1/embeddings`.
+    #[serde(rename = "openai/v1/embeddings")]
+    Embeddings,
+    /// Anthropic's `POST /v1/messages`.
+    #[serde(rename = "anthropic/v1/messages")]
+    Messages,
 }
 
 impl ApiType {
+    /// Every API.
+    pub const ALL: [ApiType; 3] = [ApiType::ChatCompletions, ApiType::Embeddings, ApiType::Messages];
+
     /// Its name in the usage table.
     pub fn as_str(self) -> &'static str {
         match self {
             ApiType::ChatCompletions => "openai/v1/chat/completions",
+            ApiType::Embeddings => "openai/v1/embeddings",
+            ApiType::Messages => "anthropic/v1/messages",
         }
     }
 
@@ -130,7 +144,14 @@ impl ApiType {
     pub fn path(self) -> &'static str {
         match self {
             ApiType::ChatCompletions => "/v1/chat/completions",
+            ApiType::Embeddings => "/v1/embeddings",
+            ApiType::Messages => "/v1/messages",
         }
+    }
+
+    /// The API of a path.
+    pub fn of_path(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|api| api.path() == path)
     }
 }
 

@@ -63,7 +63,8 @@ class Handler(BaseHTTPRequestHandler):
         if path.startswith("/p/"):
             _, _, name, rest = path.split("/", 3)
             path = "/" + rest
-        kind = {"/v1/chat/completions": wire.OPENAI, "/v1/messages": wire.ANTHROPIC}.get(path)
+        kinds = {"/v1/chat/completions": wire.OPENAI, "/v1/messages": wire.ANTHROPIC, "/v1/embeddings": wire.EMBEDDINGS}
+        kind = kinds.get(path)
         if kind is None:
             return self.send_json(404, wire.error(wire.OPENAI, 404, f"no such path: {path}"))
         try:

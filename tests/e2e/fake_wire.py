@@ -25,7 +25,7 @@ ANTHROPIC_USAGE = {
 }
 PIECE_CHARS = 7  # small and odd, so that words, e-mail addresses and keywords are cut between chunks
 TOOL_CALL_ID = "call_1"
-OPENAI, ANTHROPIC = "openai", "anthropic"
+OPENAI, ANTHROPIC, EMBEDDINGS = "openai", "anthropic", "embeddings"
 
 
 class Invalid(Exception):
@@ -45,6 +45,10 @@ def pieces(text):
 
 def validate(kind, request):
     """Raises Invalid where the real API would answer 400."""
+    if kind == EMBEDDINGS:
+        if not request.get("input"):
+            raise Invalid("input: this field is required")
+        return
     messages = request.get("messages")
     if not isinstance(messages, list) or not messages:
         raise Invalid("messages: at least one message is required")
@@ -92,6 +96,8 @@ def error(kind, status, message, code=None):
 
 def whole(kind, request):
     """The answer document."""
+    if kind == EMBEDDINGS:
+        return embeddings(request)
     answer = answer_of(kind, request)
     return openai_whole(request, answer) if kind == OPENAI else anthropic_whole(request, answer)
 
@@ -100,6 +106,13 @@ def events(kind, request):
     """The answer as the texts of server-sent events, in order."""
     answer = answer_of(kind, request)
     return openai_events(request, answer) if kind == OPENAI else anthropic_events(request, answer)
+
+
+def embeddings(request):
+    texts = request["input"] if isinstance(request["input"], list) else [request["input"]]
+    data = [{"object": "embedding", "index": at, "embedding": [len(t) / 8, 0.25]} for at, t in enumerate(texts)]
+    usage = {"prompt_tokens": 8 * len(texts), "total_tokens": 8 * len(texts)}
+    return {"object": "list", "data": data, "model": request["model"], "usage": usage}
 
 
 def openai_whole(request, answer):

@@ -6,6 +6,7 @@
 
 use serde::Deserialize;
 use std::borrow::Cow;
+use tollgate_schemas::ApiType;
 
 /// Bytes that stand for one token.
 const BYTES_PER_TOKEN: u64 = 3;
@@ -44,13 +45,16 @@ impl Estimate {
 }
 
 /// Of a body that is a JSON document.
-pub fn of(body: &str) -> Estimate {
+pub fn of(api: ApiType, body: &str) -> Estimate {
     let peek: Option<Peek<'_>> = serde_json::from_str(body).ok();
     let (data, pieces) = data_in(body);
     let text = (body.len() - data) as u64;
     Estimate {
         input_tokens: text.div_ceil(BYTES_PER_TOKEN) + pieces * DATA_TOKENS,
-        output_tokens: peek.as_ref().and_then(|peek| peek.max_completion_tokens.or(peek.max_tokens)),
+        output_tokens: match api {
+            ApiType::Embeddings => Some(0),
+            _ => peek.as_ref().and_then(|peek| peek.max_completion_tokens.or(peek.max_tokens)),
+        },
         choices: peek.and_then(|peek| peek.n).unwrap_or(1).clamp(1, 128),
     }
 }
@@ -80,22 +84,26 @@ mod tests {
     #[test]
     fn text_counts_by_its_length_and_data_by_the_piece() {
         let text = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{}"}}]}}"#, "word ".repeat(600));
-        let estimate = of(&text);
+        let estimate = of(ApiType::Messages, &text);
         assert!((1_000..1_100).contains(&estimate.input_tokens), "{estimate:?}");
         assert_eq!((estimate.output_tokens, estimate.choices), (None, 1));
         let data = "QUJD".repeat(100_000);
         let image = format!(
             r#"{{"messages":[{{"content":[{{"image_url":{{"url":"data:image/png;base64,{data}"}}}}]}}],"n":3,"max_tokens":7}}"#
         );
-        let estimate = of(&image);
+        let estimate = of(ApiType::ChatCompletions, &image);
+        assert_eq!(of(ApiType::Embeddings, &text).output(4096), 0);
         assert!((1_600..1_700).contains(&estimate.input_tokens), "{estimate:?}");
         assert_eq!((estimate.output_tokens, estimate.choices), (Some(7), 3));
     }
 
     #[test]
     fn the_newer_name_of_the_maximum_wins_and_nonsense_counts_as_text() {
-        assert_eq!(of(r#"{"max_tokens":5,"max_completion_tokens":9}"#).output_tokens, Some(9));
-        assert_eq!(of(r#"{"max_tokens":"many"}"#).output_tokens, None);
-        assert_eq!(of(r#"{"n":0}"#).choices, 1);
+        assert_eq!(
+            of(ApiType::ChatCompletions, r#"{"max_tokens":5,"max_completion_tokens":9}"#).output_tokens,
+            Some(9)
+        );
+        assert_eq!(of(ApiType::ChatCompletions, r#"{"max_tokens":"many"}"#).output_tokens, None);
+        assert_eq!(of(ApiType::ChatCompletions, r#"{"n":0}"#).choices, 1);
     }
 }

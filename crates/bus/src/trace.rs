@@ -62,7 +62,7 @@ fn continue_trace(span: &Span, producer: &TraceContext) {
 
 /// A span for publishing to a topic on behalf of a caller, and the context to put on the record. `parent` is the
 /// caller's own context, if it sent one.
-pub fn producer_span(name: &'static str, parent: Option<&TraceContext>) -> (Span, TraceContext) {
+pub fn producer_span(name: &str, parent: Option<&TraceContext>) -> (Span, TraceContext) {
     let start = parent.cloned().unwrap_or_default();
     let span = tracing::info_span!("request", otel.name = name, otel.kind = "server", trace_id = %start.trace_id_hex());
     if parent.is_some() {

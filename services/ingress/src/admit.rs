@@ -4,7 +4,7 @@ use crate::config::IngressConfig;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::BTreeMap};
-use tollgate_runtime::config::Endpoint;
+use tollgate_runtime::config::{Endpoint, Task};
 use tollgate_schemas::{
     ApiError, ApiType, Body, Caller, ErrorCode, Lane, OnDisconnect, ReplyTo, Request, RequestId, now_us,
 };
@@ -41,6 +41,8 @@ pub struct Admission<'a> {
     pub request_id: RequestId,
     /// The API it speaks.
     pub api_type: ApiType,
+    /// Headers that are part of the API.
+    pub api_headers: BTreeMap<String, String>,
     /// The body as it came.
     pub body: Box<RawValue>,
     /// Who asks.
@@ -51,7 +53,7 @@ pub struct Admission<'a> {
     pub door: &'a Door,
 }
 
-/// The few fields the gateway reads of a chat body; everything else passes through unread.
+/// The few fields the gateway reads of a body; everything else passes through unread.
 #[derive(Deserialize)]
 struct Peek<'a> {
     #[serde(borrow)]
@@ -61,21 +63,62 @@ struct Peek<'a> {
     user: Option<Cow<'a, str>>,
     #[serde(borrow)]
     messages: Option<&'a RawValue>,
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
     metadata: Option<serde_json::Value>,
+}
+
+impl Peek<'_> {
+    /// Refuses a body without what the API is about.
+    fn prompt(&self, api: ApiType) -> Result<(), ApiError> {
+        let (name, prompt, is_list) = match api {
+            ApiType::ChatCompletions | ApiType::Messages => ("messages", self.messages, true),
+            ApiType::Embeddings => ("input", self.input, false),
+        };
+        let text = prompt.map_or("null", RawValue::get);
+        let is_there = if is_list { text.starts_with('[') && text.len() > 2 } else { text != "null" };
+        if is_there { Ok(()) } else { Err(missing(name)) }
+    }
+
+    /// The caller's own user: Anthropic's stands in its metadata, which are no tags.
+    fn attribution(self, api: ApiType) -> Result<(Option<String>, BTreeMap<String, String>), ApiError> {
+        let (user, tags) = match api {
+            ApiType::Messages => {
+                let user = self.metadata.as_ref().and_then(|metadata| metadata["user_id"].as_str());
+                (user.map(str::to_owned), BTreeMap::new())
+            }
+            ApiType::ChatCompletions | ApiType::Embeddings => (self.user.map(Cow::into_owned), tags_of(self.metadata)?),
+        };
+        Ok((user.map(|user| user.chars().take(END_USER_MAX_CHARS).collect()), tags))
+    }
+}
+
+/// Refuses a request that the endpoint is not for.
+fn fits(endpoint: &Endpoint, api: ApiType) -> Result<(), ApiError> {
+    let wanted = match endpoint.task {
+        Task::Chat => [ApiType::ChatCompletions, ApiType::Messages].as_slice(),
+        Task::Embeddings => &[ApiType::Embeddings],
+        Task::Completions => &[],
+    };
+    if wanted.contains(&api) {
+        return Ok(());
+    }
+    let paths: Vec<&str> = wanted.iter().map(|api| api.path()).collect();
+    let message = format!("the model is not for {}; use {}", api.path(), paths.join(" or "));
+    Err(ApiError::new(ErrorCode::InvalidRequest, message).param("model"))
 }
 
 impl Admission<'_> {
     /// Checks permission and shape. Errors are the caller's.
     pub(crate) fn admit(self, config: &IngressConfig) -> Result<Request, ApiError> {
         let peek: Peek<'_> = serde_json::from_str(self.body.get()).map_err(|error| invalid(&error))?;
-        let model = peek.model.ok_or_else(|| missing("model"))?.into_owned();
-        if !peek.messages.is_some_and(|m| m.get().starts_with('[') && m.get().len() > 2) {
-            return Err(missing("messages"));
-        }
-        let (stream, end_user) =
-            (peek.stream.unwrap_or(false), peek.user.map(|user| user.chars().take(END_USER_MAX_CHARS).collect()));
+        let model = peek.model.as_deref().ok_or_else(|| missing("model"))?.to_owned();
+        peek.prompt(self.api_type)?;
+        let stream = peek.stream.unwrap_or(false) && self.api_type != ApiType::Embeddings;
         let endpoint = config.endpoint(&self.caller, &model).ok_or_else(|| not_found(&model))?;
-        let tags = with_key_tags(tags_of(peek.metadata)?, config.access.tags(&self.caller))?;
+        fits(endpoint, self.api_type)?;
+        let (end_user, tags) = peek.attribution(self.api_type)?;
+        let tags = with_key_tags(tags, config.access.tags(&self.caller))?;
         let accepted_us = now_us();
         let (lane, deadline_ms, idempotency_key) = terms(self.door, endpoint, accepted_us / 1000);
         Ok(Request {
@@ -87,6 +130,7 @@ impl Admission<'_> {
             // Nobody reads a job's answer piece by piece, so its answer is always whole.
             stream: stream && matches!(self.door, Door::Http { .. }),
             body: Body::Inline(self.body),
+            api_headers: self.api_headers,
             caller: Caller { end_user, ..self.caller },
             reply: self.reply,
             tags,

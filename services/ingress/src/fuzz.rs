@@ -71,6 +71,7 @@ fn admit(body: Box<RawValue>, door: &Door) {
     let admission = Admission {
         request_id: RequestId::new(),
         api_type: ApiType::ChatCompletions,
+        api_headers: Default::default(),
         body: body.clone(),
         caller: Caller { team: "search".into(), ..Caller::default() },
         reply: ReplyTo { partition: None, boot_id: None, topic: None },

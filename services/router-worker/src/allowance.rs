@@ -43,7 +43,7 @@ impl Meters {
         let tokens = || match request.reserved {
             Some(reserved) => reserved.input_tokens.saturating_add(reserved.output_tokens),
             None => {
-                let estimate = estimate::of(&call.asked.chat.to_json());
+                let estimate = estimate::of(request.api_type, &call.asked.chat.to_json());
                 estimate.input_tokens.saturating_add(estimate.output(call.asked.default_max_tokens.into()))
             }
         };

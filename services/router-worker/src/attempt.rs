@@ -8,7 +8,7 @@ use crate::{
     gate::{Full, Permit},
     health::{Admitted, Sign},
     patience::Patience,
-    providers::{Answer, Asked, Encoded, Frame, Head, Incoming, Parser, StreamDecoder},
+    providers::{Answer, Asked, Encoded, Frame, Head, Incoming, Parser, StreamDecoder, Wire},
 };
 use futures::FutureExt;
 use std::{future::Future, time::Duration};
@@ -68,6 +68,8 @@ impl Limits {
 pub(crate) struct Call<'a> {
     /// Where.
     pub destination: &'a Destination,
+    /// In which words.
+    pub wire: &'a dyn Wire,
     /// What.
     pub asked: Asked<'a>,
     /// Whose turn it counts for.
@@ -169,7 +171,7 @@ impl Call<'_> {
 
     /// The call as it is sent, and its places. Whoever queues holds its body once, not twice: it is written again afterwards.
     async fn placed(&self, patience: &mut Patience<'_>) -> Result<(Encoded, Places), Broken> {
-        let encode = || self.destination.provider.kind.wire.encode(&self.asked).map_err(Broken::Failed);
+        let encode = || self.wire.encode(&self.asked).map_err(Broken::Failed);
         let mut request = encode()?;
         let places = match self.free_place() {
             Some(places) => places,
@@ -225,7 +227,7 @@ impl Call<'_> {
         ended.sent_us = Some(tollgate_schemas::now_us());
         let first_byte = self.asked.stream.then(|| Instant::now() + self.limits.timeout.first_byte.duration());
         let connect = self.limits.timeout.connect.duration();
-        let call = provider.transport.call(&*provider.kind.wire, &self.asked, request, connect);
+        let call = provider.transport.call(self.wire, &self.asked, request, connect);
         let mut incoming = match self.within(first_byte, call).await {
             Ok(incoming) => incoming,
             Err(broken) => return ended.broken(broken),
@@ -275,7 +277,7 @@ impl Call<'_> {
             Err(Broken::Failed(_)) => Vec::new(),
             Err(broken) => return ended.broken(broken),
         };
-        let mut failure = self.destination.provider.kind.wire.classify(ended.head.status, &body);
+        let mut failure = self.wire.classify(ended.head.status, &body);
         failure.retry_after = ended.head.retry_after;
         failure.request_id = ended.head.request_id.clone().or(failure.request_id);
         let of_credential = matches!(failure.class, Class::RateLimited | Class::Refused);
@@ -288,7 +290,7 @@ impl Call<'_> {
             Ok(body) => body,
             Err(broken) => return ended.broken(broken),
         };
-        match self.destination.provider.kind.wire.decode(&self.asked, &body) {
+        match self.wire.decode(&self.asked, &body) {
             Ok(answer) => {
                 ended.first_content_us = Some(tollgate_schemas::now_us());
                 ended.answer = Some(answer);
@@ -305,12 +307,11 @@ impl Call<'_> {
         first_byte: Instant,
         sink: Option<&mut S>,
     ) -> Ended {
-        let wire = &self.destination.provider.kind.wire;
         let mut stream = Stream {
             call: self,
             ended,
-            decoder: wire.decoder(&self.asked),
-            parser: Parser::new(wire.framing()),
+            decoder: self.wire.decoder(&self.asked),
+            parser: Parser::new(self.wire.framing()),
             frames: Vec::new(),
             held: Coalescer::default(),
             sink,
@@ -365,7 +366,11 @@ impl<S: ChunkSink> Stream<'_, S> {
             last = Instant::now();
             let Some(bytes) = piece else {
                 // The end of the bytes is the end of the answer only if the provider said so before.
-                return if self.decoder.is_complete() { Ok(()) } else { Err(Broken::Failed(cut_off())) };
+                if self.decoder.is_complete() {
+                    self.end(last);
+                    return Ok(());
+                }
+                return Err(Broken::Failed(cut_off()));
             };
             let mut frames = std::mem::take(&mut self.frames);
             let parsed = self.parser.push(&bytes, &mut frames);
@@ -376,9 +381,14 @@ impl<S: ChunkSink> Stream<'_, S> {
             parsed.map_err(|error| Broken::Failed(Failure::malformed(&error.to_string())))?;
             if self.decoder.is_done() {
                 drain(incoming);
+                self.end(last);
                 return Ok(());
             }
         }
+    }
+
+    fn end(&mut self, now: Instant) {
+        self.held.add(self.decoder.end(), false, now);
     }
 
     fn take(&mut self, frame: &Frame, now: Instant) -> Result<(), Failure> {

@@ -26,7 +26,7 @@ use tokio::{
 };
 use tollgate_runtime::{BlobStore, MAX_CLOCK_SKEW_MS};
 use tollgate_schemas::{
-    ApiError, AttemptAction, ErrorCode, ExecutionId, Lane, Request, Terminal, UsageRow, Waiting, left_until,
+    ApiError, ApiType, AttemptAction, ErrorCode, ExecutionId, Lane, Request, Terminal, UsageRow, Waiting, left_until,
 };
 use tracing::Instrument;
 
@@ -196,19 +196,23 @@ impl Executor {
         let mut chat = Fields::parse(body.get())
             .map_err(|_| ApiError::new(ErrorCode::InvalidRequest, "the body must be a JSON object"))?;
         if let Some(most) = request.reserved.and_then(|reserved| reserved.max_output_tokens) {
-            cap_output(&mut chat, most);
+            cap_output(&mut chat, request.api_type, most);
         }
         Ok((chat, body.get().len()))
     }
 }
 
 /// Nobody is asked for more output than a strict budget has reserved.
-fn cap_output(chat: &mut Fields, most: u64) {
-    let names = ["max_completion_tokens", "max_tokens"];
-    let given = names.into_iter().find(|name| chat.get(name).is_some());
-    let name = given.unwrap_or("max_completion_tokens");
-    let asked = chat.read::<u64>(name).ok().flatten().unwrap_or(u64::MAX);
-    chat.put(name, &asked.min(most));
+fn cap_output(body: &mut Fields, api: ApiType, most: u64) {
+    let names: &[&str] = match api {
+        ApiType::ChatCompletions => &["max_completion_tokens", "max_tokens"],
+        ApiType::Messages => &["max_tokens"],
+        ApiType::Embeddings => return,
+    };
+    let given = names.iter().find(|name| body.get(name).is_some());
+    let name = given.unwrap_or(&names[0]);
+    let asked = body.read::<u64>(name).ok().flatten().unwrap_or(u64::MAX);
+    body.put(name, &asked.min(most));
 }
 
 /// Far enough away to mean never, near enough for the clock's arithmetic.
@@ -340,8 +344,15 @@ impl<S: ChunkSink> Execution<'_, S> {
         is_forced: bool,
     ) -> Option<End> {
         let destination = &self.endpoint.destinations[index];
+        let api = self.request.api_type;
+        let Some(wire) = destination.provider.kind.speaks(api) else {
+            let why = format!("means a destination that does not serve {}", api.path());
+            self.failed(index, Failure::inexpressible("model", &why));
+            return None;
+        };
         let asked = Asked {
             chat: &self.chat,
+            api_headers: &self.request.api_headers,
             upstream_model: &destination.model,
             shown_model: &self.request.model,
             stream: self.request.stream,
@@ -349,8 +360,8 @@ impl<S: ChunkSink> Execution<'_, S> {
             created: tollgate_schemas::now_us() / 1_000_000,
         };
         let (lane, limits, signals) = (self.request.lane, self.limits, self.signals);
-        let call = Call { destination, asked, lane, limits, queue_max, is_forced, signals };
-        let span = spans::call(&call);
+        let call = Call { destination, wire: &*wire, asked, lane, limits, queue_max, is_forced, signals };
+        let span = spans::call(&call, api);
         let calls = self.ledger.calls();
         // A later round begins with the first destination again.
         let is_again = calls > 0 && action == AttemptAction::InitialAttempt;

@@ -9,7 +9,7 @@ use crate::{
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 use tollgate_runtime::config::{Provider, ProviderKind};
 
 /// A stream's frames are the same however its bytes are split: whole, in pieces of `piece` bytes, and byte by byte.
@@ -109,9 +109,12 @@ fn each_kind(check: impl Fn(&dyn Wire, &Asked<'_>)) {
     kinds().into_iter().for_each(|wire| check(&*wire, &asked(&chat)));
 }
 
+static NO_HEADERS: BTreeMap<String, String> = BTreeMap::new();
+
 fn asked(chat: &Fields) -> Asked<'_> {
     Asked {
         chat,
+        api_headers: &NO_HEADERS,
         upstream_model: "up",
         shown_model: "shown",
         stream: true,

@@ -24,6 +24,7 @@ mod allowance;
 mod attempt;
 mod coalesce;
 mod config;
+mod dialects;
 mod execute;
 mod failure;
 #[cfg(any(test, feature = "fuzz"))]

@@ -1,18 +1,19 @@
 //! The span of a provider call, for whoever collects traces. Deliberately absent: content, and anything that was not sent.
 
 use crate::attempt::{Call, Ended};
-use tollgate_schemas::Attempt;
+use tollgate_schemas::{ApiType, Attempt};
 use tracing::field::Empty;
 
 /// A client span with OpenTelemetry's GenAI attributes
 /// (<https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/>). No content is in it.
-pub(crate) fn call(call: &Call<'_>) -> tracing::Span {
+pub(crate) fn call(call: &Call<'_>, api: ApiType) -> tracing::Span {
+    let operation = if api == ApiType::Embeddings { "embeddings" } else { "chat" };
     tracing::info_span!(
         "provider_call",
-        otel.name = %format_args!("chat {}", call.destination.model),
+        otel.name = %format_args!("{operation} {}", call.destination.model),
         otel.kind = "client",
-        gen_ai.operation.name = "chat",
-        gen_ai.provider.name = call.destination.provider.kind.wire.otel_name(),
+        gen_ai.operation.name = operation,
+        gen_ai.provider.name = call.wire.otel_name(),
         gen_ai.request.model = %call.destination.model,
         gen_ai.response.model = Empty,
         gen_ai.response.finish_reasons = Empty,

@@ -160,8 +160,8 @@ impl Checker<'_> {
         if endpoint.name.is_empty() || endpoint.name.len() > 256 {
             self.fatal(format!("{path}.name"), "must have 1 to 256 characters");
         }
-        if endpoint.task != Task::Chat {
-            self.fatal(format!("{path}.task"), "only chat is in this version");
+        if endpoint.task == Task::Completions {
+            self.fatal(format!("{path}.task"), "completions is not in this version; there are chat and embeddings");
         }
         if endpoint.routing != Routing::Weighted {
             self.fatal(format!("{path}.routing"), "only weighted is in this version");

@@ -1,10 +1,11 @@
-//! Finds the texts of a chat request or answer, and replaces those that a check rewrites.
+//! Finds the texts of a request or an answer of any of the APIs, and replaces those that a check rewrites.
 //!
-//! Looked at: everything below `messages` (all roles, string content and parts, tool calls, tool results), `prediction`,
-//! and the fields by which other API shapes carry a prompt; of an answer, everything below `choices`. Arguments of tools are
-//! read as JSON, so that escapes hide nothing and a replaced number stays valid JSON.
+//! Looked at: everything below `messages` (all roles, string content and parts, tool calls, tool results), `system`, `prediction`,
+//! `input`, and the fields by which other API shapes carry a prompt; of an answer, everything below `choices` or a message's
+//! `content`. Arguments of tools are read as JSON, so that escapes hide nothing and a replaced number stays valid JSON.
 //!
-//! Not looked at: ids, names, roles, tool definitions, and binary content (images, audio, files).
+//! Not looked at: ids, names, roles, tool definitions, binary content (images, audio, files), and texts that a caller has turned
+//! into numbers itself (token ids as the input of embeddings).
 
 mod json;
 
@@ -27,6 +28,8 @@ const NO_TEXT: &[&str] = &[
     "name",
     "index",
     "finish_reason",
+    "stop_reason",
+    "tool_use_id",
     "url",
     "image_url",
     "input_audio",
@@ -44,34 +47,42 @@ const NO_TEXT: &[&str] = &[
 /// Below this depth everything is text: no API nests deeper on purpose.
 const DEPTH_MAX: usize = 16;
 
-/// Shows every text of a chat completion request to `map`. The new body, if any text was replaced.
+/// Shows every text of a request to `map`. The new body, if any text was replaced.
 pub fn request(body: &RawValue, map: MapText<'_>) -> Option<String> {
     let mut walk = Walk::new(body, map);
     match json::open(body) {
-        Node::Object(fields) if fields.iter().any(|(key, _)| key == "messages") => {
+        Node::Object(fields) if fields.iter().any(|(key, _)| PROMPTS.contains(&key.as_ref())) => {
             for (_, value) in fields.iter().filter(|(key, _)| PROMPTS.contains(&key.as_ref())) {
                 walk.value(value, 0);
             }
         }
-        // not a chat request: rather look at too much than let it pass unread
+        // a shape that is not known: rather look at too much than let it pass unread
         _ => walk.all(body),
     }
     walk.finish(body)
 }
 
-/// Shows every text of a chat completion to `map`. The new body, if any text was replaced.
+/// Shows every text of an answer to `map`: of a chat completion's choices, of a message's content; embeddings hold none. The new
+/// body, if any text was replaced.
 pub fn answer(body: &RawValue, map: MapText<'_>) -> Option<String> {
     let mut walk = Walk::new(body, map);
-    match json::open(body) {
-        Node::Object(fields) if fields.iter().any(|(key, _)| key == "choices") => {
-            for (_, value) in fields.iter().filter(|(key, _)| key == "choices") {
-                match json::open(value) {
-                    Node::Array(choices) => choices.iter().for_each(|choice| walk.choice(choice)),
-                    _ => walk.value(value, 0),
-                }
+    let Node::Object(fields) = json::open(body) else {
+        walk.all(body);
+        return walk.finish(body);
+    };
+    let of = |name: &'static str| fields.iter().filter(move |(key, _)| key == name).map(|(_, value)| *value);
+    let is = |name: &'static str, word: &str| of(name).all(|value| value.get() == word) && of(name).next().is_some();
+    if of("choices").next().is_some() {
+        for value in of("choices") {
+            match json::open(value) {
+                Node::Array(choices) => choices.iter().for_each(|choice| walk.choice(choice)),
+                _ => walk.value(value, 0),
             }
         }
-        _ => walk.all(body),
+    } else if is("type", "\"message\"") {
+        of("content").for_each(|value| walk.value(value, 0));
+    } else if !is("object", "\"list\"") {
+        walk.all(body);
     }
     walk.finish(body)
 }

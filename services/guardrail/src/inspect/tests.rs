@@ -107,3 +107,25 @@ fn answers_are_read_and_their_log_probabilities_follow() {
     assert!(changed.contains(r#""logprobs":{"content":[{"token":"fine"}]}"#), "{changed}");
     assert_eq!(seen, ["bad", "fine", "why"]);
 }
+
+#[test]
+fn other_apis_are_read_too() {
+    let (changed, seen) = run(
+        request,
+        r#"{"model":"m-bad","system":[{"type":"text","text":"bad s","cache_control":{"type":"ephemeral"}}],"messages":[
+            {"role":"assistant","content":[{"type":"tool_use","id":"bad","name":"f-bad","input":{"k":"v"}}]},
+            {"role":"user","content":[{"type":"tool_result","tool_use_id":"bad","content":[{"type":"text","text":"r"}]},
+                {"type":"image","source":{"type":"base64","media_type":"image/png","data":"bad"}}]}]}"#,
+    );
+    assert_eq!(seen, ["bad s", "k", "v", "r"]);
+    assert!(changed.expect("changed").contains(r#""text":"[X] s","cache_control":{"type":"ephemeral"}"#));
+    let (changed, seen) = run(request, r#"{"model":"m-bad","input":["bad","b"],"encoding_format":"float"}"#);
+    assert_eq!(seen, ["bad", "b"]);
+    assert_eq!(changed.as_deref(), Some(r#"{"model":"m-bad","input":["[X]","b"],"encoding_format":"float"}"#));
+    let message = r#"{"type":"message","id":"bad","model":"m-bad","content":[{"type":"text","text":"bad"}],"stop_reason":"end_turn"}"#;
+    let (changed, seen) = run(answer, message);
+    assert_eq!(seen, ["bad"]);
+    assert!(changed.expect("changed").contains(r#""model":"m-bad","content":[{"type":"text","text":"[X]"}]"#));
+    let (changed, seen) = run(answer, r#"{"object":"list","data":[{"embedding":[0.1],"index":0}],"model":"bad"}"#);
+    assert_eq!((changed, seen.len()), (None, 0));
+}

@@ -43,6 +43,7 @@ fn request(endpoint: &str, content: &str) -> Request {
         tags: Default::default(),
         accepted_us: tollgate_schemas::now_us(),
         deadline_ms: tollgate_schemas::now_us() / 1000 + 60_000,
+        api_headers: Default::default(),
         on_disconnect: OnDisconnect::Cancel,
         parent_request_id: None,
         batch_id: None,

@@ -2,11 +2,11 @@
 
 use axum::{
     Json,
-    http::{HeaderName, HeaderValue, StatusCode},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use std::collections::BTreeMap;
-use tollgate_schemas::{ApiError, ErrorCode};
+use tollgate_schemas::{ApiError, ApiType, ErrorCode};
 
 /// An error on its way to a caller, in OpenAI's shape.
 pub(crate) struct Failure(ApiError);
@@ -37,6 +37,17 @@ pub(super) fn respond(status: u16, headers: &BTreeMap<String, String>, error: &A
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, Json(error.openai())).into_response();
     set_headers(&mut response, headers);
+    response.extensions_mut().insert(error.clone());
+    response
+}
+
+/// An error's response in the shape of the API that was called.
+pub(super) fn shaped(mut response: Response, api: ApiType, request_id: &str) -> Response {
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        let document = error.document(api, Some(request_id)).to_string();
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        *response.body_mut() = document.into();
+    }
     response
 }
 
@@ -61,7 +72,6 @@ pub(super) fn set_headers(response: &mut Response, headers: &BTreeMap<String, St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::header;
 
     #[test]
     fn a_full_bound_says_when_to_come_back() {

@@ -1,7 +1,7 @@
 //! The HTTP door: routes, and what is the same for all of them.
 
+mod answer;
 mod body;
-mod chat;
 mod error;
 mod extract;
 mod models;
@@ -16,22 +16,24 @@ use crate::Gateway;
 use axum::{
     Router,
     extract::{MatchedPath, Request, State},
-    http::{HeaderValue, Version, header},
+    http::{HeaderMap, HeaderValue, Version, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::get,
 };
 use std::{sync::Arc, time::Instant};
-use tollgate_schemas::{ApiError, ErrorCode, RequestId};
+use tollgate_schemas::{ApiError, ApiType, ErrorCode, RequestId};
 
 /// The header that every answer and error carries.
 const REQUEST_ID: &str = "x-request-id";
 
+/// What Anthropic calls it.
+const ANTHROPIC_REQUEST_ID: &str = "request-id";
+
 /// All routes of the API.
 pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
-    Router::new()
-        .route("/v1/chat/completions", post(chat::completions))
-        .route("/v1/models", get(models::list))
+    let apis = ApiType::ALL.into_iter().fold(Router::new(), |all, api| all.route(api.path(), answer::route(api)));
+    apis.route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::retrieve))
         .route("/v1/requests/{id}", get(requests::retrieve).delete(requests::cancel))
         .merge(crate::admin::routes())
@@ -54,10 +56,15 @@ async fn no_method() -> Failure {
 async fn every_request(State(gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
     let (id, begun, version) = (RequestId::new(), Instant::now(), request.version());
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let is_anthropic = speaks_anthropic(&route, request.headers());
     request.extensions_mut().insert(id);
     let mut response = next.run(request).await.into_response();
     if let (false, Ok(value)) = (response.headers().contains_key(REQUEST_ID), HeaderValue::from_str(&id.to_string())) {
         response.headers_mut().insert(REQUEST_ID, value);
+    }
+    if is_anthropic && let Some(id) = response.headers().get(REQUEST_ID).cloned() {
+        response = error::shaped(response, ApiType::Messages, id.to_str().unwrap_or_default());
+        response.headers_mut().insert(ANTHROPIC_REQUEST_ID, id);
     }
     if gateway.stops.asked.is_cancelled() && version <= Version::HTTP_11 {
         // So that a pooled connection goes to another replica while this one still answers.
@@ -67,4 +74,11 @@ async fn every_request(State(gateway): State<Arc<Gateway>>, mut request: Request
     metrics::counter!("tollgate_http_requests_total", "route" => route.clone(), "status" => status).increment(1);
     metrics::histogram!("tollgate_http_response_head_seconds", "route" => route).record(begun.elapsed().as_secs_f64());
     response
+}
+
+/// Whether the caller is a client of Anthropic's API, which has the list of models under the same path as OpenAI's: its clients
+/// always say which version of the API they mean.
+fn speaks_anthropic(route: &str, headers: &HeaderMap) -> bool {
+    let is_shared = route.starts_with("/v1/models");
+    ApiType::of_path(route) == Some(ApiType::Messages) || is_shared && headers.contains_key("anthropic-version")
 }

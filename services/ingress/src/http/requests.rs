@@ -51,7 +51,7 @@ pub(super) async fn cancel(
     if !is_known(id, config.results_window.max(config.longest_deadline), now_us() / 1000) {
         return Err(not_found().into());
     }
-    let trace = super::chat::trace_parent(&headers).unwrap_or_default();
+    let trace = super::answer::trace_parent(&headers).unwrap_or_default();
     gateway.cancel(id, team, &trace).await?;
     let ended = async {
         let terminal = found(&gateway, id).await.ok()?.filter(|terminal| terminal.team == *team)?;

@@ -16,7 +16,7 @@ use crate::{
     idempotency::{Claimant, Settled},
 };
 use parse::{Job, Malformed};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use tollgate_bus::{
     Bus, DeadLetter, Emitter, Incoming, Outgoing, RawValueBytes,
@@ -84,6 +84,7 @@ impl Jobs {
         let admission = Admission {
             request_id: id,
             api_type: job.api_type,
+            api_headers: BTreeMap::new(),
             body: job.body,
             caller: Caller { team: door.team.clone(), user_id, url: Some(record.topic.clone()), ..Caller::default() },
             reply: job_reply(reply.clone()),

@@ -83,16 +83,18 @@ pub(crate) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
         Some(body) => (body, envelope.metadata, envelope.url.or(envelope.path)),
         // A bare body: `metadata` and the like are the body's own.
         None => match serde_json::from_str::<Box<RawValue>>(text) {
-            Ok(body) if text.contains("\"messages\"") => (body, None, None),
-            _ => return Err(fail(custom_id, "the record is no job: it has neither `body` nor `messages`")),
+            Ok(body) if text.contains("\"messages\"") || text.contains("\"input\"") => (body, None, None),
+            _ => return Err(fail(custom_id, "the record is no job: it has neither `body` nor `messages` nor `input`")),
         },
     };
     if metadata.as_ref().is_some_and(|metadata| metadata.to_string().len() > METADATA_MAX_BYTES) {
         return Err(fail(custom_id, "metadata may have at most 64 KiB"));
     }
     let path = path.or_else(|| all.get(headers::SUBJECT).map(str::to_owned));
-    let Some(api_type) = api_type(path.as_deref()) else {
-        return Err(fail(custom_id, "the job's url must be /v1/chat/completions"));
+    let api_type = path.as_deref().map_or(Some(ApiType::ChatCompletions), ApiType::of_path);
+    let Some(api_type) = api_type else {
+        let known = ApiType::ALL.map(ApiType::path).join(", ");
+        return Err(fail(custom_id, &format!("the job's url must be one of {known}")));
     };
     let expires_ms = match all.get(headers::EXPIRY_TIME).map(chrono::DateTime::parse_from_rfc3339) {
         None => None,
@@ -105,15 +107,6 @@ pub(crate) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
         .any(|(name, _)| name == headers::USER)
         .then(|| all.get(headers::USER).unwrap_or_default().to_owned());
     Ok(Job { user, custom_id, api_type, body, metadata, expires_ms, idempotency_key })
-}
-
-fn api_type(path: Option<&str>) -> Option<ApiType> {
-    let default = ApiType::ChatCompletions;
-    match path {
-        None => Some(default),
-        Some(path) if path == default.path() => Some(default),
-        Some(_) => None,
-    }
 }
 
 /// The id a broken record names, if that much of it can be read.

@@ -75,7 +75,7 @@ impl Desk {
             return Ok(Figures::default());
         }
         let Body::Inline(body) = &request.body else { return Ok(Figures::default()) };
-        let estimate = estimate::of(body.get());
+        let estimate = estimate::of(request.api_type, body.get());
         let reserved = rules.reserve_output.get(&request.endpoint).copied().unwrap_or_default();
         let output_tokens = estimate.output(reserved);
         let ask = ask(request, estimate.input_tokens, output_tokens);

@@ -7,14 +7,15 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// Characters of prompt text, for estimates: message texts and tool call arguments; images and files do not count.
-pub(super) fn prompt_chars(chat: &Fields) -> usize {
-    let messages: Vec<Value> = chat.read("messages").ok().flatten().unwrap_or_default();
-    messages.iter().map(text_chars).sum()
+/// Characters of prompt text of any API, for estimates: message texts and tool call arguments; images and files do not count.
+pub(super) fn prompt_chars(body: &Fields) -> usize {
+    let prompts = ["system", "messages", "input"].iter().filter_map(|name| body.read::<Value>(name).ok().flatten());
+    prompts.map(|prompt| text_chars(&prompt)).sum()
 }
 
 fn text_chars(value: &Value) -> usize {
     match value {
+        Value::String(text) => text.chars().count(),
         Value::Array(items) => items.iter().map(text_chars).sum(),
         Value::Object(map) => map
             .iter()

@@ -71,6 +71,7 @@ impl Http {
         let headers = wire.headers(token.as_ref().map(Secret::expose).or(key), &leaving);
         let headers = headers.map_err(|reason| self.refused(turn, Failure::new(Class::Refused, reason)))?;
         let builder = with_headers(client.post(&url), headers)?.header("content-type", "application/json");
+        let builder = request.headers.iter().fold(builder, |builder, (name, value)| builder.header(*name, value));
         let response = builder.body(request.body).send().await.map_err(|error| failure(&error))?;
         let mut head = head(response.status().as_u16(), response.headers(), wire.request_id_header());
         if let Some(turn) = turn {

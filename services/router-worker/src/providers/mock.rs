@@ -1,7 +1,7 @@
 //! A provider that answers by itself: no key, no network, no cost. For the quick start, demonstrations and tests.
 //!
 //! The answer is `mock: ` and the text of the last user message, cut at the caller's maximum of tokens; a stream gives it
-//! word by word. Tokens are counted by the gateway's estimate, (characters + 1) / 4. Its wire format is OpenAI's, so it
+//! word by word. An embedding is a short vector that means nothing. Tokens are counted by the gateway's estimate, (characters + 1) / 4. Its wire format is OpenAI's, so it
 //! takes the same way through the router as any other provider's. Some model names stand for faults:
 //!
 //! | model | what happens |
@@ -11,12 +11,16 @@
 //! | `mock-timeout` | no answer, until the caller's time-out |
 //! | `mock-slow-<ms>` | waits that many milliseconds before the answer, and in a stream before each word |
 
-use super::{Asked, Head, chat};
+use super::{Asked, Encoded, Fields, Head, chat};
 use crate::tokens::estimate;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
+
+/// How long an embedding is, unless the caller says so, and at the most.
+const DIMENSIONS: usize = 8;
+const DIMENSIONS_MAX: usize = 4_096;
 
 /// What is still to be sent.
 #[derive(Debug, Default)]
@@ -38,8 +42,10 @@ impl Script {
     }
 }
 
-/// The answer to a request; never, if the model says so.
-pub(super) async fn respond(asked: &Asked<'_>) -> (Head, Script) {
+/// The answer to a request as it would be sent; never, if the model says so.
+pub(super) async fn respond(asked: &Asked<'_>, request: &Encoded) -> (Head, Script) {
+    let body = Fields::parse(&request.body).unwrap_or_default();
+    let asked = &Asked { chat: &body, ..*asked };
     let fault = asked.upstream_model.strip_prefix("mock-").unwrap_or_default();
     match fault {
         "429" => return error(429, "rate_limit_exceeded", Some(Duration::from_secs(1))),
@@ -50,7 +56,11 @@ pub(super) async fn respond(asked: &Asked<'_>) -> (Head, Script) {
     let pause =
         fault.strip_prefix("slow-").and_then(|ms| ms.parse().ok()).map_or(Duration::ZERO, Duration::from_millis);
     let head = Head { status: 200, retry_after: None, request_id: Some("mock".to_owned()), other_credential: false };
-    let pieces = if asked.stream { stream(asked) } else { VecDeque::from([Bytes::from(whole(asked).to_string())]) };
+    let pieces = match request.path.as_str() {
+        "/embeddings" => VecDeque::from([Bytes::from(embeddings(asked).to_string())]),
+        _ if asked.stream => stream(asked),
+        _ => VecDeque::from([Bytes::from(whole(asked).to_string())]),
+    };
     (head, Script { pause, due: None, pieces })
 }
 
@@ -101,6 +111,33 @@ fn whole(asked: &Asked<'_>) -> Value {
         "choices": [{ "index": 0, "message": message, "logprobs": null, "finish_reason": finish }],
         "usage": usage,
     })
+}
+
+/// A short vector for each text, the same for the same text: it means nothing, but it can be stored and compared.
+fn embeddings(asked: &Asked<'_>) -> Value {
+    let inputs = match asked.chat.read::<Value>("input") {
+        Ok(Some(Value::Array(inputs))) if !inputs.iter().all(Value::is_number) => inputs,
+        Ok(Some(input)) => vec![input],
+        _ => Vec::new(),
+    };
+    let dimensions = asked.chat.read::<usize>("dimensions").ok().flatten().unwrap_or(DIMENSIONS).min(DIMENSIONS_MAX);
+    let data = inputs.iter().enumerate().map(|(index, input)| {
+        let mut random = fastrand::Rng::with_seed(seed(&input.to_string()));
+        let embedding: Vec<f32> = (0..dimensions).map(|_| random.f32() * 2.0 - 1.0).collect();
+        json!({ "object": "embedding", "index": index, "embedding": embedding })
+    });
+    let prompt = estimate(chat::prompt_chars(asked.chat));
+    json!({
+        "object": "list",
+        "data": data.collect::<Vec<Value>>(),
+        "model": asked.upstream_model,
+        "usage": { "prompt_tokens": prompt, "total_tokens": prompt },
+    })
+}
+
+/// A number for a text; which one does not matter.
+fn seed(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn stream(asked: &Asked<'_>) -> VecDeque<Bytes> {

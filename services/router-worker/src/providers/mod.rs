@@ -12,6 +12,7 @@ pub(crate) mod anthropic;
 mod assemble;
 mod chat;
 mod credentials;
+mod embeddings;
 mod fields;
 mod framing;
 mod http;
@@ -30,19 +31,22 @@ pub(crate) use token::Grant;
 pub(crate) use transport::{Head, Incoming, Transport};
 
 use crate::{
+    dialects,
     failure::Failure,
     tokens::{Tokens, Usage, estimate},
 };
 use serde_json::value::RawValue;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 use tollgate_runtime::config::{Provider, ProviderKind};
-use tollgate_schemas::{StreamEvent, TokenSource};
+use tollgate_schemas::{ApiType, StreamEvent, TokenSource};
 
 /// A request as a leaf needs it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked<'a> {
-    /// The OpenAI chat body.
+    /// The body, of the API that the wire format is for: as a rule OpenAI's chat.
     pub chat: &'a Fields,
+    /// The caller's headers that are part of its API.
+    pub api_headers: &'a BTreeMap<String, String>,
     /// The model at the provider.
     pub upstream_model: &'a str,
     /// What the caller sent as `model`; answers show it.
@@ -70,6 +74,15 @@ pub(crate) struct Encoded {
     pub path: String,
     /// The JSON body.
     pub body: String,
+    /// Headers beside those of [`Wire::headers`]: the caller's, for a destination of the same API.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+impl Encoded {
+    /// Without headers of its own.
+    pub(crate) fn new(path: impl Into<String>, body: String) -> Self {
+        Self { path: path.into(), body, headers: Vec::new() }
+    }
 }
 
 /// A call that is about to leave, for who signs it.
@@ -133,6 +146,10 @@ pub(crate) trait StreamDecoder: Send {
     fn is_complete(&self) -> bool;
     /// Whether nothing more can come.
     fn is_done(&self) -> bool;
+    /// Events that are still owed to the caller once the answer is whole.
+    fn end(&mut self) -> Vec<StreamEvent> {
+        Vec::new()
+    }
     /// The answer as far as it came.
     fn answer(self: Box<Self>) -> Answer;
 }
@@ -162,12 +179,19 @@ pub(crate) trait Wire: Send + Sync {
     fn headers(&self, key: Option<&str>, leaving: &Leaving<'_>) -> Result<Vec<(&'static str, String)>, String>;
     /// Name of the response header with the provider's id of the call.
     fn request_id_header(&self) -> &'static str;
+    /// Whether a chat may carry what only Claude knows: `cache_control` at parts and tools, `thinking_blocks` of earlier answers,
+    /// and the field `thinking`.
+    fn takes_marks(&self) -> bool {
+        false
+    }
 }
 
 /// A provider's properties by its kind.
 pub(crate) struct Kind {
-    /// Its wire format.
+    /// Its wire format for chat completions.
     pub wire: Arc<dyn Wire>,
+    /// Other APIs that it speaks itself.
+    native: Vec<(ApiType, Arc<dyn Wire>)>,
     /// Where it is; `None` if it needs no network.
     pub base_url: Option<String>,
     /// Name in the built-in price list.
@@ -180,20 +204,38 @@ impl Kind {
     /// At the configuration's address, else at that one.
     fn at(provider: &Provider, base_url: &str, price_name: &'static str, wire: impl Wire + 'static) -> Self {
         let base_url = provider.base_url.as_deref().unwrap_or(base_url).trim_end_matches('/').to_owned();
-        Self { wire: Arc::new(wire), base_url: Some(base_url), price_name, free: false }
+        Self { wire: Arc::new(wire), native: Vec::new(), base_url: Some(base_url), price_name, free: false }
+    }
+
+    fn and(mut self, api: ApiType, wire: impl Wire + 'static) -> Self {
+        self.native.push((api, Arc::new(wire)));
+        self
+    }
+
+    /// The wire format for callers of an API: the provider's own, or a translation; `None` if it cannot serve them.
+    pub(crate) fn speaks(&self, api: ApiType) -> Option<Arc<dyn Wire>> {
+        if api == ApiType::ChatCompletions {
+            return Some(self.wire.clone());
+        }
+        let native = self.native.iter().find(|(native, _)| *native == api).map(|(_, wire)| wire.clone());
+        native.or_else(|| dialects::over(api, &self.wire))
     }
 }
 
 /// The one place that tells provider kinds apart. Errors with what is missing.
 pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
     Ok(match provider.kind {
-        ProviderKind::Openai => Kind::at(provider, "https://api.openai.com/v1", "openai", openai::OpenAi),
+        ProviderKind::Openai => Kind::at(provider, "https://api.openai.com/v1", "openai", openai::OpenAi)
+            .and(ApiType::Embeddings, embeddings::Embeddings),
         ProviderKind::Anthropic => {
             Kind::at(provider, "https://api.anthropic.com/v1", "anthropic", anthropic::Anthropic)
+                .and(ApiType::Messages, anthropic::Native)
         }
         // The mock answers in OpenAI's format, so that its answers take the same way as any other.
         ProviderKind::Mock => {
-            Kind { wire: Arc::new(openai::OpenAi), base_url: None, price_name: "mock", free: true }
+            let mock =
+                Kind { base_url: None, price_name: "mock", free: true, ..Kind::at(provider, "", "", openai::OpenAi) };
+            mock.and(ApiType::Embeddings, embeddings::Embeddings)
         }
         _ => return Err(format!("kind `{}` is not supported by this release", provider.kind.as_str())),
     })

@@ -18,7 +18,7 @@ use serde_json::{
 use tollgate_schemas::{StreamEvent, TokenSource};
 
 /// Top-level request fields that are the gateway's own and never go upstream.
-const GATEWAY_FIELDS: [&str; 1] = ["tollgate"];
+pub(super) const GATEWAY_FIELDS: [&str; 1] = ["tollgate"];
 
 /// 429s that waiting does not cure (<https://platform.openai.com/docs/guides/error-codes>): the account, not the traffic.
 const QUOTA_CODES: [&str; 5] = [
@@ -56,7 +56,7 @@ impl Wire for OpenAi {
             chat.remove("stream");
             chat.remove("stream_options");
         }
-        Ok(Encoded { path: "/chat/completions".to_owned(), body: chat.to_json() })
+        Ok(Encoded::new("/chat/completions", chat.to_json()))
     }
 
     fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
@@ -140,7 +140,7 @@ fn invalid(param: &str) -> Failure {
 }
 
 /// The failure that an error object stands for. Some servers put a plain string where OpenAI puts an object.
-fn failure(status: u16, error: &Value) -> Failure {
+pub(super) fn failure(status: u16, error: &Value) -> Failure {
     let text = |name: &str| error[name].as_str().map(str::to_owned);
     let message = text("message").or_else(|| error.as_str().map(str::to_owned));
     let message = message.unwrap_or_else(|| format!("the provider answered with status {status}"));
@@ -155,7 +155,7 @@ fn failure(status: u16, error: &Value) -> Failure {
 }
 
 /// Reads OpenAI's usage document. `None` if it holds no counts.
-fn usage(raw: &RawValue) -> Option<Usage> {
+pub(super) fn usage(raw: &RawValue) -> Option<Usage> {
     #[derive(Deserialize)]
     struct Document {
         prompt_tokens: u64,

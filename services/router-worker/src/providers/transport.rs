@@ -53,7 +53,7 @@ impl Transport {
                 Ok(Incoming { head, source: Source::Http(response) })
             }
             Transport::Mock => {
-                let (head, script) = mock::respond(asked).await;
+                let (head, script) = mock::respond(asked, &request).await;
                 Ok(Incoming { head, source: Source::Mock(script) })
             }
         }

@@ -11,7 +11,7 @@ use tollgate_runtime::config::{Provider, ProviderKind};
 
 const CREATED: i64 = 1_795_400_000;
 
-fn fixtures(kind: &str) -> Vec<(String, Value)> {
+pub(super) fn fixtures(kind: &str) -> Vec<(String, Value)> {
     let folder = format!("{}/fixtures/{kind}", env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("folder") {
@@ -24,18 +24,21 @@ fn fixtures(kind: &str) -> Vec<(String, Value)> {
     found
 }
 
-fn stream_text(kind: &str) -> Vec<u8> {
+pub(super) fn stream_text(kind: &str) -> Vec<u8> {
     std::fs::read(format!("{}/fixtures/{kind}/stream.txt", env!("CARGO_MANIFEST_DIR"))).expect("stream")
 }
 
-fn kinds() -> [(&'static str, Kind); 2] {
+pub(super) fn kinds() -> [(&'static str, Kind); 2] {
     let get = |k| kind(&Provider::of(k)).expect("supported");
     [("openai", get(ProviderKind::Openai)), ("anthropic", get(ProviderKind::Anthropic))]
 }
 
-fn asked<'a>(chat: &'a Fields, fixture: &'a Value) -> Asked<'a> {
+static NO_HEADERS: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
+
+pub(super) fn asked<'a>(chat: &'a Fields, fixture: &'a Value) -> Asked<'a> {
     Asked {
         chat,
+        api_headers: &NO_HEADERS,
         upstream_model: fixture["model"].as_str().unwrap_or("some-model"),
         shown_model: "chat",
         stream: fixture["request"]["stream"] == true,

@@ -150,6 +150,7 @@ fn request(endpoint: &str, body: Value) -> Request {
         tags: Default::default(),
         accepted_us: now_us,
         deadline_ms: now_us / 1000 + 60_000,
+        api_headers: Default::default(),
         on_disconnect: OnDisconnect::Cancel,
         parent_request_id: None,
         batch_id: None,

@@ -6,6 +6,7 @@
 //! reference documents none.
 
 mod messages;
+mod native;
 mod request;
 mod response;
 mod stream;
@@ -14,6 +15,8 @@ use super::{Answer, Asked, Encoded, Leaving, StreamDecoder, Wire};
 use crate::failure::{Class, Failure};
 use serde::Deserialize;
 use serde_json::Value;
+
+pub(super) use native::Native;
 
 /// Version of the API, <https://platform.claude.com/docs/en/api/versioning>.
 const API_VERSION: &str = "2023-06-01";
@@ -28,7 +31,7 @@ impl Wire for Anthropic {
     }
 
     fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
-        Ok(Encoded { path: "/messages".to_owned(), body: request::encode(asked)?.to_string() })
+        Ok(Encoded::new("/messages", request::encode(asked)?.to_string()))
     }
 
     fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
@@ -58,6 +61,10 @@ impl Wire for Anthropic {
 
     fn request_id_header(&self) -> &'static str {
         "request-id"
+    }
+
+    fn takes_marks(&self) -> bool {
+        true
     }
 }
 

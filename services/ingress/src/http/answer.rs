@@ -1,32 +1,45 @@
-//! `POST /v1/chat/completions`.
+//! A call of any of the APIs: `POST /v1/chat/completions`, `/v1/embeddings`, `/v1/messages`.
 //!
-//! Source: <https://platform.openai.com/docs/api-reference/chat/create>.
+//! Sources: <https://platform.openai.com/docs/api-reference>, <https://platform.claude.com/docs/en/api/messages>.
 
 use super::{
     REQUEST_ID, body,
     error::{Failure, respond, set_headers, tell_headers},
-    stream,
+    stream::{self, Sent},
 };
 use crate::{Admission, Door, Gateway, Pending, reserve::headers_of};
 use axum::{
     extract::{ConnectInfo, OriginalUri, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
+    routing::{MethodRouter, post},
 };
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use tollgate_schemas::{ApiError, ApiType, Caller, ErrorCode, RequestId, Terminal, TraceContext, headers};
 use tracing::Instrument;
 
 const USER_AGENT_MAX_CHARS: usize = 256;
 const IDEMPOTENCY_KEY_MAX_CHARS: usize = 255;
 
-pub(super) async fn completions(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Response, Failure> {
-    let parent = trace_parent(request.headers());
-    let (span, trace) = tollgate_bus::producer_span("POST /v1/chat/completions", parent.as_ref());
-    answer(gateway, request, trace).instrument(span).await
+/// Headers that are part of an API, and the longest value that is taken.
+const API_HEADERS: [&str; 1] = ["anthropic-beta"];
+const API_HEADER_MAX_CHARS: usize = 4096;
+
+/// The route of an API.
+pub(super) fn route(api: ApiType) -> MethodRouter<Arc<Gateway>> {
+    post(move |State(gateway): State<Arc<Gateway>>, request: Request| async move {
+        let parent = trace_parent(request.headers());
+        let (span, trace) = tollgate_bus::producer_span(&format!("POST {}", api.path()), parent.as_ref());
+        answer(gateway, api, request, trace).instrument(span).await
+    })
 }
 
-async fn answer(gateway: Arc<Gateway>, request: Request, trace: TraceContext) -> Result<Response, Failure> {
+async fn answer(
+    gateway: Arc<Gateway>,
+    api_type: ApiType,
+    request: Request,
+    trace: TraceContext,
+) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
     let identity = gateway.config().identify(&parts.headers).await?;
     let request_id = parts.extensions.get::<RequestId>().copied().unwrap_or_else(RequestId::new);
@@ -41,21 +54,23 @@ async fn answer(gateway: Arc<Gateway>, request: Request, trace: TraceContext) ->
     let door = Door::Http { idempotency_key: idempotency_key(&parts.headers)? };
     let accepted = async {
         let (body, held) = body::json(&parts.headers, body, (&gateway.bodies, gateway.config().body_max_bytes)).await?;
-        let (api_type, reply) = (ApiType::ChatCompletions, gateway.reply_to());
-        let request = gateway.admit(Admission { request_id, api_type, body, caller, reply, door: &door })?;
-        let (streaming, model) = (request.stream, request.model.clone());
-        let usage_wanted = streaming && stream::wants_usage(&request);
+        let (reply, api_headers) = (gateway.reply_to(), api_headers(api_type, &parts.headers));
+        let request =
+            gateway.admit(Admission { request_id, api_type, api_headers, body, caller, reply, door: &door })?;
+        let stream = request.stream.then(|| Sent::of(&request));
         let pending = gateway.submit_holding(request, &trace, held).await?;
-        Ok::<_, Failure>((pending, streaming, usage_wanted, model))
+        Ok::<_, Failure>((pending, stream))
     };
-    let (pending, streaming, usage_wanted, model) = tokio::select! {
+    let (pending, stream) = tokio::select! {
         biased;
         accepted = accepted => accepted?,
         () = gateway.stops.over.cancelled() => return Err(stopping().into()),
     };
     let (repeated, limits) = (pending.is_repeat().then_some(pending.id()), headers_of(&pending.figures));
-    let mut answered =
-        if streaming { stream::respond_with_stream(pending, usage_wanted, model).await } else { whole(pending).await };
+    let mut answered = match stream {
+        Some(sent) => stream::respond_with_stream(pending, sent).await,
+        None => whole(pending).await,
+    };
     if let Ok(response) = &mut answered {
         tell_headers(response, &limits);
     }
@@ -137,6 +152,19 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
             Err(ApiError::new(ErrorCode::InvalidRequest, message).param("Idempotency-Key"))
         }
     }
+}
+
+/// The caller's headers that a destination of the same API is to have.
+fn api_headers(api: ApiType, headers: &HeaderMap) -> BTreeMap<String, String> {
+    if api != ApiType::Messages {
+        return BTreeMap::new();
+    }
+    // Several lines of one header mean the same as one line with commas.
+    let joined = |name: &str| {
+        let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+        Some(values.join(",")).filter(|value| !value.is_empty() && value.len() <= API_HEADER_MAX_CHARS)
+    };
+    API_HEADERS.iter().filter_map(|name| Some(((*name).to_owned(), joined(name)?))).collect()
 }
 
 fn text(headers: &HeaderMap, name: &str, max_chars: usize) -> Option<String> {

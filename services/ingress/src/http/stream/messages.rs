@@ -1,0 +1,110 @@
+//! A message's stream.
+//!
+//! Source: <https://platform.claude.com/docs/en/build-with-claude/streaming>.
+
+use serde_json::{Map, Value, json};
+use tollgate_schemas::StreamEvent;
+
+/// What a caller has been sent.
+#[derive(Default)]
+pub(super) struct Sent {
+    any: bool,
+}
+
+impl Sent {
+    pub(super) fn note(&mut self) {
+        self.any = true;
+    }
+
+    /// The events that make a stream of the whole message `body`, or why there are none: what was sent of a message's blocks is
+    /// not counted, so a beginning is not continued.
+    pub(super) fn rest(&self, body: &Value) -> Result<Vec<StreamEvent>, &'static str> {
+        if self.any {
+            return Err("a part of it was lost on its way");
+        }
+        let mut start = body.clone();
+        let (reason, sequence) = (start["stop_reason"].take(), start["stop_sequence"].take());
+        start["content"] = json!([]);
+        let usage = start["usage"].clone();
+        if let Some(usage) = start["usage"].as_object_mut() {
+            // What is not written yet.
+            usage.insert("output_tokens".to_owned(), 0.into());
+        }
+        let mut events = vec![event("message_start", json!({ "message": start }))];
+        for (index, block) in body["content"].as_array().into_iter().flatten().enumerate() {
+            events.extend(block_events(index, block));
+        }
+        let delta = json!({ "stop_reason": reason, "stop_sequence": sequence });
+        events.push(event("message_delta", json!({ "delta": delta, "usage": usage })));
+        events.push(event("message_stop", json!({})));
+        Ok(events)
+    }
+}
+
+/// A block in one piece: what a stream begins it with, what it adds, and its end.
+fn block_events(index: usize, block: &Value) -> Vec<StreamEvent> {
+    let mut start = block.clone();
+    let mut taken = |name: &str, empty: Value| std::mem::replace(&mut start[name], empty);
+    let deltas = match block["type"].as_str() {
+        Some("text") => vec![json!({ "type": "text_delta", "text": taken("text", "".into()) })],
+        Some("thinking") => {
+            let thinking = json!({ "type": "thinking_delta", "thinking": taken("thinking", "".into()) });
+            vec![thinking, json!({ "type": "signature_delta", "signature": taken("signature", "".into()) })]
+        }
+        Some("tool_use") => {
+            let input = taken("input", json!({})).to_string();
+            vec![json!({ "type": "input_json_delta", "partial_json": input })]
+        }
+        _ => Vec::new(),
+    };
+    let mut events = vec![event("content_block_start", json!({ "index": index, "content_block": start }))];
+    let delta = |delta: Value| event("content_block_delta", json!({ "index": index, "delta": delta }));
+    events.extend(deltas.into_iter().map(delta));
+    events.push(event("content_block_stop", json!({ "index": index })));
+    events
+}
+
+fn event(kind: &str, fields: Value) -> StreamEvent {
+    let mut document = Map::from_iter([("type".to_owned(), Value::from(kind))]);
+    if let Value::Object(fields) = fields {
+        document.extend(fields);
+    }
+    StreamEvent { event: Some(kind.to_owned()), data: Value::Object(document).to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_message_becomes_the_events_of_a_stream() {
+        let body = json!({
+            "id": "msg_1", "type": "message", "role": "assistant", "model": "chat",
+            "content": [
+                { "type": "thinking", "thinking": "hm", "signature": "s" },
+                { "type": "text", "text": "hi" },
+                { "type": "tool_use", "id": "t", "name": "f", "input": { "a": 1 } },
+            ],
+            "stop_reason": "tool_use", "stop_sequence": null, "usage": { "input_tokens": 3, "output_tokens": 5 },
+        });
+        let events = Sent::default().rest(&body).expect("whole");
+        let kinds: Vec<&str> = events.iter().filter_map(|event| event.event.as_deref()).collect();
+        let block = |deltas: usize| {
+            let mut kinds = vec!["content_block_start"];
+            kinds.extend(std::iter::repeat_n("content_block_delta", deltas));
+            kinds.push("content_block_stop");
+            kinds
+        };
+        let expected = [vec!["message_start"], block(2), block(1), block(1), vec!["message_delta", "message_stop"]];
+        assert_eq!(kinds, expected.concat());
+        let documents: Vec<Value> =
+            events.iter().map(|event| serde_json::from_str(&event.data).expect("JSON")).collect();
+        assert_eq!(documents[0]["message"]["content"], json!([]));
+        assert_eq!(documents[0]["message"]["stop_reason"], Value::Null);
+        assert_eq!(documents[5]["content_block"], json!({ "type": "text", "text": "" }));
+        assert_eq!(documents[9]["delta"]["partial_json"], r#"{"a":1}"#);
+        assert_eq!(documents[11]["delta"]["stop_reason"], "tool_use");
+        assert_eq!(documents[11]["usage"]["output_tokens"], 5);
+        assert!(Sent { any: true }.rest(&body).is_err());
+    }
+}

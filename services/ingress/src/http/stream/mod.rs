@@ -1,0 +1,208 @@
+//! Server-sent events: chunks as they come, the rest of an answer from its terminal, failures as a last event.
+//!
+//! No header leaves before the first content or keep-alive, so that a failure before it is a plain error response. After
+//! it a failure is a last event in the API's own shape. Never compressed: axum compresses nothing by itself.
+//!
+//! What is particular to an API (how an answer is cut into events, how a stream ends) is in [`chat`] and [`messages`].
+
+mod chat;
+mod messages;
+
+use super::{answer, error::Failure};
+use crate::{Answer, Pending};
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use std::{collections::VecDeque, time::Duration};
+use tollgate_schemas::{ApiError, ApiType, ErrorCode, Request, StreamEvent, Terminal};
+
+/// Silence after which a comment is sent, so that proxies and callers keep the connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Waits for the first content, the end or a keep-alive's time, and answers.
+pub(super) async fn respond_with_stream(mut pending: Pending, mut sent: Sent) -> Result<Response, Failure> {
+    let first = match tokio::time::timeout(KEEP_ALIVE, pending.next()).await {
+        Err(_) => Step::More(sent.keep_alive()),
+        Ok(Ok(Answer::StillRunning)) => return Err(answer::still_running(&pending).into()),
+        Ok(Ok(Answer::Terminal { terminal, .. })) if terminal.error.is_some() && terminal.chunks == 0 => {
+            return answer::finished(&pending, &terminal).await;
+        }
+        Ok(answer) => step(&pending, &mut sent, answer?).await,
+    };
+    let id = pending.id();
+    let (destination, attempts) = (sent.destination.clone(), sent.attempts);
+    let state = State { pending, sent, ready: VecDeque::from([first]), over: false };
+    let stream = futures::stream::unfold(state, |mut state| async move {
+        let bytes = state.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(Bytes::from(bytes)), state))
+    });
+    let mut response = Body::from_stream(stream).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    answer::tell(&mut response, id, destination.as_deref(), attempts);
+    Ok(response)
+}
+
+struct State {
+    pending: Pending,
+    sent: Sent,
+    ready: VecDeque<Step>,
+    over: bool,
+}
+
+enum Step {
+    More(Vec<u8>),
+    Last(Vec<u8>),
+}
+
+impl State {
+    async fn next(&mut self) -> Option<Vec<u8>> {
+        if self.over {
+            return None;
+        }
+        let step = match self.ready.pop_front() {
+            Some(step) => step,
+            None => match tokio::time::timeout(KEEP_ALIVE, self.pending.next()).await {
+                Err(_) => Step::More(self.sent.keep_alive()),
+                Ok(Ok(answer)) => step(&self.pending, &mut self.sent, answer).await,
+                Ok(Err(error)) => Step::Last(self.sent.failed(&self.pending, &error)),
+            },
+        };
+        match step {
+            Step::More(bytes) => Some(bytes),
+            Step::Last(bytes) => {
+                self.over = true;
+                Some(bytes)
+            }
+        }
+    }
+}
+
+/// Turns one step of the answer into bytes.
+async fn step(pending: &Pending, sent: &mut Sent, answer: Answer) -> Step {
+    match answer {
+        Answer::Events(events, origin) => {
+            if let Some(origin) = origin {
+                (sent.destination, sent.attempts) = (Some(origin.destination), Some(origin.attempts));
+            }
+            sent.note(&events);
+            Step::More(frames(&events))
+        }
+        Answer::StillRunning => Step::Last(sent.failed(pending, &answer::still_running(pending))),
+        Answer::Terminal { terminal, forwarded, interrupted } => {
+            sent.destination.clone_from(&terminal.destination);
+            sent.attempts = Some(terminal.attempts);
+            Step::Last(end(pending, sent, &terminal, forwarded, interrupted).await)
+        }
+    }
+}
+
+/// The last bytes of a stream: what was not forwarded yet, then its end or the error.
+async fn end(pending: &Pending, sent: &Sent, terminal: &Terminal, forwarded: u32, interrupted: bool) -> Vec<u8> {
+    if interrupted {
+        let message = "the work was taken over by another worker after part of the answer had been sent; ask again";
+        return sent.failed(pending, &ApiError::new(ErrorCode::StreamInterrupted, message));
+    }
+    let mut bytes = Vec::new();
+    if forwarded < terminal.chunks || (terminal.chunks == 0 && terminal.error.is_none()) {
+        match pending.body(terminal).await {
+            Ok(Some(body)) => match sent.rest(body.get()) {
+                Ok(events) => bytes.extend(frames(&events)),
+                Err(error) => return sent.failed(pending, &error),
+            },
+            Ok(None) => {}
+            Err(error) => return sent.failed(pending, &error),
+        }
+    }
+    match &terminal.error {
+        Some(error) => bytes.extend(sent.failed(pending, error)),
+        None => bytes.extend_from_slice(sent.last()),
+    }
+    bytes
+}
+
+fn frames(events: &[StreamEvent]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(events.iter().map(|e| e.data.len() + 16).sum());
+    for event in events {
+        if let Some(name) = &event.event {
+            bytes.extend_from_slice(format!("event: {name}\n").as_bytes());
+        }
+        bytes.extend_from_slice(b"data: ");
+        bytes.extend_from_slice(event.data.as_bytes());
+        bytes.extend_from_slice(b"\n\n");
+    }
+    bytes
+}
+
+/// What a caller has been sent, as far as it is needed to send the rest of the answer.
+pub(super) struct Sent {
+    api: ApiType,
+    shape: Shape,
+    destination: Option<String>,
+    attempts: Option<u32>,
+}
+
+enum Shape {
+    Chat(chat::Sent),
+    Messages(messages::Sent),
+}
+
+impl Sent {
+    /// Nothing yet of the answer to this request.
+    pub(super) fn of(request: &Request) -> Self {
+        let shape = match request.api_type {
+            ApiType::Messages => Shape::Messages(messages::Sent::default()),
+            ApiType::ChatCompletions | ApiType::Embeddings => Shape::Chat(chat::Sent::of(request)),
+        };
+        Self { api: request.api_type, shape, destination: None, attempts: None }
+    }
+
+    fn note(&mut self, events: &[StreamEvent]) {
+        match &mut self.shape {
+            Shape::Chat(sent) => sent.note(events),
+            Shape::Messages(sent) => sent.note(),
+        }
+    }
+
+    /// The events that make a stream of the whole answer `body`, less what was sent.
+    fn rest(&self, body: &str) -> Result<Vec<StreamEvent>, ApiError> {
+        let rest = serde_json::from_str(body).map_err(|_| "the stored answer is not JSON").and_then(|body| match &self
+            .shape
+        {
+            Shape::Chat(sent) => sent.rest(&body),
+            Shape::Messages(sent) => sent.rest(&body),
+        });
+        rest.map_err(|why| {
+            let message =
+                format!("the rest of the stream cannot be sent: {why}; GET /v1/requests/{{id}} has the whole answer");
+            ApiError::new(ErrorCode::StreamInterrupted, message)
+        })
+    }
+
+    /// What is sent in silence. Clients of the Messages API know `ping`, and some count on it.
+    fn keep_alive(&self) -> Vec<u8> {
+        match self.shape {
+            Shape::Chat(_) => b": keep-alive\n\n".to_vec(),
+            Shape::Messages(_) => b"event: ping\ndata: {\"type\": \"ping\"}\n\n".to_vec(),
+        }
+    }
+
+    /// What follows the last event of a stream that ended well.
+    fn last(&self) -> &'static [u8] {
+        match self.shape {
+            Shape::Chat(_) => b"data: [DONE]\n\n",
+            Shape::Messages(_) => b"",
+        }
+    }
+
+    /// The last event of a stream that did not.
+    fn failed(&self, pending: &Pending, error: &ApiError) -> Vec<u8> {
+        let data = error.document(self.api, Some(&pending.id().to_string())).to_string();
+        let event = matches!(self.shape, Shape::Messages(_)).then(|| "error".to_owned());
+        frames(&[StreamEvent { event, data }])
+    }
+}

@@ -1,0 +1,32 @@
+//! Anthropic's Messages API over chat completions.
+//!
+//! Source: <https://platform.claude.com/docs/en/api/messages>. Lost on the way, because no other provider has a use for it:
+//! `cache_control` (other providers cache by themselves) and signed or redacted thinking of earlier answers, which only the model
+//! that wrote it can read; both are kept for a provider that takes them. A tool's `is_error` becomes the word in front of its
+//! result. An image in a tool's result follows it as a user's part: chat's tool messages hold text only.
+
+mod answer;
+mod request;
+mod stream;
+mod turns;
+
+use super::{Dialect, Events, inexpressible};
+use crate::{failure::Failure, providers::Fields};
+use serde_json::Value;
+
+/// The dialect.
+pub(super) struct Messages;
+
+impl Dialect for Messages {
+    fn request(&self, body: &Fields, marks: bool) -> Result<Fields, Failure> {
+        request::chat(body, marks)
+    }
+
+    fn answer(&self, completion: &Value, shown_model: &str) -> Value {
+        answer::message(completion, shown_model)
+    }
+
+    fn events(&self, shown_model: &str) -> Box<dyn Events> {
+        Box::new(stream::State::new(shown_model))
+    }
+}

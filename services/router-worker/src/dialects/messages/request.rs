@@ -1,0 +1,138 @@
+//! A Messages body as a chat completions body: all but its messages.
+
+use super::{inexpressible, turns};
+use crate::{failure::Failure, providers::Fields};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json, value::RawValue};
+
+const NO_EQUIVALENT: &str = "has no equivalent at this model's provider; leave it out or use another endpoint";
+
+/// Budgets of thinking, in tokens, below which the effort is low, and medium.
+const LOW_BELOW: u64 = 4_096;
+const MEDIUM_BELOW: u64 = 16_384;
+
+/// The chat body. `marks`: see [`super::super::Dialect::request`].
+pub(super) fn chat(body: &Fields, marks: bool) -> Result<Fields, Failure> {
+    let mut chat = Fields::default();
+    let mut messages = Vec::new();
+    if let Some(system) = body.get("system") {
+        messages.extend(turns::system(&read("system", system)?, marks)?);
+    }
+    let turns: Vec<Value> = match body.get("messages") {
+        Some(raw) => read("messages", raw)?,
+        None => return Err(inexpressible("messages", "is required")),
+    };
+    for (index, message) in turns.iter().enumerate() {
+        turns::add(&mut messages, &format!("messages[{index}]"), message, marks)?;
+    }
+    chat.put("messages", &messages);
+    for (name, raw) in body.iter() {
+        field(&mut chat, name, raw, marks)?;
+    }
+    Ok(chat)
+}
+
+fn read<T: DeserializeOwned>(name: &str, raw: &RawValue) -> Result<T, Failure> {
+    serde_json::from_str(raw.get()).map_err(|_| inexpressible(name, "is not what the Messages API takes"))
+}
+
+/// Puts one top-level field into the chat body.
+fn field(chat: &mut Fields, name: &str, raw: &RawValue, marks: bool) -> Result<(), Failure> {
+    match name {
+        "system" | "messages" | "stream" => {}
+        "model" | "temperature" | "top_p" => chat.set(name, raw.to_owned()),
+        "max_tokens" => chat.set("max_completion_tokens", raw.to_owned()),
+        "stop_sequences" => chat.set("stop", raw.to_owned()),
+        "tools" => {
+            let tools: Vec<Value> = read(name, raw)?;
+            let tools = tools.iter().enumerate().map(|(index, tool)| function(index, tool, marks));
+            chat.put("tools", &tools.collect::<Result<Vec<Value>, Failure>>()?);
+        }
+        "tool_choice" => tool_choice(chat, &read(name, raw)?)?,
+        "metadata" => {
+            let metadata: Value = read(name, raw)?;
+            if metadata["user_id"].is_string() {
+                chat.put("user", &metadata["user_id"]);
+            }
+        }
+        "service_tier" => {
+            let tier: Value = read(name, raw)?;
+            chat.put(name, if tier == "standard_only" { "default" } else { "auto" });
+        }
+        "thinking" | "top_k" if marks => chat.set(name, raw.to_owned()),
+        "thinking" => thinking(chat, &read(name, raw)?),
+        "output_config" => output_config(chat, &read(name, raw)?)?,
+        _ => return Err(inexpressible(name, NO_EQUIVALENT)),
+    }
+    Ok(())
+}
+
+fn function(index: usize, tool: &Value, marks: bool) -> Result<Value, Failure> {
+    let at = format!("tools[{index}]");
+    if !(tool["type"].is_null() || tool["type"] == "custom") {
+        let why = "is a tool that Anthropic runs; this model's provider has only those of the caller";
+        return Err(inexpressible(format!("{at}.type"), why));
+    }
+    let known = ["type", "name", "description", "input_schema", "strict", "cache_control", "eager_input_streaming"];
+    let fields = tool.as_object().into_iter().flatten();
+    if let Some((name, _)) = fields.clone().find(|(name, value)| !known.contains(&name.as_str()) && !value.is_null()) {
+        return Err(inexpressible(format!("{at}.{name}"), NO_EQUIVALENT));
+    }
+    let mut function = json!({ "name": tool["name"], "parameters": tool["input_schema"] });
+    for name in ["description", "strict"] {
+        if !tool[name].is_null() {
+            function[name] = tool[name].clone();
+        }
+    }
+    let mut out = json!({ "type": "function", "function": function });
+    if marks && !tool["cache_control"].is_null() {
+        out["cache_control"] = tool["cache_control"].clone();
+    }
+    Ok(out)
+}
+
+fn tool_choice(chat: &mut Fields, choice: &Value) -> Result<(), Failure> {
+    match choice["type"].as_str() {
+        Some("auto") => chat.put("tool_choice", "auto"),
+        Some("any") => chat.put("tool_choice", "required"),
+        Some("none") => chat.put("tool_choice", "none"),
+        Some("tool") => {
+            chat.put("tool_choice", &json!({ "type": "function", "function": { "name": choice["name"] } }));
+        }
+        _ => return Err(inexpressible("tool_choice.type", "must be `auto`, `any`, `tool` or `none`")),
+    }
+    if choice["disable_parallel_tool_use"] == true {
+        chat.put("parallel_tool_calls", &false);
+    }
+    Ok(())
+}
+
+/// A budget becomes an effort. `adaptive` and `disabled` ask for nothing: what a model does by itself is its provider's default.
+fn thinking(chat: &mut Fields, thinking: &Value) {
+    let Some(budget) = thinking["budget_tokens"].as_u64().filter(|_| thinking["type"] == "enabled") else { return };
+    let effort = match budget {
+        ..LOW_BELOW => "low",
+        ..MEDIUM_BELOW => "medium",
+        _ => "high",
+    };
+    if chat.get("reasoning_effort").is_none() {
+        chat.put("reasoning_effort", effort);
+    }
+}
+
+fn output_config(chat: &mut Fields, config: &Value) -> Result<(), Failure> {
+    for (name, value) in config.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+        match name.as_str() {
+            // The one word that OpenAI does not have is its highest.
+            "effort" => {
+                chat.put("reasoning_effort", if value == "max" { "xhigh" } else { value.as_str().unwrap_or_default() })
+            }
+            "format" if value["type"] == "json_schema" => {
+                let schema = json!({ "name": "answer", "schema": value["schema"], "strict": true });
+                chat.put("response_format", &json!({ "type": "json_schema", "json_schema": schema }));
+            }
+            _ => return Err(inexpressible(format!("output_config.{name}"), NO_EQUIVALENT)),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! Messages content as chat messages: parts, tool calls and tool results.
+
+use super::inexpressible;
+use crate::failure::Failure;
+use serde_json::{Value, json};
+
+/// What stands before the result of a tool that failed.
+const FAILED: &str = "[error] ";
+
+/// The system prompt: a text, or blocks of text.
+pub(super) fn system(system: &Value, marks: bool) -> Result<Option<Value>, Failure> {
+    let content = match system {
+        Value::String(text) => Value::from(text.as_str()),
+        Value::Array(blocks) => {
+            let parts = blocks.iter().enumerate().map(|(index, block)| part(&format!("system[{index}]"), block, marks));
+            one_or_many(parts.collect::<Result<Vec<Value>, Failure>>()?)
+        }
+        _ => return Err(inexpressible("system", "must be a text or a list of text blocks")),
+    };
+    Ok((content != "" && content != json!([])).then(|| json!({ "role": "system", "content": content })))
+}
+
+/// Adds the chat messages that one message becomes.
+pub(super) fn add(messages: &mut Vec<Value>, at: &str, message: &Value, marks: bool) -> Result<(), Failure> {
+    let blocks = match &message["content"] {
+        Value::String(text) => vec![json!({ "type": "text", "text": text })],
+        Value::Array(blocks) => blocks.clone(),
+        _ => return Err(inexpressible(format!("{at}.content"), "must be a text or a list of blocks")),
+    };
+    match message["role"].as_str() {
+        Some("user") => user(messages, at, &blocks, marks),
+        Some("assistant") => assistant(messages, at, &blocks, marks),
+        Some("system") => {
+            let parts = blocks.iter().enumerate().map(|(index, block)| part(&block_at(at, index), block, marks));
+            let content = one_or_many(parts.collect::<Result<Vec<Value>, Failure>>()?);
+            messages.push(json!({ "role": "system", "content": content }));
+            Ok(())
+        }
+        _ => Err(inexpressible(format!("{at}.role"), "must be `user`, `assistant` or `system`")),
+    }
+}
+
+fn block_at(at: &str, index: usize) -> String {
+    format!("{at}.content[{index}]")
+}
+
+/// A single text as a string, which every server of the chat format takes; else the parts.
+fn one_or_many(mut parts: Vec<Value>) -> Value {
+    match parts.as_mut_slice() {
+        [one] if one["type"] == "text" && one.get("cache_control").is_none() => one["text"].take(),
+        _ => parts.into(),
+    }
+}
+
+/// Results of tools come first, each in a message of its own: they answer the calls of the message before.
+fn user(messages: &mut Vec<Value>, at: &str, blocks: &[Value], marks: bool) -> Result<(), Failure> {
+    let mut parts = Vec::new();
+    for (index, block) in blocks.iter().enumerate() {
+        let at = block_at(at, index);
+        if block["type"] == "tool_result" {
+            messages.push(tool_result(&at, block, &mut parts, marks)?);
+        } else {
+            parts.push(part(&at, block, marks)?);
+        }
+    }
+    if !parts.is_empty() {
+        messages.push(json!({ "role": "user", "content": one_or_many(parts) }));
+    }
+    Ok(())
+}
+
+fn tool_result(at: &str, block: &Value, beside: &mut Vec<Value>, marks: bool) -> Result<Value, Failure> {
+    let mut texts = Vec::new();
+    match &block["content"] {
+        Value::Null => {}
+        Value::String(text) => texts.push(json!({ "type": "text", "text": text })),
+        Value::Array(blocks) => {
+            for (index, block) in blocks.iter().enumerate() {
+                let part = part(&block_at(at, index), block, marks)?;
+                if part["type"] == "text" { texts.push(part) } else { beside.push(part) }
+            }
+        }
+        _ => return Err(inexpressible(format!("{at}.content"), "must be a text or a list of blocks")),
+    }
+    if block["is_error"] == true {
+        match texts.first_mut() {
+            Some(first) => first["text"] = format!("{FAILED}{}", first["text"].as_str().unwrap_or_default()).into(),
+            None => texts.push(json!({ "type": "text", "text": FAILED.trim_end() })),
+        }
+    }
+    let content = if texts.is_empty() { "".into() } else { one_or_many(texts) };
+    Ok(json!({ "role": "tool", "tool_call_id": block["tool_use_id"], "content": content }))
+}
+
+fn assistant(messages: &mut Vec<Value>, at: &str, blocks: &[Value], marks: bool) -> Result<(), Failure> {
+    let (mut parts, mut calls, mut thinking) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, block) in blocks.iter().enumerate() {
+        match block["type"].as_str() {
+            // Without a signature it came from another provider's model.
+            Some("thinking" | "redacted_thinking") => {
+                if marks && block["signature"] != "" {
+                    thinking.push(block.clone());
+                }
+            }
+            Some("tool_use") => {
+                let function = json!({ "name": block["name"], "arguments": block["input"].to_string() });
+                calls.push(json!({ "id": block["id"], "type": "function", "function": function }));
+            }
+            _ => parts.push(part(&block_at(at, index), block, marks)?),
+        }
+    }
+    let content = if parts.is_empty() { Value::Null } else { one_or_many(parts) };
+    let mut message = json!({ "role": "assistant", "content": content });
+    if !calls.is_empty() {
+        message["tool_calls"] = calls.into();
+    }
+    if !thinking.is_empty() {
+        message["thinking_blocks"] = thinking.into();
+    }
+    messages.push(message);
+    Ok(())
+}
+
+/// A block of text, image or document as a part.
+fn part(at: &str, block: &Value, marks: bool) -> Result<Value, Failure> {
+    let source = &block["source"];
+    let data_url = || {
+        let (media_type, data) = (source["media_type"].as_str(), source["data"].as_str());
+        Some(format!("data:{};base64,{}", media_type?, data?))
+    };
+    let part = match (block["type"].as_str(), source["type"].as_str()) {
+        (Some("text"), _) if block["text"].is_string() => Some(json!({ "type": "text", "text": block["text"] })),
+        (Some("image"), Some("base64")) => {
+            data_url().map(|url| json!({ "type": "image_url", "image_url": { "url": url } }))
+        }
+        (Some("image"), Some("url")) => Some(json!({ "type": "image_url", "image_url": { "url": source["url"] } })),
+        (Some("document"), Some("base64")) => data_url().map(|data| {
+            let name = block["title"].as_str().unwrap_or("document.pdf");
+            json!({ "type": "file", "file": { "filename": name, "file_data": data } })
+        }),
+        (Some("document"), Some("text")) => Some(json!({ "type": "text", "text": source["data"] })),
+        _ => None,
+    };
+    let Some(mut part) = part else {
+        return Err(inexpressible(format!("{at}.type"), "is a block that this model's provider does not take here"));
+    };
+    if marks && !block["cache_control"].is_null() {
+        part["cache_control"] = block["cache_control"].clone();
+    }
+    Ok(part)
+}

@@ -1,0 +1,258 @@
+//! The Messages API for callers who speak it: bodies pass through but for `model`, and answers but for `model`.
+//!
+//! Sources: as [`super`]. What is taken out: thinking without a signature, which this gateway showed for another provider's model
+//! in an earlier answer; Anthropic refuses it.
+
+use super::{
+    super::{Answer, Asked, Decoded, Encoded, Fields, Frame, Leaving, StreamDecoder, Wire, raw},
+    Anthropic,
+    response::{finish_reason, usage},
+    status_of_error_type,
+};
+use crate::{
+    failure::Failure,
+    tokens::{Usage, estimate},
+};
+use serde_json::{Map, Value, json};
+use tollgate_schemas::{StreamEvent, TokenSource};
+
+/// Largest answer that is put together from a stream, in bytes of text, and what a block or delta counts beside its own.
+const ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
+const ITEM_BYTES: usize = 64;
+
+/// The leaf for callers of the same API.
+#[derive(Debug)]
+pub(in super::super) struct Native;
+
+impl Wire for Native {
+    fn otel_name(&self) -> &'static str {
+        Anthropic.otel_name()
+    }
+
+    fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
+        let mut body = asked.chat.clone();
+        body.remove("tollgate");
+        body.put("model", asked.upstream_model);
+        if asked.stream {
+            body.put("stream", &true);
+        } else {
+            body.remove("stream");
+        }
+        if body.get("messages").is_some_and(|messages| messages.get().contains(r#""signature":"""#)) {
+            signed_only(&mut body);
+        }
+        let headers = asked.api_headers.get("anthropic-beta").map(|beta| ("anthropic-beta", beta.clone()));
+        Ok(Encoded { path: "/messages".to_owned(), body: body.to_json(), headers: headers.into_iter().collect() })
+    }
+
+    fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
+        let text = std::str::from_utf8(body).map_err(|_| Failure::malformed("an answer that is not UTF-8"))?;
+        let mut fields = Fields::parse(text).map_err(|_| Failure::malformed("an answer that is not a JSON object"))?;
+        let blocks: Vec<Value> = fields
+            .read("content")
+            .ok()
+            .flatten()
+            .ok_or_else(|| Failure::malformed("an answer that is not a message"))?;
+        let response_model = fields.read("model").ok().flatten();
+        let used: Value = fields.read("usage").ok().flatten().unwrap_or_default();
+        fields.put("model", asked.shown_model);
+        Ok(Answer {
+            finish_reason: fields.read::<String>("stop_reason").ok().flatten().map(|reason| finish_reason_of(&reason)),
+            usage: usage(&used),
+            output_chars: blocks.iter().map(chars).sum(),
+            response_model,
+            service_tier: used["service_tier"].as_str().map(str::to_owned),
+            body: serde_json::value::to_raw_value(&fields)
+                .map_err(|_| Failure::malformed("an answer that is not JSON"))?,
+        })
+    }
+
+    fn decoder(&self, asked: &Asked<'_>) -> Box<dyn StreamDecoder> {
+        Box::new(Decoder { shown_model: asked.shown_model.to_owned(), ..Decoder::default() })
+    }
+
+    fn classify(&self, status: u16, body: &[u8]) -> Failure {
+        Anthropic.classify(status, body)
+    }
+
+    fn headers(&self, key: Option<&str>, leaving: &Leaving<'_>) -> Result<Vec<(&'static str, String)>, String> {
+        Anthropic.headers(key, leaving)
+    }
+
+    fn request_id_header(&self) -> &'static str {
+        Anthropic.request_id_header()
+    }
+}
+
+fn signed_only(body: &mut Fields) {
+    let Ok(Some(mut messages)) = body.read::<Vec<Value>>("messages") else { return };
+    for message in &mut messages {
+        if let Some(blocks) = message["content"].as_array_mut() {
+            blocks.retain(|block| !(block["type"] == "thinking" && block["signature"] == ""));
+        }
+    }
+    body.put("messages", &messages);
+}
+
+fn chars(block: &Value) -> usize {
+    let texts = ["text", "thinking"].map(|name| block[name].as_str().map_or(0, |text| text.chars().count()));
+    let input = if block["input"].is_object() { block["input"].to_string().chars().count() } else { 0 };
+    texts.iter().sum::<usize>() + input
+}
+
+/// A stream, passed through, and the message that it amounts to.
+#[derive(Default)]
+struct Decoder {
+    shown_model: String,
+    message: Map<String, Value>,
+    blocks: Vec<Value>,
+    /// The input of the tool call that is open, as text.
+    input: String,
+    usage: Map<String, Value>,
+    response_model: Option<String>,
+    bytes: usize,
+    is_complete: bool,
+}
+
+impl Decoder {
+    fn learn_usage(&mut self, document: &Value) {
+        for (name, value) in document.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+            self.usage.insert(name.clone(), value.clone());
+        }
+    }
+
+    /// Adds a delta to the block that is open. Whether it is something to see.
+    fn add(&mut self, delta: &Value) -> bool {
+        let Some(block) = self.blocks.last_mut() else { return false };
+        let (field, part) = match delta["type"].as_str() {
+            Some("text_delta") => ("text", &delta["text"]),
+            Some("thinking_delta") => ("thinking", &delta["thinking"]),
+            Some("signature_delta") => ("signature", &delta["signature"]),
+            Some("input_json_delta") => {
+                let part = delta["partial_json"].as_str().unwrap_or_default();
+                self.input.push_str(part);
+                self.bytes += part.len();
+                return !part.is_empty();
+            }
+            Some("citations_delta") => {
+                if let Some(citations) = block["citations"].as_array_mut() {
+                    citations.push(delta["citation"].clone());
+                } else {
+                    block["citations"] = json!([delta["citation"]]);
+                }
+                return false;
+            }
+            _ => return false,
+        };
+        let part = part.as_str().unwrap_or_default();
+        self.bytes += part.len();
+        match &mut block[field] {
+            Value::String(text) => text.push_str(part),
+            other => *other = part.into(),
+        }
+        !part.is_empty()
+    }
+
+    fn close(&mut self) {
+        let input = std::mem::take(&mut self.input);
+        if let Some(block) = self.blocks.last_mut()
+            && let Ok(input) = serde_json::from_str::<Value>(&input)
+        {
+            block["input"] = input;
+        }
+    }
+
+    fn take(&mut self, event: &mut Value) -> Result<bool, Failure> {
+        self.bytes += ITEM_BYTES;
+        match event["type"].as_str() {
+            Some("message_start") => {
+                self.response_model = event["message"]["model"].as_str().map(str::to_owned);
+                event["message"]["model"] = self.shown_model.clone().into();
+                self.learn_usage(&event["message"]["usage"]);
+                self.message = event["message"].as_object().cloned().unwrap_or_default();
+            }
+            Some("content_block_start") => self.blocks.push(event["content_block"].clone()),
+            Some("content_block_delta") => return Ok(self.add(&event["delta"])),
+            Some("content_block_stop") => self.close(),
+            Some("message_delta") => {
+                for (name, value) in event["delta"].as_object().into_iter().flatten() {
+                    self.message.insert(name.clone(), value.clone());
+                }
+                self.learn_usage(&event["usage"]);
+            }
+            Some("message_stop") => {
+                self.is_complete = true;
+                // An answer may be empty, and its end is something to see then.
+                return Ok(true);
+            }
+            Some("error") => {
+                let kind = event["error"]["type"].as_str().unwrap_or_default();
+                return Err(super::failure(status_of_error_type(kind), &event["error"]));
+            }
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    fn used(&self) -> Option<Usage> {
+        let mut usage = usage(&Value::Object(self.usage.clone()))?;
+        if !self.is_complete && self.message.get("stop_reason").is_none_or(Value::is_null) {
+            // Before the end the output count is a placeholder: the input is known, the output is estimated.
+            usage.tokens.output = usage.tokens.output.max(estimate(self.blocks.iter().map(chars).sum()));
+            usage.source = TokenSource::Estimated;
+        }
+        Some(usage)
+    }
+}
+
+impl StreamDecoder for Decoder {
+    fn frame(&mut self, frame: &Frame) -> Result<Decoded, Failure> {
+        let mut event: Value = serde_json::from_str(&frame.data)
+            .map_err(|_| Failure::malformed("a stream event that is not a JSON document"))?;
+        let is_start = event["type"] == "message_start";
+        let content = self.take(&mut event)?;
+        if self.bytes > ANSWER_MAX_BYTES {
+            return Err(Failure::malformed("an answer that is too large"));
+        }
+        // A caller's own silence is filled at the door.
+        if event["type"] == "ping" {
+            return Ok(Decoded::default());
+        }
+        let data = if is_start { event.to_string() } else { frame.data.replace(['\n', '\r'], " ") };
+        let name = event["type"].as_str().map(str::to_owned);
+        Ok(Decoded { events: vec![StreamEvent { event: name, data }], content })
+    }
+
+    fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_complete
+    }
+
+    fn answer(mut self: Box<Self>) -> Answer {
+        self.close();
+        let usage = self.used();
+        let mut message = std::mem::take(&mut self.message);
+        message.insert("model".to_owned(), self.shown_model.clone().into());
+        let finish_reason = message.get("stop_reason").and_then(Value::as_str).map(str::to_owned);
+        let output_chars = self.blocks.iter().map(chars).sum();
+        message.insert("content".to_owned(), std::mem::take(&mut self.blocks).into());
+        let service_tier = self.usage.get("service_tier").and_then(Value::as_str).map(str::to_owned);
+        message.insert("usage".to_owned(), Value::Object(std::mem::take(&mut self.usage)));
+        Answer {
+            body: raw(&Value::Object(message)),
+            finish_reason: finish_reason.map(|reason| finish_reason_of(&reason)),
+            usage,
+            output_chars,
+            response_model: self.response_model.take(),
+            service_tier,
+        }
+    }
+}
+
+/// One word for one reason in the ledger, whichever API a caller speaks.
+fn finish_reason_of(stop_reason: &str) -> String {
+    finish_reason(Some(stop_reason)).to_owned()
+}

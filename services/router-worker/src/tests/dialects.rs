@@ -1,0 +1,157 @@
+//! APIs over chat completions: what a caller of the Messages API gets, whole and as a stream, from every provider's fixtures.
+
+use super::fixtures::{asked, fixtures, kinds, stream_text};
+use crate::providers::{Asked, Fields, Frame, Parser, StreamDecoder, Wire};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tollgate_schemas::{ApiType, StreamEvent};
+
+fn messages_over(kind: &str) -> Arc<dyn Wire> {
+    let (_, kind) = kinds().into_iter().find(|(name, _)| *name == kind).expect("a kind");
+    crate::dialects::over(ApiType::Messages, &kind.wire).expect("a dialect")
+}
+
+fn native() -> Arc<dyn Wire> {
+    let (_, kind) = kinds().into_iter().find(|(name, _)| *name == "anthropic").expect("a kind");
+    kind.speaks(ApiType::Messages).expect("its own API")
+}
+
+/// All events of a stream that ends well, and the decoder.
+fn decoded(wire: &dyn Wire, asked: &Asked<'_>, bytes: &[u8], piece: usize) -> (Vec<StreamEvent>, Box<dyn StreamDecoder>) {
+    let (mut decoder, mut parser, mut frames) = (wire.decoder(asked), Parser::new(wire.framing()), Vec::new());
+    for part in bytes.chunks(piece) {
+        parser.push(part, &mut frames).expect("small");
+    }
+    let mut events = Vec::new();
+    for frame in &frames {
+        events.extend(decoder.frame(frame).expect("decodes").events);
+    }
+    assert!(decoder.is_complete());
+    events.extend(decoder.end());
+    (events, decoder)
+}
+
+fn body(decoder: Box<dyn StreamDecoder>) -> Value {
+    serde_json::from_str(decoder.answer().body.get()).expect("JSON")
+}
+
+fn request() -> Fields {
+    Fields::parse(r#"{"model":"chat","messages":[],"stream":true}"#).expect("an object")
+}
+
+/// What Anthropic's clients make of events is what the decoder for its own API makes of them.
+#[test]
+fn a_translated_stream_amounts_to_the_translated_answer() {
+    for (name, kind) in kinds() {
+        let (_, fixture) = fixtures(name).into_iter().find(|(name, _)| name == "stream").expect("stream");
+        let (request, text) = (request(), stream_text(name));
+        let asked = asked(&request, &fixture);
+        let wire = crate::dialects::over(ApiType::Messages, &kind.wire).expect("a dialect");
+        for piece in [7, text.len()] {
+            let (events, decoder) = decoded(&*wire, &asked, &text, piece);
+            assert!(events.iter().all(|event| event.event.is_some()), "{name}: each event has its name");
+            let native = native();
+            let mut client = native.decoder(&asked);
+            for StreamEvent { event, data } in events {
+                client.frame(&Frame { event, data }).expect("an event of the Messages API");
+            }
+            assert!(client.is_complete(), "{name}");
+            assert_eq!(body(client), body(decoder), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_native_stream_passes_through_and_is_kept() {
+    let (request, text) = (request(), stream_text("anthropic"));
+    let fixture = json!({ "model": "some-model", "request": { "stream": true } });
+    let asked = asked(&request, &fixture);
+    let (whole, decoder) = decoded(&*native(), &asked, &text, text.len());
+    assert_eq!(whole, decoded(&*native(), &asked, &text, 1).0);
+    let kept = body(decoder);
+    assert_eq!((&kept["model"], &kept["type"]), (&json!("chat"), &json!("message")));
+    assert!(kept["content"].as_array().is_some_and(|blocks| !blocks.is_empty()) && kept["stop_reason"].is_string());
+    assert!(whole.iter().all(|event| event.event.as_deref() != Some("ping")));
+    let start: Value = serde_json::from_str(&whole[0].data).expect("JSON");
+    assert_eq!(start["message"]["model"], "chat");
+}
+
+#[test]
+fn a_conversation_with_tools_becomes_a_chat() {
+    let text = json!({
+        "model": "chat", "max_tokens": 9, "system": [{ "type": "text", "text": "s", "cache_control": { "type": "ephemeral" } }],
+        "messages": [
+            { "role": "user", "content": [
+                { "type": "text", "text": "look" },
+                { "type": "image", "source": { "type": "base64", "media_type": "image/png", "data": "QUJD" } },
+            ] },
+            { "role": "assistant", "content": [
+                { "type": "thinking", "thinking": "hm", "signature": "s" },
+                { "type": "text", "text": "I will" },
+                { "type": "tool_use", "id": "t1", "name": "f", "input": { "a": 1 } },
+                { "type": "tool_use", "id": "t2", "name": "g", "input": {} },
+            ] },
+            { "role": "user", "content": [
+                { "type": "tool_result", "tool_use_id": "t1", "content": "one", "is_error": true },
+                { "type": "tool_result", "tool_use_id": "t2", "content": [{ "type": "text", "text": "two" }] },
+                { "type": "text", "text": "and now?" },
+            ] },
+        ],
+        "tools": [{ "name": "f", "description": "d", "input_schema": { "type": "object" } }],
+        "tool_choice": { "type": "any", "disable_parallel_tool_use": true },
+        "thinking": { "type": "enabled", "budget_tokens": 8000 },
+        "metadata": { "user_id": "u" },
+    });
+    let body = Fields::parse(&text.to_string()).expect("an object");
+    let fixture = json!({ "model": "gpt", "request": {} });
+    let encoded = messages_over("openai").encode(&asked(&body, &fixture)).expect("expressible");
+    let call = |id: &str, name: &str, arguments: &str| {
+        json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } })
+    };
+    let expected = json!({
+        "messages": [
+            { "role": "system", "content": "s" },
+            { "role": "user", "content": [
+                { "type": "text", "text": "look" },
+                { "type": "image_url", "image_url": { "url": "data:image/png;base64,QUJD" } },
+            ] },
+            { "role": "assistant", "content": "I will", "tool_calls": [call("t1", "f", r#"{"a":1}"#), call("t2", "g", "{}")] },
+            { "role": "tool", "tool_call_id": "t1", "content": "[error] one" },
+            { "role": "tool", "tool_call_id": "t2", "content": "two" },
+            { "role": "user", "content": "and now?" },
+        ],
+        "model": "gpt", "max_completion_tokens": 9,
+        "tools": [{ "type": "function", "function": { "name": "f", "parameters": { "type": "object" }, "description": "d" } }],
+        "tool_choice": "required", "parallel_tool_calls": false, "reasoning_effort": "medium", "user": "u",
+    });
+    assert_eq!(serde_json::from_str::<Value>(&encoded.body).expect("JSON"), expected);
+    // Claude behind another API keeps what only Claude knows.
+    let encoded = messages_over("anthropic").encode(&asked(&body, &fixture)).expect("expressible");
+    let sent: Value = serde_json::from_str(&encoded.body).expect("JSON");
+    let given: Value = serde_json::from_str(&text.to_string()).expect("JSON");
+    assert_eq!((&sent["system"], &sent["messages"][1]), (&given["system"], &given["messages"][1]));
+}
+
+#[test]
+fn what_a_chat_cannot_say_is_named() {
+    let user = json!({ "role": "user", "content": "hi" });
+    let of = |block: Value| json!({ "messages": [{ "role": "user", "content": [block] }] });
+    let cases = [
+        (json!({ "messages": [user], "top_k": 1 }), "top_k"),
+        (json!({ "messages": [user], "container": "c" }), "container"),
+        (json!({ "messages": [user], "output_config": { "task_budget": {} } }), "output_config.task_budget"),
+        (json!({ "messages": [user], "tools": [{ "type": "bash_20250124", "name": "bash" }] }), "tools[0].type"),
+        (json!({ "messages": [user], "tools": [{ "name": "f", "defer_loading": true }] }), "tools[0].defer_loading"),
+        (of(json!({ "type": "image", "source": { "type": "file", "file_id": "f" } })), "messages[0].content[0].type"),
+        (of(json!({ "type": "search_result" })), "messages[0].content[0].type"),
+        (json!({ "messages": [{ "role": "tool", "content": "x" }] }), "messages[0].role"),
+        (json!({ "messages": "hi" }), "messages"),
+        (json!({}), "messages"),
+    ];
+    let fixture = json!({ "model": "gpt", "request": {} });
+    for (body, param) in cases {
+        let body = Fields::parse(&body.to_string()).expect("an object");
+        let failure = messages_over("openai").encode(&asked(&body, &fixture)).expect_err(param);
+        assert_eq!(failure.param.as_deref(), Some(param));
+    }
+}

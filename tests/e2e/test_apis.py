@@ -1,0 +1,214 @@
+"""Other APIs than chat completions: Anthropic's Messages with its SDK for Python, OpenAI's embeddings, native and translated."""
+
+import json
+import uuid
+
+import anthropic
+import openai
+import pytest
+from kafka_tools import produce_all, read
+from ledger import ledger_of
+from support import SEARCH_KEY, endpoint, eventually, user
+
+TOOL = {"name": "look_up", "description": "Looks up", "input_schema": {"type": "object", "properties": {}}}
+MASKED = {"output": {"pii": {"action": "mask"}}}
+# Native: the destination speaks Messages itself. Translated: it speaks chat completions.
+CHATS = ["native", "translated"]
+
+
+@pytest.fixture(scope="module")
+def running(gateway):
+    return gateway(
+        [
+            endpoint("native", ["main claude fake-claude"]),
+            endpoint("translated", ["main alpha fake-large"]),
+            endpoint("native-checked", ["main claude fake-claude"], guardrails=MASKED),
+            endpoint("translated-checked", ["main alpha fake-large"], guardrails=MASKED),
+            endpoint("either", ["main claude fault-503"], fallbacks=["second alpha fake-large"]),
+            endpoint("throttled", ["main claude fault-429"]),
+            endpoint("cut-native", ["main claude fault-truncate"]),
+            endpoint("cut-translated", ["main alpha fault-truncate"]),
+            endpoint("demo", ["main demo mock-1"]),
+            endpoint("vectors", ["main alpha fake-embed"], task="embeddings"),
+            endpoint("demo-vectors", ["main demo mock-embed"], task="embeddings"),
+            endpoint("no-vectors", ["main claude fake-claude"], task="embeddings"),
+        ]
+    )
+
+
+@pytest.fixture
+def claude(running):
+    return anthropic.Anthropic(base_url=running.url, api_key=SEARCH_KEY, max_retries=0)
+
+
+def ask(client, model, text="hello", **more):
+    return client.messages.create(model=model, max_tokens=100, messages=user(text), **more)
+
+
+@pytest.mark.parametrize("model", [*CHATS, "either"])
+def test_a_message(running, claude, fake_provider, model):
+    raw = claude.messages.with_raw_response.create(
+        model=model,
+        max_tokens=100,
+        messages=user("hello"),
+        system="be brief",
+        stop_sequences=["END"],
+        extra_body={"temperature": 0.5},
+    )
+    message = raw.parse()
+    assert [block.text for block in message.content] == ["echo: hello"]
+    assert (message.model, message.role, message.stop_reason) == (model, "assistant", "end_turn")
+    used = message.usage
+    read_and_written = used.cache_read_input_tokens + used.cache_creation_input_tokens
+    assert (used.input_tokens + read_and_written, used.output_tokens) == (1000, 200)
+    assert raw.headers["request-id"] == raw.headers["x-request-id"] and uuid.UUID(raw.headers["request-id"])
+    sent = json.loads(fake_provider.calls[-1]["body"])
+    if model == "native":
+        assert (sent["system"], sent["stop_sequences"], sent["max_tokens"]) == ("be brief", ["END"], 100)
+        assert sent["temperature"] == 0.5
+    else:
+        assert sent["messages"][0] == {"role": "system", "content": "be brief"}
+        assert (sent["stop"], sent["max_completion_tokens"], sent["temperature"]) == (["END"], 100, 0.5)
+
+
+@pytest.mark.parametrize("model", [*CHATS, "native-checked", "translated-checked", "demo"])
+def test_a_stream(claude, model):
+    with claude.messages.stream(model=model, max_tokens=100, messages=user("hello you")) as stream:
+        text = "".join(stream.text_stream)
+        message = stream.get_final_message()
+    assert text == ("mock: hello you" if model == "demo" else "echo: hello you")
+    assert ("".join(block.text for block in message.content), message.model) == (text, model)
+    assert message.stop_reason == "end_turn" and message.usage.output_tokens > 0
+
+
+@pytest.mark.parametrize("model", CHATS)
+def test_tools_there_and_back(claude, fake_provider, model):
+    with claude.messages.stream(model=model, max_tokens=100, messages=user("weather"), tools=[TOOL]) as stream:
+        first = stream.get_final_message()
+    (call,) = first.content
+    assert (first.stop_reason, call.type, call.name, call.input) == ("tool_use", "tool_use", "look_up", {"said": "weather"})
+    result = {"type": "tool_result", "tool_use_id": call.id, "content": "sunny"}
+    turns = [*user("weather"), {"role": "assistant", "content": first.content}, {"role": "user", "content": [result]}]
+    second = claude.messages.create(model=model, max_tokens=100, messages=turns, tools=[TOOL])
+    assert second.content[0].text == "tool said: sunny"
+
+
+def test_what_a_native_destination_knows_passes_unchanged(claude, fake_provider):
+    long = [{"type": "text", "text": "a long prompt", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
+    thinking = {"type": "thinking", "thinking": "hm", "signature": "c2ln"}
+    foreign = {"type": "thinking", "thinking": "of another model", "signature": ""}
+    history = [*user("hi"), {"role": "assistant", "content": [thinking, foreign, {"type": "text", "text": "ho"}]}]
+    claude.beta.messages.create(
+        model="native",
+        max_tokens=2000,
+        system=long,
+        messages=[*history, *user("go on")],
+        thinking={"type": "enabled", "budget_tokens": 1024},
+        betas=["context-management-2025-06-27", "interleaved-thinking-2025-05-14"],
+        extra_body={"yet_unknown": {"a": [1.50, None]}},
+    )
+    (call,) = fake_provider.calls
+    sent = json.loads(call["body"])
+    assert sent["system"] == long and sent["thinking"]["budget_tokens"] == 1024
+    assert sent["messages"][1]["content"] == [thinking, {"type": "text", "text": "ho"}]
+    assert sent["yet_unknown"] == {"a": [1.5, None]} and sent["model"] == "fake-claude"
+    assert call["headers"]["anthropic-beta"] == "context-management-2025-06-27,interleaved-thinking-2025-05-14"
+    assert call["headers"]["x-api-key"] != SEARCH_KEY
+
+
+def test_what_cannot_be_said_elsewhere_is_refused_by_name(claude, fake_provider):
+    search = {"type": "web_search_20250305", "name": "web_search"}
+    for more, name in (({"extra_body": {"top_k": 5}}, "top_k"), ({"tools": [search]}, "tools[0].type")):
+        with pytest.raises(anthropic.BadRequestError) as refused:
+            ask(claude, "translated", **more)
+        error = refused.value.body["error"]
+        assert (error["type"], error["param"]) == ("invalid_request_error", name) and name in error["message"]
+    assert fake_provider.calls == []
+
+
+def test_errors_have_the_shape_of_the_door(running, claude):
+    for model, expected in (("absent", anthropic.NotFoundError), ("vectors", anthropic.BadRequestError)):
+        with pytest.raises(expected) as refused:
+            ask(claude, model)
+        body = refused.value.body
+        assert body["type"] == "error" and body["request_id"] == refused.value.response.headers["request-id"]
+    stranger = anthropic.Anthropic(base_url=running.url, api_key="tg-nobody", max_retries=0)
+    with pytest.raises(anthropic.AuthenticationError) as refused:
+        ask(stranger, "native")
+    assert refused.value.body["error"]["type"] == "authentication_error"
+    with pytest.raises(anthropic.RateLimitError) as refused:
+        ask(claude, "throttled")
+    assert refused.value.body["error"]["type"] == "rate_limit_error" and refused.value.response.headers["retry-after"]
+
+
+@pytest.mark.parametrize("model", ["cut-native", "cut-translated"])
+def test_a_stream_that_breaks_ends_with_an_error_event(claude, model):
+    with pytest.raises(anthropic.APIStatusError) as broken, claude.messages.stream(
+        model=model, max_tokens=100, messages=user("hello")
+    ) as stream:
+        stream.get_final_message()
+    assert broken.value.body["error"]["code"] == "provider_error"
+
+
+def test_models_have_the_shape_of_the_client(running, claude):
+    ids = [model.id for model in claude.models.list()]
+    assert {"native", "translated", "vectors"} <= set(ids)
+    assert claude.models.retrieve("native").display_name == "native"
+    assert {model.id for model in running.openai().models.list()} == set(ids)
+    with pytest.raises(anthropic.NotFoundError) as absent:
+        claude.models.retrieve("absent")
+    assert absent.value.body["type"] == "error"
+
+
+@pytest.mark.parametrize("text", ["mail ada@example.com please"])
+@pytest.mark.parametrize("model", ["native-checked", "translated-checked"])
+def test_answers_are_checked_whatever_the_api(claude, model, text):
+    assert "ada@example.com" not in ask(claude, model, text).content[0].text
+    with claude.messages.stream(model=model, max_tokens=100, messages=user(text)) as stream:
+        assert "ada@example.com" not in "".join(stream.text_stream)
+
+
+def test_embeddings(running, fake_provider):
+    client = running.openai()
+    answer = client.embeddings.create(model="vectors", input=["a", "four"], encoding_format="float", dimensions=2)
+    assert [item.embedding for item in answer.data] == [[0.125, 0.25], [0.5, 0.25]]
+    assert (answer.model, answer.usage.prompt_tokens) == ("vectors", 16)
+    sent = json.loads(fake_provider.calls[-1]["body"])
+    assert (sent["model"], sent["dimensions"]) == ("fake-embed", 2)
+    first, second = client.embeddings.create(model="demo-vectors", input=["same", "same"]).data
+    assert first.embedding == second.embedding and len(first.embedding) == 8
+    for call in (
+        lambda: client.embeddings.create(model="no-vectors", input="a"),
+        lambda: client.embeddings.create(model="native", input="a"),
+        lambda: client.chat.completions.create(model="vectors", messages=user("a")),
+    ):
+        with pytest.raises(openai.BadRequestError) as refused:
+            call()
+        assert refused.value.body["param"] == "model"
+
+
+def test_jobs_and_rows_of_every_api(running, claude):
+    body = {"model": "native", "max_tokens": 9, "messages": user("a job")}
+    jobs = [
+        {"custom_id": "message", "url": "/v1/messages", "body": body},
+        {"custom_id": "vector", "url": "/v1/embeddings", "body": {"model": "vectors", "input": "a"}},
+    ]
+    produce_all(running, running.topic("in.search"), [(job, None, None) for job in jobs])
+
+    def answers():
+        lines = [json.loads(record.value()) for record in read(running, [running.topic("out.search")])]
+        return {line["custom_id"]: line for line in lines}
+
+    found = eventually(lambda: len(found := answers()) == 2 and found, "both are answered", 60)
+    message, vector = found["message"]["response"], found["vector"]["response"]
+    assert message["body"]["content"][0]["text"] == "echo: a job"
+    assert vector["body"]["data"][0]["embedding"] == [0.125, 0.25]
+    ids = [message["request_id"], vector["request_id"]]
+    listed = ", ".join(f"'{request_id}'" for request_id in ids)
+    sql = f"SELECT request_id, api_type, input_tokens, output_tokens, finish_reason FROM usage WHERE request_id IN ({listed})"
+    rows = eventually(lambda: len(rows := ledger_of(running).query(sql)) == 2 and rows, "both rows", 60)
+    told = {row["request_id"]: (row["api_type"], row["input_tokens"], row["output_tokens"], row["finish_reason"]) for row in rows}
+    assert told == {
+        ids[0]: ("anthropic/v1/messages", 1000, 200, "stop"),
+        ids[1]: ("openai/v1/embeddings", 8, 0, None),
+    }
