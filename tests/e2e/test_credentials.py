@@ -1,6 +1,9 @@
 """Providers' credentials: several of one provider in turn, one refused or throttled, one in a file that is replaced."""
 
 import collections
+import pathlib
+import resource
+import signal
 
 import pytest
 from support import endpoint, eventually, user
@@ -62,3 +65,35 @@ def test_a_key_in_a_file_is_read_again_when_it_is_replaced(running, fake_provide
     new.replace(key_file)
     eventually(lambda: asked(running, fake_provider, "filed", 1) == ["sk-canary-after"], "the new key is used")
     assert "sk-canary" not in running.log()
+
+
+def cores_are_elsewhere():
+    """Whether the system's cores go to a program or another folder, where this test cannot look."""
+    return pathlib.Path("/proc/sys/kernel/core_pattern").read_text()[0] in "|/"
+
+
+@pytest.mark.skipif(cores_are_elsewhere(), reason="kernel.core_pattern takes cores elsewhere")
+def test_a_crash_leaves_no_secret_on_disk(running):
+    (router,) = [process for process in running.processes if process.name == "router-worker"]
+    quiet = (router.env, router.popen)
+
+    def crashed(**env):
+        """The cores that the router leaves when it aborts with its credentials in memory."""
+        router.signal(signal.SIGKILL)
+        router.wait()
+        limits = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        router.env = {**router.env, **env}
+        router.popen = {**router.popen, "preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_CORE, limits)}
+        router.start()
+        eventually(router.is_ready, "the router is ready", 60)
+        router.signal(signal.SIGABRT)
+        assert router.wait() == -signal.SIGABRT
+        return list(router.folder.glob("core*"))
+
+    assert crashed() == []
+    (core,) = crashed(TOLLGATE_CORE_DUMPS="allow")
+    assert b"sk-canary" in core.read_bytes(), "or this would prove nothing"
+    core.unlink()
+    router.env, router.popen = quiet
+    router.start()
+    eventually(router.is_ready, "the router is ready", 60)

@@ -1,4 +1,4 @@
-//! A string that must never be printed, and the making of keys.
+//! A string that must never be printed, the making of keys, and how secrets stay in memory.
 
 use crate::blob::hex;
 use serde::{Deserialize, Serialize, Serializer};
@@ -11,6 +11,18 @@ pub fn new_key() -> (String, String) {
     let key = format!("tg-{}{}", a.simple(), b.simple());
     let hash = hex(&Sha256::digest(&key));
     (key, hash)
+}
+
+/// Keeps this process's memory, and so every credential in it, out of core files: the kernel writes none, and no debugger of the same
+/// user may look in (`PR_SET_DUMPABLE`, prctl(2)). `TOLLGATE_CORE_DUMPS=allow` is for whoever looks for a crash. Linux only; elsewhere
+/// it does nothing.
+pub fn keep_out_of_dumps() {
+    #[cfg(target_os = "linux")]
+    if std::env::var_os("TOLLGATE_CORE_DUMPS").is_none_or(|wish| wish != "allow") {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        // Known to every kernel that this runs on.
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    }
 }
 
 /// Prints and serialises as `***`.

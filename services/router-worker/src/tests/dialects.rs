@@ -17,7 +17,12 @@ fn native() -> Arc<dyn Wire> {
 }
 
 /// All events of a stream that ends well, and the decoder.
-fn decoded(wire: &dyn Wire, asked: &Asked<'_>, bytes: &[u8], piece: usize) -> (Vec<StreamEvent>, Box<dyn StreamDecoder>) {
+fn decoded(
+    wire: &dyn Wire,
+    asked: &Asked<'_>,
+    bytes: &[u8],
+    piece: usize,
+) -> (Vec<StreamEvent>, Box<dyn StreamDecoder>) {
     let (mut decoder, mut parser, mut frames) = (wire.decoder(asked), Parser::new(wire.framing()), Vec::new());
     for part in bytes.chunks(piece) {
         parser.push(part, &mut frames).expect("small");
@@ -105,9 +110,7 @@ fn a_conversation_with_tools_becomes_a_chat() {
     let body = Fields::parse(&text.to_string()).expect("an object");
     let fixture = json!({ "model": "gpt", "request": {} });
     let encoded = messages_over("openai").encode(&asked(&body, &fixture)).expect("expressible");
-    let call = |id: &str, name: &str, arguments: &str| {
-        json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } })
-    };
+    let call = |id: &str, name: &str, arguments: &str| json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } });
     let expected = json!({
         "messages": [
             { "role": "system", "content": "s" },

@@ -1,7 +1,8 @@
 //! Chunks of a chat completion as the events of a message's stream.
 //!
-//! Source: <https://platform.claude.com/docs/en/build-with-claude/streaming>. Text and thinking end where the other begins; blocks
-//! of tool calls stay open to the end, because a provider may write several at a time.
+//! Source: <https://platform.claude.com/docs/en/build-with-claude/streaming>. One block is open at a time, as Claude writes them. The
+//! first tool call is passed on as it is written; a provider may write several at a time, so the others, and what is said beside
+//! them, are kept for the end.
 
 use super::{
     super::Events,
@@ -17,8 +18,10 @@ pub(super) struct State {
     /// How many blocks there are so far: the next one's index.
     blocks: usize,
     open: Option<(Kind, usize)>,
-    /// By the call's index in the chunks: its block.
-    tools: Vec<(u64, usize)>,
+    /// The other calls, in the order in which they began.
+    calls: Vec<Call>,
+    /// What was said once a call had begun.
+    late: String,
     stop_reason: Option<&'static str>,
     usage: Value,
 }
@@ -27,6 +30,15 @@ pub(super) struct State {
 enum Kind {
     Text,
     Thinking,
+    /// By the call's index in the chunks.
+    Tool(u64),
+}
+
+/// A tool call that is not passed on yet.
+struct Call {
+    index: u64,
+    block: Value,
+    arguments: String,
 }
 
 impl State {
@@ -36,7 +48,8 @@ impl State {
             has_begun: false,
             blocks: 0,
             open: None,
-            tools: Vec::new(),
+            calls: Vec::new(),
+            late: String::new(),
             stop_reason: None,
             usage: usage(&Value::Null),
         }
@@ -74,16 +87,17 @@ impl State {
             return index;
         }
         self.close(events);
-        let block = match kind {
-            Kind::Text => json!({ "type": "text", "text": "" }),
-            Kind::Thinking => thinking_block(""),
-        };
+        let block = if kind == Kind::Thinking { thinking_block("") } else { json!({ "type": "text", "text": "" }) };
         let index = self.start(&block, events);
         self.open = Some((kind, index));
         index
     }
 
     fn say(&mut self, text: &str, events: &mut Vec<StreamEvent>) {
+        if self.is_calling() {
+            self.late.push_str(text);
+            return;
+        }
         let index = self.block(Kind::Text, events);
         events.push(delta(index, json!({ "type": "text_delta", "text": text })));
     }
@@ -106,20 +120,35 @@ impl State {
         self.close(events);
     }
 
+    /// Thoughts beside a call have no place in a message.
+    fn is_calling(&self) -> bool {
+        matches!(self.open, Some((Kind::Tool(_), _)))
+    }
+
     fn tool(&mut self, call: &Value, events: &mut Vec<StreamEvent>) {
         let at = call["index"].as_u64().unwrap_or(0);
-        let index = match self.tools.iter().find(|(known, _)| *known == at) {
-            Some((_, index)) => *index,
-            None => {
-                self.close(events);
+        let part = text(&call["function"]["arguments"]).unwrap_or_default();
+        if let Some(known) = self.calls.iter_mut().find(|known| known.index == at) {
+            known.arguments.push_str(part);
+            return;
+        }
+        let index = match self.open {
+            Some((Kind::Tool(open), index)) if open == at => index,
+            open => {
                 let (id, name) = (&call["id"], &call["function"]["name"]);
-                let index = self.start(&json!({ "type": "tool_use", "id": id, "name": name, "input": {} }), events);
-                self.tools.push((at, index));
+                let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
+                if let Some((Kind::Tool(_), _)) = open {
+                    self.calls.push(Call { index: at, block, arguments: part.to_owned() });
+                    return;
+                }
+                self.close(events);
+                let index = self.start(&block, events);
+                self.open = Some((Kind::Tool(at), index));
                 index
             }
         };
-        if let Some(part) = text(&call["function"]["arguments"]) {
-            events.push(delta(index, json!({ "type": "input_json_delta", "partial_json": part })));
+        if !part.is_empty() {
+            events.push(input(index, part));
         }
     }
 }
@@ -133,7 +162,7 @@ impl Events for State {
         }
         let choice = &chunk["choices"][0];
         let said = &choice["delta"];
-        if let Some(thinking) = text(&said["reasoning_content"]) {
+        if let Some(thinking) = text(&said["reasoning_content"]).filter(|_| !self.is_calling()) {
             self.think(thinking, &mut events);
         }
         for block in said["thinking_blocks"].as_array().into_iter().flatten() {
@@ -155,7 +184,16 @@ impl Events for State {
         let mut events = Vec::new();
         self.begin(&Value::Null, &mut events);
         self.close(&mut events);
-        events.extend(self.tools.drain(..).map(|(_, index)| stop(index)));
+        for call in std::mem::take(&mut self.calls) {
+            let index = self.start(&call.block, &mut events);
+            events.push(input(index, &call.arguments));
+            events.push(stop(index));
+        }
+        let late = std::mem::take(&mut self.late);
+        if !late.is_empty() {
+            self.say(&late, &mut events);
+            self.close(&mut events);
+        }
         let reason = self.stop_reason.unwrap_or("end_turn");
         let delta = json!({ "stop_reason": reason, "stop_sequence": null });
         events.push(event(json!({ "type": "message_delta", "delta": delta, "usage": self.usage })));
@@ -170,6 +208,10 @@ fn text(value: &Value) -> Option<&str> {
 
 fn delta(index: usize, delta: Value) -> StreamEvent {
     event(json!({ "type": "content_block_delta", "index": index, "delta": delta }))
+}
+
+fn input(index: usize, part: &str) -> StreamEvent {
+    delta(index, json!({ "type": "input_json_delta", "partial_json": part }))
 }
 
 fn stop(index: usize) -> StreamEvent {

@@ -105,9 +105,8 @@ fn chars(block: &Value) -> usize {
 struct Decoder {
     shown_model: String,
     message: Map<String, Value>,
-    blocks: Vec<Value>,
-    /// The input of the tool call that is open, as text.
-    input: String,
+    /// Each with the input of a tool call as far as it has come, as text.
+    blocks: Vec<(Value, String)>,
     usage: Map<String, Value>,
     response_model: Option<String>,
     bytes: usize,
@@ -121,16 +120,22 @@ impl Decoder {
         }
     }
 
-    /// Adds a delta to the block that is open. Whether it is something to see.
-    fn add(&mut self, delta: &Value) -> bool {
-        let Some(block) = self.blocks.last_mut() else { return false };
+    /// The block that an event is about.
+    fn block(&mut self, event: &Value) -> Option<&mut (Value, String)> {
+        self.blocks.get_mut(usize::try_from(event["index"].as_u64()?).ok()?)
+    }
+
+    /// Adds a delta to its block. Whether it is something to see.
+    fn add(&mut self, event: &Value) -> bool {
+        let delta = &event["delta"];
+        let Some((block, input)) = self.block(event) else { return false };
         let (field, part) = match delta["type"].as_str() {
             Some("text_delta") => ("text", &delta["text"]),
             Some("thinking_delta") => ("thinking", &delta["thinking"]),
             Some("signature_delta") => ("signature", &delta["signature"]),
             Some("input_json_delta") => {
                 let part = delta["partial_json"].as_str().unwrap_or_default();
-                self.input.push_str(part);
+                input.push_str(part);
                 self.bytes += part.len();
                 return !part.is_empty();
             }
@@ -145,21 +150,12 @@ impl Decoder {
             _ => return false,
         };
         let part = part.as_str().unwrap_or_default();
-        self.bytes += part.len();
         match &mut block[field] {
             Value::String(text) => text.push_str(part),
             other => *other = part.into(),
         }
+        self.bytes += part.len();
         !part.is_empty()
-    }
-
-    fn close(&mut self) {
-        let input = std::mem::take(&mut self.input);
-        if let Some(block) = self.blocks.last_mut()
-            && let Ok(input) = serde_json::from_str::<Value>(&input)
-        {
-            block["input"] = input;
-        }
     }
 
     fn take(&mut self, event: &mut Value) -> Result<bool, Failure> {
@@ -171,9 +167,8 @@ impl Decoder {
                 self.learn_usage(&event["message"]["usage"]);
                 self.message = event["message"].as_object().cloned().unwrap_or_default();
             }
-            Some("content_block_start") => self.blocks.push(event["content_block"].clone()),
-            Some("content_block_delta") => return Ok(self.add(&event["delta"])),
-            Some("content_block_stop") => self.close(),
+            Some("content_block_start") => self.blocks.push((event["content_block"].clone(), String::new())),
+            Some("content_block_delta") => return Ok(self.add(event)),
             Some("message_delta") => {
                 for (name, value) in event["delta"].as_object().into_iter().flatten() {
                     self.message.insert(name.clone(), value.clone());
@@ -194,11 +189,15 @@ impl Decoder {
         Ok(false)
     }
 
+    fn chars(&self) -> usize {
+        self.blocks.iter().map(|(block, input)| chars(block) + input.chars().count()).sum()
+    }
+
     fn used(&self) -> Option<Usage> {
         let mut usage = usage(&Value::Object(self.usage.clone()))?;
         if !self.is_complete && self.message.get("stop_reason").is_none_or(Value::is_null) {
             // Before the end the output count is a placeholder: the input is known, the output is estimated.
-            usage.tokens.output = usage.tokens.output.max(estimate(self.blocks.iter().map(chars).sum()));
+            usage.tokens.output = usage.tokens.output.max(estimate(self.chars()));
             usage.source = TokenSource::Estimated;
         }
         Some(usage)
@@ -232,13 +231,18 @@ impl StreamDecoder for Decoder {
     }
 
     fn answer(mut self: Box<Self>) -> Answer {
-        self.close();
-        let usage = self.used();
+        let (usage, output_chars) = (self.used(), self.chars());
         let mut message = std::mem::take(&mut self.message);
         message.insert("model".to_owned(), self.shown_model.clone().into());
         let finish_reason = message.get("stop_reason").and_then(Value::as_str).map(str::to_owned);
-        let output_chars = self.blocks.iter().map(chars).sum();
-        message.insert("content".to_owned(), std::mem::take(&mut self.blocks).into());
+        let whole = |(mut block, input): (Value, String)| {
+            if let Ok(input) = serde_json::from_str::<Value>(&input) {
+                block["input"] = input;
+            }
+            block
+        };
+        let blocks: Vec<Value> = std::mem::take(&mut self.blocks).into_iter().map(whole).collect();
+        message.insert("content".to_owned(), blocks.into());
         let service_tier = self.usage.get("service_tier").and_then(Value::as_str).map(str::to_owned);
         message.insert("usage".to_owned(), Value::Object(std::mem::take(&mut self.usage)));
         Answer {
