@@ -29,6 +29,7 @@ def running(gateway):
             endpoint("cut-native", ["main claude fault-truncate"]),
             endpoint("cut-translated", ["main alpha fault-truncate"]),
             endpoint("demo", ["main demo mock-1"]),
+            endpoint("lenient", ["main alpha fake-large"], on_unsupported="drop"),
             endpoint("vectors", ["main alpha fake-embed"], task="embeddings"),
             endpoint("demo-vectors", ["main demo mock-embed"], task="embeddings"),
             endpoint("no-vectors", ["main claude fake-claude"], task="embeddings"),
@@ -124,6 +125,18 @@ def test_what_cannot_be_said_elsewhere_is_refused_by_name(claude, fake_provider)
         error = refused.value.body["error"]
         assert (error["type"], error["param"]) == ("invalid_request_error", name) and name in error["message"]
     assert fake_provider.calls == []
+
+
+def test_what_cannot_be_said_elsewhere_is_left_out_if_the_endpoint_says_so(claude, fake_provider):
+    raw = claude.messages.with_raw_response.create(
+        model="lenient", max_tokens=9, messages=user("hi"), extra_body={"top_k": 5, "container": "c"}
+    )
+    assert raw.parse().content[0].text == "echo: hi"
+    assert sorted(raw.headers["x-tollgate-dropped"].split(", ")) == ["container", "top_k"]
+    search = {"type": "web_search_20250305", "name": "web_search"}
+    with pytest.raises(anthropic.BadRequestError):
+        ask(claude, "lenient", tools=[search])
+    assert len(fake_provider.calls) == 1
 
 
 def test_errors_have_the_shape_of_the_door(running, claude):

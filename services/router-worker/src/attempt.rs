@@ -11,12 +11,14 @@ use crate::{
     providers::{Answer, Asked, Encoded, Frame, Head, Incoming, Parser, StreamDecoder, Wire},
 };
 use futures::FutureExt;
-use std::{future::Future, time::Duration};
+use std::{borrow::Cow, future::Future, time::Duration};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tollgate_runtime::config::Timeout;
 use tollgate_schemas::{Lane, StreamEvent};
 
+/// Fields without which there is no request.
+const ESSENTIAL: [&str; 3] = ["model", "messages", "input"];
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 const LATE: &str = "the provider did not answer in time";
 
@@ -80,8 +82,16 @@ pub(crate) struct Call<'a> {
     pub queue_max: Duration,
     /// It is made even if the circuit is open.
     pub is_forced: bool,
+    /// Fields that the destination's API cannot express are left out.
+    pub drops_unsupported: bool,
     /// Ends the call early.
     pub signals: Signals<'a>,
+}
+
+/// A request as it is sent, and the fields that were left out of it.
+struct Sendable {
+    request: Encoded,
+    dropped: Vec<String>,
 }
 
 /// A place among the calls under way, at the destination and at its provider.
@@ -127,6 +137,8 @@ pub(crate) struct Ended {
     pub first_content_us: Option<i64>,
     /// The caller may have seen a part of it, so nothing can take its place.
     pub is_seen: bool,
+    /// The fields that were left out, because the destination's API cannot express them.
+    pub dropped: Vec<String>,
 }
 
 impl Ended {
@@ -146,10 +158,11 @@ impl Call<'_> {
         sink: Option<&mut S>,
     ) -> Ended {
         let ended = Ended::default();
-        let (request, _permits) = match self.placed(patience).await {
+        let (Sendable { request, dropped }, _permits) = match self.placed(patience).await {
             Ok(placed) => placed,
             Err(broken) => return ended.broken(broken),
         };
+        let ended = Ended { dropped, ..ended };
         if let Some(allowance) = allowance
             && let Err(broken) = self.within(None, allowance.take()).await
         {
@@ -170,8 +183,8 @@ impl Call<'_> {
     }
 
     /// The call as it is sent, and its places. Whoever queues holds its body once, not twice: it is written again afterwards.
-    async fn placed(&self, patience: &mut Patience<'_>) -> Result<(Encoded, Places), Broken> {
-        let encode = || self.wire.encode(&self.asked).map_err(Broken::Failed);
+    async fn placed(&self, patience: &mut Patience<'_>) -> Result<(Sendable, Places), Broken> {
+        let encode = || self.encode().map_err(Broken::Failed);
         let mut request = encode()?;
         let places = match self.free_place() {
             Some(places) => places,
@@ -187,6 +200,27 @@ impl Call<'_> {
         let (end, class) = self.limits.earliest(None);
         let is_late = Instant::now() >= end;
         if is_late { Err(Broken::Failed(Failure::new(class, LATE))) } else { Ok((request, places)) }
+    }
+
+    /// The request in the provider's words. What it has no words for is left out, if the endpoint says so, but for what the request
+    /// is about.
+    fn encode(&self) -> Result<Sendable, Failure> {
+        let (mut body, mut dropped) = (Cow::Borrowed(self.asked.chat), Vec::new());
+        loop {
+            let failure = match self.wire.encode(&Asked { chat: &body, ..self.asked }) {
+                Ok(request) => return Ok(Sendable { request, dropped }),
+                Err(failure) => failure,
+            };
+            let may_drop = self.drops_unsupported && failure.class == Class::Inexpressible;
+            let is_field = |name: &String| body.get(name).is_some() && !ESSENTIAL.contains(&name.as_str());
+            match failure.param.clone().filter(is_field) {
+                Some(name) if may_drop => {
+                    body.to_mut().remove(&name);
+                    dropped.push(name);
+                }
+                _ => return Err(failure),
+            }
+        }
     }
 
     async fn wait_for_place(&self, patience: &mut Patience<'_>) -> Result<Places, Broken> {

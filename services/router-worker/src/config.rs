@@ -15,7 +15,7 @@ use std::{
 use tollgate_admission::DestinationLimits;
 use tollgate_runtime::{
     Secret,
-    config::{self, Config, Problem, Problems, Retry, Timeout},
+    config::{self, Config, OnUnsupported, Problem, Problems, Retry, Timeout},
     seal::Sealer,
 };
 
@@ -45,6 +45,8 @@ pub(crate) struct Endpoint {
     pub timeout: Timeout,
     /// Answers must pass the guardrail before anyone sees them.
     pub is_checked: bool,
+    /// What a destination cannot express is left out, instead of refused.
+    pub drops_unsupported: bool,
     /// Output tokens when the caller sets no maximum and the provider demands one: what admission reserved.
     pub default_max_tokens: u32,
     /// For the usage table.
@@ -229,6 +231,7 @@ fn build_endpoint(
         retry: endpoint.retry.clone(),
         timeout: endpoint.timeout,
         is_checked: endpoint.guardrails.output.any(),
+        drops_unsupported: endpoint.on_unsupported == OnUnsupported::Drop,
         default_max_tokens: endpoint.reserve_output.max(1),
         tags: endpoint.tags.clone(),
     }

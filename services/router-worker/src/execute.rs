@@ -360,7 +360,9 @@ impl<S: ChunkSink> Execution<'_, S> {
             created: tollgate_schemas::now_us() / 1_000_000,
         };
         let (lane, limits, signals) = (self.request.lane, self.limits, self.signals);
-        let call = Call { destination, wire: &*wire, asked, lane, limits, queue_max, is_forced, signals };
+        let drops_unsupported = self.endpoint.drops_unsupported;
+        let wire = &*wire;
+        let call = Call { destination, wire, asked, lane, limits, queue_max, is_forced, drops_unsupported, signals };
         let span = spans::call(&call, api);
         let calls = self.ledger.calls();
         // A later round begins with the first destination again.

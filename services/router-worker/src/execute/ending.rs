@@ -8,6 +8,9 @@ use crate::{
 use std::time::Duration;
 use tollgate_schemas::{ApiError, Body, ErrorCode, Request, Terminal, UsageRow};
 
+/// Tells the caller which fields of the request were left out.
+const DROPPED_HEADER: &str = "x-tollgate-dropped";
+
 impl<S: ChunkSink> Execution<'_, S> {
     pub(super) async fn finish(self, end: End, mut usage: UsageRow) -> Finished {
         let (attempts, last) = (self.ledger.calls(), self.ledger.attempts().last().map(|a| a.destination.clone()));
@@ -33,9 +36,16 @@ impl<S: ChunkSink> Execution<'_, S> {
         Finished { terminal, usage, is_checked: self.is_checked }
     }
 
-    async fn answered(&self, ended: Ended) -> Terminal {
+    async fn answered(&self, mut ended: Ended) -> Terminal {
+        let dropped = std::mem::take(&mut ended.dropped);
         match self.check_in(ended).await {
-            Ok(body) => Terminal { body: Some(body), ..self.blank() },
+            Ok(body) => {
+                let mut terminal = Terminal { body: Some(body), ..self.blank() };
+                if !dropped.is_empty() {
+                    terminal.headers.insert(DROPPED_HEADER.to_owned(), dropped.join(", "));
+                }
+                terminal
+            }
             Err(error) => Terminal::failed(&self.request.caller.team, error),
         }
     }

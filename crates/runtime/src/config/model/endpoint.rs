@@ -26,6 +26,8 @@ pub struct Endpoint {
     #[serde(default)]
     #[schema(value_type = String)]
     pub on_disconnect: tollgate_schemas::OnDisconnect,
+    #[serde(default)]
+    pub on_unsupported: OnUnsupported,
     #[serde(default = "default_reserve_output")]
     pub reserve_output: u32,
     #[serde(default)]
@@ -40,6 +42,16 @@ pub struct Endpoint {
 
 fn default_reserve_output() -> u32 {
     4096
+}
+
+/// `endpoints[].on_unsupported`: what becomes of a top-level field of a request that a destination's API cannot express.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum OnUnsupported {
+    #[default]
+    Error,
+    Drop,
 }
 
 /// `endpoints[].task`.
