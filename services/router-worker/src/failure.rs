@@ -80,6 +80,13 @@ impl Failure {
         }
     }
 
+    /// A request field that cannot be said in the provider's language; `why` follows its name.
+    pub(crate) fn inexpressible(param: impl Into<String>, why: &str) -> Self {
+        let param = param.into();
+        let message = format!("`{param}` {why}");
+        Self { param: Some(param), ..Self::new(Class::Inexpressible, message) }
+    }
+
     /// A provider's answer that makes no sense: it is treated as the provider's fault, like a 5xx.
     pub(crate) fn malformed(what: &str) -> Self {
         Self {

@@ -11,6 +11,7 @@
 pub(crate) mod anthropic;
 mod assemble;
 mod chat;
+mod completions;
 mod credentials;
 mod fields;
 mod framing;
@@ -187,13 +188,17 @@ impl Kind {
 /// The one place that tells provider kinds apart. Errors with what is missing.
 pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
     Ok(match provider.kind {
-        ProviderKind::Openai => Kind::at(provider, "https://api.openai.com/v1", "openai", openai::OpenAi),
+        ProviderKind::Openai => {
+            let preset = provider.preset();
+            let base_url = preset.map_or("https://api.openai.com/v1", |preset| preset.base_url);
+            Kind::at(provider, base_url, provider.price_name(), openai::OpenAi::new(preset))
+        }
         ProviderKind::Anthropic => {
             Kind::at(provider, "https://api.anthropic.com/v1", "anthropic", anthropic::Anthropic)
         }
         // The mock answers in OpenAI's format, so that its answers take the same way as any other.
         ProviderKind::Mock => {
-            Kind { wire: Arc::new(openai::OpenAi), base_url: None, price_name: "mock", free: true }
+            Kind { wire: Arc::new(openai::OpenAi::new(None)), base_url: None, price_name: "mock", free: true }
         }
         _ => return Err(format!("kind `{}` is not supported by this release", provider.kind.as_str())),
     })

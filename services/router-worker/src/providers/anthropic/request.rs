@@ -1,15 +1,13 @@
 //! A chat completions body as a Messages body.
 
 use super::{super::Asked, messages};
-use crate::failure::{Class, Failure};
+use crate::failure::Failure;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json, value::RawValue};
 
 /// A failure that names the field which cannot be expressed.
 pub(super) fn inexpressible(param: impl Into<String>, why: &str) -> Failure {
-    let param = param.into();
-    let message = format!("`{param}` {why}");
-    Failure { param: Some(param), ..Failure::new(Class::Inexpressible, message) }
+    Failure::inexpressible(param, why)
 }
 
 const NO_EQUIVALENT: &str = "has no equivalent at this model's provider; leave it out or use another endpoint";
