@@ -10,14 +10,17 @@
 
 pub(crate) mod anthropic;
 mod assemble;
+mod azure;
 mod chat;
 mod completions;
 mod credentials;
+mod databricks;
 mod fields;
 mod framing;
 mod http;
 mod mock;
 mod openai;
+mod path;
 mod sse;
 mod token;
 mod transport;
@@ -74,7 +77,7 @@ pub(crate) struct Encoded {
 }
 
 /// A call that is about to leave, for who signs it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Leaving<'a> {
     /// All of its URL.
     pub url: &'a str,
@@ -82,6 +85,8 @@ pub(crate) struct Leaving<'a> {
     pub body: &'a str,
     /// Seconds since the Unix epoch.
     pub now_s: i64,
+    /// What is shown is a token that the credential gave, not the credential.
+    pub is_token: bool,
 }
 
 /// A whole answer in the caller's shape.
@@ -196,12 +201,24 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
         ProviderKind::Anthropic => {
             Kind::at(provider, "https://api.anthropic.com/v1", "anthropic", anthropic::Anthropic)
         }
+        ProviderKind::Azure => {
+            Kind::at(provider, needed(provider)?, "azure", azure::Azure::new(provider.api_version.as_deref()))
+        }
+        ProviderKind::Databricks => {
+            let host = needed(provider)?;
+            Kind::at(provider, host, "databricks", databricks::Databricks::new(host))
+        }
         // The mock answers in OpenAI's format, so that its answers take the same way as any other.
         ProviderKind::Mock => {
             Kind { wire: Arc::new(openai::OpenAi::new(None)), base_url: None, price_name: "mock", free: true }
         }
         _ => return Err(format!("kind `{}` is not supported by this release", provider.kind.as_str())),
     })
+}
+
+/// The address of a provider that has no common one.
+fn needed(provider: &Provider) -> Result<&str, String> {
+    provider.base_url.as_deref().ok_or_else(|| format!("kind `{}` needs a base_url", provider.kind.as_str()))
 }
 
 /// A value as raw JSON. Serialising a `Value` into memory cannot fail; `null` stands for the impossible.

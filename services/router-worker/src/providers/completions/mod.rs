@@ -4,6 +4,7 @@
 //! <https://platform.openai.com/docs/guides/error-codes>. Requests and answers pass through byte for byte but for
 //! `model`, `stream`, `stream_options`, the gateway's own field and what [`Quirks`] says.
 
+pub(super) mod parts;
 mod request;
 mod stream;
 
