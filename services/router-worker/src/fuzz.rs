@@ -101,7 +101,9 @@ fn kinds() -> Vec<Arc<dyn Wire>> {
         ProviderKind::Openai,
         ProviderKind::Anthropic,
         ProviderKind::Azure,
+        ProviderKind::Cohere,
         ProviderKind::Databricks,
+        ProviderKind::Mistral,
     ];
     let base_url = Some("https://x.test".to_owned());
     let wire =
@@ -139,7 +141,9 @@ mod tests {
             include_str!("../fixtures/openai/stream.txt"),
             include_str!("../fixtures/anthropic/stream.txt"),
             include_str!("../fixtures/azure/stream.txt"),
+            include_str!("../fixtures/cohere/stream.txt"),
             include_str!("../fixtures/databricks/stream.txt"),
+            include_str!("../fixtures/mistral/stream.txt"),
         ] {
             sse(text.as_bytes(), 7);
             stream(text.as_bytes());
@@ -148,7 +152,9 @@ mod tests {
             include_str!("../fixtures/openai/chat.json"),
             include_str!("../fixtures/anthropic/chat.json"),
             include_str!("../fixtures/azure/chat.json"),
+            include_str!("../fixtures/cohere/chat.json"),
             include_str!("../fixtures/databricks/chat.json"),
+            include_str!("../fixtures/mistral/chat.json"),
         ] {
             let fixture: Value = serde_json::from_str(text).expect("JSON");
             for part in fixture.as_object().expect("an object").values() {

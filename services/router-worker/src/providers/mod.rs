@@ -12,12 +12,14 @@ pub(crate) mod anthropic;
 mod assemble;
 mod azure;
 mod chat;
+mod cohere;
 mod completions;
 mod credentials;
 mod databricks;
 mod fields;
 mod framing;
 mod http;
+mod mistral;
 mod mock;
 mod openai;
 mod path;
@@ -208,6 +210,8 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
             let host = needed(provider)?;
             Kind::at(provider, host, "databricks", databricks::Databricks::new(host))
         }
+        ProviderKind::Mistral => Kind::at(provider, "https://api.mistral.ai/v1", "mistral", mistral::Mistral),
+        ProviderKind::Cohere => Kind::at(provider, "https://api.cohere.com/v2", "cohere", cohere::Cohere),
         // The mock answers in OpenAI's format, so that its answers take the same way as any other.
         ProviderKind::Mock => {
             Kind { wire: Arc::new(openai::OpenAi::new(None)), base_url: None, price_name: "mock", free: true }

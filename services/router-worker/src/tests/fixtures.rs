@@ -34,7 +34,9 @@ fn kinds() -> Vec<(&'static str, Kind)> {
         ProviderKind::Openai,
         ProviderKind::Anthropic,
         ProviderKind::Azure,
+        ProviderKind::Cohere,
         ProviderKind::Databricks,
+        ProviderKind::Mistral,
     ];
     let with = |k: ProviderKind| {
         let base_url = matches!(k, ProviderKind::Azure | ProviderKind::Databricks).then(|| "https://x.test".to_owned());
@@ -117,7 +119,7 @@ fn requests_answers_tokens_and_cost() {
             seen += 1;
         }
     }
-    assert!(seen >= 11);
+    assert!(seen >= 17);
 }
 
 #[test]
@@ -229,6 +231,12 @@ fn errors_inside_a_stream_end_it() {
         ("anthropic", "{", "Server"),
         ("azure", r#"{"error":{"message":"boom","code":"500"}}"#, "Server"),
         ("databricks", r#"{"error_code":"INTERNAL_ERROR","message":"boom"}"#, "Server"),
+        ("mistral", r#"{"object":"error","message":"boom","type":"internal_server_error"}"#, "Server"),
+        ("mistral", r#"{"choices":[{"index":0,"delta":{},"finish_reason":"error"}]}"#, "Server"),
+        ("mistral", "{", "Server"),
+        ("cohere", r#"{"type":"message-end","delta":{"error":"boom","finish_reason":"ERROR"}}"#, "Server"),
+        ("cohere", r#"{"type":"message-end","delta":{"finish_reason":"TIMEOUT"}}"#, "Timeout"),
+        ("cohere", r#"{"message":"boom"}"#, "Server"),
     ];
     for (name, data, class) in cases {
         let (chat, fixture) = (Fields::default(), json!({ "request": { "stream": true } }));
@@ -241,7 +249,7 @@ fn errors_inside_a_stream_end_it() {
 
 #[test]
 fn what_a_translated_kind_cannot_express_is_refused_by_name() {
-    for name in ["anthropic"] {
+    for name in ["anthropic", "cohere", "mistral"] {
         let (_, table) = fixtures(name).into_iter().find(|(name, _)| name == "inexpressible").expect("table");
         for case in table["cases"].as_array().expect("cases") {
             let chat = Fields::parse(&case["body"].to_string()).expect("object");
