@@ -125,9 +125,11 @@ fn give_back_reasoning(messages: &mut Value) -> bool {
 
 /// Does something to `message` or `delta` of each choice. Says whether it did to any.
 fn each_choice(answer: &mut Value, name: &str, change: fn(&mut Map<String, Value>) -> bool) -> bool {
-    let choices = answer.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten();
-    let messages = choices.filter_map(|choice| choice.get_mut(name).and_then(Value::as_object_mut));
-    messages.fold(false, |changed, message| change(message) || changed)
+    let mut changed = false;
+    for choice in answer.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten() {
+        changed |= choice.get_mut(name).and_then(Value::as_object_mut).is_some_and(change);
+    }
+    changed
 }
 
 /// A stream whose deltas may have a list in `content` too.
