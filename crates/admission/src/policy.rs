@@ -74,7 +74,7 @@ impl Policy {
         let kinds: HashMap<String, (String, bool)> = config
             .providers
             .iter()
-            .map(|(name, provider)| (name.clone(), (provider.kind.as_str().to_owned(), provider.kind.is_free())))
+            .map(|(name, provider)| (name.clone(), (provider.price_name().to_owned(), provider.kind.is_free())))
             .collect();
         let callables = config.endpoints.iter().map(|endpoint| {
             let all = endpoint.destinations.iter().chain(&endpoint.fallbacks);

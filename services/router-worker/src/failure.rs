@@ -80,7 +80,7 @@ impl Failure {
         }
     }
 
-    /// What the caller asked for cannot be said in the destination's API. Names the field.
+    /// A request field that cannot be said in the provider's language; `why` follows its name.
     pub(crate) fn inexpressible(param: impl Into<String>, why: &str) -> Self {
         let param = param.into();
         let message = format!("`{param}` {why}");

@@ -96,9 +96,19 @@ fn check(answer: &Answer, asked: &Asked<'_>) {
     let _ = answer.usage_or_estimate(asked.chat);
 }
 
-fn kinds() -> [Arc<dyn Wire>; 2] {
-    let wire = |of| kind(&Provider::of(of)).expect("a kind that is spoken").wire;
-    [wire(ProviderKind::Openai), wire(ProviderKind::Anthropic)]
+fn kinds() -> Vec<Arc<dyn Wire>> {
+    let kinds = [
+        ProviderKind::Openai,
+        ProviderKind::Anthropic,
+        ProviderKind::Azure,
+        ProviderKind::Cohere,
+        ProviderKind::Databricks,
+        ProviderKind::Mistral,
+    ];
+    let base_url = Some("https://x.test".to_owned());
+    let wire =
+        |of| kind(&Provider { base_url: base_url.clone(), ..Provider::of(of) }).expect("a kind that is spoken").wire;
+    kinds.into_iter().map(wire).collect()
 }
 
 fn each_kind(check: impl Fn(&dyn Wire, &Asked<'_>)) {
@@ -130,11 +140,25 @@ mod tests {
 
     #[test]
     fn what_the_fixtures_hold_holds() {
-        for text in [include_str!("../fixtures/openai/stream.txt"), include_str!("../fixtures/anthropic/stream.txt")] {
+        for text in [
+            include_str!("../fixtures/openai/stream.txt"),
+            include_str!("../fixtures/anthropic/stream.txt"),
+            include_str!("../fixtures/azure/stream.txt"),
+            include_str!("../fixtures/cohere/stream.txt"),
+            include_str!("../fixtures/databricks/stream.txt"),
+            include_str!("../fixtures/mistral/stream.txt"),
+        ] {
             sse(text.as_bytes(), 7);
             stream(text.as_bytes());
         }
-        for text in [include_str!("../fixtures/openai/chat.json"), include_str!("../fixtures/anthropic/chat.json")] {
+        for text in [
+            include_str!("../fixtures/openai/chat.json"),
+            include_str!("../fixtures/anthropic/chat.json"),
+            include_str!("../fixtures/azure/chat.json"),
+            include_str!("../fixtures/cohere/chat.json"),
+            include_str!("../fixtures/databricks/chat.json"),
+            include_str!("../fixtures/mistral/chat.json"),
+        ] {
             let fixture: Value = serde_json::from_str(text).expect("JSON");
             for part in fixture.as_object().expect("an object").values() {
                 answer(part.to_string().as_bytes());

@@ -4,7 +4,7 @@ mod governance;
 mod kafka;
 mod limits;
 
-use super::{Checks, Config, Destination, Endpoint, Judged, Problem, Provider, ProviderKind, Routing, Task};
+use super::{Checks, Config, Destination, Endpoint, Judged, Preset, Problem, Provider, ProviderKind, Routing, Task};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 struct Checker<'a> {
@@ -121,6 +121,11 @@ impl Checker<'_> {
                 }
                 _ => {}
             }
+        }
+        if let Some(name) = provider.preset.as_deref().filter(|name| !name.is_empty() && Preset::named(name).is_none())
+        {
+            let known = format!("there is no preset `{name}`; known are {}", Preset::names());
+            self.fatal(format!("{path}.preset"), known);
         }
         let needed = match kind {
             Azure => vec![("base_url", &provider.base_url, "https://NAME.openai.azure.com")],

@@ -347,6 +347,21 @@ endpoints: [ { name: e, destinations: [ { name: d, provider: a, model: m, wait: 
     }
 
     #[test]
+    fn a_preset_is_one_of_those_that_are_known_and_only_openais() {
+        let text = "
+providers:
+  a: { kind: openai, preset: ollama }
+  b: { kind: openai, preset: olama }
+  c: { kind: azure, base_url: 'https://x.test', preset: groq }
+endpoints: [ { name: e, destinations: [ { name: d, provider: a, model: m } ] } ]
+";
+        let found = problems(text, Role::All);
+        assert_eq!(found.len(), 2, "{found:#?}");
+        assert!(found[0].starts_with("providers.b.preset: there is no preset `olama`; known are vllm, ollama, "));
+        assert!(found[1].starts_with("providers.c.preset: is only for kind openai"));
+    }
+
+    #[test]
     fn only_the_router_worker_needs_provider_credentials() {
         let text = "providers: { a: { kind: openai, api_key: '${UNSET}' } }";
         assert_eq!(problems(text, Role::Ingress), Vec::<String>::new());

@@ -46,7 +46,15 @@ impl Assembler {
             self.count(&delta);
             merge(&mut self.choices[at]["message"], delta);
             for (name, value) in choice {
-                merge_field(&mut self.choices[at], name, value);
+                let logprobs = name == "logprobs";
+                let Some(field) =
+                    self.choices[at].as_object_mut().map(|known| known.entry(name).or_insert(Value::Null))
+                else {
+                    continue;
+                };
+                // Log probabilities grow with the text; what else stands beside a delta (Azure's `content_filter_results`)
+                // says how things are by now.
+                if logprobs { merge_value("logprobs", field, value) } else { overwrite(field, value) }
             }
         }
         content
@@ -115,13 +123,14 @@ impl Assembler {
     }
 }
 
-/// A delta's tool calls carry an index and its text begins empty; a whole message has neither.
+/// A delta's tool calls and blocks carry an index and its text begins empty; a whole message has neither.
 fn tidy_message(message: &mut Value) {
-    let Some(calls) = message.get_mut("tool_calls").and_then(Value::as_array_mut) else { return };
-    for call in calls.iter_mut().filter_map(Value::as_object_mut) {
-        call.remove("index");
+    for list in ["tool_calls", "thinking_blocks"] {
+        for item in message.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            item.as_object_mut().map(|item| item.remove("index"));
+        }
     }
-    if message["content"] == "" {
+    if message.get("tool_calls").is_some_and(Value::is_array) && message["content"] == "" {
         message["content"] = Value::Null;
     }
 }
@@ -151,9 +160,16 @@ fn merge(into: &mut Value, from: Value) {
     }
 }
 
-fn merge_field(into: &mut Value, name: String, value: Value) {
-    if let Some(map) = into.as_object_mut() {
-        merge_value(&name, map.entry(name.clone()).or_insert(Value::Null), value);
+/// Later values replace earlier ones, field by field; a `null` says nothing.
+fn overwrite(into: &mut Value, from: Value) {
+    match (into, from) {
+        (_, Value::Null) => {}
+        (Value::Object(into), Value::Object(from)) => {
+            for (name, value) in from {
+                overwrite(into.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
     }
 }
 

@@ -5,27 +5,24 @@
 
 use super::{
     Answer, Asked, Assembler, Decoded, Encoded, Fields, Frame, Leaving, StreamDecoder, Wire,
-    openai::{GATEWAY_FIELDS, OpenAi, usage},
+    completions::{self, Quirks, usage},
+    openai::OpenAi,
 };
 use crate::failure::Failure;
 use serde::de::IgnoredAny;
 use serde_json::value::to_raw_value;
 
-/// The leaf.
+/// The leaf, beside that for chats at the same server.
 #[derive(Debug)]
-pub(super) struct Embeddings;
+pub(super) struct Embeddings(pub(super) OpenAi);
 
 impl Wire for Embeddings {
     fn otel_name(&self) -> &'static str {
-        OpenAi.otel_name()
+        self.0.otel_name()
     }
 
     fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
-        let mut body = asked.chat.clone();
-        for name in GATEWAY_FIELDS {
-            body.remove(name);
-        }
-        body.put("model", asked.upstream_model);
+        let body = completions::encode(asked, Quirks::default())?;
         Ok(Encoded::new("/embeddings", body.to_json()))
     }
 
@@ -52,15 +49,15 @@ impl Wire for Embeddings {
     }
 
     fn classify(&self, status: u16, body: &[u8]) -> Failure {
-        OpenAi.classify(status, body)
+        self.0.classify(status, body)
     }
 
     fn headers(&self, key: Option<&str>, leaving: &Leaving<'_>) -> Result<Vec<(&'static str, String)>, String> {
-        OpenAi.headers(key, leaving)
+        self.0.headers(key, leaving)
     }
 
     fn request_id_header(&self) -> &'static str {
-        OpenAi.request_id_header()
+        self.0.request_id_header()
     }
 }
 

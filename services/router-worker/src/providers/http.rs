@@ -67,7 +67,7 @@ impl Http {
             Err(failure) => return Err(self.refused(turn, failure)),
         };
         let url = format!("{}{}", self.base_url, request.path);
-        let leaving = Leaving { url: &url, body: &request.body, now_s: now_s() };
+        let leaving = Leaving { url: &url, body: &request.body, now_s: now_s(), is_token: token.is_some() };
         let headers = wire.headers(token.as_ref().map(Secret::expose).or(key), &leaving);
         let headers = headers.map_err(|reason| self.refused(turn, Failure::new(Class::Refused, reason)))?;
         let builder = with_headers(client.post(&url), headers)?.header("content-type", "application/json");

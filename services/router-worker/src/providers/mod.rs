@@ -10,14 +10,20 @@
 
 pub(crate) mod anthropic;
 mod assemble;
+mod azure;
 mod chat;
+mod cohere;
+mod completions;
 mod credentials;
+mod databricks;
 mod embeddings;
 mod fields;
 mod framing;
 mod http;
+mod mistral;
 mod mock;
 mod openai;
+mod path;
 mod sse;
 mod token;
 mod transport;
@@ -86,7 +92,7 @@ impl Encoded {
 }
 
 /// A call that is about to leave, for who signs it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Leaving<'a> {
     /// All of its URL.
     pub url: &'a str,
@@ -94,6 +100,8 @@ pub(crate) struct Leaving<'a> {
     pub body: &'a str,
     /// Seconds since the Unix epoch.
     pub now_s: i64,
+    /// What is shown is a token that the credential gave, not the credential.
+    pub is_token: bool,
 }
 
 /// A whole answer in the caller's shape.
@@ -225,20 +233,42 @@ impl Kind {
 /// The one place that tells provider kinds apart. Errors with what is missing.
 pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
     Ok(match provider.kind {
-        ProviderKind::Openai => Kind::at(provider, "https://api.openai.com/v1", "openai", openai::OpenAi)
-            .and(ApiType::Embeddings, embeddings::Embeddings),
+        ProviderKind::Openai => {
+            let preset = provider.preset();
+            let base_url = preset.map_or("https://api.openai.com/v1", |preset| preset.base_url);
+            Kind::at(provider, base_url, provider.price_name(), openai::OpenAi::new(preset))
+                .and(ApiType::Embeddings, embeddings::Embeddings(openai::OpenAi::new(preset)))
+        }
         ProviderKind::Anthropic => {
             Kind::at(provider, "https://api.anthropic.com/v1", "anthropic", anthropic::Anthropic)
                 .and(ApiType::Messages, anthropic::Native)
         }
+        ProviderKind::Azure => {
+            Kind::at(provider, needed(provider)?, "azure", azure::Azure::new(provider.api_version.as_deref()))
+        }
+        ProviderKind::Databricks => {
+            let host = needed(provider)?;
+            Kind::at(provider, host, "databricks", databricks::Databricks::new(host))
+        }
+        ProviderKind::Mistral => Kind::at(provider, "https://api.mistral.ai/v1", "mistral", mistral::Mistral),
+        ProviderKind::Cohere => Kind::at(provider, "https://api.cohere.com/v2", "cohere", cohere::Cohere),
         // The mock answers in OpenAI's format, so that its answers take the same way as any other.
         ProviderKind::Mock => {
-            let mock =
-                Kind { base_url: None, price_name: "mock", free: true, ..Kind::at(provider, "", "", openai::OpenAi) };
-            mock.and(ApiType::Embeddings, embeddings::Embeddings)
+            let mock = Kind {
+                base_url: None,
+                price_name: "mock",
+                free: true,
+                ..Kind::at(provider, "", "", openai::OpenAi::new(None))
+            };
+            mock.and(ApiType::Embeddings, embeddings::Embeddings(openai::OpenAi::new(None)))
         }
         _ => return Err(format!("kind `{}` is not supported by this release", provider.kind.as_str())),
     })
+}
+
+/// The address of a provider that has no common one.
+fn needed(provider: &Provider) -> Result<&str, String> {
+    provider.base_url.as_deref().ok_or_else(|| format!("kind `{}` needs a base_url", provider.kind.as_str()))
 }
 
 /// A value as raw JSON. Serialising a `Value` into memory cannot fail; `null` stands for the impossible.

@@ -6,6 +6,7 @@ mod fixtures;
 mod handover;
 mod limited;
 mod owner;
+mod presets;
 mod requests;
 mod waiting;
 

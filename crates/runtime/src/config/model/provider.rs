@@ -1,5 +1,6 @@
 //! `providers`.
 
+use super::super::Preset;
 use crate::Secret;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,16 @@ impl Provider {
             location: None,
             region: None,
         }
+    }
+
+    /// Which of the servers of OpenAI's format it is, if the file says.
+    pub fn preset(&self) -> Option<&'static Preset> {
+        self.preset.as_deref().and_then(Preset::named)
+    }
+
+    /// Its name in the built-in price list.
+    pub fn price_name(&self) -> &'static str {
+        self.preset().map_or(self.kind.as_str(), |preset| preset.price_name)
     }
 }
 

@@ -42,7 +42,8 @@ impl Wire for Native {
             signed_only(&mut body);
         }
         let headers = asked.api_headers.get("anthropic-beta").map(|beta| ("anthropic-beta", beta.clone()));
-        Ok(Encoded { path: "/messages".to_owned(), body: body.to_json(), headers: headers.into_iter().collect() })
+        let headers = headers.into_iter().collect();
+        Ok(Encoded { headers, ..Encoded::new("/messages", body.to_json()) })
     }
 
     fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {

@@ -1,0 +1,112 @@
+//! One of Cohere's answers as a chat completion.
+
+use super::super::{Answer, Asked, raw};
+use crate::{
+    failure::{Class, Failure},
+    tokens::{Tokens, Usage},
+};
+use serde_json::{Value, json};
+use tollgate_schemas::TokenSource;
+
+/// A whole answer.
+pub(super) fn decode(asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
+    let answer: Value =
+        serde_json::from_slice(body).map_err(|_| Failure::malformed("an answer that is not a JSON document"))?;
+    if !answer["message"].is_object() {
+        return Err(Failure::malformed("an answer without a message"));
+    }
+    let finish_reason = finish_reason(&answer["finish_reason"])?;
+    let (message, output_chars) = message(&answer["message"]);
+    let usage = usage(&answer["usage"]);
+    let completion = json!({
+        "id": answer["id"],
+        "object": "chat.completion",
+        "created": asked.created,
+        "model": asked.shown_model,
+        "choices": [{ "index": 0, "message": message, "logprobs": null, "finish_reason": finish_reason }],
+        "usage": usage.as_ref().map(|usage| openai_usage(usage, &answer["usage"])),
+    });
+    Ok(Answer {
+        body: raw(&completion),
+        finish_reason: Some(finish_reason.to_owned()),
+        usage,
+        output_chars,
+        // The provider does not repeat it.
+        response_model: None,
+        service_tier: None,
+    })
+}
+
+/// The assistant's message and how many characters it holds.
+fn message(message: &Value) -> (Value, usize) {
+    let (mut text, mut reasoning) = (String::new(), String::new());
+    for part in message["content"].as_array().into_iter().flatten() {
+        match part["type"].as_str() {
+            Some("text") => text.push_str(part["text"].as_str().unwrap_or_default()),
+            Some("thinking") => reasoning.push_str(part["thinking"].as_str().unwrap_or_default()),
+            _ => {}
+        }
+    }
+    let calls = message["tool_calls"].as_array().filter(|calls| !calls.is_empty());
+    let arguments = calls.into_iter().flatten().filter_map(|call| call["function"]["arguments"].as_str());
+    let plan = message["tool_plan"].as_str().unwrap_or_default();
+    let texts = [text.as_str(), &reasoning, plan];
+    let chars = texts.into_iter().chain(arguments).map(|text| text.chars().count()).sum();
+    let content = if text.is_empty() && calls.is_some() { Value::Null } else { text.into() };
+    let mut out = json!({ "role": "assistant", "content": content, "refusal": null });
+    if !reasoning.is_empty() {
+        out["reasoning_content"] = reasoning.into();
+    }
+    if !plan.is_empty() {
+        out["tool_plan"] = plan.into();
+    }
+    if let Some(calls) = calls {
+        out["tool_calls"] = calls.clone().into();
+    }
+    if message["citations"].as_array().is_some_and(|citations| !citations.is_empty()) {
+        out["citations"] = message["citations"].clone();
+    }
+    (out, chars)
+}
+
+/// A finish reason in OpenAI's words. Errors if the provider broke off.
+pub(super) fn finish_reason(reason: &Value) -> Result<&'static str, Failure> {
+    let broken = |class, code: &str| {
+        Err(Failure { code: Some(code.to_owned()), ..Failure::new(class, "the provider broke off the answer") })
+    };
+    match reason.as_str() {
+        Some("MAX_TOKENS") => Ok("length"),
+        Some("TOOL_CALL") => Ok("tool_calls"),
+        Some("ERROR") => broken(Class::Server, "finish_reason_error"),
+        Some("TIMEOUT") => broken(Class::Timeout, "finish_reason_timeout"),
+        // COMPLETE, STOP_SEQUENCE, and reasons yet to come
+        _ => Ok("stop"),
+    }
+}
+
+/// Reads Cohere's usage document: the billed units, which are what the price is of, else the tokens. `None` if it has neither.
+/// Cache reads are counted among the tokens and not among the billed units, and have no price of their own: so they are not told
+/// apart here.
+pub(super) fn usage(document: &Value) -> Option<Usage> {
+    // Counts are written as floats now and then; what is cut off is no token.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are small and not negative")]
+    let count = |value: &Value| value.as_f64().map(|count| count as u64);
+    let counts = |part: &Value| Some((count(&part["input_tokens"])?, count(&part["output_tokens"]).unwrap_or(0)));
+    let (input, output) = counts(&document["billed_units"]).or_else(|| counts(&document["tokens"]))?;
+    let tokens = Tokens { input, output, ..Tokens::default() };
+    Some(Usage { tokens, source: TokenSource::Provider, raw: Some(document.to_string()) })
+}
+
+/// The same counts in OpenAI's shape.
+pub(super) fn openai_usage(usage: &Usage, document: &Value) -> Value {
+    let Tokens { input, output, .. } = usage.tokens;
+    let mut out = json!({
+        "prompt_tokens": input,
+        "completion_tokens": output,
+        "total_tokens": input.saturating_add(output),
+    });
+    if document["cached_tokens"].is_number() {
+        out["prompt_tokens_details"] = json!({ "cached_tokens": document["cached_tokens"] });
+    }
+    out
+}
