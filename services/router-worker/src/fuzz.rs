@@ -96,9 +96,12 @@ fn check(answer: &Answer, asked: &Asked<'_>) {
     let _ = answer.usage_or_estimate(asked.chat);
 }
 
-fn kinds() -> [Arc<dyn Wire>; 2] {
-    let wire = |of| kind(&Provider::of(of)).expect("a kind that is spoken").wire;
-    [wire(ProviderKind::Openai), wire(ProviderKind::Anthropic)]
+fn kinds() -> [Arc<dyn Wire>; 4] {
+    let wire = |of| {
+        let (project, location) = (Some("p".to_owned()), Some("global".to_owned()));
+        kind(&Provider { project, location, ..Provider::of(of) }).expect("a kind that is spoken").wire
+    };
+    [ProviderKind::Openai, ProviderKind::Anthropic, ProviderKind::Gemini, ProviderKind::Vertex].map(wire)
 }
 
 fn each_kind(check: impl Fn(&dyn Wire, &Asked<'_>)) {
@@ -127,11 +130,19 @@ mod tests {
 
     #[test]
     fn what_the_fixtures_hold_holds() {
-        for text in [include_str!("../fixtures/openai/stream.txt"), include_str!("../fixtures/anthropic/stream.txt")] {
+        for text in [
+            include_str!("../fixtures/openai/stream.txt"),
+            include_str!("../fixtures/anthropic/stream.txt"),
+            include_str!("../fixtures/gemini/stream.txt"),
+        ] {
             sse(text.as_bytes(), 7);
             stream(text.as_bytes());
         }
-        for text in [include_str!("../fixtures/openai/chat.json"), include_str!("../fixtures/anthropic/chat.json")] {
+        for text in [
+            include_str!("../fixtures/openai/chat.json"),
+            include_str!("../fixtures/anthropic/chat.json"),
+            include_str!("../fixtures/gemini/chat.json"),
+        ] {
             let fixture: Value = serde_json::from_str(text).expect("JSON");
             for part in fixture.as_object().expect("an object").values() {
                 answer(part.to_string().as_bytes());

@@ -14,6 +14,7 @@ mod chat;
 mod credentials;
 mod fields;
 mod framing;
+mod google;
 mod http;
 mod mock;
 mod openai;
@@ -191,10 +192,16 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
         ProviderKind::Anthropic => {
             Kind::at(provider, "https://api.anthropic.com/v1", "anthropic", anthropic::Anthropic)
         }
-        // The mock answers in OpenAI's format, so that its answers take the same way as any other.
-        ProviderKind::Mock => {
-            Kind { wire: Arc::new(openai::OpenAi), base_url: None, price_name: "mock", free: true }
+        ProviderKind::Gemini => {
+            let base_url = "https://generativelanguage.googleapis.com/v1beta";
+            Kind::at(provider, base_url, "gemini", google::Google::Gemini)
         }
+        ProviderKind::Vertex => {
+            let (wire, base_url) = google::Google::vertex(provider.project.as_deref(), provider.location.as_deref())?;
+            Kind::at(provider, &base_url, "vertex", wire)
+        }
+        // The mock answers in OpenAI's format, so that its answers take the same way as any other.
+        ProviderKind::Mock => Kind { wire: Arc::new(openai::OpenAi), base_url: None, price_name: "mock", free: true },
         _ => return Err(format!("kind `{}` is not supported by this release", provider.kind.as_str())),
     })
 }
