@@ -96,6 +96,7 @@ fn check(answer: &Answer, asked: &Asked<'_>) {
     let _ = answer.usage_or_estimate(asked.chat);
 }
 
+/// Each kind, with what it cannot do without.
 fn kinds() -> Vec<Arc<dyn Wire>> {
     let kinds = [
         ProviderKind::Openai,
@@ -103,11 +104,15 @@ fn kinds() -> Vec<Arc<dyn Wire>> {
         ProviderKind::Azure,
         ProviderKind::Cohere,
         ProviderKind::Databricks,
+        ProviderKind::Gemini,
         ProviderKind::Mistral,
+        ProviderKind::Vertex,
     ];
-    let base_url = Some("https://x.test".to_owned());
-    let wire =
-        |of| kind(&Provider { base_url: base_url.clone(), ..Provider::of(of) }).expect("a kind that is spoken").wire;
+    let some = |text: &str| Some(text.to_owned());
+    let wire = |of| {
+        let (base_url, project, location) = (some("https://x.test"), some("p"), some("global"));
+        kind(&Provider { base_url, project, location, ..Provider::of(of) }).expect("a kind that is spoken").wire
+    };
     kinds.into_iter().map(wire).collect()
 }
 
@@ -147,6 +152,7 @@ mod tests {
             include_str!("../fixtures/cohere/stream.txt"),
             include_str!("../fixtures/databricks/stream.txt"),
             include_str!("../fixtures/mistral/stream.txt"),
+            include_str!("../fixtures/gemini/stream.txt"),
         ] {
             sse(text.as_bytes(), 7);
             stream(text.as_bytes());
@@ -158,6 +164,7 @@ mod tests {
             include_str!("../fixtures/cohere/chat.json"),
             include_str!("../fixtures/databricks/chat.json"),
             include_str!("../fixtures/mistral/chat.json"),
+            include_str!("../fixtures/gemini/chat.json"),
         ] {
             let fixture: Value = serde_json::from_str(text).expect("JSON");
             for part in fixture.as_object().expect("an object").values() {

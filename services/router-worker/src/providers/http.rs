@@ -91,12 +91,13 @@ impl Http {
         turn: Option<Turn>,
         key: Option<&str>,
     ) -> Result<Option<Secret>, Failure> {
-        let grant = wire.grant(key, now_s()).map_err(|reason| Failure::new(Class::Refused, reason))?;
-        let Some(grant) = grant else { return Ok(None) };
         let now = Instant::now();
+        // Before the grant is made, because that may cost a signature.
         if let Some(token) = self.tokens.get(place(turn), now) {
             return Ok(Some(token));
         }
+        let grant = wire.grant(key, now_s()).map_err(|reason| Failure::new(Class::Refused, reason))?;
+        let Some(grant) = grant else { return Ok(None) };
         let token = ask(client, grant).await?;
         self.tokens.put(place(turn), &token, now);
         Ok(self.tokens.get(place(turn), now))
@@ -147,7 +148,7 @@ async fn ask(client: &Client, grant: Grant) -> Result<Token, Failure> {
     }
     match status {
         200..=299 => Token::parse(&body).ok_or_else(|| Failure::malformed("an answer without a token")),
-        400..=403 => Err(Failure::new(Class::Refused, "the provider gives no token for the credential")),
+        400..=404 => Err(Failure::new(Class::Refused, "the provider gives no token for the credential")),
         _ => Err(Failure::of_status(status, "the provider gives no token")),
     }
 }

@@ -19,6 +19,7 @@ mod databricks;
 mod embeddings;
 mod fields;
 mod framing;
+mod google;
 mod http;
 mod mistral;
 mod mock;
@@ -252,6 +253,14 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
         }
         ProviderKind::Mistral => Kind::at(provider, "https://api.mistral.ai/v1", "mistral", mistral::Mistral),
         ProviderKind::Cohere => Kind::at(provider, "https://api.cohere.com/v2", "cohere", cohere::Cohere),
+        ProviderKind::Gemini => {
+            let base_url = "https://generativelanguage.googleapis.com/v1beta";
+            Kind::at(provider, base_url, "gemini", google::Google::Gemini)
+        }
+        ProviderKind::Vertex => {
+            let (wire, base_url) = google::Google::vertex(provider.project.as_deref(), provider.location.as_deref())?;
+            Kind::at(provider, &base_url, "vertex", wire)
+        }
         // The mock answers in OpenAI's format, so that its answers take the same way as any other.
         ProviderKind::Mock => {
             let mock = Kind {

@@ -144,9 +144,12 @@ fn file(at: &str, file: &Value) -> Result<Value, Failure> {
 }
 
 /// Thinking blocks come first, signed as they were given; then text, then tool calls. A bare `reasoning_content` stays
-/// behind: without its signature the provider does not take it, and nothing is lost that it would use.
+/// behind: without its signature the provider does not take it, and nothing is lost that it would use. The same goes for
+/// `extra_content`, another provider's signatures.
 fn assistant(at: &str, message: &Map<String, Value>) -> Result<Vec<Value>, Failure> {
-    known(at, message, &["content", "refusal", "tool_calls", "thinking_blocks", "reasoning_content", "annotations"])?;
+    let fields =
+        ["content", "refusal", "tool_calls", "thinking_blocks", "reasoning_content", "annotations", "extra_content"];
+    known(at, message, &fields)?;
     let thinking = message.get("thinking_blocks").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut blocks = thinking;
     blocks.extend(content(at, message, Side::Assistant)?);
