@@ -5,12 +5,13 @@
 
 use crate::{
     failure::Failure,
-    providers::{Answer, Asked, Fields, Frame, Parser, Wire, kind},
+    providers::{Answer, Asked, Fields, Frame, Framing, Parser, Unframed, Wire, eventstream, kind},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use tollgate_runtime::config::{Provider, ProviderKind};
+use tollgate_schemas::RequestId;
 
 /// A stream's frames are the same however its bytes are split: whole, in pieces of `piece` bytes, and byte by byte.
 pub fn sse(stream: &[u8], piece: usize) {
@@ -22,6 +23,23 @@ pub fn sse(stream: &[u8], piece: usize) {
     assert!(bytes <= 3 * stream.len(), "frames hold no more than came");
 }
 
+/// The messages of a binary event stream, and what ends them, are the same however its bytes are split. `stream` as it is, and as
+/// one whole message whose checksums fit: the headers are as many bytes as `piece` says.
+pub fn event_stream(stream: &[u8], piece: usize) {
+    let (headers, payload) = stream.split_at(piece.min(stream.len()));
+    for bytes in [stream, &eventstream::sealed(headers, payload)] {
+        let whole = messages(bytes, bytes.len().max(1));
+        assert_eq!(whole, messages(bytes, piece.max(1)), "in pieces of {piece}");
+        assert_eq!(whole, messages(bytes, 1), "byte by byte");
+    }
+}
+
+fn messages(stream: &[u8], piece: usize) -> (Vec<Frame>, Option<Unframed>) {
+    let (mut parser, mut frames) = (Parser::new(Framing::EventStream), Vec::new());
+    let broken = stream.chunks(piece).find_map(|part| parser.push(part, &mut frames).err());
+    (frames, broken)
+}
+
 fn frames(stream: &[u8], piece: usize) -> Vec<Frame> {
     let (mut parser, mut frames) = (Parser::default(), Vec::new());
     for part in stream.chunks(piece) {
@@ -30,7 +48,7 @@ fn frames(stream: &[u8], piece: usize) -> Vec<Frame> {
     frames
 }
 
-/// A stream of each kind of provider: it ends, and what came of it is an answer.
+/// A stream of each kind of provider, whatever its framing: it ends, and what came of it is an answer.
 pub fn stream(stream: &[u8]) {
     let frames = frames(stream, stream.len().max(1));
     each_kind(|wire, asked| {
@@ -96,9 +114,10 @@ fn check(answer: &Answer, asked: &Asked<'_>) {
     let _ = answer.usage_or_estimate(asked.chat);
 }
 
-fn kinds() -> [Arc<dyn Wire>; 2] {
-    let wire = |of| kind(&Provider::of(of)).expect("a kind that is spoken").wire;
-    [wire(ProviderKind::Openai), wire(ProviderKind::Anthropic)]
+fn kinds() -> [Arc<dyn Wire>; 3] {
+    let provider = |of| Provider { region: Some("us-east-1".to_owned()), ..Provider::of(of) };
+    let wire = |of| kind(&provider(of)).expect("a kind that is spoken").wire;
+    [wire(ProviderKind::Openai), wire(ProviderKind::Anthropic), wire(ProviderKind::Bedrock)]
 }
 
 fn each_kind(check: impl Fn(&dyn Wire, &Asked<'_>)) {
@@ -117,6 +136,7 @@ fn asked(chat: &Fields) -> Asked<'_> {
         stream: true,
         default_max_tokens: 64,
         created: 1_700_000_000,
+        request_id: RequestId(Default::default()),
     }
 }
 
@@ -127,11 +147,20 @@ mod tests {
 
     #[test]
     fn what_the_fixtures_hold_holds() {
-        for text in [include_str!("../fixtures/openai/stream.txt"), include_str!("../fixtures/anthropic/stream.txt")] {
+        for text in [
+            include_str!("../fixtures/openai/stream.txt"),
+            include_str!("../fixtures/anthropic/stream.txt"),
+            include_str!("../fixtures/bedrock/stream.txt"),
+        ] {
             sse(text.as_bytes(), 7);
             stream(text.as_bytes());
+            event_stream(text.as_bytes(), 7);
         }
-        for text in [include_str!("../fixtures/openai/chat.json"), include_str!("../fixtures/anthropic/chat.json")] {
+        for text in [
+            include_str!("../fixtures/openai/chat.json"),
+            include_str!("../fixtures/anthropic/chat.json"),
+            include_str!("../fixtures/bedrock/chat.json"),
+        ] {
             let fixture: Value = serde_json::from_str(text).expect("JSON");
             for part in fixture.as_object().expect("an object").values() {
                 answer(part.to_string().as_bytes());

@@ -10,8 +10,10 @@
 
 pub(crate) mod anthropic;
 mod assemble;
+mod bedrock;
 mod chat;
 mod credentials;
+pub(crate) mod eventstream;
 mod fields;
 mod framing;
 mod http;
@@ -23,6 +25,8 @@ mod transport;
 
 pub(crate) use assemble::Assembler;
 pub(crate) use fields::Fields;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use framing::Unframed;
 pub(crate) use framing::{Framing, Parser};
 pub(crate) use http::{BODY_MAX_BYTES, Http};
 pub(crate) use sse::Frame;
@@ -36,7 +40,7 @@ use crate::{
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use tollgate_runtime::config::{Provider, ProviderKind};
-use tollgate_schemas::{StreamEvent, TokenSource};
+use tollgate_schemas::{RequestId, StreamEvent, TokenSource};
 
 /// A request as a leaf needs it.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +57,8 @@ pub(crate) struct Asked<'a> {
     pub default_max_tokens: u32,
     /// Seconds since the Unix epoch, for answers that carry no time of their own.
     pub created: i64,
+    /// The request's id here, for answers that carry none of their own.
+    pub request_id: RequestId,
 }
 
 impl Asked<'_> {
@@ -191,10 +197,12 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
         ProviderKind::Anthropic => {
             Kind::at(provider, "https://api.anthropic.com/v1", "anthropic", anthropic::Anthropic)
         }
-        // The mock answers in OpenAI's format, so that its answers take the same way as any other.
-        ProviderKind::Mock => {
-            Kind { wire: Arc::new(openai::OpenAi), base_url: None, price_name: "mock", free: true }
+        ProviderKind::Bedrock => {
+            let region = provider.region.clone().ok_or("kind `bedrock` needs a region")?;
+            Kind::at(provider, &bedrock::Bedrock::base_url(&region), "bedrock", bedrock::Bedrock { region })
         }
+        // The mock answers in OpenAI's format, so that its answers take the same way as any other.
+        ProviderKind::Mock => Kind { wire: Arc::new(openai::OpenAi), base_url: None, price_name: "mock", free: true },
         _ => return Err(format!("kind `{}` is not supported by this release", provider.kind.as_str())),
     })
 }
