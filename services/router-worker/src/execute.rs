@@ -358,6 +358,7 @@ impl<S: ChunkSink> Execution<'_, S> {
             stream: self.request.stream,
             default_max_tokens: self.endpoint.default_max_tokens,
             created: tollgate_schemas::now_us() / 1_000_000,
+            request_id: self.request.request_id,
         };
         let (lane, limits, signals) = (self.request.lane, self.limits, self.signals);
         let drops_unsupported = self.endpoint.drops_unsupported;

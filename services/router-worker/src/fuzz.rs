@@ -5,11 +5,11 @@
 
 use crate::{
     failure::Failure,
-    providers::{Answer, Asked, Fields, Frame, Parser, Wire, kind},
+    providers::{Answer, Asked, Fields, Frame, Framing, Parser, Unframed, Wire, eventstream, kind},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 use tollgate_runtime::config::{Provider, ProviderKind};
 
 /// A stream's frames are the same however its bytes are split: whole, in pieces of `piece` bytes, and byte by byte.
@@ -22,6 +22,23 @@ pub fn sse(stream: &[u8], piece: usize) {
     assert!(bytes <= 3 * stream.len(), "frames hold no more than came");
 }
 
+/// The messages of a binary event stream, and what ends them, are the same however its bytes are split. `stream` as it is, and as
+/// one whole message whose checksums fit: the headers are as many bytes as `piece` says.
+pub fn event_stream(stream: &[u8], piece: usize) {
+    let (headers, payload) = stream.split_at(piece.min(stream.len()));
+    for bytes in [stream, &eventstream::sealed(headers, payload)] {
+        let whole = messages(bytes, bytes.len().max(1));
+        assert_eq!(whole, messages(bytes, piece.max(1)), "in pieces of {piece}");
+        assert_eq!(whole, messages(bytes, 1), "byte by byte");
+    }
+}
+
+fn messages(stream: &[u8], piece: usize) -> (Vec<Frame>, Option<Unframed>) {
+    let (mut parser, mut frames) = (Parser::new(Framing::EventStream), Vec::new());
+    let broken = stream.chunks(piece).find_map(|part| parser.push(part, &mut frames).err());
+    (frames, broken)
+}
+
 fn frames(stream: &[u8], piece: usize) -> Vec<Frame> {
     let (mut parser, mut frames) = (Parser::default(), Vec::new());
     for part in stream.chunks(piece) {
@@ -30,7 +47,7 @@ fn frames(stream: &[u8], piece: usize) -> Vec<Frame> {
     frames
 }
 
-/// A stream of each kind of provider: it ends, and what came of it is an answer.
+/// A stream of each kind of provider, whatever its framing: it ends, and what came of it is an answer.
 pub fn stream(stream: &[u8]) {
     let frames = frames(stream, stream.len().max(1));
     each_kind(|wire, asked| {
@@ -102,6 +119,7 @@ fn kinds() -> Vec<Arc<dyn Wire>> {
         ProviderKind::Openai,
         ProviderKind::Anthropic,
         ProviderKind::Azure,
+        ProviderKind::Bedrock,
         ProviderKind::Cohere,
         ProviderKind::Databricks,
         ProviderKind::Gemini,
@@ -111,7 +129,8 @@ fn kinds() -> Vec<Arc<dyn Wire>> {
     let some = |text: &str| Some(text.to_owned());
     let wire = |of| {
         let (base_url, project, location) = (some("https://x.test"), some("p"), some("global"));
-        kind(&Provider { base_url, project, location, ..Provider::of(of) }).expect("a kind that is spoken").wire
+        let region = some("us-east-1");
+        kind(&Provider { base_url, project, location, region, ..Provider::of(of) }).expect("a kind that is spoken").wire
     };
     kinds.into_iter().map(wire).collect()
 }
@@ -124,18 +143,8 @@ fn each_kind(check: impl Fn(&dyn Wire, &Asked<'_>)) {
     kinds().into_iter().for_each(|wire| check(&*wire, &asked(&chat)));
 }
 
-static NO_HEADERS: BTreeMap<String, String> = BTreeMap::new();
-
 fn asked(chat: &Fields) -> Asked<'_> {
-    Asked {
-        chat,
-        api_headers: &NO_HEADERS,
-        upstream_model: "up",
-        shown_model: "shown",
-        stream: true,
-        default_max_tokens: 64,
-        created: 1_700_000_000,
-    }
+    Asked { shown_model: "shown", stream: true, ..Asked::of(chat) }
 }
 
 #[cfg(test)]
@@ -153,9 +162,11 @@ mod tests {
             include_str!("../fixtures/databricks/stream.txt"),
             include_str!("../fixtures/mistral/stream.txt"),
             include_str!("../fixtures/gemini/stream.txt"),
+            include_str!("../fixtures/bedrock/stream.txt"),
         ] {
             sse(text.as_bytes(), 7);
             stream(text.as_bytes());
+            event_stream(text.as_bytes(), 7);
         }
         for text in [
             include_str!("../fixtures/openai/chat.json"),
@@ -165,6 +176,7 @@ mod tests {
             include_str!("../fixtures/databricks/chat.json"),
             include_str!("../fixtures/mistral/chat.json"),
             include_str!("../fixtures/gemini/chat.json"),
+            include_str!("../fixtures/bedrock/chat.json"),
         ] {
             let fixture: Value = serde_json::from_str(text).expect("JSON");
             for part in fixture.as_object().expect("an object").values() {

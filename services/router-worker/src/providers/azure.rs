@@ -204,14 +204,7 @@ mod tests {
     #[test]
     fn the_version_decides_the_path_and_whether_usage_is_asked_for() {
         let chat = Fields::parse(r#"{"messages":[],"stream":true}"#).expect("object");
-        let asked = Asked {
-            chat: &chat,
-            upstream_model: "gpt 4o/eu",
-            shown_model: "chat",
-            stream: true,
-            default_max_tokens: 1,
-            created: 0,
-        };
+        let asked = Asked { upstream_model: "gpt 4o/eu", stream: true, ..Asked::of(&chat) };
         for (version, path, asks) in [
             (None, "/openai/v1/chat/completions", true),
             (Some("2024-10-21"), "/openai/deployments/gpt%204o%2Feu/chat/completions?api-version=2024-10-21", true),

@@ -1,12 +1,17 @@
 //! How a stream's bytes become events: one parser a framing.
 
-use super::sse::{self, Frame};
+use super::{
+    eventstream,
+    sse::{self, Frame},
+};
 
 /// How the events of a stream are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// Server-sent events.
     Sse,
+    /// Amazon's binary event stream.
+    EventStream,
 }
 
 /// Why no more events can be told apart: what the provider sent.
@@ -15,6 +20,9 @@ pub(crate) enum Unframed {
     /// More than an event may hold.
     #[error(transparent)]
     TooLarge(#[from] sse::TooLarge),
+    /// A binary message that is none.
+    #[error(transparent)]
+    Message(#[from] eventstream::Broken),
 }
 
 /// The state between two pieces of input.
@@ -22,6 +30,8 @@ pub(crate) enum Unframed {
 pub(crate) enum Parser {
     /// Of server-sent events.
     Sse(sse::Parser),
+    /// Of Amazon's binary event stream.
+    EventStream(eventstream::Parser),
 }
 
 impl Default for Parser {
@@ -35,6 +45,7 @@ impl Parser {
     pub(crate) fn new(framing: Framing) -> Self {
         match framing {
             Framing::Sse => Self::Sse(sse::Parser::default()),
+            Framing::EventStream => Self::EventStream(eventstream::Parser::default()),
         }
     }
 
@@ -42,6 +53,7 @@ impl Parser {
     pub(crate) fn push(&mut self, input: &[u8], frames: &mut Vec<Frame>) -> Result<(), Unframed> {
         match self {
             Self::Sse(parser) => Ok(parser.push(input, frames)?),
+            Self::EventStream(parser) => Ok(parser.push(input, frames)?),
         }
     }
 }

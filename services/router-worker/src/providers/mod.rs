@@ -11,12 +11,14 @@
 pub(crate) mod anthropic;
 mod assemble;
 mod azure;
+mod bedrock;
 mod chat;
 mod cohere;
 mod completions;
 mod credentials;
 mod databricks;
 mod embeddings;
+pub(crate) mod eventstream;
 mod fields;
 mod framing;
 mod google;
@@ -31,6 +33,8 @@ mod transport;
 
 pub(crate) use assemble::Assembler;
 pub(crate) use fields::Fields;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use framing::Unframed;
 pub(crate) use framing::{Framing, Parser};
 pub(crate) use http::{BODY_MAX_BYTES, Http};
 pub(crate) use sse::Frame;
@@ -45,7 +49,7 @@ use crate::{
 use serde_json::value::RawValue;
 use std::{collections::BTreeMap, sync::Arc};
 use tollgate_runtime::config::{Provider, ProviderKind};
-use tollgate_schemas::{ApiType, StreamEvent, TokenSource};
+use tollgate_schemas::{ApiType, RequestId, StreamEvent, TokenSource};
 
 /// A request as a leaf needs it.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +68,26 @@ pub(crate) struct Asked<'a> {
     pub default_max_tokens: u32,
     /// Seconds since the Unix epoch, for answers that carry no time of their own.
     pub created: i64,
+    /// The request's id here, for answers that carry none of their own.
+    pub request_id: RequestId,
+}
+
+#[cfg(any(test, feature = "fuzz"))]
+impl<'a> Asked<'a> {
+    /// With that body, whole, from nobody in particular.
+    pub(crate) fn of(chat: &'a Fields) -> Self {
+        static NO_HEADERS: BTreeMap<String, String> = BTreeMap::new();
+        Self {
+            chat,
+            api_headers: &NO_HEADERS,
+            upstream_model: "up",
+            shown_model: "chat",
+            stream: false,
+            default_max_tokens: 4096,
+            created: 1_795_400_000,
+            request_id: RequestId(Default::default()),
+        }
+    }
 }
 
 impl Asked<'_> {
@@ -261,6 +285,10 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
             let (wire, base_url) = google::Google::vertex(provider.project.as_deref(), provider.location.as_deref())?;
             Kind::at(provider, &base_url, "vertex", wire)
         }
+        ProviderKind::Bedrock => {
+            let region = provider.region.clone().ok_or("kind `bedrock` needs a region")?;
+            Kind::at(provider, &bedrock::Bedrock::base_url(&region), "bedrock", bedrock::Bedrock { region })
+        }
         // The mock answers in OpenAI's format, so that its answers take the same way as any other.
         ProviderKind::Mock => {
             let mock = Kind {
@@ -271,7 +299,6 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
             };
             mock.and(ApiType::Embeddings, embeddings::Embeddings(openai::OpenAi::new(None)))
         }
-        _ => return Err(format!("kind `{}` is not supported by this release", provider.kind.as_str())),
     })
 }
 

@@ -1,6 +1,6 @@
 //! APIs over chat completions: what a caller of the Messages API gets, whole and as a stream, from every provider's fixtures.
 
-use super::fixtures::{asked, fixtures, kinds, stream_text};
+use super::fixtures::{asked, fixtures, kinds, stream_bytes};
 use crate::providers::{Asked, Fields, Frame, Parser, StreamDecoder, Wire};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -49,7 +49,7 @@ fn request() -> Fields {
 fn a_translated_stream_amounts_to_the_translated_answer() {
     for (name, kind) in kinds() {
         let (_, fixture) = fixtures(name).into_iter().find(|(name, _)| name == "stream").expect("stream");
-        let (request, text) = (request(), stream_text(name));
+        let (request, text) = (request(), stream_bytes(name, &kind));
         let asked = asked(&request, &fixture);
         let wire = crate::dialects::over(ApiType::Messages, &kind.wire).expect("a dialect");
         for piece in [7, text.len()] {
@@ -68,7 +68,8 @@ fn a_translated_stream_amounts_to_the_translated_answer() {
 
 #[test]
 fn a_native_stream_passes_through_and_is_kept() {
-    let (request, text) = (request(), stream_text("anthropic"));
+    let (_, kind) = kinds().into_iter().find(|(name, _)| *name == "anthropic").expect("a kind");
+    let (request, text) = (request(), stream_bytes("anthropic", &kind));
     let fixture = json!({ "model": "some-model", "request": { "stream": true } });
     let asked = asked(&request, &fixture);
     let (whole, decoder) = decoded(&*native(), &asked, &text, text.len());

@@ -3,7 +3,7 @@
 use crate::{
     failure::Failure,
     prices::{Called, Cost, PriceBook},
-    providers::{Answer, Asked, Fields, Kind, Parser, kind},
+    providers::{Answer, Asked, Fields, Frame, Framing, Kind, Parser, eventstream, kind},
     tokens::Tokens,
 };
 use serde_json::{Value, json};
@@ -24,8 +24,21 @@ pub(super) fn fixtures(kind: &str) -> Vec<(String, Value)> {
     found
 }
 
-pub(super) fn stream_text(kind: &str) -> Vec<u8> {
-    std::fs::read(format!("{}/fixtures/{kind}/stream.txt", env!("CARGO_MANIFEST_DIR"))).expect("stream")
+/// A stream as it comes over the wire. One of binary messages is written as server-sent events in its fixture.
+pub(super) fn stream_bytes(kind_name: &str, kind: &Kind) -> Vec<u8> {
+    let path = format!("{}/fixtures/{kind_name}/stream.txt", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read(path).expect("stream");
+    if kind.wire.framing() == Framing::Sse {
+        return text;
+    }
+    let mut frames = Vec::new();
+    Parser::default().push(&text, &mut frames).expect("small");
+    let message = |frame: &Frame| {
+        let event = frame.event.as_deref().expect("an event");
+        let headers = [(":event-type", event), (":content-type", "application/json"), (":message-type", "event")];
+        eventstream::encode(&headers, frame.data.as_bytes())
+    };
+    frames.iter().flat_map(message).collect()
 }
 
 /// Every kind, each with what it cannot do without.
@@ -34,6 +47,7 @@ pub(super) fn kinds() -> Vec<(&'static str, Kind)> {
         ProviderKind::Openai,
         ProviderKind::Anthropic,
         ProviderKind::Azure,
+        ProviderKind::Bedrock,
         ProviderKind::Cohere,
         ProviderKind::Databricks,
         ProviderKind::Gemini,
@@ -43,8 +57,8 @@ pub(super) fn kinds() -> Vec<(&'static str, Kind)> {
     let some = |text: &str| Some(text.to_owned());
     let with = |k: ProviderKind| {
         let base_url = matches!(k, ProviderKind::Azure | ProviderKind::Databricks).then(|| "https://x.test".to_owned());
-        let (project, location) = (some("a-project"), some("global"));
-        (k.as_str(), kind(&Provider { base_url, project, location, ..Provider::of(k) }).expect("supported"))
+        let (project, location, region) = (some("a-project"), some("global"), some("us-east-1"));
+        (k.as_str(), kind(&Provider { base_url, project, location, region, ..Provider::of(k) }).expect("supported"))
     };
     kinds.into_iter().map(with).collect()
 }
@@ -53,17 +67,13 @@ fn of(name: &str) -> Kind {
     kinds().into_iter().find(|(known, _)| *known == name).expect("a kind").1
 }
 
-static NO_HEADERS: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
-
 pub(super) fn asked<'a>(chat: &'a Fields, fixture: &'a Value) -> Asked<'a> {
     Asked {
-        chat,
-        api_headers: &NO_HEADERS,
         upstream_model: fixture["model"].as_str().unwrap_or("some-model"),
-        shown_model: "chat",
         stream: fixture["request"]["stream"] == true,
-        default_max_tokens: 4096,
         created: CREATED,
+        request_id: "01997a6e-0000-7000-8000-000000000001".parse().expect("an id"),
+        ..Asked::of(chat)
     }
 }
 
@@ -136,11 +146,11 @@ fn requests_answers_tokens_and_cost() {
 fn streams_split_anywhere_give_the_same_answer_and_events() {
     for (kind_name, kind) in kinds() {
         let (_, fixture) = fixtures(kind_name).into_iter().find(|(name, _)| name == "stream").expect("stream");
-        let text = stream_text(kind_name);
+        let text = stream_bytes(kind_name, &kind);
         let chat = Fields::parse(&fixture["request"].to_string()).expect("object");
         for size in [1, 7, 64, text.len()] {
             let (mut decoder, mut parser, mut frames) =
-                (kind.wire.decoder(&asked(&chat, &fixture)), Parser::default(), Vec::new());
+                (kind.wire.decoder(&asked(&chat, &fixture)), Parser::new(kind.wire.framing()), Vec::new());
             for piece in text.chunks(size) {
                 parser.push(piece, &mut frames).expect("small");
             }
@@ -168,7 +178,8 @@ fn usage_chunks_are_shown_only_to_those_who_ask() {
             let chat = Fields::parse(&body.to_string()).expect("object");
             let fixture = json!({ "model": "m", "request": { "stream": true } });
             let (mut decoder, mut frames) = (kind.wire.decoder(&asked(&chat, &fixture)), Vec::new());
-            Parser::default().push(&stream_text(kind_name), &mut frames).expect("small");
+            let mut parser = Parser::new(kind.wire.framing());
+            parser.push(&stream_bytes(kind_name, &kind), &mut frames).expect("small");
             let events: Vec<Value> = frames
                 .iter()
                 .flat_map(|frame| decoder.frame(frame).expect("decodes").events)
@@ -187,7 +198,8 @@ fn a_stream_that_is_cut_off_is_not_complete_and_is_still_counted() {
         let fixture = json!({ "model": "m", "request": { "stream": true } });
         let chat = Fields::parse(r#"{"messages":[{"role":"user","content":"1234567"}]}"#).expect("object");
         let mut frames = Vec::new();
-        Parser::default().push(&stream_text(kind_name), &mut frames).expect("small");
+        let mut parser = Parser::new(kind.wire.framing());
+        parser.push(&stream_bytes(kind_name, &kind), &mut frames).expect("small");
         let mut decoder = kind.wire.decoder(&asked(&chat, &fixture));
         let until = frames.iter().position(|frame| frame.data.contains("été")).expect("text");
         for frame in &frames[..=until] {
@@ -280,7 +292,7 @@ fn what_a_provider_cannot_express_is_refused_by_name() {
             seen += 1;
         }
     }
-    assert!(seen >= 100);
+    assert!(seen >= 150);
 }
 
 #[test]

@@ -13,8 +13,7 @@ fn named(preset: &str) -> Provider {
 }
 
 fn asked<'a>(chat: &'a Fields, stream: bool) -> Asked<'a> {
-    let created = 1_795_400_000;
-    Asked { chat, upstream_model: "m", shown_model: "chat", stream, default_max_tokens: 1, created }
+    Asked { upstream_model: "m", stream, ..Asked::of(chat) }
 }
 
 #[test]

@@ -1,0 +1,161 @@
+"""A fake Amazon Bedrock: Converse and ConverseStream in Amazon's binary framing, with every call's signature and shape checked.
+
+The server and its memory are those of `fake_provider.py`. botocore is the referee: its `SigV4Auth` makes the signature that a call
+must have, and its model of the API says which bodies are good. Base URL: `http://127.0.0.1:PORT/p/NAME`. What is answered, and the
+counts, are as in `fake_wire.py`; a stream thinks first. Faults are chosen by the model's name, `fault-KIND`:
+
+    429, 500, … any status    an error document of that status, its name in the header only
+    early, late               a stream with a throttling exception before, or after, its first content
+    corrupt                   a stream whose second message has a wrong byte
+"""
+
+import json
+import re
+import struct
+import urllib.parse
+import zlib
+from http.server import BaseHTTPRequestHandler
+
+import botocore.session
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.validate import ParamValidator
+from fake_wire import pieces
+
+REGION = "eu-west-1"
+KEY, TEMPORARY = ("AKIDE2E", "canary/Secret+1"), ("ASIAE2E", "canary/Secret+2", "canary/Token==")
+API_KEY = "ABSK-canary-bedrock"
+SECRETS = [KEY[1], *TEMPORARY[1:], API_KEY]
+# 1000 tokens in, of which 300 were read from a cache and 100 written to one, and 200 out.
+USAGE = {
+    "inputTokens": 600,
+    "outputTokens": 200,
+    "totalTokens": 1200,
+    "cacheReadInputTokens": 300,
+    "cacheWriteInputTokens": 100,
+}
+ERRORS = {400: "ValidationException", 403: "AccessDeniedException", 429: "ThrottlingException", 503: "ServiceUnavailableException"}
+MODEL = botocore.session.get_session().get_service_model("bedrock-runtime")
+
+
+def is_allowed(path, headers, body):
+    """Whether a call shows the API key, or is signed with one of the key pairs as botocore would."""
+    shown = headers.get("authorization", "")
+    if shown == f"Bearer {API_KEY}":
+        return True
+    found = re.fullmatch(r"AWS4-HMAC-SHA256 Credential=(\w+)/[^,]*, SignedHeaders=([^,]*), Signature=(\w{64})", shown)
+    pairs = {pair[0]: pair for pair in (KEY, TEMPORARY)}
+    if not found or found[1] not in pairs or "host" not in found[2].split(";"):
+        return False
+    signed = {name: headers[name] for name in found[2].split(";") if name != "host"}
+    request = AWSRequest("POST", f"http://{headers['host']}{path}", signed, body)
+    request.context["timestamp"] = headers["x-amz-date"]
+    credentials = Credentials(*pairs[found[1]])
+    auth = SigV4Auth(credentials, "bedrock", REGION)
+    good = auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
+    return found[3] == good and headers.get("x-amz-security-token") == credentials.token
+
+
+def answer_of(request):
+    """The answer's last block and the reason for its end."""
+    content = request["messages"][-1]["content"]
+    results = [block["toolResult"] for block in content if "toolResult" in block]
+    said = "".join(block.get("text", "") for block in content)
+    if results:
+        return {"text": "tool said: " + results[0]["content"][0]["text"]}, "end_turn"
+    if "toolConfig" in request:
+        name = request["toolConfig"]["tools"][0]["toolSpec"]["name"]
+        return {"toolUse": {"toolUseId": "tooluse_1", "name": name, "input": {"said": said}}}, "tool_use"
+    return {"text": "echo: " + said}, "end_turn"
+
+
+def whole(request):
+    block, stop = answer_of(request)
+    message = {"role": "assistant", "content": [block]}
+    return {"output": {"message": message}, "stopReason": stop, "usage": USAGE, "metrics": {"latencyMs": 7}}
+
+
+def message(payload, **headers):
+    """One message of the binary stream; underscores stand for dashes."""
+    head = b""
+    for name, value in headers.items():
+        name = ":" + name.replace("_", "-")
+        head += struct.pack(f"!B{len(name)}sBH{len(value)}s", len(name), name.encode(), 7, len(value), value.encode())
+    body = json.dumps(payload).encode()
+    prelude = struct.pack("!II", 16 + len(head) + len(body), len(head))
+    message = prelude + struct.pack("!I", zlib.crc32(prelude)) + head + body
+    return message + struct.pack("!I", zlib.crc32(message))
+
+
+def event(name, **payload):
+    return message(payload, event_type=name, content_type="application/json", message_type="event")
+
+
+def events(request):
+    block, stop = answer_of(request)
+
+    def delta(index, **what):
+        return event("contentBlockDelta", contentBlockIndex=index, delta=what)
+
+    if "text" in block:
+        deltas = [delta(1, text=piece) for piece in pieces(block["text"])]
+    else:
+        call = block["toolUse"]
+        deltas = [event("contentBlockStart", contentBlockIndex=1, start={"toolUse": {k: call[k] for k in ("toolUseId", "name")}})]
+        deltas += [delta(1, toolUse={"input": piece}) for piece in pieces(json.dumps(call["input"]))]
+    return [
+        event("messageStart", role="assistant"),
+        delta(0, reasoningContent={"text": "Hm."}),
+        delta(0, reasoningContent={"signature": "c2ln"}),
+        event("contentBlockStop", contentBlockIndex=0),
+        *deltas,
+        event("contentBlockStop", contentBlockIndex=1),
+        event("messageStop", stopReason=stop),
+        event("metadata", usage=USAGE, metrics={"latencyMs": 7}),
+    ]
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        name, model, operation = re.fullmatch(r"/p/(\w+)/model/([^/]+)/(converse|converse-stream)", self.path).groups()
+        model = urllib.parse.unquote(model)
+        self.server.provider.note("bedrock", name, model, headers, body.decode())
+        fault = model.partition("fault-")[2]
+        if not is_allowed(self.path, headers, body):
+            return self.fail(403, "The request signature we calculated does not match the signature you provided.")
+        if fault.isdigit():
+            return self.fail(int(fault), f"this is a fault: {fault}")
+        request = json.loads(body)
+        shape = MODEL.operation_model("Converse").input_shape
+        report = ParamValidator().validate({"modelId": model, **request}, shape)
+        if report.has_errors():
+            return self.fail(400, report.generate_report())
+        if operation == "converse":
+            return self.answer(200, "application/json", json.dumps(whole(request)).encode())
+        stream = events(request)
+        if fault in ("early", "late"):
+            exception = message({"message": "slow"}, exception_type="throttlingException", message_type="exception")
+            stream[1 if fault == "early" else 6 :] = [exception]
+        elif fault == "corrupt":
+            stream[1] = stream[1][:-5] + b"?" + stream[1][-4:]
+        self.answer(200, "application/vnd.amazon.eventstream", b"".join(stream))
+
+    def fail(self, status, text):
+        name = ERRORS.get(status, "InternalServerException")
+        self.answer(status, "application/json", json.dumps({"message": text}).encode(), {"x-amzn-errortype": name})
+
+    def answer(self, status, content_type, body, headers=None):
+        self.send_response(status)
+        for name, value in {"x-amzn-requestid": "req_bedrock", "content-type": content_type, **(headers or {})}.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
