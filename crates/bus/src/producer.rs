@@ -106,6 +106,10 @@ impl Bus {
             ("linger.ms", linger_ms),
             ("compression.type", compression),
             ("message.max.bytes", &RECORD_MAX_BYTES.to_string()),
+            // A connection that has died without a word is found out by this. The default of a minute holds up all that wait for
+            // an acknowledgement; asking again on a new one doubles nothing, because the producer is idempotent.
+            ("socket.timeout.ms", "15000"),
+            ("socket.keepalive.enable", "true"),
             // Bounds memory; a full queue pushes back in `send`.
             ("queue.buffering.max.messages", "100000"),
             ("queue.buffering.max.kbytes", "131072"),

@@ -158,8 +158,35 @@ pub async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Runs one service until `stop`. Services other than ingress serve health and metrics on the listener.
+/// How long a service may take to end, beside `shutdown.unready` and `shutdown.drain`: to leave its groups, and for a Kafka that is
+/// away to be given up.
+const LEAVING: Duration = Duration::from_secs(15);
+
+/// Runs one service until `stop`, and no longer than it may take to end, wherever it is: it may still be starting, and wait for a Kafka
+/// that went away. Services other than ingress serve health and metrics on the listener.
 pub async fn run_one(
+    service: Service,
+    config: Config,
+    bus: Bus,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let in_order = config.unready() + config.shutdown.drain.duration() + LEAVING;
+    let late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(in_order).await;
+    };
+    tokio::select! {
+        biased;
+        ended = run_to_its_end(service, config, bus, listener, stop.clone()) => ended,
+        () = late => {
+            tracing::warn!("not at its end {in_order:?} after it was asked to; what it has not finished others do again");
+            Ok(())
+        }
+    }
+}
+
+async fn run_to_its_end(
     service: Service,
     config: Config,
     bus: Bus,

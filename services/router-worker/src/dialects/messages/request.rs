@@ -110,10 +110,12 @@ fn tool_choice(chat: &mut Fields, choice: &Value) -> Result<(), Failure> {
 /// A budget becomes an effort. `adaptive` and `disabled` ask for nothing: what a model does by itself is its provider's default.
 fn thinking(chat: &mut Fields, thinking: &Value) {
     let Some(budget) = thinking["budget_tokens"].as_u64().filter(|_| thinking["type"] == "enabled") else { return };
-    let effort = match budget {
-        ..LOW_BELOW => "low",
-        ..MEDIUM_BELOW => "medium",
-        _ => "high",
+    let effort = if budget < LOW_BELOW {
+        "low"
+    } else if budget < MEDIUM_BELOW {
+        "medium"
+    } else {
+        "high"
     };
     if chat.get("reasoning_effort").is_none() {
         chat.put("reasoning_effort", effort);
