@@ -5,7 +5,7 @@ must have, and its model of the API says which bodies are good. Base URL: `http:
 counts, are as in `fake_wire.py`; a stream thinks first. Faults are chosen by the model's name, `fault-KIND`:
 
     429, 500, … any status    an error document of that status, its name in the header only
-    early, late               a stream with a throttling exception before, or after, its first content
+    early, late               a stream with a throttling exception before its first content, or after it and once the gate is open
     corrupt                   a stream whose second message has a wrong byte
 """
 
@@ -21,6 +21,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.validate import ParamValidator
+from fake_provider import WAIT_MAX_SECONDS
 from fake_wire import pieces
 
 REGION = "eu-west-1"
@@ -143,19 +144,26 @@ class Handler(BaseHTTPRequestHandler):
         stream = events(request)
         if fault in ("early", "late"):
             exception = message({"message": "slow"}, exception_type="throttlingException", message_type="exception")
-            stream[1 if fault == "early" else 6 :] = [exception]
+            stream[1 if fault == "early" else 5 :] = [exception]
         elif fault == "corrupt":
             stream[1] = stream[1][:-5] + b"?" + stream[1][-4:]
-        self.answer(200, "application/vnd.amazon.eventstream", b"".join(stream))
+        body = b"".join(stream)
+        begun = len(body) - len(stream[-1])
+        gate = self.server.provider.gate(model) if fault == "late" else None
+        self.answer(200, "application/vnd.amazon.eventstream", body, begun=begun, gate=gate)
 
     def fail(self, status, text):
         name = ERRORS.get(status, "InternalServerException")
         self.answer(status, "application/json", json.dumps({"message": text}).encode(), {"x-amzn-errortype": name})
 
-    def answer(self, status, content_type, body, headers=None):
+    def answer(self, status, content_type, body, headers=None, begun=0, gate=None):
+        """Sends an answer; with a gate, what comes behind its first `begun` bytes waits for it."""
         self.send_response(status)
         for name, value in {"x-amzn-requestid": "req_bedrock", "content-type": content_type, **(headers or {})}.items():
             self.send_header(name, value)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(body[:begun])
+        if gate:
+            gate.wait(WAIT_MAX_SECONDS)
+        self.wfile.write(body[begun:])

@@ -144,8 +144,8 @@ fn text(bytes: &[u8]) -> Result<&str, Broken> {
     std::str::from_utf8(bytes).map_err(|_| Broken::Malformed)
 }
 
-/// A message with text headers, for tests and fuzzers.
-#[cfg(any(test, feature = "fuzz"))]
+/// A message with text headers, for tests.
+#[cfg(test)]
 pub(crate) fn encode(headers: &[(&str, &str)], payload: &[u8]) -> Vec<u8> {
     let mut written = Vec::new();
     for (name, value) in headers {
@@ -158,7 +158,7 @@ pub(crate) fn encode(headers: &[(&str, &str)], payload: &[u8]) -> Vec<u8> {
     sealed(&written, payload)
 }
 
-/// A message of these headers, as they are, and checksums that fit.
+/// A message of these headers, as they are, and checksums that fit; for tests and fuzzers.
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) fn sealed(headers: &[u8], payload: &[u8]) -> Vec<u8> {
     let length = PRELUDE_BYTES + headers.len() + payload.len() + CHECKSUM_BYTES;
