@@ -19,10 +19,8 @@ pub(super) fn message(completion: &Value, shown_model: &str) -> Value {
 
 /// Thinking first, then text, then tool calls: the order in which Claude writes them.
 fn blocks(message: &Value) -> Vec<Value> {
-    let mut blocks = match message["thinking_blocks"].as_array() {
-        Some(signed) => signed.clone(),
-        None => Vec::new(),
-    };
+    let thoughts = message["thinking_blocks"].as_array().into_iter().flatten();
+    let mut blocks: Vec<Value> = thoughts.map(complete).collect();
     if blocks.is_empty()
         && let Some(thinking) = text(&message["reasoning_content"])
     {
@@ -33,6 +31,15 @@ fn blocks(message: &Value) -> Vec<Value> {
     }
     blocks.extend(message["tool_calls"].as_array().into_iter().flatten().map(tool_use));
     blocks
+}
+
+/// A block of thinking with its signature, if it was given none an empty one: clients expect a text.
+fn complete(block: &Value) -> Value {
+    let mut block = block.clone();
+    if block["type"] == "thinking" && block["signature"].is_null() {
+        block["signature"] = "".into();
+    }
+    block
 }
 
 fn text(value: &Value) -> Option<&str> {

@@ -115,9 +115,12 @@ impl State {
             events.push(stop(index));
             return;
         }
-        let index = self.block(Kind::Thinking, events);
-        events.push(delta(index, json!({ "type": "signature_delta", "signature": block["signature"] })));
-        self.close(events);
+        // One that is still being written has no signature yet; its text has come as reasoning.
+        if let Some(signature) = text(&block["signature"]) {
+            let index = self.block(Kind::Thinking, events);
+            events.push(delta(index, json!({ "type": "signature_delta", "signature": signature })));
+            self.close(events);
+        }
     }
 
     /// Thoughts beside a call have no place in a message.
