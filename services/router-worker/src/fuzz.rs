@@ -8,9 +8,10 @@ use crate::{
     providers::{Answer, Asked, Fields, Frame, Framing, Parser, Unframed, Wire, eventstream, kind},
 };
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use std::sync::Arc;
 use tollgate_runtime::config::{Provider, ProviderKind};
+use tollgate_schemas::ApiType;
 
 /// A stream's frames are the same however its bytes are split: whole, in pieces of `piece` bytes, and byte by byte.
 pub fn sse(stream: &[u8], piece: usize) {
@@ -72,10 +73,32 @@ pub fn stream(stream: &[u8]) {
         }
         let _ = answer.usage_or_estimate(asked.chat);
     });
+    for wire in message_wires() {
+        let chat = Fields::default();
+        let mut decoder = wire.decoder(&asked(&chat));
+        let mut events = Vec::new();
+        for frame in &frames {
+            let Ok(decoded) = decoder.frame(frame) else { break };
+            events.extend(decoded.events);
+        }
+        events.extend(decoder.end());
+        for event in events {
+            let document = serde_json::from_str::<Value>(&event.data).expect("a document");
+            assert!(document["type"].is_null() || event.event.as_deref() == document["type"].as_str());
+        }
+        let _ = decoder.answer();
+    }
 }
 
 /// A whole answer, and an error document, of each kind of provider.
 pub fn answer(body: &[u8]) {
+    for wire in message_wires() {
+        let chat = Fields::default();
+        if let Ok(answer) = wire.decode(&asked(&chat), body) {
+            let document = serde_json::from_str::<Value>(answer.body.get()).expect("a document");
+            assert_eq!(document["model"], "shown");
+        }
+    }
     each_kind(|wire, asked| {
         if let Ok(answer) = wire.decode(asked, body) {
             check(&answer, asked);
@@ -91,7 +114,7 @@ pub fn request(body: &[u8]) {
     let Ok(text) = std::str::from_utf8(body) else { return };
     let Ok(chat) = Fields::parse(text) else { return };
     for stream in [false, true] {
-        for kind in kinds() {
+        for kind in kinds().into_iter().chain(message_wires()) {
             if let Ok(encoded) = kind.encode(&Asked { stream, ..asked(&chat) }) {
                 assert!(Fields::parse(&encoded.body).is_ok(), "an object");
             }
@@ -135,6 +158,13 @@ fn kinds() -> Vec<Arc<dyn Wire>> {
     kinds.into_iter().map(wire).collect()
 }
 
+/// For callers of the Messages API: a provider's own, and translations.
+fn message_wires() -> Vec<Arc<dyn Wire>> {
+    let kinds = [ProviderKind::Anthropic, ProviderKind::Openai, ProviderKind::Mistral];
+    let wire = |of| kind(&Provider::of(of)).expect("a kind that is spoken").speaks(ApiType::Messages);
+    kinds.into_iter().filter_map(wire).collect()
+}
+
 fn each_kind(check: impl Fn(&dyn Wire, &Asked<'_>)) {
     let chat = Fields::parse(
         r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream_options":{"include_usage":true}}"#,
@@ -150,7 +180,6 @@ fn asked(chat: &Fields) -> Asked<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
 
     #[test]
     fn what_the_fixtures_hold_holds() {
