@@ -183,3 +183,30 @@ def test_a_service_does_not_start_on_a_bad_configuration(binary, fake_provider, 
     command = [binary, "up", "--config", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=clean_environment())
     assert done.returncode not in (0, 101) and "endpoints[0].destinations[0].provider" in done.stderr + done.stdout
+
+
+SECRET = "s3cret-canary"
+MISPLACED = {
+    "a key where a list belongs": ("router-worker", {"providers": {"a": {"kind": "openai", "api_keys": SECRET}}}),
+    "a key where a number belongs": ("router-worker", {"providers": {"a": {"kind": "openai", "concurrency": SECRET}}}),
+    "a key in an address": (
+        "router-worker",
+        {"providers": {"a": {"kind": "openai", "base_url": f"ftp://u:{SECRET}@h", "api_key": SECRET}}},
+    ),
+    "a store": ("ingress", {"admission": {"store": f"http://:{SECRET}@h:6379"}}),
+    "a webhook": ("ingress", {"webhooks": {"p": {"url": f"ftp://u:{SECRET}@h", "secret": SECRET}}}),
+    "a key encryption key": ("ingress", {"admin": {"key_encryption_key": SECRET}}),
+    "a hash": ("ingress", {"admin": {"keys": [{"name": "a", "sha256": SECRET}]}}),
+    "a password": ("ingress", {"kafka": {"users": [{"name": "a", "password": [SECRET]}]}}),
+}
+
+
+@pytest.mark.parametrize("what", MISPLACED)
+def test_a_misplaced_secret_is_refused_and_never_shown(binary, tmp_path, what):
+    service, document = MISPLACED[what]
+    file = tmp_path / "tollgate.yaml"
+    file.write_text(yaml.safe_dump(document))
+    command = [binary, "config", "check", "--config", str(file), "--service", service]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=clean_environment())
+    assert done.returncode != 0 and "error: " in done.stdout + done.stderr
+    assert SECRET not in done.stdout + done.stderr

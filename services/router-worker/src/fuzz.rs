@@ -5,7 +5,7 @@
 
 use crate::{
     failure::Failure,
-    providers::{Answer, Asked, Fields, Frame, Framing, Parser, Unframed, Wire, eventstream, kind},
+    providers::{Answer, Asked, Fields, Frame, Framing, Kind, Parser, Unframed, Wire, eventstream, kind},
 };
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
@@ -95,8 +95,8 @@ pub fn answer(body: &[u8]) {
     for wire in message_wires() {
         let chat = Fields::default();
         if let Ok(answer) = wire.decode(&asked(&chat), body) {
-            let document = serde_json::from_str::<Value>(answer.body.get()).expect("a document");
-            assert_eq!(document["model"], "shown");
+            let document = Fields::parse(answer.body.get()).expect("a document");
+            assert_eq!(document.read::<String>("model").ok().flatten().as_deref(), Some("shown"));
         }
     }
     each_kind(|wire, asked| {
@@ -114,7 +114,7 @@ pub fn request(body: &[u8]) {
     let Ok(text) = std::str::from_utf8(body) else { return };
     let Ok(chat) = Fields::parse(text) else { return };
     for stream in [false, true] {
-        for kind in kinds().into_iter().chain(message_wires()) {
+        for kind in wires().chain(message_wires()) {
             if let Ok(encoded) = kind.encode(&Asked { stream, ..asked(&chat) }) {
                 assert!(Fields::parse(&encoded.body).is_ok(), "an object");
             }
@@ -136,8 +136,8 @@ fn check(answer: &Answer, asked: &Asked<'_>) {
     let _ = answer.usage_or_estimate(asked.chat);
 }
 
-/// Each kind, with what it cannot do without.
-fn kinds() -> Vec<Arc<dyn Wire>> {
+/// Every kind by its name, each with what it cannot do without.
+pub(crate) fn kinds() -> Vec<(&'static str, Kind)> {
     let kinds = [
         ProviderKind::Openai,
         ProviderKind::Anthropic,
@@ -150,12 +150,17 @@ fn kinds() -> Vec<Arc<dyn Wire>> {
         ProviderKind::Vertex,
     ];
     let some = |text: &str| Some(text.to_owned());
-    let wire = |of| {
-        let (base_url, project, location) = (some("https://x.test"), some("p"), some("global"));
-        let region = some("us-east-1");
-        kind(&Provider { base_url, project, location, region, ..Provider::of(of) }).expect("a kind that is spoken").wire
+    let with = |k: ProviderKind| {
+        let base_url = matches!(k, ProviderKind::Azure | ProviderKind::Databricks).then(|| "https://x.test".to_owned());
+        let (project, location, region) = (some("a-project"), some("global"), some("us-east-1"));
+        let provider = Provider { base_url, project, location, region, ..Provider::of(k) };
+        (k.as_str(), kind(&provider).expect("a kind that is spoken"))
     };
-    kinds.into_iter().map(wire).collect()
+    kinds.into_iter().map(with).collect()
+}
+
+fn wires() -> impl Iterator<Item = Arc<dyn Wire>> {
+    kinds().into_iter().map(|(_, kind)| kind.wire)
 }
 
 /// For callers of the Messages API: a provider's own, and translations.
@@ -170,7 +175,7 @@ fn each_kind(check: impl Fn(&dyn Wire, &Asked<'_>)) {
         r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream_options":{"include_usage":true}}"#,
     );
     let chat = chat.expect("an object");
-    kinds().into_iter().for_each(|wire| check(&*wire, &asked(&chat)));
+    wires().for_each(|wire| check(&*wire, &asked(&chat)));
 }
 
 fn asked(chat: &Fields) -> Asked<'_> {

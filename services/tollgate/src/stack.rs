@@ -172,13 +172,22 @@ pub async fn run_one(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let in_order = config.unready() + config.shutdown.drain.duration() + LEAVING;
+    in_time(&stop, in_order, run_to_its_end(service, config, bus, listener, stop.clone())).await
+}
+
+/// What `run` comes to, unless it goes on for longer than that after it was asked to end.
+async fn in_time(
+    stop: &CancellationToken,
+    in_order: Duration,
+    run: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
     let late = async {
         stop.cancelled().await;
         tokio::time::sleep(in_order).await;
     };
     tokio::select! {
         biased;
-        ended = run_to_its_end(service, config, bus, listener, stop.clone()) => ended,
+        ended = run => ended,
         () = late => {
             tracing::warn!("not at its end {in_order:?} after it was asked to; what it has not finished others do again");
             Ok(())
@@ -288,6 +297,15 @@ mod tests {
         ended.cancel();
         assert_eq!(unless(&ended, std::future::pending::<i32>()).await, None);
         assert_eq!(unless(&ended, async { 2 }).await, Some(2), "what is done is done");
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_heed_a_stop_is_left_behind() {
+        let (stop, bound) = (CancellationToken::new(), Duration::from_millis(10));
+        assert!(in_time(&stop, bound, async { bail!("its own end") }).await.is_err());
+        stop.cancel();
+        in_time(&stop, bound, std::future::pending()).await.expect("no error");
+        assert!(in_time(&stop, bound, async { bail!("its own end") }).await.is_err(), "what is done is done");
     }
 
     #[tokio::test]

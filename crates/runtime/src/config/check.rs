@@ -5,7 +5,14 @@ mod kafka;
 mod limits;
 
 use super::{Checks, Config, Destination, Endpoint, Judged, Preset, Problem, Provider, ProviderKind, Routing, Task};
+use crate::seal::Sealer;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Whether a secret stands as it is written in the file, because this service does not resolve it.
+fn is_reference(text: &str) -> bool {
+    text.contains("${")
+}
 
 struct Checker<'a> {
     config: &'a Config,
@@ -17,6 +24,7 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     let mut checker = Checker { config, problems: Vec::new() };
     checker.basics();
     checker.kafka();
+    checker.resolved_secrets();
     checker.providers();
     checker.endpoints();
     checker.judges();
@@ -74,6 +82,10 @@ impl Checker<'_> {
         if config.usage.delta {
             self.fatal("usage.delta", "Delta tables are not in this version; remove it and read the Parquet files");
         }
+        let (store, schemes) = (config.admission.store.expose(), ["redis://", "rediss://", "valkey://", "valkeys://"]);
+        if store != "memory" && !is_reference(store) && !schemes.iter().any(|scheme| store.starts_with(scheme)) {
+            self.fatal("admission.store", format!("must be memory or begin with one of {}", schemes.join(", ")));
+        }
         if config.admission.store.expose() == "memory" && config.admission.replicas > 1 {
             self.warn(
                 "admission.store",
@@ -82,6 +94,27 @@ impl Checker<'_> {
                     config.admission.replicas
                 ),
             );
+        }
+    }
+
+    /// Secrets that another service resolves are references here, and webhooks' addresses.
+    fn resolved_secrets(&mut self) {
+        let admin = &self.config.admin;
+        let keys = admin.key_encryption_key.iter().chain(&admin.retired_encryption_keys);
+        if keys.clone().all(|key| !is_reference(key.expose()))
+            && let Err(error) = Sealer::of(admin)
+        {
+            self.fatal("admin.key_encryption_key", error.to_string());
+        }
+        for (name, webhook) in &self.config.webhooks {
+            if !(webhook.url.starts_with("http://") || webhook.url.starts_with("https://")) {
+                self.fatal(format!("webhooks.{name}.url"), "must begin with http:// or https://");
+            }
+            let secret = webhook.secret.expose();
+            let is_good = secret.strip_prefix("whsec_").is_some_and(|key| STANDARD.decode(key).is_ok());
+            if !is_reference(secret) && !is_good {
+                self.fatal(format!("webhooks.{name}.secret"), "must be whsec_ and base64");
+            }
         }
     }
 

@@ -169,7 +169,8 @@ impl Reader {
             Err(error) => {
                 let error: serde_json::Error = error;
                 let at = track.path().to_string();
-                self.fatal(if at == "." { path.to_owned() } else { join(path, &at) }, error.to_string());
+                let message = unquoted(&error.to_string());
+                self.fatal(if at == "." { path.to_owned() } else { join(path, &at) }, message);
                 None
             }
         }
@@ -292,6 +293,14 @@ fn indexed(parts: &[&str]) -> String {
         Err(_) if path.is_empty() => (*part).to_owned(),
         Err(_) => format!("{path}.{part}"),
     })
+}
+
+/// The message of a text that stands where it does not belong, without the text: it may be a secret in the wrong field.
+fn unquoted(message: &str) -> String {
+    match (message.find("string \""), message.rfind("\", expected")) {
+        (Some(from), Some(to)) if from < to => format!("{}a text{}", &message[..from], &message[to + 1..]),
+        _ => message.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ impl Wire for Databricks {
     }
 
     fn decoder(&self, asked: &Asked<'_>) -> Box<dyn StreamDecoder> {
-        Box::new(Decoder(completions::Decoder::new(asked, Quirks::default())))
+        Box::new(completions::Over(completions::Decoder::new(asked, Quirks::default()), frame))
     }
 
     fn classify(&self, status: u16, body: &[u8]) -> Failure {
@@ -132,33 +132,17 @@ fn each_choice(answer: &mut Value, name: &str, change: fn(&mut Map<String, Value
     changed
 }
 
-/// A stream whose deltas may have a list in `content` too.
-struct Decoder(completions::Decoder);
-
-impl StreamDecoder for Decoder {
-    fn frame(&mut self, frame: &Frame) -> Result<Decoded, Failure> {
-        let mut chunk = serde_json::from_str::<Value>(&frame.data).unwrap_or_default();
-        if chunk["error_code"].is_string() {
-            return Err(failure(500, &chunk));
-        }
-        if each_choice(&mut chunk, "delta", parts::flatten_delta) {
-            let fields = Fields::parse(&chunk.to_string()).map_err(|_| Failure::malformed("no JSON object"))?;
-            return self.0.chunk(fields);
-        }
-        self.0.frame(frame)
+/// A frame of a stream, whose deltas may have a list in `content` too.
+fn frame(inner: &mut completions::Decoder, frame: &Frame) -> Result<Decoded, Failure> {
+    let mut chunk = serde_json::from_str::<Value>(&frame.data).unwrap_or_default();
+    if chunk["error_code"].is_string() {
+        return Err(failure(500, &chunk));
     }
-
-    fn is_complete(&self) -> bool {
-        self.0.is_complete()
+    if each_choice(&mut chunk, "delta", parts::flatten_delta) {
+        let fields = Fields::parse(&chunk.to_string()).map_err(|_| Failure::malformed("no JSON object"))?;
+        return inner.chunk(fields);
     }
-
-    fn is_done(&self) -> bool {
-        self.0.is_done()
-    }
-
-    fn answer(self: Box<Self>) -> Answer {
-        Box::new(self.0).answer()
-    }
+    inner.frame(frame)
 }
 
 #[cfg(test)]

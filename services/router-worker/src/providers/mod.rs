@@ -4,17 +4,23 @@
 //! credential becomes. `mock` makes answers in OpenAI's wire format by itself. `http` does the only I/O. Callers always see
 //! OpenAI's chat shape.
 //!
+//! What leaves have in common is beside them: `completions` for servers of OpenAI's own format; for translations
+//! `translate` and `conversation` (requests), `answers` and `chunks` (what comes back). A leaf imports no other.
+//!
 //! Deliberately absent: an `Idempotency-Key` to the provider. Neither kind documents one for these calls, and the official SDKs,
 //! whose generator has the feature, name no header for it (`_idempotency_header = None` in openai-python's `_base_client.py`;
 //! `idempotencyHeader` is never set in anthropic-sdk-typescript's `client.ts`). A repeated call is a second call.
 
+mod answers;
 pub(crate) mod anthropic;
 mod assemble;
 mod azure;
 mod bedrock;
 mod chat;
+mod chunks;
 mod cohere;
 mod completions;
+mod conversation;
 mod credentials;
 mod databricks;
 mod embeddings;
@@ -29,6 +35,7 @@ mod openai;
 mod path;
 mod sse;
 mod token;
+mod translate;
 mod transport;
 
 pub(crate) use assemble::Assembler;

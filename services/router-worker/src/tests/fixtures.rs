@@ -1,5 +1,6 @@
 //! Every fixture, in both directions, with its exact cost.
 
+pub(super) use crate::fuzz::kinds;
 use crate::{
     failure::Failure,
     prices::{Called, Cost, PriceBook},
@@ -39,28 +40,6 @@ pub(super) fn stream_bytes(kind_name: &str, kind: &Kind) -> Vec<u8> {
         eventstream::encode(&headers, frame.data.as_bytes())
     };
     frames.iter().flat_map(message).collect()
-}
-
-/// Every kind, each with what it cannot do without.
-pub(super) fn kinds() -> Vec<(&'static str, Kind)> {
-    let kinds = [
-        ProviderKind::Openai,
-        ProviderKind::Anthropic,
-        ProviderKind::Azure,
-        ProviderKind::Bedrock,
-        ProviderKind::Cohere,
-        ProviderKind::Databricks,
-        ProviderKind::Gemini,
-        ProviderKind::Mistral,
-        ProviderKind::Vertex,
-    ];
-    let some = |text: &str| Some(text.to_owned());
-    let with = |k: ProviderKind| {
-        let base_url = matches!(k, ProviderKind::Azure | ProviderKind::Databricks).then(|| "https://x.test".to_owned());
-        let (project, location, region) = (some("a-project"), some("global"), some("us-east-1"));
-        (k.as_str(), kind(&Provider { base_url, project, location, region, ..Provider::of(k) }).expect("supported"))
-    };
-    kinds.into_iter().map(with).collect()
 }
 
 fn of(name: &str) -> Kind {

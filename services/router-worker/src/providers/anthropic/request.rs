@@ -1,16 +1,14 @@
 //! A chat completions body as a Messages body.
 
-use super::{super::Asked, messages};
+use super::{
+    super::{
+        Asked,
+        translate::{function, given, idle, parameters, read, stop_sequences, temperature_to_one},
+    },
+    messages,
+};
 use crate::failure::Failure;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json, value::RawValue};
-
-/// A failure that names the field which cannot be expressed.
-pub(super) fn inexpressible(param: impl Into<String>, why: &str) -> Failure {
-    Failure::inexpressible(param, why)
-}
-
-const NO_EQUIVALENT: &str = "has no equivalent at this model's provider; leave it out or use another endpoint";
 
 /// The Messages body.
 pub(super) fn encode(asked: &Asked<'_>) -> Result<Value, Failure> {
@@ -28,13 +26,9 @@ pub(super) fn encode(asked: &Asked<'_>) -> Result<Value, Failure> {
     tool_choice(&mut body, asked)?;
     effort(&mut body, asked)?;
     if body.get("messages").is_none() {
-        return Err(inexpressible("messages", "is required"));
+        return Err(Failure::inexpressible("messages", "is required"));
     }
     Ok(Value::Object(body))
-}
-
-fn read<T: DeserializeOwned>(name: &str, raw: &RawValue, what: &str) -> Result<T, Failure> {
-    serde_json::from_str(raw.get()).map_err(|_| inexpressible(name, &format!("must be {what}")))
 }
 
 /// Puts one top-level field into the body. `null` has been filtered out: both APIs take it as absent.
@@ -52,17 +46,11 @@ fn field(body: &mut Map<String, Value>, name: &str, raw: &RawValue) -> Result<()
         "max_completion_tokens" => drop(body.insert("max_tokens".into(), value)),
         "max_tokens" => drop(body.entry("max_tokens").or_insert(value)),
         "temperature" => {
-            let temperature: f64 = read(name, raw, "a number")?;
-            if temperature > 1.0 {
-                return Err(inexpressible(name, "must be at most 1 for this model's provider"));
-            }
+            temperature_to_one(name, raw)?;
             body.insert(name.into(), value);
         }
         "top_p" => drop(body.insert(name.into(), value)),
-        "stop" => {
-            let sequences = if value.is_string() { json!([value]) } else { value };
-            body.insert("stop_sequences".into(), sequences);
-        }
+        "stop" => drop(body.insert("stop_sequences".into(), stop_sequences(value))),
         "tools" => {
             let tools: Vec<Value> = read(name, raw, "a list")?;
             let tools = tools.iter().enumerate().map(|(i, tool)| self::tool(i, tool)).collect::<Result<Vec<_>, _>>()?;
@@ -78,59 +66,23 @@ fn field(body: &mut Map<String, Value>, name: &str, raw: &RawValue) -> Result<()
             let tier = match value.as_str() {
                 Some("auto") => "auto",
                 Some("default" | "standard_only") => "standard_only",
-                _ => return Err(inexpressible(name, "must be `auto` or `default` for this model's provider")),
+                _ => return Err(Failure::inexpressible(name, "must be `auto` or `default` for this model's provider")),
             };
             body.insert(name.into(), tier.into());
         }
         // The provider's own fields, for callers who know what answers them.
         "thinking" | "top_k" | "cache_control" => drop(body.insert(name.into(), value)),
-        // Read elsewhere (model, stream, tool choice, effort), or without any effect on the answer: labels and cache
-        // hints. `tollgate` is the gateway's own.
-        "model"
-        | "stream"
-        | "stream_options"
-        | "tool_choice"
-        | "parallel_tool_calls"
-        | "reasoning_effort"
-        | "metadata"
-        | "prompt_cache_key"
-        | "prompt_cache_retention"
-        | "tollgate" => {}
-        _ => neutral(name, &value)?,
+        // Read elsewhere.
+        "tool_choice" | "parallel_tool_calls" | "reasoning_effort" => {}
+        _ => idle(name, &value)?,
     }
     Ok(())
 }
 
-/// Lets a field pass whose value says what happens anyway; every other field is refused.
-fn neutral(name: &str, value: &Value) -> Result<(), Failure> {
-    let harmless = match name {
-        "n" => value.as_u64() == Some(1),
-        "logprobs" | "store" => value == &Value::Bool(false),
-        "top_logprobs" => value.as_u64() == Some(0),
-        "frequency_penalty" | "presence_penalty" => value.as_f64() == Some(0.0),
-        "logit_bias" => value.as_object().is_some_and(Map::is_empty),
-        "modalities" => value == &json!(["text"]),
-        "verbosity" => value == "medium",
-        "functions" => value.as_array().is_some_and(Vec::is_empty),
-        _ => false,
-    };
-    if harmless { Ok(()) } else { Err(inexpressible(name, NO_EQUIVALENT)) }
-}
-
 fn tool(index: usize, tool: &Value) -> Result<Value, Failure> {
     let at = format!("tools[{index}]");
-    if tool["type"] != "function" {
-        return Err(inexpressible(format!("{at}.type"), "must be `function` for this model's provider"));
-    }
-    let function = &tool["function"];
-    let Some(name) = function["name"].as_str() else {
-        return Err(inexpressible(format!("{at}.function.name"), "is required"));
-    };
-    let schema = match &function["parameters"] {
-        Value::Null => json!({ "type": "object", "properties": {} }),
-        schema => schema.clone(),
-    };
-    let mut out = json!({ "name": name, "input_schema": schema });
+    let (function, name) = function(&at, tool)?;
+    let mut out = json!({ "name": name, "input_schema": parameters(function) });
     if let Some(description) = function["description"].as_str() {
         out["description"] = description.into();
     }
@@ -146,20 +98,21 @@ fn tool(index: usize, tool: &Value) -> Result<Value, Failure> {
 }
 
 fn tool_choice(body: &mut Map<String, Value>, asked: &Asked<'_>) -> Result<(), Failure> {
-    let get = |name: &str| asked.chat.get(name).map(|raw| read::<Value>(name, raw, "JSON")).transpose();
-    let serial = get("parallel_tool_calls")?.is_some_and(|parallel| parallel == false);
-    let mut choice = match get("tool_choice")? {
+    let serial = given(asked, "parallel_tool_calls")?.is_some_and(|parallel| parallel == false);
+    let mut choice = match given(asked, "tool_choice")? {
         None if serial && body.contains_key("tools") => json!({ "type": "auto" }),
         None => return Ok(()),
         Some(Value::String(word)) => match word.as_str() {
             "auto" => json!({ "type": "auto" }),
             "none" => json!({ "type": "none" }),
             "required" => json!({ "type": "any" }),
-            _ => return Err(inexpressible("tool_choice", "must be `auto`, `none`, `required` or a function")),
+            _ => return Err(Failure::inexpressible("tool_choice", "must be `auto`, `none`, `required` or a function")),
         },
         Some(choice) => match (choice["type"].as_str(), choice["function"]["name"].as_str()) {
             (Some("function"), Some(name)) => json!({ "type": "tool", "name": name }),
-            _ => return Err(inexpressible("tool_choice.type", "must be `function` for this model's provider")),
+            _ => {
+                return Err(Failure::inexpressible("tool_choice.type", "must be `function` for this model's provider"));
+            }
         },
     };
     if serial && choice["type"] != "none" {
@@ -177,8 +130,8 @@ fn response_format(body: &mut Map<String, Value>, format: &Value) -> Result<(), 
             body.entry("output_config").or_insert_with(|| json!({}))["format"] = format;
             Ok(())
         }
-        Some("json_schema") => Err(inexpressible("response_format.json_schema.schema", "must be an object")),
-        _ => Err(inexpressible(
+        Some("json_schema") => Err(Failure::inexpressible("response_format.json_schema.schema", "must be an object")),
+        _ => Err(Failure::inexpressible(
             "response_format.type",
             "must be `text` or `json_schema` for this model's provider; it has no free-form JSON mode",
         )),
@@ -195,7 +148,7 @@ fn effort(body: &mut Map<String, Value>, asked: &Asked<'_>) -> Result<(), Failur
         "minimal" => (Some("low"), None),
         level @ ("low" | "medium" | "high" | "xhigh" | "max") => (Some(level), Some("adaptive")),
         _ => {
-            return Err(inexpressible(
+            return Err(Failure::inexpressible(
                 "reasoning_effort",
                 "must be `none`, `minimal`, `low`, `medium`, `high`, `xhigh` or `max`",
             ));

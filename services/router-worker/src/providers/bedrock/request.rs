@@ -1,18 +1,14 @@
 //! A chat completions body as a Converse body.
 
-use super::{super::Asked, messages};
-use crate::failure::{Class, Failure};
-use serde::de::DeserializeOwned;
+use super::{
+    super::{
+        Asked,
+        translate::{function, given, given_tools, idle, parameters, read, stop_sequences, temperature_to_one},
+    },
+    messages,
+};
+use crate::failure::Failure;
 use serde_json::{Map, Value, json, value::RawValue};
-
-/// A failure that names the field which cannot be expressed.
-pub(super) fn inexpressible(param: impl Into<String>, why: &str) -> Failure {
-    let param = param.into();
-    let message = format!("`{param}` {why}");
-    Failure { param: Some(param), ..Failure::new(Class::Inexpressible, message) }
-}
-
-const NO_EQUIVALENT: &str = "has no equivalent at this model's provider; leave it out or use another endpoint";
 
 /// The Converse body; the model is in the path. A maximum that the caller leaves out is the model's own there.
 pub(super) fn encode(asked: &Asked<'_>) -> Result<Value, Failure> {
@@ -22,13 +18,9 @@ pub(super) fn encode(asked: &Asked<'_>) -> Result<Value, Failure> {
     }
     tool_config(&mut body, asked)?;
     if body.get("messages").is_none() {
-        return Err(inexpressible("messages", "is required"));
+        return Err(Failure::inexpressible("messages", "is required"));
     }
     Ok(Value::Object(body))
-}
-
-fn read<T: DeserializeOwned>(name: &str, raw: &RawValue, what: &str) -> Result<T, Failure> {
-    serde_json::from_str(raw.get()).map_err(|_| inexpressible(name, &format!("must be {what}")))
 }
 
 /// The object of that name in the body.
@@ -56,17 +48,11 @@ fn field(body: &mut Map<String, Value>, name: &str, raw: &RawValue) -> Result<()
             }
         }
         "temperature" => {
-            let temperature: f64 = read(name, raw, "a number")?;
-            if temperature > 1.0 {
-                return Err(inexpressible(name, "must be at most 1 for this model's provider"));
-            }
+            temperature_to_one(name, raw)?;
             within(body, "inferenceConfig")["temperature"] = value;
         }
         "top_p" => within(body, "inferenceConfig")["topP"] = value,
-        "stop" => {
-            let sequences = if value.is_string() { json!([value]) } else { value };
-            within(body, "inferenceConfig")["stopSequences"] = sequences;
-        }
+        "stop" => within(body, "inferenceConfig")["stopSequences"] = stop_sequences(value),
         "response_format" => response_format(body, &value)?,
         "reasoning_effort" => within(body, "outputConfig")["effort"] = effort(&value)?.into(),
         "service_tier" => match value.as_str() {
@@ -74,7 +60,12 @@ fn field(body: &mut Map<String, Value>, name: &str, raw: &RawValue) -> Result<()
             Some(tier @ ("default" | "flex" | "priority" | "reserved")) => {
                 body.insert("serviceTier".into(), json!({ "type": tier }));
             }
-            _ => return Err(inexpressible(name, "must be `auto`, `default`, `flex`, `priority` or `reserved`")),
+            _ => {
+                return Err(Failure::inexpressible(
+                    name,
+                    "must be `auto`, `default`, `flex`, `priority` or `reserved`",
+                ));
+            }
         },
         // Parameters that models have beyond Converse's own, for callers who know what answers them.
         "thinking" | "top_k" => within(body, "additionalModelRequestFields")[name] = value,
@@ -84,39 +75,11 @@ fn field(body: &mut Map<String, Value>, name: &str, raw: &RawValue) -> Result<()
                 within(body, "additionalModelRequestFields")[name] = value;
             }
         }
-        // Read elsewhere (model, stream, tools), or without any effect on the answer: labels, an opaque id of the end user, cache
-        // hints. `tollgate` is the gateway's own.
-        "model"
-        | "stream"
-        | "stream_options"
-        | "tools"
-        | "tool_choice"
-        | "parallel_tool_calls"
-        | "metadata"
-        | "user"
-        | "safety_identifier"
-        | "prompt_cache_key"
-        | "prompt_cache_retention"
-        | "tollgate" => {}
-        _ => neutral(name, &value)?,
+        // Read elsewhere.
+        "tools" | "tool_choice" | "parallel_tool_calls" => {}
+        _ => idle(name, &value)?,
     }
     Ok(())
-}
-
-/// Lets a field pass whose value says what happens anyway; every other field is refused.
-fn neutral(name: &str, value: &Value) -> Result<(), Failure> {
-    let harmless = match name {
-        "n" => value.as_u64() == Some(1),
-        "logprobs" | "store" => value == &Value::Bool(false),
-        "top_logprobs" => value.as_u64() == Some(0),
-        "frequency_penalty" | "presence_penalty" => value.as_f64() == Some(0.0),
-        "logit_bias" => value.as_object().is_some_and(Map::is_empty),
-        "modalities" => value == &json!(["text"]),
-        "verbosity" => value == "medium",
-        "functions" => value.as_array().is_some_and(Vec::is_empty),
-        _ => false,
-    };
-    if harmless { Ok(()) } else { Err(inexpressible(name, NO_EQUIVALENT)) }
 }
 
 /// `outputConfig.effort`. Without thinking, which a caller asks for with `thinking`, the model's provider caps it at `high`.
@@ -124,7 +87,7 @@ fn effort(value: &Value) -> Result<&str, Failure> {
     match value.as_str() {
         Some("minimal") => Ok("low"),
         Some(level @ ("low" | "medium" | "high" | "xhigh" | "max")) => Ok(level),
-        _ => Err(inexpressible(
+        _ => Err(Failure::inexpressible(
             "reasoning_effort",
             "must be `minimal`, `low`, `medium`, `high`, `xhigh` or `max` for this model's provider",
         )),
@@ -147,8 +110,8 @@ fn response_format(body: &mut Map<String, Value>, format: &Value) -> Result<(), 
             within(body, "outputConfig")["textFormat"] = format;
             Ok(())
         }
-        Some("json_schema") => Err(inexpressible("response_format.json_schema.schema", "must be an object")),
-        _ => Err(inexpressible(
+        Some("json_schema") => Err(Failure::inexpressible("response_format.json_schema.schema", "must be an object")),
+        _ => Err(Failure::inexpressible(
             "response_format.type",
             "must be `text` or `json_schema` for this model's provider; it has no free-form JSON mode",
         )),
@@ -157,17 +120,13 @@ fn response_format(body: &mut Map<String, Value>, format: &Value) -> Result<(), 
 
 /// Tools and how they are chosen. Choices that cannot be said matter only where there is something to choose.
 fn tool_config(body: &mut Map<String, Value>, asked: &Asked<'_>) -> Result<(), Failure> {
-    let get = |name: &str| asked.chat.get(name).map(|raw| read::<Value>(name, raw, "JSON")).transpose();
-    let choice = get("tool_choice")?.map(|choice| tool_choice(&choice)).transpose()?;
-    let tools: Vec<Value> = match asked.chat.get("tools") {
-        Some(raw) => read("tools", raw, "a list")?,
-        None => Vec::new(),
-    };
+    let choice = given(asked, "tool_choice")?.map(|choice| tool_choice(&choice)).transpose()?;
+    let tools = given_tools(asked)?;
     if tools.is_empty() {
         return Ok(());
     }
-    if get("parallel_tool_calls")?.is_some_and(|parallel| parallel == false) {
-        return Err(inexpressible("parallel_tool_calls", "cannot be false for this model's provider"));
+    if given(asked, "parallel_tool_calls")?.is_some_and(|parallel| parallel == false) {
+        return Err(Failure::inexpressible("parallel_tool_calls", "cannot be false for this model's provider"));
     }
     let mut listed = Vec::with_capacity(tools.len());
     for (index, asked) in tools.iter().enumerate() {
@@ -179,7 +138,7 @@ fn tool_config(body: &mut Map<String, Value>, asked: &Asked<'_>) -> Result<(), F
     config["tools"] = listed.into();
     match choice {
         Some(Choice::Nothing) => {
-            return Err(inexpressible("tool_choice", "cannot be `none` for this model's provider"));
+            return Err(Failure::inexpressible("tool_choice", "cannot be `none` for this model's provider"));
         }
         Some(Choice::Of(choice)) => config["toolChoice"] = choice,
         None => {}
@@ -200,27 +159,17 @@ fn tool_choice(choice: &Value) -> Result<Choice, Failure> {
         (Some("required"), ..) => Choice::Of(json!({ "any": {} })),
         (Some("none"), ..) => Choice::Nothing,
         (Some(_), ..) => {
-            return Err(inexpressible("tool_choice", "must be `auto`, `none`, `required` or a function"));
+            return Err(Failure::inexpressible("tool_choice", "must be `auto`, `none`, `required` or a function"));
         }
         (None, Some("function"), Some(name)) => Choice::Of(json!({ "tool": { "name": name } })),
-        _ => return Err(inexpressible("tool_choice.type", "must be `function` for this model's provider")),
+        _ => return Err(Failure::inexpressible("tool_choice.type", "must be `function` for this model's provider")),
     })
 }
 
 fn tool(index: usize, tool: &Value) -> Result<Value, Failure> {
     let at = format!("tools[{index}]");
-    if tool["type"] != "function" {
-        return Err(inexpressible(format!("{at}.type"), "must be `function` for this model's provider"));
-    }
-    let function = &tool["function"];
-    let Some(name) = function["name"].as_str() else {
-        return Err(inexpressible(format!("{at}.function.name"), "is required"));
-    };
-    let schema = match &function["parameters"] {
-        Value::Null => json!({ "type": "object", "properties": {} }),
-        schema => schema.clone(),
-    };
-    let mut spec = json!({ "name": name, "inputSchema": { "json": schema } });
+    let (function, name) = function(&at, tool)?;
+    let mut spec = json!({ "name": name, "inputSchema": { "json": parameters(function) } });
     if let Some(description) = function["description"].as_str().filter(|description| !description.is_empty()) {
         spec["description"] = description.into();
     }

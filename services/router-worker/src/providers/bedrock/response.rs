@@ -1,6 +1,9 @@
 //! A Converse answer as a chat completion.
 
-use super::super::{Answer, Asked, raw};
+use super::super::{
+    Answer, Asked,
+    answers::{Said, Whole, counts_and_writes, document},
+};
 use crate::{
     failure::Failure,
     tokens::{Tokens, Usage},
@@ -10,32 +13,16 @@ use tollgate_schemas::TokenSource;
 
 /// A whole answer. Converse gives it no id and does not name the model.
 pub(super) fn decode(asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
-    let answer: Value =
-        serde_json::from_slice(body).map_err(|_| Failure::malformed("an answer that is not a JSON document"))?;
+    let answer = document(body)?;
     let Some(blocks) = answer["output"]["message"]["content"].as_array() else {
         return Err(Failure::malformed("an answer that is not a message"));
     };
     let finish_reason = finish_reason(answer["stopReason"].as_str())?;
-    let (message, output_chars) = message(blocks);
-    let usage = usage(&answer["usage"]);
-    let service_tier = &answer["serviceTier"]["type"];
-    let completion = json!({
-        "id": completion_id(asked),
-        "object": "chat.completion",
-        "created": asked.created,
-        "model": asked.shown_model,
-        "choices": [{ "index": 0, "message": message, "logprobs": null, "finish_reason": finish_reason }],
-        "usage": usage.as_ref().map(openai_usage),
-        "service_tier": service_tier,
-    });
-    Ok(Answer {
-        body: raw(&completion),
-        finish_reason: Some(finish_reason.to_owned()),
-        usage,
-        output_chars,
-        response_model: None,
-        service_tier: service_tier.as_str().map(str::to_owned),
-    })
+    let (said, usage) = (said(blocks), usage(&answer["usage"]));
+    let (id, output_chars) = (completion_id(asked).into(), said.chars());
+    let shown = usage.as_ref().map(counts_and_writes);
+    let whole = Whole { id, output_chars, message: said.message(), finish_reason, usage };
+    Ok(whole.answer(asked, shown, Some(&answer["serviceTier"]["type"])))
 }
 
 /// The answer's id for the caller.
@@ -43,47 +30,29 @@ pub(super) fn completion_id(asked: &Asked<'_>) -> String {
     format!("chatcmpl-{}", asked.request_id)
 }
 
-/// The assistant message and how many characters it holds. Reasoning goes to `reasoning_content`, the name other providers of
-/// the chat format use, and what is signed or encrypted of it to `thinking_blocks`, to be sent back in a tool loop.
-fn message(blocks: &[Value]) -> (Value, usize) {
-    let (mut text, mut reasoning, mut thinking, mut calls) = (String::new(), String::new(), Vec::new(), Vec::new());
-    let mut chars = 0;
+/// What the blocks say; of reasoning what is signed or encrypted as blocks.
+fn said(blocks: &[Value]) -> Said {
+    let mut said = Said::default();
     let texts = |list: &Value| -> String {
         list.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str()).collect()
     };
     for block in blocks {
-        text.push_str(block["text"].as_str().unwrap_or_default());
+        said.text.push_str(block["text"].as_str().unwrap_or_default());
         // The same text in pieces, each with its sources, which the chat format has no place for.
-        text.push_str(&texts(&block["citationsContent"]["content"]));
+        said.text.push_str(&texts(&block["citationsContent"]["content"]));
         let content = &block["reasoningContent"];
         if let Some(part) = content["reasoningText"]["text"].as_str() {
-            reasoning.push_str(part);
-            thinking.extend(signed(part, content["reasoningText"]["signature"].as_str().unwrap_or_default()));
+            said.reasoning.push_str(part);
+            said.thinking.extend(signed(part, content["reasoningText"]["signature"].as_str().unwrap_or_default()));
         }
-        thinking.extend(redacted(content));
-        if let Some(call) = block["toolUse"].as_object() {
+        said.thinking.extend(redacted(content));
+        let call = &block["toolUse"];
+        if call.is_object() {
             let arguments = call.get("input").map_or_else(|| "{}".to_owned(), Value::to_string);
-            chars += arguments.chars().count();
-            calls.push(json!({
-                "id": call.get("toolUseId"),
-                "type": "function",
-                "function": { "name": call.get("name"), "arguments": arguments },
-            }));
+            said.call(&call["toolUseId"], &call["name"], arguments);
         }
     }
-    chars += text.chars().count() + reasoning.chars().count();
-    let content = if text.is_empty() && !calls.is_empty() { Value::Null } else { text.into() };
-    let mut out = json!({ "role": "assistant", "content": content, "refusal": null });
-    if !reasoning.is_empty() {
-        out["reasoning_content"] = reasoning.into();
-    }
-    if !thinking.is_empty() {
-        out["thinking_blocks"] = thinking.into();
-    }
-    if !calls.is_empty() {
-        out["tool_calls"] = calls.into();
-    }
-    (out, chars)
+    said
 }
 
 /// A thinking block. Models that sign nothing take nothing back.
@@ -132,19 +101,4 @@ pub(super) fn usage(document: &Value) -> Option<Usage> {
         reasoning: None,
     };
     Some(Usage { tokens, source: TokenSource::Provider, raw: Some(document.to_string()) })
-}
-
-/// The same counts in OpenAI's shape, whose `prompt_tokens` include the cached ones.
-pub(super) fn openai_usage(usage: &Usage) -> Value {
-    let tokens = usage.tokens;
-    json!({
-        "prompt_tokens": tokens.input,
-        "completion_tokens": tokens.output,
-        "total_tokens": tokens.input.saturating_add(tokens.output),
-        "prompt_tokens_details": {
-            "cached_tokens": tokens.cache_read.unwrap_or(0),
-            "cache_write_tokens": tokens.cache_write.unwrap_or(0),
-        },
-        "completion_tokens_details": { "reasoning_tokens": tokens.reasoning.unwrap_or(0) },
-    })
 }

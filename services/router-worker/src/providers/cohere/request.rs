@@ -1,33 +1,23 @@
 //! A chat completions body as one of Cohere's.
 
 use super::{
-    super::{Asked, Fields},
+    super::{
+        Asked, Fields,
+        translate::{body, function, idle, max_tokens, parameters, read, stop_sequences},
+    },
     messages,
 };
 use crate::failure::Failure;
-use serde_json::{Map, Value, json, value::RawValue};
-
-const NO_EQUIVALENT: &str = "has no equivalent at this model's provider; leave it out or use another endpoint";
+use serde_json::{Value, json, value::RawValue};
 
 /// The body to send. Errors with the name of the field that cannot be expressed.
 pub(super) fn encode(asked: &Asked<'_>) -> Result<Fields, Failure> {
-    let mut body = Fields::default();
-    body.put("model", asked.upstream_model);
-    for (name, raw) in asked.chat.iter() {
-        field(&mut body, name, raw)?;
-    }
-    if asked.stream {
-        body.put("stream", &true);
-    }
-    if body.get("messages").is_none() {
-        return Err(Failure::inexpressible("messages", "is required"));
-    }
-    Ok(body)
+    body(asked, field)
 }
 
 /// Puts one top-level field into the body. `null` has been filtered out: both APIs take it as absent.
 fn field(body: &mut Fields, name: &str, raw: &RawValue) -> Result<(), Failure> {
-    let value: Value = serde_json::from_str(raw.get()).map_err(|_| Failure::inexpressible(name, "must be JSON"))?;
+    let value: Value = read(name, raw, "JSON")?;
     match name {
         "messages" => body.put(name, &messages::translate(&value)?),
         "tools" => tools(body, &value)?,
@@ -42,17 +32,8 @@ fn field(body: &mut Fields, name: &str, raw: &RawValue) -> Result<(), Failure> {
             }
         },
         "response_format" => response_format(body, &value)?,
-        // `max_completion_tokens` is the newer name and wins, whichever comes first.
-        "max_completion_tokens" => body.set("max_tokens", raw.to_owned()),
-        "max_tokens" => {
-            if body.get(name).is_none() {
-                body.set(name, raw.to_owned());
-            }
-        }
-        "stop" => {
-            let sequences = if value.is_string() { json!([value]) } else { value };
-            body.put("stop_sequences", &sequences);
-        }
+        "max_completion_tokens" | "max_tokens" => max_tokens(body, name, raw),
+        "stop" => body.put("stop_sequences", &stop_sequences(value)),
         "top_p" => {
             within(name, &value, 0.01, 0.99)?;
             body.set("p", raw.to_owned());
@@ -66,37 +47,9 @@ fn field(body: &mut Fields, name: &str, raw: &RawValue) -> Result<(), Failure> {
         "temperature" | "seed" | "documents" | "citation_options" | "safety_mode" | "strict_tools" | "thinking"
         | "k" | "p" | "priority" => body.set(name, raw.to_owned()),
         "top_k" => body.set("k", raw.to_owned()),
-        // Set elsewhere (model, stream), or without any effect on the answer: who asks, labels, where it is cached, and usage,
-        // which comes anyway. `tollgate` is the gateway's own.
-        "model"
-        | "stream"
-        | "stream_options"
-        | "user"
-        | "safety_identifier"
-        | "metadata"
-        | "prompt_cache_key"
-        | "prompt_cache_retention"
-        | "tollgate" => {}
-        _ => neutral(name, &value)?,
+        _ => idle(name, &value)?,
     }
     Ok(())
-}
-
-/// Lets a field pass whose value says what happens anyway; every other field is refused.
-fn neutral(name: &str, value: &Value) -> Result<(), Failure> {
-    let harmless = match name {
-        "n" => value.as_u64() == Some(1),
-        "logprobs" | "store" => value == &Value::Bool(false),
-        "top_logprobs" => value.as_u64() == Some(0),
-        "logit_bias" => value.as_object().is_some_and(Map::is_empty),
-        "modalities" => value == &json!(["text"]),
-        "verbosity" => value == "medium",
-        "service_tier" => value == "auto" || value == "default",
-        "parallel_tool_calls" => value == &Value::Bool(true),
-        "functions" => value.as_array().is_some_and(Vec::is_empty),
-        _ => false,
-    };
-    if harmless { Ok(()) } else { Err(Failure::inexpressible(name, NO_EQUIVALENT)) }
 }
 
 fn within(name: &str, value: &Value, least: f64, most: f64) -> Result<(), Failure> {
@@ -113,23 +66,12 @@ fn tools(body: &mut Fields, tools: &Value) -> Result<(), Failure> {
     let mut out = Vec::with_capacity(tools.len());
     for (at, tool) in tools.iter().enumerate() {
         let at = format!("tools[{at}]");
-        if tool["type"] != "function" {
-            let at = format!("{at}.type");
-            return Err(Failure::inexpressible(at, "must be `function` for this model's provider"));
-        }
-        let function = &tool["function"];
-        if !function["name"].is_string() {
-            return Err(Failure::inexpressible(format!("{at}.function.name"), "is required"));
-        }
+        let (function, name) = function(&at, tool)?;
         if (function["strict"] == true) != is_strict {
             let at = format!("{at}.function.strict");
             return Err(Failure::inexpressible(at, "must be the same for all tools at this model's provider"));
         }
-        let parameters = match &function["parameters"] {
-            Value::Null => json!({ "type": "object", "properties": {} }),
-            schema => schema.clone(),
-        };
-        let mut function_out = json!({ "name": function["name"], "parameters": parameters });
+        let mut function_out = json!({ "name": name, "parameters": parameters(function) });
         if function["description"].is_string() {
             function_out["description"] = function["description"].clone();
         }

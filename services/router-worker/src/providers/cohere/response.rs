@@ -1,6 +1,9 @@
 //! One of Cohere's answers as a chat completion.
 
-use super::super::{Answer, Asked, raw};
+use super::super::{
+    Answer, Asked,
+    answers::{Said, Whole, document, sums},
+};
 use crate::{
     failure::{Class, Failure},
     tokens::{Tokens, Usage},
@@ -8,60 +11,35 @@ use crate::{
 use serde_json::{Value, json};
 use tollgate_schemas::TokenSource;
 
-/// A whole answer.
+/// A whole answer. The provider does not repeat the model.
 pub(super) fn decode(asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
-    let answer: Value =
-        serde_json::from_slice(body).map_err(|_| Failure::malformed("an answer that is not a JSON document"))?;
+    let answer = document(body)?;
     if !answer["message"].is_object() {
         return Err(Failure::malformed("an answer without a message"));
     }
     let finish_reason = finish_reason(&answer["finish_reason"])?;
     let (message, output_chars) = message(&answer["message"]);
     let usage = usage(&answer["usage"]);
-    let completion = json!({
-        "id": answer["id"],
-        "object": "chat.completion",
-        "created": asked.created,
-        "model": asked.shown_model,
-        "choices": [{ "index": 0, "message": message, "logprobs": null, "finish_reason": finish_reason }],
-        "usage": usage.as_ref().map(|usage| openai_usage(usage, &answer["usage"])),
-    });
-    Ok(Answer {
-        body: raw(&completion),
-        finish_reason: Some(finish_reason.to_owned()),
-        usage,
-        output_chars,
-        // The provider does not repeat it.
-        response_model: None,
-        service_tier: None,
-    })
+    let shown = usage.as_ref().map(|usage| openai_usage(usage, &answer["usage"]));
+    let whole = Whole { id: answer["id"].clone(), message, output_chars, finish_reason, usage };
+    Ok(whole.answer(asked, shown, None))
 }
 
 /// The assistant's message and how many characters it holds.
 fn message(message: &Value) -> (Value, usize) {
-    let (mut text, mut reasoning) = (String::new(), String::new());
+    let mut said = Said { calls: message["tool_calls"].as_array().cloned().unwrap_or_default(), ..Said::default() };
     for part in message["content"].as_array().into_iter().flatten() {
         match part["type"].as_str() {
-            Some("text") => text.push_str(part["text"].as_str().unwrap_or_default()),
-            Some("thinking") => reasoning.push_str(part["thinking"].as_str().unwrap_or_default()),
+            Some("text") => said.text.push_str(part["text"].as_str().unwrap_or_default()),
+            Some("thinking") => said.reasoning.push_str(part["thinking"].as_str().unwrap_or_default()),
             _ => {}
         }
     }
-    let calls = message["tool_calls"].as_array().filter(|calls| !calls.is_empty());
-    let arguments = calls.into_iter().flatten().filter_map(|call| call["function"]["arguments"].as_str());
     let plan = message["tool_plan"].as_str().unwrap_or_default();
-    let texts = [text.as_str(), &reasoning, plan];
-    let chars = texts.into_iter().chain(arguments).map(|text| text.chars().count()).sum();
-    let content = if text.is_empty() && calls.is_some() { Value::Null } else { text.into() };
-    let mut out = json!({ "role": "assistant", "content": content, "refusal": null });
-    if !reasoning.is_empty() {
-        out["reasoning_content"] = reasoning.into();
-    }
+    let chars = said.chars() + plan.chars().count();
+    let mut out = said.message();
     if !plan.is_empty() {
         out["tool_plan"] = plan.into();
-    }
-    if let Some(calls) = calls {
-        out["tool_calls"] = calls.clone().into();
     }
     if message["citations"].as_array().is_some_and(|citations| !citations.is_empty()) {
         out["citations"] = message["citations"].clone();
@@ -97,14 +75,9 @@ pub(super) fn usage(document: &Value) -> Option<Usage> {
     Some(Usage { tokens, source: TokenSource::Provider, raw: Some(document.to_string()) })
 }
 
-/// The same counts in OpenAI's shape.
+/// The same counts in OpenAI's shape, with what came from a cache if the provider says so.
 pub(super) fn openai_usage(usage: &Usage, document: &Value) -> Value {
-    let Tokens { input, output, .. } = usage.tokens;
-    let mut out = json!({
-        "prompt_tokens": input,
-        "completion_tokens": output,
-        "total_tokens": input.saturating_add(output),
-    });
+    let mut out = sums(usage);
     if document["cached_tokens"].is_number() {
         out["prompt_tokens_details"] = json!({ "cached_tokens": document["cached_tokens"] });
     }

@@ -9,7 +9,7 @@ mod request;
 mod stream;
 
 pub(super) use request::encode;
-pub(super) use stream::Decoder;
+pub(super) use stream::{Decoder, Over};
 
 use super::{Answer, Asked, Fields};
 use crate::{

@@ -148,3 +148,24 @@ impl StreamDecoder for Decoder {
         }
     }
 }
+
+/// A stream of a server that is near to this format: the function makes its frames this format's.
+pub(in super::super) struct Over(pub Decoder, pub fn(&mut Decoder, &Frame) -> Result<Decoded, Failure>);
+
+impl StreamDecoder for Over {
+    fn frame(&mut self, frame: &Frame) -> Result<Decoded, Failure> {
+        (self.1)(&mut self.0, frame)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.0.is_complete()
+    }
+
+    fn is_done(&self) -> bool {
+        self.0.is_done()
+    }
+
+    fn answer(self: Box<Self>) -> Answer {
+        Box::new(self.0).answer()
+    }
+}

@@ -3,7 +3,10 @@
 //! Sources: <https://ai.google.dev/gemini-api/docs/image-understanding>, `…/audio`, `…/file-input-methods`;
 //! <https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference> (`fileData`).
 
-use super::{Google, inexpressible};
+use super::{
+    super::conversation::{data_url, no_detail},
+    Google,
+};
 use crate::failure::Failure;
 use serde_json::{Value, json};
 
@@ -17,22 +20,13 @@ const IMAGE_TYPES: [(&str, &str); 6] = [
     ("heif", "image/heif"),
 ];
 
-/// A `data:` URL's media type and base64 text.
-fn data_url(url: &str) -> Option<(&str, &str)> {
-    let (kind, data) = url.strip_prefix("data:")?.split_once(',')?;
-    Some((kind.strip_suffix(";base64")?, data))
-}
-
 fn inline(mime_type: &str, data: &str) -> Value {
     json!({ "inlineData": { "mimeType": mime_type, "data": data } })
 }
 
 /// An `image_url`.
 pub(super) fn image(google: &Google, at: &str, image: &Value) -> Result<Value, Failure> {
-    // `detail` trades quality for price at OpenAI; `auto` is what happens anyway.
-    if image.get("detail").is_some_and(|detail| !detail.is_null() && detail != "auto") {
-        return Err(inexpressible(format!("{at}.image_url.detail"), "must be `auto` for this model's provider"));
-    }
+    no_detail(at, image)?;
     let url = image["url"].as_str().unwrap_or_default();
     let at = format!("{at}.image_url.url");
     if let Some((mime_type, data)) = data_url(url) {
@@ -41,7 +35,10 @@ pub(super) fn image(google: &Google, at: &str, image: &Value) -> Result<Value, F
     let is_vertex = matches!(google, Google::Vertex { .. });
     if !(url.starts_with("https://") || is_vertex && (url.starts_with("gs://") || url.starts_with("http://"))) {
         let schemes = if is_vertex { "an http(s), a gs" } else { "an https" };
-        return Err(inexpressible(at, &format!("must be {schemes} or a base64 `data:` URL for this model's provider")));
+        return Err(Failure::inexpressible(
+            at,
+            &format!("must be {schemes} or a base64 `data:` URL for this model's provider"),
+        ));
     }
     let mut file = json!({ "fileUri": url });
     match (mime_type(url), is_vertex) {
@@ -50,7 +47,7 @@ pub(super) fn image(google: &Google, at: &str, image: &Value) -> Result<Value, F
         (None, true) => {
             let why =
                 "must end in .png, .jpg, .jpeg, .webp, .heic or .heif: this model's provider asks for the media type";
-            return Err(inexpressible(at, why));
+            return Err(Failure::inexpressible(at, why));
         }
     }
     Ok(json!({ "fileData": file }))
@@ -66,7 +63,10 @@ fn mime_type(url: &str) -> Option<&'static str> {
 pub(super) fn file(at: &str, file: &Value) -> Result<Value, Failure> {
     match file["file_data"].as_str().and_then(data_url) {
         Some((mime_type, data)) => Ok(inline(mime_type, data)),
-        None => Err(inexpressible(format!("{at}.file"), "must have its bytes in `file_data`, as a base64 `data:` URL")),
+        None => Err(Failure::inexpressible(
+            format!("{at}.file"),
+            "must have its bytes in `file_data`, as a base64 `data:` URL",
+        )),
     }
 }
 
@@ -75,6 +75,6 @@ pub(super) fn audio(at: &str, audio: &Value) -> Result<Value, Failure> {
     match (audio["data"].as_str(), audio["format"].as_str()) {
         (Some(data), Some("wav")) => Ok(inline("audio/wav", data)),
         (Some(data), Some("mp3")) => Ok(inline("audio/mp3", data)),
-        _ => Err(inexpressible(format!("{at}.input_audio"), "must have `data` in `format` `wav` or `mp3`")),
+        _ => Err(Failure::inexpressible(format!("{at}.input_audio"), "must have `data` in `format` `wav` or `mp3`")),
     }
 }

@@ -19,7 +19,7 @@ mod stream;
 mod tools;
 
 use super::{Answer, Asked, Encoded, Grant, Leaving, StreamDecoder, Wire};
-use crate::failure::{Class, Failure};
+use crate::failure::Failure;
 
 /// The leaf, by where the models are.
 #[derive(Debug)]
@@ -113,13 +113,6 @@ impl Wire for Google {
         // The reference names none; a proxy on the way may set this one.
         "x-request-id"
     }
-}
-
-/// A failure that names the field which cannot be expressed.
-fn inexpressible(param: impl Into<String>, why: &str) -> Failure {
-    let param = param.into();
-    let message = format!("`{param}` {why}");
-    Failure { param: Some(param), ..Failure::new(Class::Inexpressible, message) }
 }
 
 /// A model up to Gemini 2.5: it thinks by a budget in tokens, and demands no signatures.

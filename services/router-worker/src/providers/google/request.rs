@@ -3,12 +3,15 @@
 //! Sources: <https://ai.google.dev/api/generate-content#v1beta.GenerationConfig>, `…/gemini-api/docs/structured-output`,
 //! `…/thinking`, and `…/openai` for what Google itself makes of `reasoning_effort` and of `extra_body`.
 
-use super::{super::Asked, Google, contents, inexpressible, thinks_by_budget, tools};
+use super::{
+    super::{
+        Asked,
+        translate::{NO_EQUIVALENT, idle, read, stop_sequences},
+    },
+    Google, contents, thinks_by_budget, tools,
+};
 use crate::failure::Failure;
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json, value::RawValue};
-
-const NO_EQUIVALENT: &str = "has no equivalent at this model's provider; leave it out or use another endpoint";
+use serde_json::{Map, Value, json};
 
 /// Fields that only have another name in the generation configuration.
 const RENAMED: [(&str, &str); 8] = [
@@ -44,14 +47,9 @@ pub(super) fn encode(google: &Google, asked: &Asked<'_>) -> Result<Value, Failur
         body.insert("generationConfig".into(), config.into());
     }
     if body.get("contents").is_none() {
-        return Err(inexpressible("messages", "is required"));
+        return Err(Failure::inexpressible("messages", "is required"));
     }
     Ok(Value::Object(body))
-}
-
-/// A field's value as `T`, or a refusal that says what it must be.
-pub(super) fn read<T: DeserializeOwned>(name: &str, raw: &RawValue, what: &str) -> Result<T, Failure> {
-    serde_json::from_str(raw.get()).map_err(|_| inexpressible(name, &format!("must be {what}")))
 }
 
 /// Puts one top-level field into the body or its configuration. `null` has been filtered out: both APIs take it as absent.
@@ -71,66 +69,37 @@ fn field(
         "max_tokens" => drop(config.entry("maxOutputTokens").or_insert(value)),
         "top_logprobs" if value == 0 => {}
         "top_logprobs" => drop(config.insert("logprobs".into(), value)),
-        "stop" => {
-            let sequences = if value.is_string() { json!([value]) } else { value };
-            config.insert("stopSequences".into(), sequences);
-        }
+        "stop" => drop(config.insert("stopSequences".into(), stop_sequences(value))),
         "response_format" => response_format(config, &value)?,
         "service_tier" => match value.as_str() {
             Some("auto") => {}
             Some("default") => drop(body.insert("serviceTier".into(), "standard".into())),
             Some("flex" | "priority") => drop(body.insert("serviceTier".into(), value)),
-            _ => return Err(inexpressible(name, "must be `auto`, `default`, `flex` or `priority`")),
+            _ => return Err(Failure::inexpressible(name, "must be `auto`, `default`, `flex` or `priority`")),
         },
         "extra_body" => extra_body(body, config, &value)?,
-        // Read elsewhere (model, stream, tools, effort), or without any effect on the answer: labels, whose end user it is, and
-        // cache hints. `tollgate` is the gateway's own.
-        "model"
-        | "stream"
-        | "stream_options"
-        | "tools"
-        | "tool_choice"
-        | "parallel_tool_calls"
-        | "reasoning_effort"
-        | "metadata"
-        | "user"
-        | "safety_identifier"
-        | "prompt_cache_key"
-        | "prompt_cache_retention"
-        | "tollgate" => {}
-        _ => neutral(name, &value)?,
+        // Read elsewhere.
+        "tools" | "tool_choice" | "parallel_tool_calls" | "reasoning_effort" => {}
+        _ => idle(name, &value)?,
     }
     Ok(())
-}
-
-/// Lets a field pass whose value says what happens anyway; every other field is refused.
-fn neutral(name: &str, value: &Value) -> Result<(), Failure> {
-    let harmless = match name {
-        "store" => value == &Value::Bool(false),
-        "logit_bias" => value.as_object().is_some_and(Map::is_empty),
-        "modalities" => value == &json!(["text"]),
-        "verbosity" => value == "medium",
-        "functions" => value.as_array().is_some_and(Vec::is_empty),
-        _ => false,
-    };
-    if harmless { Ok(()) } else { Err(inexpressible(name, NO_EQUIVALENT)) }
 }
 
 /// The provider's own fields, for callers who know what answers them, where Google's compatibility layer takes them. Its parsers
 /// read both spellings of a name, `thinking_budget` and `thinkingBudget`, so the values go as they are.
 fn extra_body(body: &mut Map<String, Value>, config: &mut Map<String, Value>, extra: &Value) -> Result<(), Failure> {
-    let Some(extra) = extra.as_object() else { return Err(inexpressible("extra_body", "must be an object")) };
+    let Some(extra) = extra.as_object() else { return Err(Failure::inexpressible("extra_body", "must be an object")) };
     for (whose, own) in extra {
         let at = format!("extra_body.{whose}");
         let Some(own) = own.as_object().filter(|_| whose == "google") else {
-            return Err(inexpressible(at, "must be `google`, an object"));
+            return Err(Failure::inexpressible(at, "must be `google`, an object"));
         };
         for (name, value) in own {
             match name.as_str() {
                 "thinking_config" => drop(config.insert("thinkingConfig".into(), value.clone())),
                 "cached_content" => drop(body.insert("cachedContent".into(), value.clone())),
                 "safety_settings" => drop(body.insert("safetySettings".into(), value.clone())),
-                _ => return Err(inexpressible(format!("{at}.{name}"), NO_EQUIVALENT)),
+                _ => return Err(Failure::inexpressible(format!("{at}.{name}"), NO_EQUIVALENT)),
             }
         }
     }
@@ -143,9 +112,14 @@ fn response_format(config: &mut Map<String, Value>, format: &Value) -> Result<()
         Some("json_object") => None,
         Some("json_schema") if format["json_schema"]["schema"].is_object() => Some(&format["json_schema"]),
         Some("json_schema") => {
-            return Err(inexpressible("response_format.json_schema.schema", "must be an object"));
+            return Err(Failure::inexpressible("response_format.json_schema.schema", "must be an object"));
         }
-        _ => return Err(inexpressible("response_format.type", "must be `text`, `json_object` or `json_schema`")),
+        _ => {
+            return Err(Failure::inexpressible(
+                "response_format.type",
+                "must be `text`, `json_object` or `json_schema`",
+            ));
+        }
     };
     config.insert("responseMimeType".into(), "application/json".into());
     if let Some(format) = schema {
@@ -164,7 +138,10 @@ fn response_format(config: &mut Map<String, Value>, format: &Value) -> Result<()
 fn effort(config: &mut Map<String, Value>, asked: &Asked<'_>) -> Result<(), Failure> {
     let Some(raw) = asked.chat.get("reasoning_effort") else { return Ok(()) };
     if config.contains_key("thinkingConfig") {
-        return Err(inexpressible("reasoning_effort", "and `extra_body.google.thinking_config` exclude each other"));
+        return Err(Failure::inexpressible(
+            "reasoning_effort",
+            "and `extra_body.google.thinking_config` exclude each other",
+        ));
     }
     let effort: String = read("reasoning_effort", raw, "a string")?;
     let (level, budget) = match effort.as_str() {
@@ -175,7 +152,7 @@ fn effort(config: &mut Map<String, Value>, asked: &Asked<'_>) -> Result<(), Fail
         "high" => ("HIGH", 24576),
         _ => {
             let why = "must be `none`, `minimal`, `low`, `medium` or `high` for this model's provider";
-            return Err(inexpressible("reasoning_effort", why));
+            return Err(Failure::inexpressible("reasoning_effort", why));
         }
     };
     let thinking = if level.is_empty() {

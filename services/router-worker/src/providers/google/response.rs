@@ -163,15 +163,3 @@ pub(super) fn usage(document: &Map<String, Value>) -> Option<Usage> {
     let raw = Some(Value::Object(document.clone()).to_string());
     Some(Usage { tokens, source: TokenSource::Provider, raw })
 }
-
-/// The same counts in OpenAI's shape.
-pub(super) fn openai_usage(usage: &Usage) -> Value {
-    let tokens = usage.tokens;
-    json!({
-        "prompt_tokens": tokens.input,
-        "completion_tokens": tokens.output,
-        "total_tokens": tokens.input.saturating_add(tokens.output),
-        "prompt_tokens_details": { "cached_tokens": tokens.cache_read.unwrap_or(0) },
-        "completion_tokens_details": { "reasoning_tokens": tokens.reasoning.unwrap_or(0) },
-    })
-}

@@ -5,21 +5,23 @@
 //! finish reason and the counts have come.
 
 use super::{
-    super::{Answer, Asked, Assembler, Decoded, Frame, StreamDecoder, raw},
+    super::{
+        Answer, Asked, Decoded, Frame, StreamDecoder, answers,
+        chunks::{self, Chunks},
+    },
     errors,
-    response::{Piece, block, extra_content, finish, id_stem, logprobs, openai_tier, openai_usage, tier, usage},
+    response::{Piece, block, extra_content, finish, id_stem, logprobs, openai_tier, tier, usage},
 };
 use crate::{failure::Failure, tokens::estimate};
 use serde_json::{Map, Value, json};
-use tollgate_schemas::{StreamEvent, TokenSource};
+use tollgate_schemas::TokenSource;
 
 /// Most candidates of an answer: as many as OpenAI allows choices.
 const CANDIDATES_MAX: usize = 128;
 
 /// A whole answer.
 pub(super) fn whole(asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
-    let mut document: Value =
-        serde_json::from_slice(body).map_err(|_| Failure::malformed("an answer that is not a JSON document"))?;
+    let mut document = answers::document(body)?;
     let candidates = document.get_mut("candidates").and_then(Value::as_array_mut);
     for candidate in candidates.into_iter().flatten().filter_map(Value::as_object_mut) {
         candidate.entry("finishReason").or_insert_with(|| "STOP".into());
@@ -34,19 +36,16 @@ pub(super) fn whole(asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
 
 /// The state between two events.
 pub(super) struct Decoder {
-    shown_model: String,
-    wants_usage: bool,
+    chunks: Chunks,
     created: i64,
     /// Candidates that were asked for.
     expected: usize,
     /// The tier that was asked for, if it has a price of its own: the Gemini API names in its documents none that served.
     asked_tier: Option<String>,
-    id: Value,
     response_model: Option<String>,
     usage: Map<String, Value>,
     candidates: Vec<Candidate>,
     done: bool,
-    assembler: Assembler,
 }
 
 /// What is known of a candidate.
@@ -64,17 +63,14 @@ impl Decoder {
         let tier = asked.chat.read::<String>("service_tier").ok().flatten();
         let expected = asked.chat.read::<usize>("n").ok().flatten().unwrap_or(1);
         Self {
-            shown_model: asked.shown_model.to_owned(),
-            wants_usage: asked.wants_usage_chunk(),
+            chunks: Chunks::new(asked, Value::Null),
             created: asked.created,
             expected: expected.clamp(1, CANDIDATES_MAX),
             asked_tier: tier.filter(|tier| matches!(tier.as_str(), "flex" | "priority")),
-            id: Value::Null,
             response_model: None,
             usage: Map::new(),
             candidates: Vec::new(),
             done: false,
-            assembler: Assembler::default(),
         }
     }
 
@@ -94,31 +90,20 @@ impl Decoder {
             let delta = json!({ "role": "assistant", "content": null, "refusal": refusal });
             choices.push(json!({ "index": 0, "delta": delta, "logprobs": null, "finish_reason": "content_filter" }));
         }
-        let mut decoded = Decoded::default();
-        if !choices.is_empty() {
-            let choices = Value::Array(choices);
-            decoded.events.push(self.event(&choices, None));
-            if let Value::Array(choices) = choices {
-                decoded.content = self.assembler.choices(choices);
-            }
-        }
-        if self.assembler.is_too_large() {
-            return Err(Failure::malformed("an answer that is too large"));
-        }
-        let finished = self.assembler.all_finished() && self.candidates.len() >= self.expected;
+        let decoded = if choices.is_empty() { Decoded::default() } else { self.chunks.choices(choices) };
+        let mut decoded = self.chunks.bounded(decoded)?;
+        let finished = self.chunks.all_finished() && self.candidates.len() >= self.expected;
         if finished && let Some(usage) = response.get("usageMetadata").and_then(|_| usage(&self.usage)) {
             self.done = true;
-            if self.wants_usage {
-                decoded.events.push(self.event(&json!([]), Some(openai_usage(&usage))));
-            }
+            decoded.events.extend(self.chunks.usage(Some(answers::counts(&usage))));
         }
         Ok(decoded)
     }
 
     /// Takes what describes the whole answer. Later counts replace earlier ones.
     fn learn(&mut self, response: &Value) {
-        if self.id.is_null() {
-            self.id = response["responseId"].clone();
+        if self.chunks.id.is_null() {
+            self.chunks.id = response["responseId"].clone();
         }
         if let Some(version) = response["modelVersion"].as_str() {
             self.response_model = Some(version.to_owned());
@@ -138,7 +123,7 @@ impl Decoder {
         if self.candidates.len() > CANDIDATES_MAX {
             return Err(Failure::malformed("an answer with too many candidates"));
         }
-        let id = format!("{}_{index}", id_stem(&self.id, self.created));
+        let id = format!("{}_{index}", id_stem(&self.chunks.id, self.created));
         let known = &mut self.candidates[at];
         let piece = Piece::read(&candidate["content"]["parts"], known.calls, &id)?;
         known.calls += piece.calls.len();
@@ -171,26 +156,11 @@ impl Decoder {
         let reason = finish.map(|(reason, _)| reason);
         Ok(json!({ "index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason }))
     }
-
-    fn event(&self, choices: &Value, usage: Option<Value>) -> StreamEvent {
-        let mut chunk = json!({
-            "id": self.id,
-            "object": "chat.completion.chunk",
-            "created": self.created,
-            "model": self.shown_model,
-            "choices": choices,
-        });
-        if self.wants_usage {
-            chunk["usage"] = usage.unwrap_or(Value::Null);
-        }
-        StreamEvent { event: None, data: chunk.to_string() }
-    }
 }
 
 impl StreamDecoder for Decoder {
     fn frame(&mut self, frame: &Frame) -> Result<Decoded, Failure> {
-        let response: Value = serde_json::from_str(&frame.data)
-            .map_err(|_| Failure::malformed("a stream event that is not a JSON document"))?;
+        let response = chunks::document(frame)?;
         if let Some(error) = response.get("error") {
             return Err(errors::in_stream(error));
         }
@@ -198,7 +168,7 @@ impl StreamDecoder for Decoder {
     }
 
     fn is_complete(&self) -> bool {
-        self.assembler.all_finished()
+        self.chunks.all_finished()
     }
 
     fn is_done(&self) -> bool {
@@ -207,28 +177,16 @@ impl StreamDecoder for Decoder {
 
     fn answer(self: Box<Self>) -> Answer {
         let is_complete = self.is_complete();
-        let mut assembler = self.assembler;
         let mut usage = usage(&self.usage);
         if let Some(usage) = usage.as_mut().filter(|_| !is_complete) {
             // The counts lag behind: the input is known, the output is estimated.
-            usage.tokens.output = usage.tokens.output.max(estimate(assembler.chars()));
+            usage.tokens.output = usage.tokens.output.max(estimate(self.chunks.chars()));
             usage.source = TokenSource::Estimated;
         }
         let service_tier = tier(&self.usage).or(self.asked_tier);
-        let (output_chars, finish_reason) = (assembler.chars(), assembler.finish_reason().map(str::to_owned));
-        assembler.set("id", self.id);
-        assembler.set("object", "chat.completion".into());
-        assembler.set("created", self.created.into());
-        assembler.set("model", self.shown_model.into());
-        assembler.set("service_tier", service_tier.as_deref().map_or(Value::Null, |tier| openai_tier(tier).into()));
-        assembler.set("usage", usage.as_ref().map_or(Value::Null, openai_usage));
-        Answer {
-            body: raw(&assembler.into_completion()),
-            finish_reason,
-            usage,
-            output_chars,
-            response_model: self.response_model,
-            service_tier,
-        }
+        let shown_tier = service_tier.as_deref().map_or(Value::Null, |tier| openai_tier(tier).into());
+        let shown = usage.as_ref().map(answers::counts);
+        let answer = self.chunks.answer(usage, shown, Some(shown_tier));
+        Answer { response_model: self.response_model, service_tier, ..answer }
     }
 }

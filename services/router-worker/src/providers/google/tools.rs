@@ -2,25 +2,26 @@
 //!
 //! Source: <https://ai.google.dev/gemini-api/docs/function-calling>.
 
-use super::{super::Asked, inexpressible, request::read};
+use super::super::{
+    Asked,
+    translate::{function, given, given_tools},
+};
 use crate::failure::Failure;
 use serde_json::{Map, Value, json};
 
 /// Puts `tools` and `toolConfig` into the body.
 pub(super) fn put(body: &mut Map<String, Value>, asked: &Asked<'_>) -> Result<(), Failure> {
-    let get = |name: &str| asked.chat.get(name).map(|raw| read::<Value>(name, raw, "JSON")).transpose();
-    let tools = match asked.chat.get("tools") {
-        Some(raw) => read::<Vec<Value>>("tools", raw, "a list")?,
-        None => Vec::new(),
-    };
+    let tools = given_tools(asked)?;
     let declarations =
         tools.iter().enumerate().map(|(at, tool)| declaration(at, tool)).collect::<Result<Vec<_>, _>>()?;
-    let choice = get("tool_choice")?;
+    let choice = given(asked, "tool_choice")?;
     if !declarations.is_empty() {
         body.insert("tools".into(), json!([{ "functionDeclarations": declarations }]));
-        if get("parallel_tool_calls")? == Some(Value::Bool(false)) && choice.as_ref().is_none_or(|c| c != "none") {
+        if given(asked, "parallel_tool_calls")? == Some(Value::Bool(false))
+            && choice.as_ref().is_none_or(|c| c != "none")
+        {
             let why = "must not be false: this model's provider cannot be kept from several calls at once";
-            return Err(inexpressible("parallel_tool_calls", why));
+            return Err(Failure::inexpressible("parallel_tool_calls", why));
         }
     }
     // What a strict tool promises, its schema to be kept to, is a mode here.
@@ -37,14 +38,7 @@ pub(super) fn put(body: &mut Map<String, Value>, asked: &Asked<'_>) -> Result<()
 }
 
 fn declaration(index: usize, tool: &Value) -> Result<Value, Failure> {
-    let at = format!("tools[{index}]");
-    if tool["type"] != "function" {
-        return Err(inexpressible(format!("{at}.type"), "must be `function` for this model's provider"));
-    }
-    let function = &tool["function"];
-    let Some(name) = function["name"].as_str() else {
-        return Err(inexpressible(format!("{at}.function.name"), "is required"));
-    };
+    let (function, name) = function(&format!("tools[{index}]"), tool)?;
     let mut out = json!({ "name": name });
     if let Some(description) = function["description"].as_str() {
         out["description"] = description.into();
@@ -64,13 +58,14 @@ fn config(choice: &Value, strict: bool) -> Result<Value, Failure> {
         (Some("required"), _) => Ok(json!({ "mode": "ANY" })),
         (_, Some("function")) => match choice["function"]["name"].as_str() {
             Some(name) => Ok(json!({ "mode": "ANY", "allowedFunctionNames": [name] })),
-            None => Err(inexpressible("tool_choice.function.name", "is required")),
+            None => Err(Failure::inexpressible("tool_choice.function.name", "is required")),
         },
         (_, Some("allowed_tools")) => allowed(&choice["allowed_tools"]),
-        (_, Some(_)) => {
-            Err(inexpressible("tool_choice.type", "must be `function` or `allowed_tools` for this model's provider"))
-        }
-        _ => Err(inexpressible("tool_choice", "must be `auto`, `none`, `required` or an object")),
+        (_, Some(_)) => Err(Failure::inexpressible(
+            "tool_choice.type",
+            "must be `function` or `allowed_tools` for this model's provider",
+        )),
+        _ => Err(Failure::inexpressible("tool_choice", "must be `auto`, `none`, `required` or an object")),
     }
 }
 
@@ -79,13 +74,13 @@ fn allowed(tools: &Value) -> Result<Value, Failure> {
     let mode = match tools["mode"].as_str() {
         Some("required") => "ANY",
         Some("auto") => "VALIDATED",
-        _ => return Err(inexpressible("tool_choice.allowed_tools.mode", "must be `auto` or `required`")),
+        _ => return Err(Failure::inexpressible("tool_choice.allowed_tools.mode", "must be `auto` or `required`")),
     };
     let names: Option<Vec<&str>> = tools["tools"]
         .as_array()
         .and_then(|tools| tools.iter().map(|tool| tool["function"]["name"].as_str()).collect());
     match names {
         Some(names) => Ok(json!({ "mode": mode, "allowedFunctionNames": names })),
-        None => Err(inexpressible("tool_choice.allowed_tools.tools", "must be a list of functions")),
+        None => Err(Failure::inexpressible("tool_choice.allowed_tools.tools", "must be a list of functions")),
     }
 }

@@ -7,7 +7,7 @@
 mod request;
 
 use super::{
-    Answer, Asked, Decoded, Encoded, Fields, Frame, Leaving, StreamDecoder, Wire,
+    Answer, Asked, Decoded, Encoded, Fields, Frame, Leaving, StreamDecoder, Wire, answers, chunks,
     completions::{self, Quirks, parts},
 };
 use crate::failure::{Class, Failure};
@@ -29,14 +29,13 @@ impl Wire for Mistral {
     }
 
     fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
-        let mut answer = serde_json::from_slice::<Value>(body)
-            .map_err(|_| Failure::malformed("an answer that is not a JSON document"))?;
+        let mut answer = answers::document(body)?;
         as_openai(&mut answer, "message", parts::flatten)?;
         completions::decode(asked, answer.to_string().as_bytes())
     }
 
     fn decoder(&self, asked: &Asked<'_>) -> Box<dyn StreamDecoder> {
-        Box::new(Decoder(completions::Decoder::new(asked, QUIRKS)))
+        Box::new(completions::Over(completions::Decoder::new(asked, QUIRKS), frame))
     }
 
     fn classify(&self, status: u16, body: &[u8]) -> Failure {
@@ -121,38 +120,21 @@ fn param(wrong: &Value) -> Option<String> {
     Some(path).filter(|path| !path.is_empty())
 }
 
-/// A stream, its chunks in OpenAI's words.
-struct Decoder(completions::Decoder);
-
-impl StreamDecoder for Decoder {
-    fn frame(&mut self, frame: &Frame) -> Result<Decoded, Failure> {
-        if frame.data == "[DONE]" {
-            return self.0.frame(frame);
-        }
-        let mut chunk = serde_json::from_str::<Value>(&frame.data)
-            .map_err(|_| Failure::malformed("a stream event that is not a JSON document"))?;
-        if chunk["object"].as_str().is_some_and(|object| object.eq_ignore_ascii_case("error")) {
-            let status = chunk["raw_status_code"].as_u64().and_then(|status| u16::try_from(status).ok());
-            return Err(failure(status.unwrap_or(500), &chunk));
-        }
-        if chunk.get("error").is_some_and(|error| !error.is_null()) {
-            return Err(completions::Decoder::error(&chunk["error"]));
-        }
-        as_openai(&mut chunk, "delta", parts::flatten_delta)?;
-        let fields = Fields::parse(&chunk.to_string())
-            .map_err(|_| Failure::malformed("a stream event that is not a JSON object"))?;
-        self.0.chunk(fields)
+/// A frame of a stream, its chunk in OpenAI's words.
+fn frame(inner: &mut completions::Decoder, frame: &Frame) -> Result<Decoded, Failure> {
+    if frame.data == "[DONE]" {
+        return inner.frame(frame);
     }
-
-    fn is_complete(&self) -> bool {
-        self.0.is_complete()
+    let mut chunk = chunks::document(frame)?;
+    if chunk["object"].as_str().is_some_and(|object| object.eq_ignore_ascii_case("error")) {
+        let status = chunk["raw_status_code"].as_u64().and_then(|status| u16::try_from(status).ok());
+        return Err(failure(status.unwrap_or(500), &chunk));
     }
-
-    fn is_done(&self) -> bool {
-        self.0.is_done()
+    if chunk.get("error").is_some_and(|error| !error.is_null()) {
+        return Err(completions::Decoder::error(&chunk["error"]));
     }
-
-    fn answer(self: Box<Self>) -> Answer {
-        Box::new(self.0).answer()
-    }
+    as_openai(&mut chunk, "delta", parts::flatten_delta)?;
+    let fields = Fields::parse(&chunk.to_string())
+        .map_err(|_| Failure::malformed("a stream event that is not a JSON object"))?;
+    inner.chunk(fields)
 }

@@ -1,33 +1,26 @@
 //! A chat completions body in Mistral's words.
 
-use super::super::{Asked, Fields};
+use super::super::{
+    Asked, Fields,
+    conversation::{Role, behind, calls, each, is_empty, string_or_parts},
+    translate::{body, function, idle, max_tokens, parameters, read},
+};
 use crate::failure::Failure;
 use serde_json::{Map, Value, json, value::RawValue};
 
-const NO_EQUIVALENT: &str = "has no equivalent at this model's provider; leave it out or use another endpoint";
-const NOT_SENT: &str = "cannot be sent to this model's provider";
+/// Fields of an assistant's message. A bare `reasoning_content` stays behind, for it is the text of `thinking_blocks`.
+const ANSWERED: [&str; 6] = ["refusal", "tool_calls", "prefix", "thinking_blocks", "reasoning_content", "annotations"];
 
 /// The body to send. Errors with the name of the field that cannot be expressed.
 pub(super) fn encode(asked: &Asked<'_>) -> Result<Fields, Failure> {
-    let mut body = Fields::default();
-    body.put("model", asked.upstream_model);
-    for (name, raw) in asked.chat.iter() {
-        field(&mut body, name, raw)?;
-    }
-    if asked.stream {
-        body.put("stream", &true);
-    }
-    if body.get("messages").is_none() {
-        return Err(Failure::inexpressible("messages", "is required"));
-    }
-    Ok(body)
+    body(asked, field)
 }
 
 /// Puts one top-level field into the body. `null` has been filtered out: both APIs take it as absent.
 fn field(body: &mut Fields, name: &str, raw: &RawValue) -> Result<(), Failure> {
-    let value: Value = serde_json::from_str(raw.get()).map_err(|_| Failure::inexpressible(name, "must be JSON"))?;
+    let value: Value = read(name, raw, "JSON")?;
     match name {
-        "messages" => body.put(name, &messages(&value)?),
+        "messages" => body.put(name, &each(&value, &ANSWERED, message)?),
         "tools" => {
             let tools = value.as_array().ok_or_else(|| Failure::inexpressible(name, "must be a list"))?;
             let tools =
@@ -37,13 +30,7 @@ fn field(body: &mut Fields, name: &str, raw: &RawValue) -> Result<(), Failure> {
             }
         }
         "tool_choice" => body.put(name, &tool_choice(&value)?),
-        // `max_completion_tokens` is the newer name and wins, whichever comes first.
-        "max_completion_tokens" => body.set("max_tokens", raw.to_owned()),
-        "max_tokens" => {
-            if body.get(name).is_none() {
-                body.set(name, raw.to_owned());
-            }
-        }
+        "max_completion_tokens" | "max_tokens" => max_tokens(body, name, raw),
         "seed" => body.set("random_seed", raw.to_owned()),
         "prediction" => {
             if !value["content"].is_string() {
@@ -67,47 +54,17 @@ fn field(body: &mut Fields, name: &str, raw: &RawValue) -> Result<(), Failure> {
         | "prompt_mode"
         | "safe_prompt"
         | "guardrails" => body.set(name, raw.to_owned()),
-        // Set elsewhere (model, stream), or without any effect on the answer: who asks, where it is cached, and usage, which
-        // comes anyway. `tollgate` is the gateway's own.
-        "model"
-        | "stream"
-        | "stream_options"
-        | "user"
-        | "safety_identifier"
-        | "prompt_cache_retention"
-        | "tollgate" => {}
-        _ => neutral(name, &value)?,
+        _ => idle(name, &value)?,
     }
     Ok(())
 }
 
-/// Lets a field pass whose value says what happens anyway; every other field is refused.
-fn neutral(name: &str, value: &Value) -> Result<(), Failure> {
-    let harmless = match name {
-        "logprobs" | "store" => value == &Value::Bool(false),
-        "top_logprobs" => value.as_u64() == Some(0),
-        "logit_bias" => value.as_object().is_some_and(Map::is_empty),
-        "modalities" => value == &json!(["text"]),
-        "verbosity" => value == "medium",
-        "service_tier" => value == "auto" || value == "default",
-        "functions" => value.as_array().is_some_and(Vec::is_empty),
-        _ => false,
-    };
-    if harmless { Ok(()) } else { Err(Failure::inexpressible(name, NO_EQUIVALENT)) }
-}
-
 fn tool(at: usize, tool: &Value) -> Result<Value, Failure> {
-    if tool["type"] != "function" {
-        let at = format!("tools[{at}].type");
-        return Err(Failure::inexpressible(at, "must be `function` for this model's provider"));
-    }
-    let Some(name) = tool["function"]["name"].as_str() else {
-        return Err(Failure::inexpressible(format!("tools[{at}].function.name"), "is required"));
-    };
-    let mut function = json!({ "name": name, "parameters": { "type": "object", "properties": {} } });
-    for name in ["description", "parameters", "strict"] {
-        if !tool["function"][name].is_null() {
-            function[name] = tool["function"][name].clone();
+    let (asked, name) = function(&format!("tools[{at}]"), tool)?;
+    let mut function = json!({ "name": name, "parameters": parameters(asked) });
+    for name in ["description", "strict"] {
+        if !asked[name].is_null() {
+            function[name] = asked[name].clone();
         }
     }
     Ok(json!({ "type": "function", "function": function }))
@@ -123,47 +80,26 @@ fn tool_choice(choice: &Value) -> Result<Value, Failure> {
     }
 }
 
-fn messages(messages: &Value) -> Result<Vec<Value>, Failure> {
-    let Some(messages) = messages.as_array() else {
-        return Err(Failure::inexpressible("messages", "must be a list"));
-    };
-    messages.iter().enumerate().map(|(at, message)| self::message(&format!("messages[{at}]"), message)).collect()
-}
-
-fn message(at: &str, message: &Value) -> Result<Value, Failure> {
-    let Some(fields) = message.as_object() else { return Err(Failure::inexpressible(at, "must be an object")) };
-    let content = || parts(at, &message["content"]);
-    match message["role"].as_str() {
-        Some("system" | "developer") => {
-            known(at, fields, &[])?;
-            Ok(json!({ "role": "system", "content": content()? }))
-        }
-        Some("user") => {
-            known(at, fields, &[])?;
-            Ok(json!({ "role": "user", "content": content()? }))
-        }
-        Some("tool") => {
-            known(at, fields, &["tool_call_id", "name"])?;
+fn message(at: &str, role: Role, message: &Map<String, Value>) -> Result<Value, Failure> {
+    let content = || parts(at, message.get("content").unwrap_or(&Value::Null));
+    match role {
+        Role::System => Ok(json!({ "role": "system", "content": content()? })),
+        Role::User => Ok(json!({ "role": "user", "content": content()? })),
+        Role::Tool => {
             let mut out = json!({ "role": "tool", "content": content()? });
             for name in ["tool_call_id", "name"] {
-                if let Some(value) = fields.get(name).filter(|value| !value.is_null()) {
+                if let Some(value) = message.get(name).filter(|value| !value.is_null()) {
                     out[name] = value.clone();
                 }
             }
             Ok(out)
         }
-        Some("assistant") => assistant(at, fields),
-        _ => Err(Failure::inexpressible(
-            format!("{at}.role"),
-            "must be `system`, `developer`, `user`, `assistant` or `tool`",
-        )),
+        Role::Assistant => assistant(at, message),
     }
 }
 
-/// Reasoning goes back as it came, in `thinking_blocks`; a bare `reasoning_content` stays behind, for it is the same text.
+/// Reasoning goes back as it came, in `thinking_blocks`.
 fn assistant(at: &str, message: &Map<String, Value>) -> Result<Value, Failure> {
-    let taken = ["refusal", "tool_calls", "prefix", "thinking_blocks", "reasoning_content", "annotations"];
-    known(at, message, &taken)?;
     let blocks = message.get("thinking_blocks").and_then(Value::as_array).into_iter().flatten().map(|block| {
         let mut chunk = json!({ "type": "thinking", "thinking": [{ "type": "text", "text": block["thinking"] }] });
         if block["signature"].is_string() {
@@ -171,60 +107,24 @@ fn assistant(at: &str, message: &Map<String, Value>) -> Result<Value, Failure> {
         }
         chunk
     });
-    let mut list: Vec<Value> = blocks.collect();
     let said = match message.get("content").unwrap_or(&Value::Null) {
         Value::Null => message.get("refusal").cloned().unwrap_or_default(),
         said => parts(at, said)?,
     };
-    let content = if list.is_empty() {
-        said
-    } else {
-        match said {
-            Value::String(text) if !text.is_empty() => list.push(json!({ "type": "text", "text": text })),
-            Value::Array(parts) => list.extend(parts),
-            _ => {}
-        }
-        list.into()
-    };
-    let mut out = json!({ "role": "assistant", "content": content });
+    let mut out = json!({ "role": "assistant", "content": behind(blocks.collect(), said) });
     for name in ["tool_calls", "prefix"] {
         if let Some(value) = message.get(name).filter(|value| !is_empty(value)) {
             out[name] = value.clone();
         }
     }
-    for (index, call) in out.get("tool_calls").and_then(Value::as_array).into_iter().flatten().enumerate() {
-        if call["type"] != "function" {
-            let at = format!("{at}.tool_calls[{index}].type");
-            return Err(Failure::inexpressible(at, "must be `function` for this model's provider"));
-        }
+    for call in calls(at, message) {
+        call?;
     }
     Ok(out)
 }
 
-fn is_empty(value: &Value) -> bool {
-    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
-}
-
-/// Refuses fields of a message that would be lost. `null`s and empty lists say nothing, so they may be there.
-fn known(at: &str, message: &Map<String, Value>, fields: &[&str]) -> Result<(), Failure> {
-    let is_known = |name: &str| matches!(name, "role" | "content") || fields.contains(&name);
-    match message.iter().find(|(name, value)| !is_known(name) && !is_empty(value)) {
-        Some((name, _)) => Err(Failure::inexpressible(format!("{at}.{name}"), NOT_SENT)),
-        None => Ok(()),
-    }
-}
-
 fn parts(at: &str, content: &Value) -> Result<Value, Failure> {
-    match content {
-        Value::Null | Value::String(_) => Ok(content.clone()),
-        Value::Array(parts) => parts
-            .iter()
-            .enumerate()
-            .map(|(index, part)| self::part(&format!("{at}.content[{index}]"), part))
-            .collect::<Result<Vec<_>, _>>()
-            .map(Value::from),
-        _ => Err(Failure::inexpressible(format!("{at}.content"), "must be a string or a list of parts")),
-    }
+    if content.is_null() { Ok(Value::Null) } else { string_or_parts(at, content, part) }
 }
 
 fn part(at: &str, part: &Value) -> Result<Value, Failure> {
