@@ -35,8 +35,9 @@ FAULTS = [
     # Only work that was done twice has superseded rows.
     ("usage-aggregator", "ledger.superseded.put", 1, "router-worker"),
 ]
-PASS_SECONDS = 60
-PROVOKE_EVERY_SECONDS = 3
+PASS_SECONDS = 120
+# A member that was killed is missed after 6 s, and only then does another repeat its work.
+PROVOKE_EVERY_SECONDS = 12
 BETWEEN_SECONDS = 1
 
 

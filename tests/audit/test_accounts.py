@@ -11,8 +11,8 @@ from tests.audit.accounts import settle  # noqa: E402
 from tests.audit.fleet import Timeline  # noqa: E402
 
 
-def call(began, ended, replica="router-worker", number=7):
-    return {"number": number, "replica": replica, "began": began, "ended": ended, "how": "answered", "mood": ""}
+def call(began, ended, replica="router-worker", number=7, how="answered"):
+    return {"number": number, "replica": replica, "began": began, "ended": ended, "how": how, "mood": ""}
 
 
 def attempt(began, ended, appended=None):
@@ -37,6 +37,8 @@ KILL = (120.0, "killed", "router-worker")
         pytest.param([call(100, 101)], [], [KILL], (0, 1, 0), id="ended long before the kill"),
         pytest.param([call(118, 119)], [], [KILL], (1, 0, 0), id="its row was on its way"),
         pytest.param([call(100, None)], [], [KILL], (1, 0, 0), id="it ran when its process was killed"),
+        pytest.param([call(120.8, 120.8, how="caller gone")], [], [KILL], (1, 0, 0), id="heard of after the kill"),
+        pytest.param([call(120.8, 120.9)], [], [KILL], (0, 1, 0), id="of the process after the one that was killed"),
         pytest.param([call(118, 119)], [], [(120.0, "killed", "router-worker-1")], (0, 1, 0), id="another was killed"),
         pytest.param([call(118, 119)], [], [(120.0, "ended", "router-worker")], (0, 1, 0), id="a stop in order"),
         pytest.param([call(100, 101), call(119, None)], [], [KILL], (2, 0, 0), id="both attempts of one execution"),

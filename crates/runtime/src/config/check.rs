@@ -9,9 +9,10 @@ use crate::seal::Sealer;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Whether a secret stands as it is written in the file, because this service does not resolve it.
-fn is_reference(text: &str) -> bool {
-    text.contains("${")
+/// Whether a secret is not known here: it stands as it is written in the file, because this service does not resolve it, or as it is
+/// printed.
+fn is_withheld(text: &str) -> bool {
+    text.contains("${") || text == "***"
 }
 
 struct Checker<'a> {
@@ -83,7 +84,7 @@ impl Checker<'_> {
             self.fatal("usage.delta", "Delta tables are not in this version; remove it and read the Parquet files");
         }
         let (store, schemes) = (config.admission.store.expose(), ["redis://", "rediss://", "valkey://", "valkeys://"]);
-        if store != "memory" && !is_reference(store) && !schemes.iter().any(|scheme| store.starts_with(scheme)) {
+        if store != "memory" && !is_withheld(store) && !schemes.iter().any(|scheme| store.starts_with(scheme)) {
             self.fatal("admission.store", format!("must be memory or begin with one of {}", schemes.join(", ")));
         }
         if config.admission.store.expose() == "memory" && config.admission.replicas > 1 {
@@ -101,7 +102,7 @@ impl Checker<'_> {
     fn resolved_secrets(&mut self) {
         let admin = &self.config.admin;
         let keys = admin.key_encryption_key.iter().chain(&admin.retired_encryption_keys);
-        if keys.clone().all(|key| !is_reference(key.expose()))
+        if keys.clone().all(|key| !is_withheld(key.expose()))
             && let Err(error) = Sealer::of(admin)
         {
             self.fatal("admin.key_encryption_key", error.to_string());
@@ -112,7 +113,7 @@ impl Checker<'_> {
             }
             let secret = webhook.secret.expose();
             let is_good = secret.strip_prefix("whsec_").is_some_and(|key| STANDARD.decode(key).is_ok());
-            if !is_reference(secret) && !is_good {
+            if !is_withheld(secret) && !is_good {
                 self.fatal(format!("webhooks.{name}.secret"), "must be whsec_ and base64");
             }
         }
