@@ -17,11 +17,6 @@ use serde_json::{Value, value::RawValue};
 use std::sync::Arc;
 use tollgate_schemas::{ApiType, StreamEvent};
 
-/// A failure that names the field which chat completions cannot express.
-fn inexpressible(param: impl Into<String>, why: &str) -> Failure {
-    Failure::inexpressible(param, why)
-}
-
 /// An API in terms of chat completions.
 trait Dialect: Send + Sync {
     /// The request. `marks`: messages may carry what only Anthropic's models know ([`Wire::takes_marks`]).

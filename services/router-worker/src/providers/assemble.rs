@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 /// Largest answer that is assembled, in bytes of text and names, and [`ITEM_BYTES`] for every other value.
 pub(super) const ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// What a value is counted as beside its text: so that empty ones are bounded too.
-const ITEM_BYTES: usize = 64;
+pub(super) const ITEM_BYTES: usize = 64;
 /// Most choices of an answer, and how long a list may be for its items to be looked for by their index: OpenAI allows 128 of
 /// either. Looking through longer ones would take ever longer.
 const INDEXED_MAX: usize = 1024;

@@ -1,8 +1,8 @@
 //! Providers: what is particular to each, behind one trait; this file alone matches the provider kind.
 //!
 //! A leaf (`openai`, `anthropic`, …) holds pure functions: encode, decode, stream decode, error classification, and what a
-//! credential becomes. `mock` makes answers in OpenAI's wire format by itself. `http` does the only I/O. Callers always see
-//! OpenAI's chat shape.
+//! credential becomes. `mock` makes answers in OpenAI's wire format by itself. `http` does the only I/O. A
+//! leaf's answers have OpenAI's chat shape, but for those that serve another API natively; `dialects` does the rest.
 //!
 //! What leaves have in common is beside them: `completions` for servers of OpenAI's own format; for translations
 //! `translate` and `conversation` (requests), `answers` and `chunks` (what comes back). A leaf imports no other.
@@ -97,7 +97,20 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// Top-level request fields that are the gateway's own and never go upstream.
+const GATEWAY_FIELDS: [&str; 1] = ["tollgate"];
+
 impl Asked<'_> {
+    /// The body for a server of the same API: byte for byte but for the model and the gateway's own fields.
+    fn passed_on(&self) -> Fields {
+        let mut body = self.chat.clone();
+        for name in GATEWAY_FIELDS {
+            body.remove(name);
+        }
+        body.put("model", self.upstream_model);
+        body
+    }
+
     /// The caller wants the usage chunk at the end of a stream.
     pub(crate) fn wants_usage_chunk(&self) -> bool {
         let options = self.chat.read::<Fields>("stream_options").ok().flatten();
@@ -139,7 +152,7 @@ pub(crate) struct Leaving<'a> {
 /// A whole answer in the caller's shape.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// The `chat.completion` document.
+    /// The document in the shape of the API that the wire format is for: as a rule a `chat.completion`.
     pub body: Box<RawValue>,
     /// First choice's finish reason.
     pub finish_reason: Option<String>,

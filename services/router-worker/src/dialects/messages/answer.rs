@@ -42,7 +42,8 @@ fn complete(block: &Value) -> Value {
     block
 }
 
-fn text(value: &Value) -> Option<&str> {
+/// A text that is not empty.
+pub(super) fn text(value: &Value) -> Option<&str> {
     value.as_str().filter(|text| !text.is_empty())
 }
 

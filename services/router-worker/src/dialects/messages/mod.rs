@@ -10,7 +10,7 @@ mod request;
 mod stream;
 mod turns;
 
-use super::{Dialect, Events, inexpressible};
+use super::{Dialect, Events};
 use crate::{failure::Failure, providers::Fields};
 use serde_json::Value;
 

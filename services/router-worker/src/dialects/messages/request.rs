@@ -1,6 +1,6 @@
 //! A Messages body as a chat completions body: all but its messages.
 
-use super::{inexpressible, turns};
+use super::turns;
 use crate::{failure::Failure, providers::Fields};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json, value::RawValue};
@@ -20,7 +20,7 @@ pub(super) fn chat(body: &Fields, marks: bool) -> Result<Fields, Failure> {
     }
     let turns: Vec<Value> = match body.get("messages") {
         Some(raw) => read("messages", raw)?,
-        None => return Err(inexpressible("messages", "is required")),
+        None => return Err(Failure::inexpressible("messages", "is required")),
     };
     for (index, message) in turns.iter().enumerate() {
         turns::add(&mut messages, &format!("messages[{index}]"), message, marks)?;
@@ -33,7 +33,7 @@ pub(super) fn chat(body: &Fields, marks: bool) -> Result<Fields, Failure> {
 }
 
 fn read<T: DeserializeOwned>(name: &str, raw: &RawValue) -> Result<T, Failure> {
-    serde_json::from_str(raw.get()).map_err(|_| inexpressible(name, "is not what the Messages API takes"))
+    serde_json::from_str(raw.get()).map_err(|_| Failure::inexpressible(name, "is not what the Messages API takes"))
 }
 
 /// Puts one top-level field into the chat body.
@@ -62,7 +62,7 @@ fn field(chat: &mut Fields, name: &str, raw: &RawValue, marks: bool) -> Result<(
         "thinking" | "top_k" if marks => chat.set(name, raw.to_owned()),
         "thinking" => thinking(chat, &read(name, raw)?),
         "output_config" => output_config(chat, &read(name, raw)?)?,
-        _ => return Err(inexpressible(name, NO_EQUIVALENT)),
+        _ => return Err(Failure::inexpressible(name, NO_EQUIVALENT)),
     }
     Ok(())
 }
@@ -71,12 +71,12 @@ fn function(index: usize, tool: &Value, marks: bool) -> Result<Value, Failure> {
     let at = format!("tools[{index}]");
     if !(tool["type"].is_null() || tool["type"] == "custom") {
         let why = "is a tool that Anthropic runs; this model's provider has only those of the caller";
-        return Err(inexpressible(format!("{at}.type"), why));
+        return Err(Failure::inexpressible(format!("{at}.type"), why));
     }
     let known = ["type", "name", "description", "input_schema", "strict", "cache_control", "eager_input_streaming"];
     let fields = tool.as_object().into_iter().flatten();
     if let Some((name, _)) = fields.clone().find(|(name, value)| !known.contains(&name.as_str()) && !value.is_null()) {
-        return Err(inexpressible(format!("{at}.{name}"), NO_EQUIVALENT));
+        return Err(Failure::inexpressible(format!("{at}.{name}"), NO_EQUIVALENT));
     }
     let mut function = json!({ "name": tool["name"], "parameters": tool["input_schema"] });
     for name in ["description", "strict"] {
@@ -99,7 +99,7 @@ fn tool_choice(chat: &mut Fields, choice: &Value) -> Result<(), Failure> {
         Some("tool") => {
             chat.put("tool_choice", &json!({ "type": "function", "function": { "name": choice["name"] } }));
         }
-        _ => return Err(inexpressible("tool_choice.type", "must be `auto`, `any`, `tool` or `none`")),
+        _ => return Err(Failure::inexpressible("tool_choice.type", "must be `auto`, `any`, `tool` or `none`")),
     }
     if choice["disable_parallel_tool_use"] == true {
         chat.put("parallel_tool_calls", &false);
@@ -133,7 +133,7 @@ fn output_config(chat: &mut Fields, config: &Value) -> Result<(), Failure> {
                 let schema = json!({ "name": "answer", "schema": value["schema"], "strict": true });
                 chat.put("response_format", &json!({ "type": "json_schema", "json_schema": schema }));
             }
-            _ => return Err(inexpressible(format!("output_config.{name}"), NO_EQUIVALENT)),
+            _ => return Err(Failure::inexpressible(format!("output_config.{name}"), NO_EQUIVALENT)),
         }
     }
     Ok(())

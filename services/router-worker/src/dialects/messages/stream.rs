@@ -6,7 +6,7 @@
 
 use super::{
     super::Events,
-    answer::{stop_reason, thinking_block, usage},
+    answer::{stop_reason, text, thinking_block, usage},
 };
 use serde_json::{Value, json};
 use tollgate_schemas::StreamEvent;
@@ -203,10 +203,6 @@ impl Events for State {
         events.push(event(json!({ "type": "message_stop" })));
         events
     }
-}
-
-fn text(value: &Value) -> Option<&str> {
-    value.as_str().filter(|text| !text.is_empty())
 }
 
 fn delta(index: usize, delta: Value) -> StreamEvent {

@@ -1,6 +1,5 @@
 //! Messages content as chat messages: parts, tool calls and tool results.
 
-use super::inexpressible;
 use crate::failure::Failure;
 use serde_json::{Value, json};
 
@@ -15,7 +14,7 @@ pub(super) fn system(system: &Value, marks: bool) -> Result<Option<Value>, Failu
             let parts = blocks.iter().enumerate().map(|(index, block)| part(&format!("system[{index}]"), block, marks));
             one_or_many(parts.collect::<Result<Vec<Value>, Failure>>()?)
         }
-        _ => return Err(inexpressible("system", "must be a text or a list of text blocks")),
+        _ => return Err(Failure::inexpressible("system", "must be a text or a list of text blocks")),
     };
     Ok((content != "" && content != json!([])).then(|| json!({ "role": "system", "content": content })))
 }
@@ -25,7 +24,7 @@ pub(super) fn add(messages: &mut Vec<Value>, at: &str, message: &Value, marks: b
     let blocks = match &message["content"] {
         Value::String(text) => vec![json!({ "type": "text", "text": text })],
         Value::Array(blocks) => blocks.clone(),
-        _ => return Err(inexpressible(format!("{at}.content"), "must be a text or a list of blocks")),
+        _ => return Err(Failure::inexpressible(format!("{at}.content"), "must be a text or a list of blocks")),
     };
     match message["role"].as_str() {
         Some("user") => user(messages, at, &blocks, marks),
@@ -36,7 +35,7 @@ pub(super) fn add(messages: &mut Vec<Value>, at: &str, message: &Value, marks: b
             messages.push(json!({ "role": "system", "content": content }));
             Ok(())
         }
-        _ => Err(inexpressible(format!("{at}.role"), "must be `user`, `assistant` or `system`")),
+        _ => Err(Failure::inexpressible(format!("{at}.role"), "must be `user`, `assistant` or `system`")),
     }
 }
 
@@ -80,7 +79,7 @@ fn tool_result(at: &str, block: &Value, beside: &mut Vec<Value>, marks: bool) ->
                 if part["type"] == "text" { texts.push(part) } else { beside.push(part) }
             }
         }
-        _ => return Err(inexpressible(format!("{at}.content"), "must be a text or a list of blocks")),
+        _ => return Err(Failure::inexpressible(format!("{at}.content"), "must be a text or a list of blocks")),
     }
     if block["is_error"] == true {
         match texts.first_mut() {
@@ -142,7 +141,10 @@ fn part(at: &str, block: &Value, marks: bool) -> Result<Value, Failure> {
         _ => None,
     };
     let Some(mut part) = part else {
-        return Err(inexpressible(format!("{at}.type"), "is a block that this model's provider does not take here"));
+        return Err(Failure::inexpressible(
+            format!("{at}.type"),
+            "is a block that this model's provider does not take here",
+        ));
     };
     if marks && !block["cache_control"].is_null() {
         part["cache_control"] = block["cache_control"].clone();

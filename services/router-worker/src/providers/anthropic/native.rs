@@ -4,7 +4,11 @@
 //! in an earlier answer; Anthropic refuses it.
 
 use super::{
-    super::{Answer, Asked, Decoded, Encoded, Fields, Frame, Leaving, StreamDecoder, Wire, raw},
+    super::{
+        Answer, Asked, Decoded, Encoded, Fields, Frame, Leaving, StreamDecoder, Wire,
+        assemble::{ANSWER_MAX_BYTES, ITEM_BYTES},
+        raw,
+    },
     Anthropic,
     response::{finish_reason, usage},
     status_of_error_type,
@@ -16,10 +20,6 @@ use crate::{
 use serde_json::{Map, Value, json};
 use tollgate_schemas::{StreamEvent, TokenSource};
 
-/// Largest answer that is put together from a stream, in bytes of text, and what a block or delta counts beside its own.
-const ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
-const ITEM_BYTES: usize = 64;
-
 /// The leaf for callers of the same API.
 #[derive(Debug)]
 pub(in super::super) struct Native;
@@ -30,9 +30,7 @@ impl Wire for Native {
     }
 
     fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
-        let mut body = asked.chat.clone();
-        body.remove("tollgate");
-        body.put("model", asked.upstream_model);
+        let mut body = asked.passed_on();
         if asked.stream {
             body.put("stream", &true);
         } else {

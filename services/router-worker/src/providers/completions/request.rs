@@ -3,16 +3,9 @@
 use super::{super::Asked, super::Fields, Quirks};
 use crate::failure::Failure;
 
-/// Top-level request fields that are the gateway's own and never go upstream.
-const GATEWAY_FIELDS: [&str; 1] = ["tollgate"];
-
 /// The body to send. Errors with the name of a field that cannot be sent.
 pub(in super::super) fn encode(asked: &Asked<'_>, quirks: Quirks) -> Result<Fields, Failure> {
-    let mut chat = asked.chat.clone();
-    for name in GATEWAY_FIELDS {
-        chat.remove(name);
-    }
-    chat.put("model", asked.upstream_model);
+    let mut chat = asked.passed_on();
     if quirks.max_tokens_only
         && let Some(max) = chat.get("max_completion_tokens").map(ToOwned::to_owned)
     {
