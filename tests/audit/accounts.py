@@ -117,8 +117,8 @@ class Still:
 
 def hard_end(timeline, still, call, on_its_way):
     """The end that cut this call's execution off; none if nothing explains it."""
-    # A burst of calls is heard of a moment after their process has died: nobody takes their answers.
-    slack = SLACK_SECONDS if call["how"] == "caller gone" else 0.0
+    # A burst of calls is heard of a moment after their process has died: nobody takes their answers, or what was to be none.
+    slack = SLACK_SECONDS if call["how"] in ("caller gone", "reset") else 0.0
     for event in timeline.of(*HARD_ENDS, name=call["replica"]):
         if event["time"] < call["began"] - slack:
             continue

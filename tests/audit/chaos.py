@@ -32,6 +32,13 @@ TOGETHER = {"kill": 50, "pause": 25, "restart": 25}
 TOGETHER_BETWEEN_SECONDS = (3.0, 10.0)
 
 
+def heeds_sigterm(pid):
+    """Whether a process has a handler for SIGTERM yet."""
+    with open(f"/proc/{pid}/status") as status:
+        caught = next(line for line in status if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 class Chaos(threading.Thread):
     def __init__(self, fleet, seed):
         super().__init__(name="chaos", daemon=True)
@@ -151,9 +158,12 @@ class Chaos(threading.Thread):
 
     def ask_to_end(self, process, then):
         self.fleet.wanted.discard(process.name)
+        self.busy.add(process)
+        if process.child.poll() is None and not heeds_sigterm(process.child.pid):
+            # The loader is still at it: nothing of the product runs that could end in order.
+            return self.later(TURN_SECONDS, self.ask_to_end, process, then)
         self.note("asked to end", process.name)
         process.signal(signal.SIGTERM)
-        self.busy.add(process)
         self.await_end(process, time.monotonic() + TERM_SECONDS, then)
 
     def await_end(self, process, until, then):

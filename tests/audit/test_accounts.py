@@ -38,6 +38,7 @@ KILL = (120.0, "killed", "router-worker")
         pytest.param([call(118, 119)], [], [KILL], (1, 0, 0), id="its row was on its way"),
         pytest.param([call(100, None)], [], [KILL], (1, 0, 0), id="it ran when its process was killed"),
         pytest.param([call(120.8, 120.8, how="caller gone")], [], [KILL], (1, 0, 0), id="heard of after the kill"),
+        pytest.param([call(120.8, 120.8, how="reset")], [], [KILL], (1, 0, 0), id="heard of after the kill, and not to be answered"),
         pytest.param([call(120.8, 120.9)], [], [KILL], (0, 1, 0), id="of the process after the one that was killed"),
         pytest.param([call(118, 119)], [], [(120.0, "killed", "router-worker-1")], (0, 1, 0), id="another was killed"),
         pytest.param([call(118, 119)], [], [(120.0, "ended", "router-worker")], (0, 1, 0), id="a stop in order"),

@@ -1,21 +1,25 @@
 //! Finished requests, kept for `GET /v1/requests/{id}` whoever died meanwhile.
 //!
 //! The `results` group reads every terminal of `replies` and writes them to object storage in segments,
-//! `results/date=YYYY-MM-DD/<partition>-<first>-<next>.jsonl`, one line a terminal, named by the records it covers; the offset
-//! is committed after the write. A name says all of its content, so a writer that lost its partition and does not know it
-//! overwrites nothing; segments may overlap. Of several terminals of a request the first in the log counts: where two
-//! executions ended one, everybody sees the same end. Any replica answers from any segment: what it did not write itself it
-//! reads once. Bounded: [`INDEX_MAX`] ids in memory, [`SEGMENT_MAX_BYTES`] a segment, one reader of segments at a time, no
+//! `results/date=YYYY-MM-DD/HHMMSS/<partition>-<first>-<next>.jsonl`, one line a terminal. Date and time are those of the requests'
+//! ids, by ten seconds, so that whoever looks for one reads the few segments of its time and no others, however much has ended since. The
+//! name says which records it covers: those of its time among them. The offset is committed after the writes. A name says all of its
+//! content, so a writer that lost its partition and does not know it overwrites nothing; segments may overlap. Of several
+//! terminals of a request the first in the log counts: where two executions ended one, everybody sees the same end. Any replica
+//! answers from any segment: what it did not write itself it reads once. Bounded: [`INDEX_MAX`] ids in memory,
+//! [`SEGMENT_MAX_BYTES`] of terminals that are not written yet, a partition, [`AT_ONCE`] lookups of as many segments at a time, no
 //! segment before the window.
 
 use crate::{Error, config::IngressConfig};
-use futures::TryStreamExt;
+use chrono::{DateTime, NaiveDateTime};
+use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque, hash_map::Entry},
     sync::{Arc, Mutex},
     time::Duration,
 };
+use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tollgate_bus::{
     Bus, Incoming,
@@ -33,17 +37,40 @@ const GROUP: &str = "results";
 /// How long [`Reader::find_surely`] waits for results that are not stored yet.
 const BEHIND_MAX: Duration = Duration::from_secs(10);
 
-/// How long after segments were looked for they are not looked for again.
+/// How long after the segments of a slot were looked for they are not looked for again.
 const LEARN_EVERY: Duration = Duration::from_millis(250);
+/// Slots of which that is known.
+const LEARNED_MAX: usize = 10_000;
 /// How long a write may take once the service stops. What is not written is not committed: the next reader writes it.
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Segments that are written at the same time, or read for one lookup; and lookups at the same time.
+const AT_ONCE: usize = 8;
+
 type Line = std::ops::Range<u64>;
+
+/// When requests were made whose terminals stand together: the beginning of ten seconds, UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Slot(NaiveDateTime);
+
+impl Slot {
+    const SECONDS: i64 = 10;
+
+    /// That of an id, which may be anybody's invention: far in the past or future there is none.
+    fn of(id: RequestId) -> Option<Self> {
+        let seconds = id.unix_ms().div_euclid(1000 * Self::SECONDS) * Self::SECONDS;
+        Some(Self(DateTime::from_timestamp(seconds, 0)?.naive_utc()))
+    }
+
+    fn path(self) -> String {
+        self.0.format("results/date=%Y-%m-%d/%H%M%S").to_string()
+    }
+}
 
 /// A file of terminals.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct SegmentName {
-    date: chrono::NaiveDate,
+    slot: Slot,
     partition: i32,
     first: i64,
     next: i64,
@@ -51,17 +78,18 @@ struct SegmentName {
 
 impl SegmentName {
     fn path(&self) -> Path {
-        Path::from(format!(
-            "results/date={}/{:05}-{:020}-{:020}.jsonl",
-            self.date, self.partition, self.first, self.next
-        ))
+        let Self { slot, partition, first, next } = self;
+        Path::from(format!("{}/{partition:05}-{first:020}-{next:020}.jsonl", slot.path()))
     }
 
     fn parse(path: &Path) -> Option<Self> {
-        let date = path.parts().nth(1)?.as_ref().strip_prefix("date=")?.parse().ok()?;
+        let mut parts = path.parts().skip(1);
+        let (date, time) = (parts.next()?, parts.next()?);
+        let at = format!("{}{}", date.as_ref().strip_prefix("date=")?, time.as_ref());
+        let slot = Slot(NaiveDateTime::parse_from_str(&at, "%Y-%m-%d%H%M%S").ok()?);
         let mut numbers = path.filename()?.strip_suffix(".jsonl")?.split('-');
         let mut number = || numbers.next()?.parse::<i64>().ok();
-        Some(Self { date, partition: number()?.try_into().ok()?, first: number()?, next: number()? })
+        Some(Self { slot, partition: number()?.try_into().ok()?, first: number()?, next: number()? })
     }
 }
 
@@ -77,9 +105,13 @@ pub(crate) struct Reader {
     bus: Bus,
     store: Arc<dyn ObjectStore>,
     window: Duration,
+    /// The longest that a request may live.
+    longest: Duration,
     index: Arc<Mutex<Index>>,
-    /// Held while segments are looked for: when that was done last, and from which date on.
-    learning: Arc<tokio::sync::Mutex<Option<(tokio::time::Instant, chrono::NaiveDate)>>>,
+    /// When the segments of a slot were looked for.
+    learned: Arc<Mutex<HashMap<Slot, Instant>>>,
+    /// For lookups.
+    places: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -125,8 +157,9 @@ impl Results {
     ) -> Result<Self, Error> {
         let ordered = bus.ordered(GROUP, &bus.full_name(topic::REPLIES.spec.name), OnMissing::Oldest, stop.clone())?;
         readiness.require("results group", ordered.probe());
-        let (store, window) = (config.store.clone(), config.results_window);
-        let reader = Reader { bus: bus.clone(), store, window, index: Arc::default(), learning: Arc::default() };
+        let (store, window, longest) = (config.store.clone(), config.results_window, config.longest_deadline);
+        let (index, learned, places) = (Arc::default(), Arc::default(), Arc::new(Semaphore::new(AT_ONCE)));
+        let reader = Reader { bus: bus.clone(), store, window, longest, index, learned, places };
         let writer = Writer { reader: reader.clone(), control: ordered.control(), open: BTreeMap::new(), stop };
         let task = supervised("results", writer.run(ordered));
         Ok(Self { task, reader })
@@ -144,13 +177,21 @@ impl Results {
 struct Writer {
     reader: Reader,
     control: Control,
-    open: BTreeMap<i32, Segment>,
+    open: BTreeMap<i32, Open>,
     stop: CancellationToken,
 }
 
-struct Segment {
+/// The terminals of a partition that are not written yet.
+struct Open {
     first: i64,
     next: i64,
+    bytes: usize,
+    parts: BTreeMap<Slot, Part>,
+}
+
+/// Those that stand in one segment.
+#[derive(Default)]
+struct Part {
     bytes: Vec<u8>,
     lines: Vec<(RequestId, Line)>,
 }
@@ -183,20 +224,23 @@ impl Writer {
     }
 
     async fn take(&mut self, record: Incoming<Vec<u8>>) {
-        let fresh = || Segment { first: record.offset, next: record.offset, bytes: Vec::new(), lines: Vec::new() };
-        let segment = self.open.entry(record.partition).or_insert_with(fresh);
-        segment.next = record.offset + 1;
+        let fresh = || Open { first: record.offset, next: record.offset, bytes: 0, parts: BTreeMap::new() };
+        let open = self.open.entry(record.partition).or_insert_with(fresh);
+        open.next = record.offset + 1;
         let id = record.headers.get(headers::ID).and_then(|id| id.parse::<RequestId>().ok());
         let (Some("terminal"), Some(id)) = (record.headers.get(headers::REPLY_KIND), id) else { return };
-        let start = segment.bytes.len() as u64;
+        let Some(slot) = Slot::of(id) else { return };
+        let part = open.parts.entry(slot).or_default();
+        let start = part.bytes.len() as u64;
         // A raw line break can only stand between JSON tokens, where a space means the same.
-        segment.bytes.extend(record.value.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
-        segment.lines.push((id, start..segment.bytes.len() as u64));
-        segment.bytes.push(b'\n');
+        part.bytes.extend(record.value.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
+        part.lines.push((id, start..part.bytes.len() as u64));
+        part.bytes.push(b'\n');
+        open.bytes += record.value.len() + 1;
         if let Ok(mut index) = self.reader.index.lock() {
             index.open.entry(id).or_insert_with(|| record.value.into());
         }
-        if self.open.get(&record.partition).is_some_and(|s| s.bytes.len() >= SEGMENT_MAX_BYTES) {
+        if self.open.get(&record.partition).is_some_and(|open| open.bytes >= SEGMENT_MAX_BYTES) {
             self.flush(record.partition).await;
         }
     }
@@ -209,48 +253,53 @@ impl Writer {
 
     /// The partition is somebody else's, who will write these records too.
     fn forget(&mut self, partition: i32) {
-        let Some(segment) = self.open.remove(&partition) else { return };
+        let Some(open) = self.open.remove(&partition) else { return };
         if let Ok(mut index) = self.reader.index.lock() {
-            for (id, _) in segment.lines {
+            for (id, _) in open.parts.into_values().flat_map(|part| part.lines) {
                 index.open.remove(&id);
             }
         }
     }
 
-    /// Deletes the dates that lie wholly before the window. Several replicas may do it at once.
+    /// Deletes what lies before the window. Several replicas may do it at once.
     async fn expire(&self) {
         let keep = self.reader.oldest();
         let mut segments = self.reader.store.list(Some(&Path::from("results")));
         while let Ok(Some(segment)) = segments.try_next().await {
-            if SegmentName::parse(&segment.location).is_some_and(|name| name.date < keep)
+            if SegmentName::parse(&segment.location).is_some_and(|name| name.slot < keep)
                 && let Err(error) = self.reader.store.delete(&segment.location).await
             {
                 tracing::warn!(%error, path = %segment.location, "an expired result could not be deleted; tried again in an hour");
             }
         }
         if let Ok(mut index) = self.reader.index.lock() {
-            index.seen.retain(|name| name.date >= keep);
+            index.seen.retain(|name| name.slot >= keep);
+        }
+        if let Ok(mut learned) = self.reader.learned.lock() {
+            learned.clear();
         }
     }
 
-    /// Writes a partition's open segment and commits. While storage is down it tries again; the bus then pauses intake.
+    /// Writes what a partition has open and commits. While storage is down it tries again; the bus then pauses intake.
     async fn flush(&mut self, partition: i32) {
-        let Some(segment) = self.open.remove(&partition) else { return };
-        if !segment.lines.is_empty() {
-            let date = chrono::Utc::now().date_naive();
-            let name = Arc::new(SegmentName { date, partition, first: segment.first, next: segment.next });
-            if !self.write(&name.path(), segment.bytes).await {
-                return;
-            }
-            if let Ok(mut index) = self.reader.index.lock() {
+        let Some(Open { first, next, parts, .. }) = self.open.remove(&partition) else { return };
+        let writer = &*self;
+        let write = |(slot, part): (Slot, Part)| async move {
+            let name = Arc::new(SegmentName { slot, partition, first, next });
+            let is_written = writer.write(&name.path(), part.bytes).await;
+            if is_written && let Ok(mut index) = writer.reader.index.lock() {
                 index.seen.insert(name.clone());
-                for (id, line) in segment.lines {
+                for (id, line) in part.lines {
                     index.open.remove(&id);
                     index.note(id, name.clone(), line);
                 }
             }
+            is_written
+        };
+        let written = futures::stream::iter(parts).map(write).buffer_unordered(AT_ONCE);
+        if written.all(|is_written| async move { is_written }).await {
+            self.control.commit(partition, next);
         }
-        self.control.commit(partition, segment.next);
     }
 
     /// False if the service stops before it could be written.
@@ -279,9 +328,9 @@ impl Writer {
 }
 
 impl Reader {
-    /// The first date that results are kept of.
-    fn oldest(&self) -> chrono::NaiveDate {
-        (chrono::Utc::now() - self.window).date_naive()
+    /// The first slot that results are kept of: that of the requests which may have ended within the window.
+    fn oldest(&self) -> Slot {
+        Slot((chrono::Utc::now() - self.window - self.longest).naive_utc())
     }
 
     /// The terminal of a finished request; `None` if there is none within the window.
@@ -306,7 +355,7 @@ impl Reader {
         let bus = self.bus.clone();
         let noted = tokio::task::spawn_blocking(move || bus.progress(GROUP, topic::REPLIES.spec.name)).await;
         let progress = Arc::new(noted.map_err(|_| Error::Thread)??);
-        let until = tokio::time::Instant::now() + BEHIND_MAX;
+        let until = Instant::now() + BEHIND_MAX;
         loop {
             let asked = progress.clone();
             let is_done = tokio::task::spawn_blocking(move || asked.is_done()).await.map_err(|_| Error::Thread)??;
@@ -316,7 +365,7 @@ impl Reader {
             if found.is_some() || is_done {
                 return Ok(found);
             }
-            if tokio::time::Instant::now() >= until {
+            if Instant::now() >= until {
                 return Err(Error::ResultsBehind);
             }
         }
@@ -330,26 +379,32 @@ impl Reader {
         Ok(serde_json::from_slice(&bytes).ok())
     }
 
-    /// Reads the segments of the id's date and later ones that this replica has not seen.
+    /// Reads the segments of the id's slot that this replica has not seen.
     async fn learn(&self, id: RequestId) -> object_store::Result<()> {
-        let Some(begun) = chrono::DateTime::from_timestamp_millis(id.unix_ms()) else { return Ok(()) };
-        let (first, today) = (begun.date_naive().max(self.oldest()), chrono::Utc::now().date_naive());
-        let mut learned = self.learning.lock().await;
-        if learned.is_some_and(|(at, from)| at.elapsed() < LEARN_EVERY && from <= first) {
+        let Some(slot) = Slot::of(id).filter(|slot| *slot >= self.oldest()) else { return Ok(()) };
+        let is_fresh = |at: &Instant| at.elapsed() < LEARN_EVERY;
+        if self.learned.lock().is_ok_and(|learned| learned.get(&slot).is_some_and(is_fresh)) {
             return Ok(());
         }
-        for day in first.iter_days().take_while(|day| *day <= today) {
-            let prefix = Path::from(format!("results/date={day}"));
-            let segments: Vec<Path> = self.store.list(Some(&prefix)).map_ok(|meta| meta.location).try_collect().await?;
-            for name in segments.iter().filter_map(SegmentName::parse) {
-                if self.index.lock().is_ok_and(|index| index.seen.contains(&name)) {
-                    continue;
-                }
-                let bytes = self.store.get(&name.path()).await?.bytes().await?;
-                self.note_segment(name, &bytes);
+        // Closed only by the end of the process.
+        let _place = self.places.acquire().await;
+        let begun = Instant::now();
+        let prefix = Path::from(slot.path());
+        let segments: Vec<Path> = self.store.list(Some(&prefix)).map_ok(|meta| meta.location).try_collect().await?;
+        let is_new = |name: &SegmentName| self.index.lock().is_ok_and(|index| !index.seen.contains(name));
+        let new: Vec<SegmentName> = segments.iter().filter_map(SegmentName::parse).filter(is_new).collect();
+        let read = |name: SegmentName| async move {
+            let bytes = self.store.get(&name.path()).await?.bytes().await?;
+            self.note_segment(name, &bytes);
+            Ok::<_, object_store::Error>(())
+        };
+        futures::stream::iter(new).map(read).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        if let Ok(mut learned) = self.learned.lock() {
+            if learned.len() >= LEARNED_MAX {
+                learned.retain(|_, at| is_fresh(at));
             }
+            learned.insert(slot, begun);
         }
-        *learned = Some((tokio::time::Instant::now(), first));
         Ok(())
     }
 
@@ -372,47 +427,4 @@ impl Reader {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn a_name_says_what_it_covers() {
-        let date = chrono::NaiveDate::from_ymd_opt(2026, 3, 1).expect("a date");
-        let name = SegmentName { date, partition: 3, first: 41, next: 97 };
-        assert_eq!(SegmentName::parse(&name.path()), Some(name));
-        assert_eq!(SegmentName::parse(&Path::from("results/date=2026-03-01/other.jsonl")), None);
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        /// However a log is cut into segments, overlapping ones too, and in whatever order they are learned: the first terminal
-        /// of each request counts.
-        #[test]
-        fn the_first_terminal_in_the_log_counts(
-            log in prop::collection::vec(0..6u8, 1..40),
-            cuts in prop::collection::vec((0..40usize, 1..40usize), 0..12),
-        ) {
-            let ids: Vec<RequestId> = (0..6).map(|_| RequestId::new()).collect();
-            let whole = [(0, log.len())];
-            let date = chrono::NaiveDate::from_ymd_opt(2026, 3, 1).expect("a date");
-            let mut index = Index::default();
-            // A line is one byte here, so its place in the log is `first` plus its start.
-            for (first, length) in cuts.iter().chain(&whole) {
-                let end = (first + length).min(log.len());
-                let Ok(covered) = i64::try_from(*first).and_then(|f| i64::try_from(end).map(|e| (f, e))) else { continue };
-                let name = Arc::new(SegmentName { date, partition: 0, first: covered.0, next: covered.1 });
-                for (at, n) in log.iter().enumerate().take(end).skip(*first) {
-                    let start = (at - first) as u64;
-                    index.note(ids[usize::from(*n)], name.clone(), start..start + 1);
-                }
-            }
-            for (n, id) in ids.iter().enumerate() {
-                let expected = log.iter().position(|m| usize::from(*m) == n).map(|at| at as u64);
-                let known = index.written.get(id).map(|(name, line)| u64::try_from(name.first).expect("positive") + line.start);
-                prop_assert_eq!(known, expected);
-            }
-        }
-    }
-}
+mod tests;
