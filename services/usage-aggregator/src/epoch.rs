@@ -119,9 +119,11 @@ where
     let path = path(prefix);
     let mut epoch: Epoch = match read(store, &path).await? {
         Some(epoch) => epoch,
-        None if has_files(store, prefix).await? => {
-            return Err(Error::EpochMissing { path, content: json(&Epoch::first(source, None)) });
-        }
+        // Another writer may have begun the table since.
+        None if has_files(store, prefix).await? => match read(store, &path).await? {
+            Some(epoch) => epoch,
+            None => return Err(Error::EpochMissing { path, content: json(&Epoch::first(source, None)) }),
+        },
         None => create(store, &path, Epoch::first(source, Some(starts().await?))).await?,
     };
     if !epoch.source().is_same(source) {
@@ -238,6 +240,24 @@ mod tests {
         let ours = source("a", Some("x"));
         let epoch = open(&store, &Path::default(), &ours, at(5)).await.unwrap();
         assert_eq!(open(&store, &Path::default(), &ours, at(9)).await.unwrap(), epoch);
+    }
+
+    /// Found by the model of the writer: two aggregators that start at the same time on a table that is not there yet.
+    #[tokio::test(start_paused = true)]
+    async fn a_table_that_another_has_just_begun_is_not_taken_for_one_without_its_epoch_file() {
+        let (store, prefix, ours) = (Faulty::default(), Path::default(), source("c", None));
+        // The file is not there yet; the list breaks off, and is asked for again a while later.
+        store.set_weather(&[1, 4]);
+        let late = open(&store, &prefix, &ours, at(0));
+        let early = async {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            let epoch = open(&store, &prefix, &ours, at(0)).await.unwrap();
+            let file = Path::from("usage/date=2026-11-23/c-1-0-00000000000000000000.parquet");
+            store.put(&file, "x".into()).await.unwrap();
+            epoch
+        };
+        let (late, early) = tokio::join!(late, early);
+        assert_eq!(late.unwrap(), early);
     }
 
     #[tokio::test]
