@@ -131,6 +131,8 @@ fn admitted(gateway: &Gateway, body: Box<RawValue>) -> anyhow::Result<Request> {
         request_id: RequestId::new(),
         api_type: ApiType::ChatCompletions,
         body,
+        tags: Default::default(),
+        cache: Default::default(),
         caller: Caller { team: "bench".to_owned(), ..Caller::default() },
         reply: gateway.reply_to(),
         door: &Door::Http { idempotency_key: None },

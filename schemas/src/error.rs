@@ -24,6 +24,15 @@ pub struct ApiError {
     pub headers: Vec<(&'static str, String)>,
 }
 
+/// Whose error documents a caller knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Shape {
+    OpenAi,
+    Anthropic,
+    Databricks,
+}
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, $status:literal, $kind:literal;)*) => {
         /// Every error code, with its text, HTTP status and OpenAI `type`.
@@ -56,6 +65,10 @@ codes! {
     GuardrailBlocked = "guardrail_blocked", 400, "invalid_request_error";
     /// The provider refused the request as wrong (its 4xx, passed on).
     ProviderRejected = "provider_rejected", 400, "invalid_request_error";
+    /// The request is longer than the model takes.
+    ContextLengthExceeded = "context_length_exceeded", 400, "invalid_request_error";
+    /// The provider or its model will not speak of it.
+    ContentPolicyViolation = "content_policy_violation", 400, "invalid_request_error";
     /// No key, or one that is not known.
     InvalidApiKey = "invalid_api_key", 401, "authentication_error";
     /// Known, but not allowed to do this.
@@ -160,11 +173,29 @@ impl ApiError {
         serde_json::json!({ "type": "error", "error": error, "request_id": request_id })
     }
 
-    /// The error document in the shape of an API.
-    pub fn document(&self, api: crate::ApiType, request_id: Option<&str>) -> serde_json::Value {
-        match api {
-            crate::ApiType::Messages => self.anthropic(request_id),
-            crate::ApiType::ChatCompletions | crate::ApiType::Embeddings => self.openai(),
+    /// Databricks' error document, `{"error_code","message"}`
+    /// (<https://docs.databricks.com/api/workspace/introduction>). The gateway's own code goes with it.
+    pub fn databricks(&self) -> serde_json::Value {
+        let code = match self.code.status() {
+            401 => "UNAUTHENTICATED",
+            403 => "PERMISSION_DENIED",
+            404 => "RESOURCE_DOES_NOT_EXIST",
+            429 => "REQUEST_LIMIT_EXCEEDED",
+            499 => "CANCELLED",
+            503 => "TEMPORARILY_UNAVAILABLE",
+            504 => "DEADLINE_EXCEEDED",
+            400..=499 => "BAD_REQUEST",
+            _ => "INTERNAL_ERROR",
+        };
+        serde_json::json!({ "error_code": code, "message": self.message, "code": self.code.as_str() })
+    }
+
+    /// The error document as callers of that kind know it.
+    pub fn document(&self, shape: Shape, request_id: Option<&str>) -> serde_json::Value {
+        match shape {
+            Shape::OpenAi => self.openai(),
+            Shape::Anthropic => self.anthropic(request_id),
+            Shape::Databricks => self.databricks(),
         }
     }
 }

@@ -28,5 +28,7 @@ pub const BOOT_ID: &str = "tollgate-boot-id";
 pub const REPLY_KIND: &str = "tollgate-reply-kind";
 /// On `in.<team>`: the user of the team whom the job is for. It narrows what the job may use to what that user may.
 pub const USER: &str = "tollgate-user";
+/// What a job is billed to: `NAME=VALUE, NAME=VALUE`, or a JSON object of strings.
+pub const TAGS: &str = "tollgate-tags";
 /// How often an operator put the record back from `dead-letters`.
 pub const REDRIVES: &str = "tollgate-redrives";

@@ -11,6 +11,7 @@ pub mod body;
 pub mod cancellation;
 pub mod completion;
 pub mod control;
+pub mod cooldown;
 pub mod error;
 pub mod headers;
 pub mod idempotency;
@@ -26,11 +27,12 @@ pub use body::Body;
 pub use cancellation::Cancellation;
 pub use completion::Completion;
 pub use control::{Actor, Change, ObjectKind};
+pub use cooldown::Cooldown;
 pub use error::{ApiError, ErrorCode};
 pub use idempotency::{IdempotencyRecord, KeyDoor, KeyState};
 pub use ids::{ExecutionId, RequestId};
 pub use reply::{Origin, Reply, ReplyEvent, StreamEvent, Terminal};
-pub use request::{ApiType, Caller, Lane, OnDisconnect, ReplyTo, Request, Reserved, TopicReply, Waiting};
+pub use request::{ApiType, CacheUse, Caller, Lane, OnDisconnect, ReplyTo, Request, Reserved, TopicReply, Waiting};
 pub use topic::{Topic, TopicSpec};
 pub use trace::TraceContext;
 pub use usage::{Attempt, AttemptAction, PriceStatus, TokenDetails, TokenSource, UsageRow};
@@ -63,6 +65,7 @@ mod tests {
             ("completion", schemars::schema_for!(Completion)),
             ("cancellation", schemars::schema_for!(Cancellation)),
             ("control", schemars::schema_for!(Change)),
+            ("cooldown", schemars::schema_for!(Cooldown)),
             ("idempotency", schemars::schema_for!(IdempotencyRecord)),
             ("usage", schemars::schema_for!(UsageRow)),
             ("job-output", schemars::schema_for!(job::JobOutput)),
@@ -95,6 +98,7 @@ mod tests {
                 Some("completion") => parse::<Completion>(&text),
                 Some("cancellation") => parse::<Cancellation>(&text),
                 Some("control") => parse::<Change>(&text),
+                Some("cooldown") => parse::<Cooldown>(&text),
                 Some("idempotency") => parse::<IdempotencyRecord>(&text),
                 Some("usage") => parse::<UsageRow>(&text),
                 _ => panic!("{name}: name a sample RECORD-vN….json"),

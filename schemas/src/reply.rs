@@ -83,12 +83,12 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// An end without an answer.
-    pub fn failed(team: &str, error: ApiError) -> Self {
+    /// An end with an answer, which the caller of this adds.
+    pub fn answered(team: &str) -> Self {
         Self {
-            status: error.code.status(),
+            status: 200,
             body: None,
-            error: Some(error),
+            error: None,
             chunks: 0,
             team: team.to_owned(),
             destination: None,
@@ -96,5 +96,10 @@ impl Terminal {
             headers: BTreeMap::new(),
             ended_us: crate::now_us(),
         }
+    }
+
+    /// An end without an answer.
+    pub fn failed(team: &str, error: ApiError) -> Self {
+        Self { status: error.code.status(), error: Some(error), ..Self::answered(team) }
     }
 }

@@ -37,6 +37,9 @@ pub struct Request {
     pub accepted_us: i64,
     /// When nobody wants the answer any more, milliseconds since the Unix epoch.
     pub deadline_ms: i64,
+    /// Whether a kept answer will do.
+    #[serde(default, skip_serializing_if = "CacheUse::is_default")]
+    pub cache: CacheUse,
     /// What a disconnect means.
     #[serde(default)]
     pub on_disconnect: OnDisconnect,
@@ -149,9 +152,36 @@ impl ApiType {
         }
     }
 
+    /// What its errors look like.
+    pub fn errors(self) -> crate::error::Shape {
+        match self {
+            ApiType::ChatCompletions | ApiType::Embeddings => crate::error::Shape::OpenAi,
+            ApiType::Messages => crate::error::Shape::Anthropic,
+        }
+    }
+
     /// The API of a path.
     pub fn of_path(path: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|api| api.path() == path)
+    }
+}
+
+/// What a request makes of answers that are kept, where its endpoint keeps any.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheUse {
+    /// It takes one, and its own is kept.
+    #[default]
+    Use,
+    /// It takes none, but its own is kept.
+    Refresh,
+    /// Neither.
+    Bypass,
+}
+
+impl CacheUse {
+    fn is_default(&self) -> bool {
+        *self == Self::Use
     }
 }
 

@@ -1,6 +1,6 @@
 //! The topic table: every internal topic, bound to its record type.
 
-use crate::{Cancellation, Change, Completion, IdempotencyRecord, Lane, Reply, Request, UsageRow};
+use crate::{Cancellation, Change, Completion, Cooldown, IdempotencyRecord, Lane, Reply, Request, UsageRow};
 use std::marker::PhantomData;
 
 /// How many partitions a topic has.
@@ -29,9 +29,11 @@ pub enum Retention {
     Days(u32),
     /// For ever.
     Forever,
+    /// The newest record of each key (compacted), and that for so many days.
+    Newest(u32),
 }
 
-/// What a topic is created with. Every topic forgets by age.
+/// What a topic is created with.
 #[derive(Debug, Clone, Copy)]
 pub struct TopicSpec {
     /// Name without `kafka.topic_prefix`.
@@ -93,6 +95,9 @@ pub static USAGE: Topic<UsageRow> = topic("usage", "tollgate.usage", Partitions:
 /// Requests to end a request early.
 pub static CANCELLATIONS: Topic<Cancellation> =
     topic("cancellations", "tollgate.cancellation", Partitions::Default, Retention::Days(2), true);
+/// Destinations that are not to be called for a while, as router-workers tell each other.
+pub static COOLDOWNS: Topic<Cooldown> =
+    topic("cooldowns", "tollgate.cooldown", Partitions::One, Retention::Newest(2), true);
 /// Claims of idempotency keys. Never compacted: a lost claim that outlived the one it lost to would look like the winner. Append
 /// time, so that every reader sees the same window.
 pub static IDEMPOTENCY: Topic<IdempotencyRecord> =
@@ -128,6 +133,7 @@ pub fn all() -> Vec<TopicSpec> {
         USAGE.spec,
         CONTROL.spec,
         CANCELLATIONS.spec,
+        COOLDOWNS.spec,
         IDEMPOTENCY.spec,
         DEAD_LETTERS,
     ])

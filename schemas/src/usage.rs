@@ -162,6 +162,8 @@ pub enum AttemptAction {
     Retry,
     /// Another destination.
     Fallback,
+    /// Another destination, while the first call was still under way.
+    Hedge,
 }
 
 impl UsageRow {

@@ -13,6 +13,7 @@ import shared_broker
 from fake_provider import FakeProvider
 from gateway import Gateway
 from moto.server import ThreadedMotoServer
+from redis_server import Redis
 from support import ROOT, config, free_port
 
 _running = []
@@ -85,6 +86,13 @@ def moto_s3():
     client.create_bucket(Bucket="tollgate")
     yield endpoint, client
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory):
+    server = Redis(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="module")

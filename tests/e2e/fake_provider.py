@@ -16,6 +16,7 @@ Faults are chosen by the model's name (`fault-KIND`, as in `fault-429`) or set t
     stream-error                 an error event after the first content
     malformed                    JSON that breaks off (in a stream: a first event that does)
     html, html-200               an HTML page, with status 502 or 200
+    too-long, policy             400: longer than the model takes; against the provider's policy
 
 Control: `GET /_calls` (each call: kind, name, model, headers, body as text, whether its caller went away), `POST /_reset`.
 Nothing here sleeps for a time that a test could depend on: what waits, waits for a gate, a reset or its caller's leaving.
@@ -105,6 +106,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.send_body(502 if what == "html" else 200, "text/html", page)
         elif what == "malformed" and not stream:
             return self.send_body(200, "application/json", b'{"id":"chatcmpl-fake","choices":[{"ind')
+        elif what in ("too-long", "policy"):
+            code = "context_length_exceeded" if what == "too-long" else "content_policy_violation"
+            return self.send_json(400, wire.error(kind, 400, f"this is a fault: {what}", code))
         elif what and what.isdigit():
             after = fault.get("retry_after", 1 if what == "429" else None)
             headers = {"retry-after": str(after)} if after is not None else {}

@@ -72,9 +72,11 @@ def text_of_stream(chunks):
 
 
 def endpoint(name, destinations, **more):
-    """An endpoint; a destination is "NAME provider model [weight]". Few, quick retries, so that faults do not take long."""
+    """An endpoint; a destination is "NAME provider model [weight]", or a whole one. Few, quick retries, so that faults do not take long."""
 
     def destination(spec):
+        if isinstance(spec, dict):
+            return spec
         label, provider, model, *weight = spec.split()
         return {"name": label, "provider": provider, "model": model, **({"weight": int(weight[0])} if weight else {})}
 

@@ -8,9 +8,6 @@ import hashlib
 import hmac
 import http.server
 import json
-import shutil
-import signal
-import subprocess
 import threading
 
 import httpx
@@ -20,33 +17,6 @@ from kafka_tools import collect, produce_all
 from support import SEARCH_KEY, endpoint, eventually, free_port, sha256, user
 
 CALLERS = 256
-
-
-class Redis:
-    def __init__(self, folder):
-        command = next((name for name in ("valkey-server", "redis-server") if shutil.which(name)), None)
-        assert command, "redis-server is not installed; run .ci/run setup, or install Debian's redis-server"
-        self.port, self.folder, self.command = free_port(), folder, command
-        self.start()
-
-    def start(self):
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", self.folder]
-        self.child = subprocess.Popen([self.command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def kill(self):
-        self.child.send_signal(signal.SIGKILL)
-        self.child.wait()
-
-    @property
-    def url(self):
-        return f"redis://127.0.0.1:{self.port}"
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory):
-    server = Redis(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.kill()
 
 
 def key(name, **more):

@@ -36,4 +36,5 @@ pub use plan::{Alert, Reservation, Settlement, Source};
 pub use policy::{Ask, DestinationLimits, GRACE_MS, Plan, Policy, Who};
 pub use snapshot::{KeptWindow, SNAPSHOT_VERSION, Snapshot};
 pub use store::Store;
+pub use valkey::connect;
 pub use verdict::{Decision, Figure, Figures, Reason, Refused, duration_text};

@@ -67,23 +67,29 @@ impl fmt::Debug for Valkey {
     }
 }
 
+/// A connection to a Valkey or Redis, which is made when it is first used and again when it has broken; one call may take that long.
+/// Must be called on a Tokio runtime.
+pub fn connect(url: &str, response_timeout: Duration) -> Result<ConnectionManager, Error> {
+    // Valkey's own schemes are Redis' by another name.
+    let url = match url.split_once("://") {
+        Some(("valkey", rest)) => format!("redis://{rest}"),
+        Some(("valkeys", rest)) => format!("rediss://{rest}"),
+        _ => url.to_owned(),
+    };
+    let client = Client::open(url).map_err(|_| Error::Address)?;
+    let config = ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(response_timeout))
+        .set_number_of_retries(RECONNECTS)
+        .set_max_delay(RECONNECT_DELAY);
+    ConnectionManager::new_lazy_with_config(client, config).map_err(|_| Error::Address)
+}
+
 impl Valkey {
     /// Does not connect yet. Must be called on a Tokio runtime.
     pub(crate) fn open(url: &str, gateway: &str) -> Result<Self, Error> {
-        // Valkey's own schemes are Redis' by another name.
-        let url = match url.split_once("://") {
-            Some(("valkey", rest)) => format!("redis://{rest}"),
-            Some(("valkeys", rest)) => format!("rediss://{rest}"),
-            _ => url.to_owned(),
-        };
-        let client = Client::open(url).map_err(|_| Error::Address)?;
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT))
-            .set_number_of_retries(RECONNECTS)
-            .set_max_delay(RECONNECT_DELAY);
         Ok(Self {
-            connection: ConnectionManager::new_lazy_with_config(client, config).map_err(|_| Error::Address)?,
+            connection: connect(url, RESPONSE_TIMEOUT)?,
             prefix: format!("{{tollgate.{gateway}}}:"),
             replica: Uuid::now_v7().to_string(),
             callers_clock: false,

@@ -99,6 +99,7 @@ fn request_of(broken: &Fields<'_>) -> Option<Request> {
         accepted_us: field(broken, "accepted_us").unwrap_or_else(|| request_id.unix_ms() * 1000),
         deadline_ms: field(broken, "deadline_ms").unwrap_or_default(),
         api_headers: Default::default(),
+        cache: Default::default(),
         on_disconnect: OnDisconnect::Finish,
         parent_request_id: field(broken, "parent_request_id"),
         batch_id: field(broken, "batch_id"),

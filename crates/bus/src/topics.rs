@@ -45,6 +45,8 @@ struct Counts {
 /// Short, so that whoever waits for a broker soon learns why it does not answer.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a segment of a compacted topic is written to.
+const COMPACTED_SEGMENT_MS: u32 = 3_600_000;
 
 impl Bus {
     /// Creates what is missing and checks what exists: a topic with another partition count is an error, because keys
@@ -144,12 +146,13 @@ impl Bus {
             Retention::Replies => retentions.replies_ms,
             Retention::Results => retentions.results_ms,
             Retention::DeadLetters => retentions.dead_letters_ms,
-            Retention::Days(days) => i64::from(days) * 86_400_000,
+            Retention::Days(days) | Retention::Newest(days) => i64::from(days) * 86_400_000,
             Retention::Forever => -1,
         };
         let time = if spec.append_time { "LogAppendTime" } else { "CreateTime" };
+        let is_compacted = matches!(spec.retention, Retention::Newest(_));
         let mut config = vec![
-            ("cleanup.policy", "delete".to_owned()),
+            ("cleanup.policy", if is_compacted { "compact,delete" } else { "delete" }.to_owned()),
             ("retention.ms", retention_ms.to_string()),
             ("message.timestamp.type", time.to_owned()),
             (
@@ -157,6 +160,10 @@ impl Bus {
                 if spec.name.ends_with('*') { TEAM_RECORD_MAX_BYTES } else { RECORD_MAX_BYTES }.to_string(),
             ),
         ];
+        if is_compacted {
+            // Only what is in a closed segment is compacted, and by default a segment is open for a week.
+            config.push(("segment.ms", COMPACTED_SEGMENT_MS.to_string()));
+        }
         if self.settings().replication >= 3 {
             config.push(("min.insync.replicas", "2".to_owned()));
         }

@@ -1,18 +1,17 @@
 //! Admission: from a body and a caller to a request that may be published. Pure; both doors use it.
 
+mod tags;
+
 use crate::config::IngressConfig;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::BTreeMap};
+pub(crate) use tags::named as named_tags;
 use tollgate_runtime::config::{Endpoint, Task};
 use tollgate_schemas::{
-    ApiError, ApiType, Body, Caller, ErrorCode, Lane, OnDisconnect, ReplyTo, Request, RequestId, now_us,
+    ApiError, ApiType, Body, CacheUse, Caller, ErrorCode, Lane, OnDisconnect, ReplyTo, Request, RequestId, now_us,
 };
 
-/// Tags per request, and characters per tag name and value, as OpenAI documents for `metadata`.
-const TAGS_MAX: usize = 16;
-const TAG_NAME_MAX_CHARS: usize = 64;
-const TAG_VALUE_MAX_CHARS: usize = 512;
 /// A longer `user` is cut in the ledger; the provider gets it whole.
 const END_USER_MAX_CHARS: usize = 256;
 
@@ -45,6 +44,10 @@ pub struct Admission<'a> {
     pub api_headers: BTreeMap<String, String>,
     /// The body as it came.
     pub body: Box<RawValue>,
+    /// Tags that do not stand in the body.
+    pub tags: BTreeMap<String, String>,
+    /// Whether a kept answer will do.
+    pub cache: CacheUse,
     /// Who asks.
     pub caller: Caller,
     /// Where the answer goes.
@@ -61,6 +64,8 @@ struct Peek<'a> {
     stream: Option<bool>,
     #[serde(borrow)]
     user: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    safety_identifier: Option<Cow<'a, str>>,
     #[serde(borrow)]
     messages: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -80,16 +85,18 @@ impl Peek<'_> {
         if is_there { Ok(()) } else { Err(missing(name)) }
     }
 
-    /// The caller's own user: Anthropic's stands in its metadata, which are no tags.
-    fn attribution(self, api: ApiType) -> Result<(Option<String>, BTreeMap<String, String>), ApiError> {
+    /// The caller's own user, and the tags of the body. Anthropic's user stands in its metadata, which are no tags.
+    fn attribution(self, api: ApiType) -> (Option<String>, BTreeMap<String, String>) {
         let (user, tags) = match api {
             ApiType::Messages => {
                 let user = self.metadata.as_ref().and_then(|metadata| metadata["user_id"].as_str());
                 (user.map(str::to_owned), BTreeMap::new())
             }
-            ApiType::ChatCompletions | ApiType::Embeddings => (self.user.map(Cow::into_owned), tags_of(self.metadata)?),
+            ApiType::ChatCompletions | ApiType::Embeddings => {
+                (self.user.or(self.safety_identifier).map(Cow::into_owned), tags::of_metadata(self.metadata))
+            }
         };
-        Ok((user.map(|user| user.chars().take(END_USER_MAX_CHARS).collect()), tags))
+        (user.map(|user| user.chars().take(END_USER_MAX_CHARS).collect()), tags)
     }
 }
 
@@ -117,8 +124,8 @@ impl Admission<'_> {
         let stream = peek.stream.unwrap_or(false) && self.api_type != ApiType::Embeddings;
         let endpoint = config.endpoint(&self.caller, &model).ok_or_else(|| not_found(&model))?;
         fits(endpoint, self.api_type)?;
-        let (end_user, tags) = peek.attribution(self.api_type)?;
-        let tags = with_key_tags(tags, config.access.tags(&self.caller))?;
+        let (end_user, in_body) = peek.attribution(self.api_type);
+        let tags = tags::together(self.tags, in_body, config.access.tags(&self.caller))?;
         let accepted_us = now_us();
         let (lane, deadline_ms, idempotency_key) = terms(self.door, endpoint, accepted_us / 1000);
         Ok(Request {
@@ -136,6 +143,7 @@ impl Admission<'_> {
             tags,
             accepted_us,
             deadline_ms,
+            cache: self.cache,
             on_disconnect: if idempotency_key.is_some() || lane != Lane::Interactive {
                 OnDisconnect::Finish
             } else {
@@ -165,44 +173,6 @@ fn terms(door: &Door, endpoint: &Endpoint, now_ms: i64) -> (Lane, i64, Option<St
     }
 }
 
-/// `metadata` as attribution: OpenAI's is a map of strings; anything else passes through unread.
-fn tags_of(metadata: Option<serde_json::Value>) -> Result<BTreeMap<String, String>, ApiError> {
-    let Some(serde_json::Value::Object(map)) = metadata else { return Ok(BTreeMap::new()) };
-    let too_big = |name: &str, value: &str| {
-        name.chars().count() > TAG_NAME_MAX_CHARS || value.chars().count() > TAG_VALUE_MAX_CHARS
-    };
-    let tags: BTreeMap<String, String> =
-        map.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect();
-    if tags.len() > TAGS_MAX || tags.iter().any(|(name, value)| too_big(name, value)) {
-        let message = format!(
-            "metadata may hold {TAGS_MAX} pairs, names of {TAG_NAME_MAX_CHARS} and values of {TAG_VALUE_MAX_CHARS} characters"
-        );
-        return Err(ApiError::new(ErrorCode::InvalidRequest, message).param("metadata"));
-    }
-    Ok(tags)
-}
-
-/// The caller's own tags and those of its key: of two of one name the caller's holds. Neither pushes the other out: together they
-/// may be as many as the caller's alone.
-fn with_key_tags(
-    mut tags: BTreeMap<String, String>,
-    key: Option<&BTreeMap<String, String>>,
-) -> Result<BTreeMap<String, String>, ApiError> {
-    for (name, value) in key.into_iter().flatten() {
-        if !tags.contains_key(name) {
-            tags.insert(name.clone(), value.clone());
-        }
-    }
-    if tags.len() > TAGS_MAX {
-        let message = format!(
-            "metadata and the tags of the API key may hold {TAGS_MAX} pairs together, and these are {}; send fewer",
-            tags.len()
-        );
-        return Err(ApiError::new(ErrorCode::InvalidRequest, message).param("metadata"));
-    }
-    Ok(tags)
-}
-
 fn missing(field: &str) -> ApiError {
     ApiError::new(ErrorCode::InvalidRequest, format!("`{field}` is required")).param(field)
 }
@@ -225,22 +195,4 @@ pub(crate) fn invalid(error: &serde_json::Error) -> ApiError {
         format!("the body is not valid JSON, at {at}")
     };
     ApiError::new(ErrorCode::InvalidRequest, message)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tags(names: std::ops::Range<usize>, value: &str) -> BTreeMap<String, String> {
-        names.map(|n| (format!("t{n:02}"), value.to_owned())).collect()
-    }
-
-    #[test]
-    fn tags_of_key_and_caller_stand_together_and_neither_is_lost() {
-        let both = with_key_tags(tags(0..10, "own"), Some(&tags(8..16, "key"))).expect("sixteen");
-        assert_eq!((both.len(), both["t09"].as_str(), both["t10"].as_str()), (16, "own", "key"));
-        let error = with_key_tags(tags(0..10, "own"), Some(&tags(10..17, "key"))).expect_err("seventeen");
-        assert_eq!((error.code, error.param.as_deref()), (ErrorCode::InvalidRequest, Some("metadata")));
-        assert_eq!(with_key_tags(tags(0..16, "own"), None).expect("sixteen").len(), 16);
-    }
 }

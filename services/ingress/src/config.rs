@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 use object_store::ObjectStore;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
-use tollgate_runtime::config::{Config, Endpoint, Team};
+use tollgate_runtime::config::{Config, Cors, Endpoint, Team, wildcard};
 use tollgate_schemas::{ApiError, Caller};
 
 /// Bodies that are read and not published or stored yet, together, in bytes on one replica.
@@ -20,6 +20,9 @@ pub(crate) const REPEATS_MAX: usize = 1_000;
 /// Jobs of a team that repeat an earlier one and may wait for its answer at the same time on one replica.
 pub(crate) const JOB_REPEATS_MAX: usize = 100;
 
+/// What the `*` of an endpoint's name may stand for: it becomes part of a model's name.
+const WILDCARD_MAX_BYTES: usize = 256;
+
 /// The part of the configuration that ingress uses.
 pub struct IngressConfig {
     pub(crate) gateway: String,
@@ -27,6 +30,8 @@ pub struct IngressConfig {
     pub(crate) access: Access,
     /// By name and by alias.
     pub(crate) endpoints: HashMap<String, Arc<Endpoint>>,
+    /// Those whose name ends with `*`, by what comes before it, the longest first.
+    pub(crate) wildcards: Vec<(String, Arc<Endpoint>)>,
     /// Endpoint names in the order of the file.
     pub(crate) endpoint_names: Vec<String>,
     /// Full name of `in.<team>` → the team.
@@ -38,6 +43,8 @@ pub struct IngressConfig {
     pub(crate) started_s: i64,
     /// The largest request body, decompressed, in bytes.
     pub(crate) body_max_bytes: usize,
+    /// Whose pages may call the API.
+    pub(crate) cors: Option<Cors>,
 }
 
 /// A team's Kafka door.
@@ -59,6 +66,10 @@ impl IngressConfig {
                 endpoints.insert(name.clone(), shared.clone());
             }
         }
+        let prefix =
+            |endpoint: &Arc<Endpoint>| wildcard(&endpoint.name).map(|prefix| (prefix.to_owned(), endpoint.clone()));
+        let mut wildcards: Vec<(String, Arc<Endpoint>)> = endpoints.values().filter_map(prefix).collect();
+        wildcards.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         let door = |team: &Team| {
             let (requests, replies) = config.team_topics(team)?;
             Some((requests, JobDoor { team: team.name.clone(), replies, repeats: Semaphore::new(JOB_REPEATS_MAX) }))
@@ -66,6 +77,7 @@ impl IngressConfig {
         Ok(Self {
             gateway: config.gateway.clone(),
             endpoints,
+            wildcards,
             endpoint_names: config.endpoints.iter().map(|e| e.name.clone()).collect(),
             doors: config.teams.iter().filter_map(door).collect(),
             store,
@@ -73,14 +85,24 @@ impl IngressConfig {
             longest_deadline: config.longest_deadline(),
             started_s: last.map_or_else(|| chrono::Utc::now().timestamp(), |last| last.started_s),
             body_max_bytes: config.http.body_max_bytes,
+            cors: config.http.cors.clone(),
             access: Access::of(config.clone(), last.map(|last| &last.access)),
         })
     }
 
     /// The endpoint `model` means, if the caller may use it. One it may not use looks like one that does not exist.
     pub(crate) fn endpoint(&self, caller: &Caller, model: &str) -> Option<&Arc<Endpoint>> {
-        let endpoint = self.endpoints.get(model)?;
+        let endpoint = self.endpoints.get(model).or_else(|| self.wildcard(model))?;
         self.access.permits(caller, &endpoint.name).then_some(endpoint)
+    }
+
+    /// The endpoint whose `*` stands for the rest of `model`.
+    fn wildcard(&self, model: &str) -> Option<&Arc<Endpoint>> {
+        let fits = |prefix: &str| {
+            let rest = model.strip_prefix(prefix).unwrap_or_default();
+            !rest.is_empty() && rest.len() <= WILDCARD_MAX_BYTES && !rest.contains(char::is_control)
+        };
+        self.wildcards.iter().find(|(prefix, _)| fits(prefix)).map(|(_, endpoint)| endpoint)
     }
 
     /// The holder of the key or token in the headers.

@@ -73,6 +73,8 @@ fn admit(body: Box<RawValue>, door: &Door) {
         api_type: ApiType::ChatCompletions,
         api_headers: Default::default(),
         body: body.clone(),
+        tags: Default::default(),
+        cache: Default::default(),
         caller: Caller { team: "search".into(), ..Caller::default() },
         reply: ReplyTo { partition: None, boot_id: None, topic: None },
         door,

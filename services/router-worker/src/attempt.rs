@@ -1,5 +1,7 @@
 //! One provider call: send, read, decode, within the time it may take, until it ends or is cancelled.
 
+mod stream;
+
 use crate::{
     allowance::Allowance,
     coalesce::Coalescer,
@@ -7,19 +9,19 @@ use crate::{
     failure::{Class, Failure},
     gate::{Full, Permit},
     health::{Admitted, Sign},
+    load::Pace,
     patience::Patience,
-    providers::{Answer, Asked, Encoded, Frame, Head, Incoming, Parser, StreamDecoder, Wire},
+    providers::{Answer, Asked, Encoded, Head, Incoming, Parser, Wire},
 };
-use futures::FutureExt;
 use std::{borrow::Cow, future::Future, time::Duration};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use stream::Stream;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tollgate_runtime::config::Timeout;
 use tollgate_schemas::{Lane, StreamEvent};
 
 /// Fields without which there is no request.
 const ESSENTIAL: [&str; 3] = ["model", "messages", "input"];
-const DRAIN_MAX: Duration = Duration::from_secs(1);
 const LATE: &str = "the provider did not answer in time";
 
 /// Takes the chunks of a stream on their way to the caller.
@@ -109,15 +111,26 @@ pub(crate) enum Broken {
     Cancelled,
     /// This process ends; another one begins again.
     HandedOver,
+    /// Another call for the same request was faster.
+    Outrun,
 }
 
 impl Broken {
+    /// See [`Failure::refined`].
+    fn refined(self) -> Self {
+        match self {
+            Broken::Failed(failure) => Broken::Failed(failure.refined()),
+            other => other,
+        }
+    }
+
     /// What the usage row shows as the attempt's error.
     pub(crate) fn error_code(&self) -> String {
         match self {
             Broken::Failed(failure) => failure.error_code(),
             Broken::Cancelled => "cancelled".to_owned(),
             Broken::HandedOver => "worker_stopped".to_owned(),
+            Broken::Outrun => "outrun".to_owned(),
         }
     }
 }
@@ -135,6 +148,10 @@ pub(crate) struct Ended {
     pub sent_us: Option<i64>,
     /// When the first content came.
     pub first_content_us: Option<i64>,
+    /// The same by the clock that only goes forward.
+    pub first_content_at: Option<Instant>,
+    /// When the call that had left was over.
+    pub ended_us: Option<i64>,
     /// The caller may have seen a part of it, so nothing can take its place.
     pub is_seen: bool,
     /// The fields that were left out, because the destination's API cannot express them.
@@ -173,13 +190,32 @@ impl Call<'_> {
             Ok(admitted) => admitted,
             Err(failure) => return ended.broken(Broken::Failed(failure)),
         };
-        let ended = self.send(ended, request, sink).await;
+        let (begun, load) = (Instant::now(), &self.destination.load);
+        let under_way = load.begin();
+        let mut ended = self.send(ended, request, sink).await;
+        drop(under_way);
+        ended.ended_us = Some(tollgate_schemas::now_us());
+        if let Some((pace, time)) = self.pace(&ended, begun) {
+            load.took(pace, time, Instant::now());
+        }
+        ended.broken = ended.broken.map(Broken::refined);
         admitted.tell(match &ended.broken {
             None => Sign::Well,
             Some(Broken::Failed(failure)) => Sign::of(failure),
-            Some(Broken::Cancelled | Broken::HandedOver) => Sign::Nothing,
+            Some(Broken::Cancelled | Broken::HandedOver | Broken::Outrun) => Sign::Nothing,
         });
         ended
+    }
+
+    /// What a call that left then tells of its destination's speed. One that failed tells nothing, unless it took too long.
+    fn pace(&self, ended: &Ended, begun: Instant) -> Option<(Pace, Duration)> {
+        let pace = if self.asked.stream { Pace::FirstContent } else { Pace::Whole };
+        match &ended.broken {
+            None if pace == Pace::FirstContent => Some((pace, ended.first_content_at?.duration_since(begun))),
+            Some(Broken::Failed(failure)) if failure.class != Class::Timeout => None,
+            None | Some(Broken::Failed(_)) => Some((pace, begun.elapsed())),
+            Some(_) => None,
+        }
     }
 
     /// The call as it is sent, and its places. Whoever queues holds its body once, not twice: it is written again afterwards.
@@ -361,112 +397,5 @@ impl Call<'_> {
         ended.answer = (broken.is_none() || ended.first_content_us.is_some()).then(|| decoder.answer());
         ended.broken = broken;
         ended
-    }
-}
-
-/// A stream that is being read.
-struct Stream<'a, S> {
-    call: &'a Call<'a>,
-    ended: Ended,
-    decoder: Box<dyn StreamDecoder>,
-    parser: Parser,
-    frames: Vec<Frame>,
-    held: Coalescer,
-    sink: Option<&'a mut S>,
-}
-
-impl<S: ChunkSink> Stream<'_, S> {
-    async fn run(&mut self, mut incoming: Incoming, first_byte: Instant) -> Result<(), Broken> {
-        let mut last = Instant::now();
-        loop {
-            let idle = match self.ended.first_content_us {
-                Some(_) => last + self.call.limits.timeout.between_chunks.duration(),
-                None => first_byte,
-            };
-            let due = self.held.due();
-            // A timer would take up to a millisecond to say that it is already time.
-            if due.is_some_and(|due| due <= Instant::now()) {
-                self.flush().await;
-                continue;
-            }
-            let piece = tokio::select! {
-                biased;
-                () = sleep_until(due.unwrap_or(last)), if due.is_some() => {
-                    self.flush().await;
-                    continue;
-                }
-                piece = self.call.within(Some(idle), incoming.chunk()) => piece?,
-            };
-            last = Instant::now();
-            let Some(bytes) = piece else {
-                // The end of the bytes is the end of the answer only if the provider said so before.
-                if self.decoder.is_complete() {
-                    self.end(last);
-                    return Ok(());
-                }
-                return Err(Broken::Failed(cut_off()));
-            };
-            let mut frames = std::mem::take(&mut self.frames);
-            let parsed = self.parser.push(&bytes, &mut frames);
-            for frame in frames.drain(..) {
-                self.take(&frame, last).map_err(Broken::Failed)?;
-            }
-            self.frames = frames;
-            parsed.map_err(|error| Broken::Failed(Failure::malformed(&error.to_string())))?;
-            if self.decoder.is_done() {
-                drain(incoming);
-                self.end(last);
-                return Ok(());
-            }
-        }
-    }
-
-    fn end(&mut self, now: Instant) {
-        self.held.add(self.decoder.end(), false, now);
-    }
-
-    fn take(&mut self, frame: &Frame, now: Instant) -> Result<(), Failure> {
-        // Some servers keep a connection alive with empty events instead of comments.
-        if frame.data.trim().is_empty() {
-            return Ok(());
-        }
-        let decoded = self.decoder.frame(frame)?;
-        if decoded.content {
-            self.ended.first_content_us.get_or_insert_with(tollgate_schemas::now_us);
-        }
-        self.held.add(decoded.events, decoded.content, now);
-        if self.held.is_too_large() { Err(Failure::malformed("a stream event that is too large")) } else { Ok(()) }
-    }
-
-    /// Sends what is held, unless nothing of the answer has come yet.
-    async fn flush(&mut self) {
-        if self.ended.first_content_us.is_none() {
-            return;
-        }
-        let chunks = self.held.take();
-        if let Some(sink) = &mut self.sink {
-            for events in chunks {
-                sink.send(events).await;
-            }
-        }
-    }
-}
-
-/// Reads the little that follows an answer's last event, so that its connection can be used again.
-fn drain(mut incoming: Incoming) {
-    if matches!(incoming.chunk().now_or_never(), Some(Ok(None) | Err(_))) {
-        return;
-    }
-    tollgate_runtime::supervised("drain", async move {
-        let rest = async { while let Ok(Some(_)) = incoming.chunk().await {} };
-        // Over the bound the connection is dropped.
-        let _ = tokio::time::timeout(DRAIN_MAX, rest).await;
-    });
-}
-
-fn cut_off() -> Failure {
-    Failure {
-        code: Some("stream_cut_off".to_owned()),
-        ..Failure::new(Class::Connect, "the provider's stream ended early")
     }
 }

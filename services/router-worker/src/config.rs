@@ -3,9 +3,11 @@
 
 use crate::{
     gate::Gate,
-    health::Health,
+    health::{Health, News},
+    load::Load,
     prices::PriceBook,
     providers::{self, Http, Kind, Transport},
+    share::{Gossip, Teller},
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,7 +17,9 @@ use std::{
 use tollgate_admission::DestinationLimits;
 use tollgate_runtime::{
     Secret,
-    config::{self, Config, OnUnsupported, Problem, Problems, Retry, Timeout},
+    config::{
+        self, Config, EndpointCache, Hedge, OnUnsupported, Problem, Problems, Retry, Routing, Sticky, Timeout, Trigger,
+    },
     seal::Sealer,
 };
 
@@ -35,10 +39,20 @@ pub(crate) struct Router {
 
 /// Where requests for one endpoint go.
 pub(crate) struct Endpoint {
-    /// The weighted destinations, then the fallbacks.
+    /// The destinations that share the traffic, then the fallbacks.
     pub destinations: Vec<Arc<Destination>>,
-    /// Weights of the first ones of `destinations`; the rest are fallbacks.
-    pub weights: Vec<u32>,
+    /// Of the first ones of `destinations`; the rest are fallbacks.
+    pub shares: Vec<Share>,
+    /// Of each of `destinations`: the failures that it stands in for; empty: any that is not the request's own fault.
+    pub on: Vec<Vec<Trigger>>,
+    /// What decides between those of the same priority.
+    pub routing: Routing,
+    /// Whose requests stay with a destination.
+    pub sticky: Option<Sticky>,
+    /// When a second call is made.
+    pub hedge: Option<Hedge>,
+    /// How long answers are given again, and to whom.
+    pub cache: Option<EndpointCache>,
     /// How often to try again.
     pub retry: Retry,
     /// How long to wait.
@@ -53,34 +67,46 @@ pub(crate) struct Endpoint {
     pub tags: BTreeMap<String, String>,
 }
 
+/// A destination's part of an endpoint's traffic.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Share {
+    /// The lowest go first.
+    pub priority: u32,
+    /// Among those of the same priority and rank.
+    pub weight: u32,
+}
+
 /// A model at a provider.
 pub(crate) struct Destination {
     /// Its name.
     pub name: String,
     /// The provider.
     pub provider: Arc<Provider>,
-    /// The model's name there.
+    /// The model's name there; in an endpoint whose name is a wildcard it may have one too ([`config::model_for`]).
     pub model: String,
     /// Its own bound on concurrent calls, below the provider's.
     pub gate: Option<Gate>,
     /// Whether it may be called at present.
     pub health: Health,
+    /// How busy and how fast it is.
+    pub load: Load,
     concurrency: Option<usize>,
 }
 
 impl Destination {
-    fn new(destination: &config::Destination, provider: &Arc<Provider>) -> Self {
+    fn new(destination: &config::Destination, provider: &Arc<Provider>, teller: Option<Teller>) -> Self {
         Self {
             name: destination.name.clone(),
             provider: provider.clone(),
             model: destination.model.clone(),
             gate: destination.concurrency.map(Gate::new),
-            health: Health::default(),
+            health: Health::shared(teller),
+            load: Load::default(),
             concurrency: destination.concurrency,
         }
     }
 
-    /// Whether the configuration still means this one. Its weight is the endpoint's.
+    /// Whether the configuration still means this one. Its share is the endpoint's.
     fn is(&self, destination: &config::Destination, provider: &Arc<Provider>) -> bool {
         self.name == destination.name
             && self.model == destination.model
@@ -114,8 +140,9 @@ struct MadeOf {
 
 impl Router {
     /// Builds clients and tables. Reports every problem at once, with its path in the file. What has not changed since the
-    /// `last` one is taken over: connections, bounds on concurrent calls and circuits outlive a change elsewhere.
-    pub(crate) fn new(config: &Config, last: Option<&Self>) -> Result<Self, Problems> {
+    /// `last` one is taken over: connections, bounds on concurrent calls and circuits outlive a change elsewhere. What is found out
+    /// about destinations goes to `gossip`.
+    pub(crate) fn new(config: &Config, last: Option<&Self>, gossip: Option<&Gossip>) -> Result<Self, Problems> {
         let mut problems = Vec::new();
         let mut providers = BTreeMap::new();
         for (name, provider) in &config.providers {
@@ -139,7 +166,12 @@ impl Router {
             let before =
                 last.and_then(|last| last.endpoints.get(&endpoint.name)).map(|last| last.destinations.as_slice());
             let before = before.unwrap_or_default();
-            let built = build_endpoint(index, endpoint, config, &providers, before, &mut problems);
+            let make = |destination: &config::Destination, provider: &Arc<Provider>| {
+                let teller = gossip.map(|gossip| gossip.of(&endpoint.name, &destination.name));
+                let same = before.iter().find(|last| last.is(destination, provider));
+                same.cloned().unwrap_or_else(|| Arc::new(Destination::new(destination, provider, teller)))
+            };
+            let built = build_endpoint(index, endpoint, config, &providers, make, &mut problems);
             endpoints.insert(endpoint.name.clone(), Arc::new(built));
         }
         if !problems.is_empty() {
@@ -148,6 +180,14 @@ impl Router {
         let (gateway, region) = (config.gateway.clone(), config.region.clone());
         let prices = PriceBook::new(&config.prices, &config.region);
         Ok(Self { gateway, region, prices, limits: DestinationLimits::compile(config), providers, endpoints })
+    }
+
+    /// Takes what another replica has found out about a destination, if it is known here.
+    pub(crate) fn hear(&self, endpoint: &str, destination: &str, news: News) {
+        let destinations = self.endpoints.get(endpoint).map(|endpoint| endpoint.destinations.as_slice());
+        if let Some(known) = destinations.unwrap_or_default().iter().find(|known| known.name == destination) {
+            known.health.hear(news);
+        }
     }
 
     /// The endpoint of that name.
@@ -208,10 +248,10 @@ fn build_endpoint(
     endpoint: &config::Endpoint,
     config: &Config,
     providers: &BTreeMap<String, Arc<Provider>>,
-    before: &[Arc<Destination>],
+    make: impl Fn(&config::Destination, &Arc<Provider>) -> Arc<Destination>,
     problems: &mut Vec<Problem>,
 ) -> Endpoint {
-    let mut destinations = Vec::new();
+    let (mut destinations, mut on) = (Vec::new(), Vec::new());
     let lists = [("destinations", &endpoint.destinations), ("fallbacks", &endpoint.fallbacks)];
     for (list, items) in lists {
         for (at, destination) in items.iter().enumerate() {
@@ -221,13 +261,18 @@ fn build_endpoint(
                 problems.push(problem(path, format!("there is no provider `{}`", destination.provider)));
             }
             let Some(provider) = providers.get(&destination.provider) else { continue };
-            let same = before.iter().find(|last| last.is(destination, provider));
-            destinations.push(same.cloned().unwrap_or_else(|| Arc::new(Destination::new(destination, provider))));
+            on.push(destination.on.clone());
+            destinations.push(make(destination, provider));
         }
     }
     Endpoint {
         destinations,
-        weights: endpoint.destinations.iter().map(|destination| destination.weight).collect(),
+        shares: endpoint.destinations.iter().map(|d| Share { priority: d.priority, weight: d.weight }).collect(),
+        on,
+        routing: endpoint.routing,
+        sticky: endpoint.sticky,
+        hedge: endpoint.hedge,
+        cache: endpoint.cache,
         retry: endpoint.retry.clone(),
         timeout: endpoint.timeout,
         is_checked: endpoint.guardrails.output.any(),

@@ -1,34 +1,45 @@
 //! One request from its approval to its end: try destinations until one answers, and account for every call.
 //!
-//! `patience` says whether it may wait in place, `ending` how its end is told.
+//! `patience` says whether it may wait in place, `choose` in which order destinations are tried, `hedge` makes two calls at once, and
+//! `ending` says how the end is told.
 
+mod again;
+mod choose;
 mod ending;
+mod hedge;
+mod task;
 
 use crate::{
     allowance::Meters,
-    attempt::{Broken, Call, ChunkSink, Ended, Limits, Signals},
-    config::{Endpoint, Router},
+    attempt::{Broken, ChunkSink, Ended, Limits, Signals},
+    cache::{Cache, Kept},
+    config::Router,
     failure::{Class, Failure},
     health::Cooling,
     ledger::Ledger,
     metric,
     park::{CALLS_MAX, Parked, park},
     patience::Patience,
-    providers::{Asked, Fields},
+    providers::{Fields, Wire},
     route::{self, Now, Outcome, Plan, Step},
     spans,
 };
+use again::Place;
 use ending::failed;
-use std::{sync::Arc, time::Duration};
+use hedge::Hedged;
+use std::{borrow::Cow, sync::Arc, time::Duration};
+use task::{QUEUE_MAX, Running, Task};
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout_at},
 };
-use tollgate_runtime::{BlobStore, MAX_CLOCK_SKEW_MS};
+use tollgate_runtime::{
+    BlobStore, MAX_CLOCK_SKEW_MS,
+    config::{Trigger, model_for},
+};
 use tollgate_schemas::{
     ApiError, ApiType, AttemptAction, ErrorCode, ExecutionId, Lane, Request, Terminal, UsageRow, Waiting, left_until,
 };
-use tracing::Instrument;
 
 /// What an execution needs beside the request.
 #[derive(Clone)]
@@ -41,12 +52,10 @@ pub(crate) struct Executor {
     pub places: Arc<Semaphore>,
     /// What calls take of their destinations' limits.
     pub meters: Arc<Meters>,
+    /// Answers that are given again.
+    pub cache: Arc<Cache>,
 }
 
-/// How long a call queues for a place among the destination's calls before something else is tried: the next destination, or
-/// parking. Somebody who waits for the answer and has nowhere else to go queues for up to `timeout.first_byte`: who sets a
-/// small `concurrency` for a model of his own wants a queue, not errors.
-const QUEUE_MAX: Duration = Duration::from_secs(5);
 /// What is throttled without a word about how long is tried again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -74,14 +83,9 @@ pub(crate) struct Finished {
 
 /// A request under way.
 struct Execution<'a, S> {
-    executor: &'a Executor,
-    request: &'a Request,
-    endpoint: &'a Endpoint,
-    chat: Fields,
+    task: Task<'a>,
     is_checked: bool,
-    signals: Signals<'a>,
     sink: Option<&'a mut S>,
-    limits: Limits,
     ledger: Ledger,
     /// How many of the ledger's calls an earlier execution made, before the request was parked.
     carried: usize,
@@ -90,6 +94,8 @@ struct Execution<'a, S> {
     /// The last failure of a call that was made, and the first reason why one could not be made.
     failure: Option<Failure>,
     inexpressible: Option<Failure>,
+    /// The answer of a model that would not speak of it, and its destination: it goes out if no other model does better.
+    unwilling: Option<(usize, Ended)>,
 }
 
 /// The last word on a request.
@@ -146,28 +152,43 @@ impl Executor {
         let ledger = carried(request);
         // A judge's answer is itself part of a check.
         let is_checked = endpoint.is_checked && request.lane != Lane::Judge;
+        let place = Place::of(&self.cache, &endpoint, request, &chat);
+        if let Some(place) = &place
+            && let Some(kept) = place.take().await
+        {
+            return Done::Ended(Box::new(self.again(request, usage, kept, is_checked).await));
+        }
         let sink = (request.stream && !is_checked).then_some(sink);
+        let names = endpoint.destinations.iter().map(|destination| &destination.model);
+        let models: Vec<Cow<'_, str>> = names.map(|name| model_for(name, &request.endpoint, &request.model)).collect();
+        let task = Task { executor: self, request, endpoint: &endpoint, models: &models, chat: &chat, limits, signals };
         let mut execution = Execution {
-            executor: self,
-            request,
-            endpoint: &endpoint,
-            chat,
+            task,
             is_checked,
-            signals,
             sink,
-            limits,
             carried: ledger.calls(),
             ledger,
             patience: Patience::new(&self.places, request.lane == Lane::Batch, bytes),
             history: Vec::new(),
             failure: None,
             inexpressible: None,
+            unwilling: None,
         };
-        match execution.run().await {
-            End::Parked(at_least) => Done::Parked(Box::new(execution.park(at_least))),
-            End::HandedOver => Done::HandedOver(Box::new(execution.hand_over())),
-            end => Done::Ended(Box::new(execution.finish(end, usage).await)),
+        let end = match execution.run().await {
+            End::Parked(at_least) => return Done::Parked(Box::new(execution.park(at_least))),
+            End::HandedOver => return Done::HandedOver(Box::new(execution.hand_over())),
+            End::Exhausted => execution.unwilling().unwrap_or(End::Exhausted),
+            end => end,
+        };
+        let answer = match &end {
+            End::Answered(ended) if place.is_some() => ended.answer.as_ref().and_then(Kept::of),
+            _ => None,
+        };
+        let mut finished = execution.finish(end, usage).await;
+        if let Some(place) = place {
+            place.keep(answer, &mut finished).await;
         }
+        Done::Ended(Box::new(finished))
     }
 
     /// The request's body, which may be far away, and its length in bytes.
@@ -220,8 +241,7 @@ const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl<S: ChunkSink> Execution<'_, S> {
     async fn run(&mut self) -> End {
-        let endpoint = self.endpoint;
-        let fallbacks = endpoint.destinations.len() - endpoint.weights.len();
+        let endpoint = self.task.endpoint;
         let mut policy = endpoint.retry.clone();
         if self.has_been_throttled() {
             // It has had its retries; what is left is to find out whether anybody serves it now.
@@ -229,8 +249,9 @@ impl<S: ChunkSink> Execution<'_, S> {
             policy.max_attempts = u32::try_from(endpoint.destinations.len()).unwrap_or(u32::MAX);
         }
         loop {
-            let order = route::order(&endpoint.weights, fallbacks, fastrand::f64());
-            let plan = Plan { order: &order, policy: &policy, is_patient: self.request.lane == Lane::Batch };
+            let order = self.task.order();
+            let is_patient = self.task.request.lane == Lane::Batch;
+            let plan = Plan { order: &order, on: &endpoint.on, policy: &policy, is_patient };
             self.history.clear();
             if let Some(end) = self.round(&plan).await {
                 return end;
@@ -241,8 +262,9 @@ impl<S: ChunkSink> Execution<'_, S> {
     /// Tries each destination as the plan has it. `None`: begin again.
     async fn round(&mut self, plan: &Plan<'_>) -> Option<End> {
         loop {
-            let cooling: Vec<Option<Cooling>> = self.endpoint.destinations.iter().map(|d| d.health.cooling()).collect();
-            let left = self.limits.end().saturating_duration_since(Instant::now());
+            let destinations = &self.task.endpoint.destinations;
+            let cooling: Vec<Option<Cooling>> = destinations.iter().map(|d| d.health.cooling()).collect();
+            let left = self.task.limits.end().saturating_duration_since(Instant::now());
             let now = Now { cooling: &cooling, patience: self.patience.left(), left };
             match route::next(plan, &self.history, &now, fastrand::f64()) {
                 Step::Try { destination, action, after, is_forced } => {
@@ -250,7 +272,8 @@ impl<S: ChunkSink> Execution<'_, S> {
                         return Some(end);
                     }
                     let queue_max = self.queue_max(plan, destination);
-                    if let Some(end) = self.attempt(destination, action, queue_max, is_forced).await {
+                    let hedge = self.hedge(plan, destination, &now);
+                    if let Some(end) = self.attempt(destination, action, queue_max, is_forced, hedge).await {
                         return Some(end);
                     }
                 }
@@ -265,7 +288,7 @@ impl<S: ChunkSink> Execution<'_, S> {
         if !plan.is_patient {
             return Some(End::Exhausted);
         }
-        if Instant::now() >= self.limits.deadline {
+        if Instant::now() >= self.task.limits.deadline {
             return Some(End::Expired);
         }
         let Some(at_least) = route::waits(plan, &self.history, now) else { return Some(End::Exhausted) };
@@ -283,7 +306,7 @@ impl<S: ChunkSink> Execution<'_, S> {
     /// Called and refused by an earlier execution, which parked it. Who was parked because no call could be made, or was handed
     /// over, has had nothing yet.
     fn has_been_throttled(&self) -> bool {
-        self.carried > 0 && self.request.waiting.as_ref().is_some_and(|waiting| waiting.parks > 0)
+        self.carried > 0 && self.task.request.waiting.as_ref().is_some_and(|waiting| waiting.parks > 0)
     }
 
     /// Parked before and called since: that was its one call, so it is parked again.
@@ -299,22 +322,21 @@ impl<S: ChunkSink> Execution<'_, S> {
         if !self.patience.may_pause(wait) {
             return Some(End::Parked(wait));
         }
-        let is_patient = self.request.lane == Lane::Batch;
+        let is_patient = self.task.request.lane == Lane::Batch;
         tokio::select! {
-            () = self.signals.cancel.cancelled() => Some(End::Cancelled),
-            () = self.signals.leaving.cancelled(), if is_patient => Some(End::Parked(wait)),
-            () = self.signals.handover.cancelled() => Some(End::HandedOver),
+            () = self.task.signals.cancel.cancelled() => Some(End::Cancelled),
+            () = self.task.signals.leaving.cancelled(), if is_patient => Some(End::Parked(wait)),
+            () = self.task.signals.handover.cancelled() => Some(End::HandedOver),
             () = tokio::time::sleep(wait) => None,
         }
     }
 
     fn queue_max(&self, plan: &Plan<'_>, destination: usize) -> Duration {
-        let is_tried = |other: &usize| self.history.iter().any(|outcome| outcome.destination == *other);
-        let has_others = plan.order.iter().any(|other| *other != destination && !is_tried(other));
+        let has_others = plan.order.iter().any(|other| *other != destination && !self.is_tried(*other));
         if plan.is_patient || has_others {
             QUEUE_MAX
         } else {
-            self.endpoint.timeout.first_byte.duration().max(QUEUE_MAX)
+            self.task.endpoint.timeout.first_byte.duration().max(QUEUE_MAX)
         }
     }
 
@@ -322,73 +344,84 @@ impl<S: ChunkSink> Execution<'_, S> {
         let has_called = self.ledger.calls() > self.carried;
         let now_ms = tollgate_schemas::now_us() / 1000;
         let attempts = self.ledger.into_attempts();
-        park(self.request, attempts, has_called, at_least, now_ms, fastrand::f64())
+        park(self.task.request, attempts, has_called, at_least, now_ms, fastrand::f64())
     }
 
     /// The request for whoever goes on with it, with the calls that were made.
     fn hand_over(self) -> Request {
         let attempts = self.ledger.into_attempts();
-        let waiting = match self.request.waiting.clone() {
+        let waiting = match self.task.request.waiting.clone() {
             None if attempts.is_empty() => None,
             waiting => Some(Waiting { attempts, ..waiting.unwrap_or_default() }),
         };
-        Request { waiting, ..self.request.clone() }
+        Request { waiting, ..self.task.request.clone() }
     }
 
-    /// Makes one call and enters it into the ledger. `None`: go on.
+    /// Makes a call, and perhaps a second one (`hedge`), and enters them into the ledger. `None`: go on.
     async fn attempt(
         &mut self,
         index: usize,
         action: AttemptAction,
         queue_max: Duration,
         is_forced: bool,
+        hedge: Option<Hedged>,
     ) -> Option<End> {
-        let destination = &self.endpoint.destinations[index];
-        let api = self.request.api_type;
-        let Some(wire) = destination.provider.kind.speaks(api) else {
-            let why = format!("means a destination that does not serve {}", api.path());
-            self.failed(index, Failure::inexpressible("model", &why));
-            return None;
-        };
-        let asked = Asked {
-            chat: &self.chat,
-            api_headers: &self.request.api_headers,
-            upstream_model: &destination.model,
-            shown_model: &self.request.model,
-            stream: self.request.stream,
-            default_max_tokens: self.endpoint.default_max_tokens,
-            created: tollgate_schemas::now_us() / 1_000_000,
-            request_id: self.request.request_id,
-        };
-        let (lane, limits, signals) = (self.request.lane, self.limits, self.signals);
-        let drops_unsupported = self.endpoint.drops_unsupported;
-        let wire = &*wire;
-        let call = Call { destination, wire, asked, lane, limits, queue_max, is_forced, drops_unsupported, signals };
-        let span = spans::call(&call, api);
+        let wire = self.wire(index)?;
         let calls = self.ledger.calls();
         // A later round begins with the first destination again.
         let is_again = calls > 0 && action == AttemptAction::InitialAttempt;
         let action = if is_again { AttemptAction::Retry } else { action };
-        if let Some(sink) = &mut self.sink {
-            sink.trying(&destination.name, u32::try_from(calls).unwrap_or(u32::MAX).saturating_add(1));
+        let mut running = self.task.begin(index, &*wire, action, self.task.signals);
+        running.call.queue_max = queue_max;
+        running.call.is_forced = is_forced;
+        if let Some(hedge) = hedge {
+            return self.race(running, hedge).await;
         }
-        let Executor { router, meters, .. } = self.executor;
-        let mut allowance = meters.allowance(&router.limits, self.request, &call);
-        let running = call.run(&mut self.patience, allowance.as_mut(), self.sink.as_deref_mut());
-        let ended = running.instrument(span.clone()).await;
-        self.ledger.enter(router, destination, action, &ended, &self.chat);
+        if let Some(sink) = &mut self.sink {
+            sink.trying(&running.call.destination.name, u32::try_from(calls).unwrap_or(u32::MAX).saturating_add(1));
+        }
+        let ended = running.run(&mut self.patience, self.sink.as_deref_mut()).await;
+        self.enter(running, &ended).await;
+        self.outcome(index, ended)
+    }
+
+    /// The words in which a destination is asked. One that does not serve the request's API has failed.
+    fn wire(&mut self, index: usize) -> Option<Arc<dyn Wire>> {
+        let api = self.task.request.api_type;
+        let wire = self.task.endpoint.destinations[index].provider.kind.speaks(api);
+        if wire.is_none() {
+            let why = format!("means a destination that does not serve {}", api.path());
+            self.failed(index, Failure::inexpressible("model", &why));
+        }
+        wire
+    }
+
+    /// Enters a call that has ended, and settles it.
+    async fn enter(&mut self, running: Running<'_>, ended: &Ended) {
+        let Running { call, action, span, allowance, .. } = running;
+        let calls = self.ledger.calls();
+        self.ledger.enter(&self.task.executor.router, &call, action, ended);
         let attempt = self.ledger.attempts().get(calls);
         if let Some(attempt) = attempt {
-            metric::attempt(attempt, &ended);
-            spans::record(&span, attempt, &ended);
+            metric::attempt(attempt, ended);
+            spans::record(&span, attempt, ended);
         }
         if let Some(allowance) = allowance {
             allowance.settle(attempt).await;
         }
+    }
+
+    /// What a call that has ended means for the request. `None`: go on.
+    fn outcome(&mut self, index: usize, ended: Ended) -> Option<End> {
         match ended.broken {
+            None if self.is_unwilling(index, &ended) => {
+                self.failed(index, Failure::new(Class::ContentPolicy, "the model would not speak of it"));
+                self.unwilling = Some((index, ended));
+                None
+            }
             None => Some(End::Answered(ended)),
             Some(_) if ended.is_seen => Some(End::Broken(ended)),
-            Some(Broken::Cancelled) => Some(End::Cancelled),
+            Some(Broken::Cancelled | Broken::Outrun) => Some(End::Cancelled),
             Some(Broken::HandedOver) => Some(End::HandedOver),
             Some(Broken::Failed(failure)) => {
                 self.failed(index, failure);
@@ -397,9 +430,31 @@ impl<S: ChunkSink> Execution<'_, S> {
         }
     }
 
+    /// Whether an answer that nobody has seen says no more than that the model would not speak of it, and another one may.
+    fn is_unwilling(&self, index: usize, ended: &Ended) -> bool {
+        let reason = ended.answer.as_ref().and_then(|answer| answer.finish_reason.as_deref());
+        let may_stand_in = |(other, on): (usize, &Vec<Trigger>)| {
+            other != index && on.contains(&Trigger::ContentPolicy) && !self.is_tried(other)
+        };
+        !ended.is_seen
+            && matches!(reason, Some("content_filter" | "refusal"))
+            && self.task.endpoint.on.iter().enumerate().any(may_stand_in)
+    }
+
+    /// The answer of a model that would not speak of it is better than none.
+    fn unwilling(&mut self) -> Option<End> {
+        let (index, ended) = self.unwilling.take()?;
+        self.ledger.served_by(&self.task.endpoint.destinations[index], &self.task.models[index]);
+        Some(End::Answered(ended))
+    }
+
+    fn is_tried(&self, destination: usize) -> bool {
+        self.history.iter().any(|outcome| outcome.destination == destination)
+    }
+
     fn failed(&mut self, destination: usize, failure: Failure) {
         if matches!(failure.class, Class::Busy | Class::Open | Class::Limited) {
-            metric::turned_away(&self.endpoint.destinations[destination].name, failure.error_code());
+            metric::turned_away(&self.task.endpoint.destinations[destination].name, failure.error_code());
         }
         self.history.push(Outcome {
             destination,

@@ -2,6 +2,7 @@
 
 use crate::health::Cooling;
 use std::time::Duration;
+use tollgate_runtime::config::Trigger;
 use tollgate_schemas::{ApiError, ErrorCode};
 
 /// Longest provider message that is passed on, in characters.
@@ -9,6 +10,20 @@ const MESSAGE_MAX_CHARS: usize = 2_000;
 
 /// What a caller hears whose request finds every circuit open.
 pub(crate) const RECOVERING: &str = "every provider failed lately and is left alone for a while; try again later";
+
+const TOO_LONG_CODES: [&str; 2] = ["context_length_exceeded", "exceed_context_size_error"];
+const TOO_LONG_WORDS: [&str; 8] = [
+    "prompt is too long",
+    "exceed context limit",
+    "maximum context length",
+    "context window",
+    "input token count",
+    "input is too long",
+    "too many input tokens",
+    "too many tokens: total number of tokens",
+];
+const POLICY_CODES: [&str; 3] = ["content_filter", "content_policy_violation", "invalid_prompt"];
+const POLICY_WORDS: [&str; 3] = ["content management policy", "content filtering policy", "violating our usage policy"];
 
 /// What kind of failure it was. The planner knows nothing else about providers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,6 +40,10 @@ pub(crate) enum Class {
     Refused,
     /// Any other 4xx: the provider says the request is wrong.
     Rejected,
+    /// The request is longer than the model takes.
+    ContextWindow,
+    /// The provider or its model will not speak of it: a 4xx, or an answer that says no more than that.
+    ContentPolicy,
     /// The request cannot be said in this provider's language; no call was made.
     Inexpressible,
     /// The request's deadline passed.
@@ -42,6 +61,15 @@ impl Class {
     pub(crate) fn is_call(self) -> bool {
         !matches!(self, Class::Inexpressible | Class::Busy | Class::Open | Class::Limited)
     }
+
+    /// What a fallback's `on` calls it, if it lies in the request and another model may take it all the same.
+    pub(crate) fn of_request(self) -> Option<Trigger> {
+        match self {
+            Class::ContextWindow => Some(Trigger::ContextWindow),
+            Class::ContentPolicy => Some(Trigger::ContentPolicy),
+            _ => None,
+        }
+    }
 }
 
 /// A provider call that failed.
@@ -53,7 +81,7 @@ pub(crate) struct Failure {
     pub status: Option<u16>,
     /// The provider's own error code or type, for the usage row; at most 64 characters.
     pub code: Option<String>,
-    /// For people. Passed to the caller only for [`Class::Rejected`], [`Class::Inexpressible`] and [`Class::Limited`].
+    /// For people. Passed to the caller only if [`Failure::is_of_request`], and of [`Class::Limited`].
     pub message: String,
     /// The request field at fault.
     pub param: Option<String>,
@@ -119,6 +147,26 @@ impl Failure {
         }
     }
 
+    /// Tells the requests that are too long for the model, or that it will not speak of, from those that are wrong: by the
+    /// provider's code, and where there is none by its words, which are the only sign that most give. Sources: OpenAI's and Azure's
+    /// error codes (`context_length_exceeded`, `content_filter`, `content_policy_violation`, `invalid_prompt`), llama.cpp's
+    /// (`exceed_context_size_error`), and the messages of Anthropic, vLLM, Gemini, Bedrock, Mistral and Cohere.
+    pub(crate) fn refined(self) -> Self {
+        if self.class != Class::Rejected {
+            return self;
+        }
+        let (code, said) = (self.code.as_deref().unwrap_or_default(), self.message.to_ascii_lowercase());
+        let is = |codes: &[&str], words: &[&str]| codes.contains(&code) || words.iter().any(|word| said.contains(word));
+        let class = if is(&TOO_LONG_CODES, &TOO_LONG_WORDS) {
+            Class::ContextWindow
+        } else if is(&POLICY_CODES, &POLICY_WORDS) {
+            Class::ContentPolicy
+        } else {
+            Class::Rejected
+        };
+        Self { class, ..self }
+    }
+
     /// Whether the same request may do better later, though nothing about it or the destination changes: the provider has too
     /// much to do (429, 503, Anthropic's 529), cannot be reached at all, or is kept from being called.
     pub(crate) fn is_throttle(&self) -> bool {
@@ -131,6 +179,11 @@ impl Failure {
             Class::Connect => self.code.is_none(),
             _ => false,
         }
+    }
+
+    /// The provider says no to this request, or it cannot be said to it: the caller may read why.
+    pub(crate) fn is_of_request(&self) -> bool {
+        matches!(self.class, Class::Rejected | Class::Inexpressible) || self.class.of_request().is_some()
     }
 
     /// The provider says that it has too much to do, whoever asks.
@@ -147,6 +200,8 @@ impl Failure {
             Class::Connect => "connection_failed",
             Class::Refused => "credential_refused",
             Class::Rejected => "rejected",
+            Class::ContextWindow => "context_length_exceeded",
+            Class::ContentPolicy => "content_policy_violation",
             Class::Inexpressible => "inexpressible",
             Class::Deadline => "deadline_exceeded",
             Class::Busy => "busy",
@@ -178,6 +233,8 @@ impl Failure {
                 "every provider failed; see the gateway's usage table for each attempt".to_owned(),
             ),
             Class::Rejected => (ErrorCode::ProviderRejected, self.message.clone()),
+            Class::ContextWindow => (ErrorCode::ContextLengthExceeded, self.message.clone()),
+            Class::ContentPolicy => (ErrorCode::ContentPolicyViolation, self.message.clone()),
             Class::Inexpressible => (ErrorCode::InvalidRequest, self.message.clone()),
             Class::Deadline => {
                 (ErrorCode::DeadlineExceeded, "the request's deadline passed before a provider had answered".to_owned())
@@ -185,8 +242,38 @@ impl Failure {
         };
         let error = ApiError::new(code, message);
         match &self.param {
-            Some(param) if matches!(self.class, Class::Rejected | Class::Inexpressible) => error.param(param.clone()),
+            Some(param) if self.is_of_request() => error.param(param.clone()),
             _ => error,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_or_not_spoken_of_is_told_from_what_is_wrong() {
+        let class = |status, code: Option<&str>, message: &str| {
+            let failure = Failure { code: code.map(str::to_owned), ..Failure::of_status(status, message) };
+            failure.refined().class
+        };
+        for message in [
+            "prompt is too long: 208310 tokens > 200000 maximum",
+            "input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000",
+            "This model's maximum context length is 8192 tokens. However, you requested 10000 tokens",
+            "The input token count (1100000) exceeds the maximum number of tokens allowed (1048576).",
+            "Input is too long for requested model.",
+            "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length",
+            "too many tokens: total number of tokens in the prompt cannot exceed 4081 - received 5000",
+            "Your input exceeds the context window of this model. Please adjust your input and try again.",
+        ] {
+            assert_eq!(class(400, None, message), Class::ContextWindow, "{message}");
+        }
+        assert_eq!(class(400, Some("context_length_exceeded"), ""), Class::ContextWindow);
+        assert_eq!(class(400, Some("content_filter"), ""), Class::ContentPolicy);
+        assert_eq!(class(400, None, "Output blocked by content filtering policy"), Class::ContentPolicy);
+        assert_eq!(class(400, None, "`temperature` must be at most 2"), Class::Rejected);
+        assert_eq!(class(429, Some("context_length_exceeded"), ""), Class::RateLimited);
     }
 }

@@ -1,8 +1,8 @@
 //! A destination's circuit: calls that fail in a row, a 429, or a 503 or 529 that names a time keep further calls away for a
 //! while.
 //!
-//! A pure state machine over the times it is told; [`Health`] is the same behind a lock. In process: each replica learns by
-//! itself. Deliberately absent: rates and windows (a run of failures is what an outage looks like), and the decision what to
+//! A pure state machine over the times it is told; [`Health`] is the same behind a lock. What one replica has found out the others
+//! hear through `share`, and take for a hint: a call that was let through knows better. Deliberately absent: rates and windows (a run of failures is what an outage looks like), and the decision what to
 //! do while a circuit is open, which is `route`'s.
 //!
 //! ```text
@@ -11,7 +11,10 @@
 //!   └────────────── success ────────────────────────┴────────── failure ◄──────────┘
 //! ```
 
-use crate::failure::{Class, Failure};
+use crate::{
+    failure::{Class, Failure},
+    share::Teller,
+};
 use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -31,6 +34,8 @@ const THROTTLED_MAX: Duration = Duration::from_secs(30);
 const ASKED_MAX: Duration = Duration::from_secs(24 * 3600);
 /// A probe that has not ended after this long makes room for another: a model may take minutes to answer.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// Of an opening shorter than this nobody else is told: it would be over before it is heard.
+const TOLD_MIN: Duration = Duration::from_secs(2);
 /// While a probe is out, this is how long the others are told to wait before they look again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -69,7 +74,7 @@ impl Sign {
             Class::RateLimited => Sign::Throttled(failure.retry_after),
             Class::Server if failure.is_throttle() => failure.retry_after.map_or(Sign::Ill, Sign::Overloaded),
             Class::Server | Class::Timeout | Class::Connect => Sign::Ill,
-            Class::Rejected => Sign::Well,
+            Class::Rejected | Class::ContextWindow | Class::ContentPolicy => Sign::Well,
             Class::Refused | Class::Inexpressible | Class::Deadline | Class::Busy | Class::Open | Class::Limited => {
                 Sign::Nothing
             }
@@ -105,11 +110,22 @@ pub(crate) struct Circuit {
     openings: u32,
     /// Counts openings and closings, so that calls from before are told apart.
     generation: u64,
+    /// Other replicas have been told of this opening, or have told of it.
+    is_shared: bool,
+}
+
+/// What others should know of a circuit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum News {
+    /// No calls for a while.
+    Opened(Cooling),
+    /// It answers again.
+    Closed,
 }
 
 impl Default for Circuit {
     fn default() -> Self {
-        Self { state: State::Closed, failures: 0, openings: 0, generation: 0 }
+        Self { state: State::Closed, failures: 0, openings: 0, generation: 0, is_shared: false }
     }
 }
 
@@ -163,6 +179,43 @@ impl Circuit {
         }
     }
 
+    /// Takes what a call told, and says what others should know of it.
+    pub(crate) fn learn(&mut self, pass: Pass, sign: Sign, now: Instant) -> Option<News> {
+        let before = self.generation;
+        self.tell(pass, sign, now);
+        if self.generation == before {
+            return None;
+        }
+        match self.cooling(now) {
+            Some(cooling) if cooling.reopens_in >= TOLD_MIN => {
+                self.is_shared = true;
+                Some(News::Opened(cooling))
+            }
+            None if std::mem::take(&mut self.is_shared) => Some(News::Closed),
+            _ => None,
+        }
+    }
+
+    /// Takes what another replica has found out.
+    pub(crate) fn hear(&mut self, news: News, now: Instant) {
+        match (news, self.state) {
+            (News::Opened(heard), _) => {
+                let until = now + heard.reopens_in.min(ASKED_MAX);
+                let is_longer = self.cooling(now).is_none_or(|cooling| now + cooling.reopens_in < until);
+                if is_longer && !heard.reopens_in.is_zero() {
+                    let why = Why { is_asked: heard.is_asked, is_rate_limit: heard.is_rate_limit };
+                    self.turn(State::Open { until, why });
+                    self.is_shared = true;
+                }
+            }
+            (News::Closed, State::Closed) => {}
+            (News::Closed, _) => {
+                self.turn(State::Closed);
+                self.is_shared = false;
+            }
+        }
+    }
+
     /// Opens until the time the provider asks for, unless it is open for longer.
     fn ask(&mut self, now: Instant, asked: Duration, is_rate_limit: bool) {
         let until = now + asked.min(ASKED_MAX);
@@ -191,7 +244,10 @@ impl Circuit {
 
 /// A circuit that calls share.
 #[derive(Debug, Default)]
-pub(crate) struct Health(Mutex<Circuit>);
+pub(crate) struct Health {
+    circuit: Mutex<Circuit>,
+    teller: Option<Teller>,
+}
 
 /// A call that was let through. Dropped without a word, it told nothing.
 #[derive(Debug)]
@@ -202,6 +258,23 @@ pub(crate) struct Admitted<'a> {
 }
 
 impl Health {
+    /// One whose news go to other replicas.
+    pub(crate) fn shared(teller: Option<Teller>) -> Self {
+        Self { circuit: Mutex::default(), teller }
+    }
+
+    /// See [`Circuit::hear`].
+    pub(crate) fn hear(&self, news: News) {
+        self.with(|circuit| circuit.hear(news, Instant::now()));
+    }
+
+    fn learn(&self, pass: Pass, sign: Sign) {
+        let news = self.with(|circuit| circuit.learn(pass, sign, Instant::now()));
+        if let (Some(news), Some(teller)) = (news, &self.teller) {
+            teller.tell(news);
+        }
+    }
+
     /// See [`Circuit::cooling`].
     pub(crate) fn cooling(&self) -> Option<Cooling> {
         self.with(|circuit| circuit.cooling(Instant::now()))
@@ -215,7 +288,7 @@ impl Health {
 
     fn with<T>(&self, work: impl FnOnce(&mut Circuit) -> T) -> T {
         // The state is whole between any two statements that could panic.
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.circuit.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -223,14 +296,14 @@ impl Admitted<'_> {
     /// See [`Circuit::tell`].
     pub(crate) fn tell(mut self, sign: Sign) {
         self.is_told = true;
-        self.health.with(|circuit| circuit.tell(self.pass, sign, Instant::now()));
+        self.health.learn(self.pass, sign);
     }
 }
 
 impl Drop for Admitted<'_> {
     fn drop(&mut self) {
         if !self.is_told {
-            self.health.with(|circuit| circuit.tell(self.pass, Sign::Nothing, Instant::now()));
+            self.health.learn(self.pass, Sign::Nothing);
         }
     }
 }

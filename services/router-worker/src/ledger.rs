@@ -1,11 +1,11 @@
 //! What a request's provider calls come to: the attempts and sums of its usage row.
 
 use crate::{
-    attempt::{Broken, Ended},
+    attempt::{Broken, Call, Ended},
     config::{Destination, Router},
     failure::Class,
     prices::{Called, Cost},
-    providers::{Fields, prompt_estimate},
+    providers::prompt_estimate,
     tokens::{Tokens, Usage},
 };
 use rust_decimal::Decimal;
@@ -20,8 +20,11 @@ pub(crate) struct Ledger {
     raw: Option<String>,
     cost: Option<Cost>,
     first_call_us: Option<i64>,
-    last: Option<(String, String, String)>,
+    last: Option<Served>,
 }
+
+/// A destination, its provider and the model there.
+type Served = (String, String, String);
 
 /// A provider's usage document longer than this is not kept.
 const RAW_MAX_BYTES: usize = 64 * 1024;
@@ -81,23 +84,18 @@ impl Ledger {
         &self.attempts
     }
 
-    /// Enters a call that left for its provider. `chat` is what an estimate is made from.
-    pub(crate) fn enter(
-        &mut self,
-        router: &Router,
-        destination: &Destination,
-        action: AttemptAction,
-        ended: &Ended,
-        chat: &Fields,
-    ) {
+    /// Enters a call that left for its provider.
+    pub(crate) fn enter(&mut self, router: &Router, call: &Call<'_>, action: AttemptAction, ended: &Ended) {
+        let (destination, model, chat) = (call.destination, call.asked.upstream_model, call.asked.chat);
         let Some(start_us) = ended.sent_us else { return };
-        let end_us = tollgate_schemas::now_us();
+        let end_us = ended.ended_us.unwrap_or(start_us);
         let usage = match &ended.answer {
             Some(answer) => Some(answer.usage_or_estimate(chat)),
             None => was_left_at_work(ended).then(|| prompt_estimate(chat)),
         };
         let tier = ended.answer.as_ref().and_then(|answer| answer.service_tier.clone()).map(word);
-        let cost = usage.as_ref().map(|usage| cost(router, destination, tier.as_deref(), start_us, usage));
+        let cost =
+            usage.as_ref().map(|usage| cost(router, (destination, model), tier.as_deref(), start_us, &usage.tokens));
         let error_code = ended.broken.as_ref().map(Broken::error_code);
         let tokens = usage.as_ref().map(|usage| usage.tokens);
         let provider_request_id = match &ended.broken {
@@ -109,7 +107,7 @@ impl Ledger {
             action,
             destination: destination.name.clone(),
             provider: destination.provider.name.clone(),
-            model: destination.model.clone(),
+            model: model.to_owned(),
             service_tier: tier,
             status_code: (ended.head.status != 0).then(|| i32::from(ended.head.status)),
             error_code,
@@ -126,9 +124,27 @@ impl Ledger {
             provider_request_id: ended.head.request_id.clone().or(provider_request_id).map(word),
         });
         self.first_call_us.get_or_insert(start_us);
-        self.last = Some((destination.name.clone(), destination.provider.name.clone(), destination.model.clone()));
+        self.served_by(destination, model);
         if let (Some(usage), Some(cost)) = (usage, cost) {
             self.add(usage, cost);
+        }
+    }
+
+    /// The request's destination is this one: the last that was called, unless said otherwise.
+    pub(crate) fn served_by(&mut self, destination: &Destination, model: &str) {
+        self.last = Some((destination.name.clone(), destination.provider.name.clone(), model.to_owned()));
+    }
+
+    /// The name of the request's destination.
+    pub(crate) fn destination(&self) -> Option<&str> {
+        self.last.as_ref().map(|(destination, _, _)| destination.as_str())
+    }
+
+    /// Puts calls that were made at the same time into the order in which they left.
+    pub(crate) fn sort(&mut self) {
+        self.attempts.sort_by_key(|attempt| attempt.start_time_us);
+        for (index, attempt) in self.attempts.iter_mut().enumerate() {
+            attempt.priority = i32::try_from(index + 1).unwrap_or(i32::MAX);
         }
     }
 
@@ -187,18 +203,25 @@ impl Ledger {
     }
 }
 
-fn cost(router: &Router, destination: &Destination, tier: Option<&str>, start_us: i64, usage: &Usage) -> Cost {
+/// What so many tokens of a destination cost. `start_us`: microseconds since the Unix epoch.
+pub(crate) fn cost(
+    router: &Router,
+    (destination, model): (&Destination, &str),
+    tier: Option<&str>,
+    start_us: i64,
+    tokens: &Tokens,
+) -> Cost {
     let date = chrono::DateTime::from_timestamp_micros(start_us).unwrap_or_default().format("%Y-%m-%d").to_string();
     let provider = &destination.provider;
     let call = Called {
         provider: &provider.name,
         kind: provider.kind.price_name,
-        model: &destination.model,
+        model,
         free: provider.kind.free,
         service_tier: tier,
         date: &date,
     };
-    router.prices.cost(&call, &usage.tokens)
+    router.prices.cost(&call, tokens)
 }
 
 /// The gateway hung up while the provider had the prompt and had not refused it, so it may bill for that. (A connection that was
@@ -206,7 +229,7 @@ fn cost(router: &Router, destination: &Destination, tier: Option<&str>, start_us
 fn was_left_at_work(ended: &Ended) -> bool {
     let is_refused = ended.head.status >= 300;
     match &ended.broken {
-        Some(Broken::Cancelled | Broken::HandedOver) => !is_refused,
+        Some(Broken::Cancelled | Broken::HandedOver | Broken::Outrun) => !is_refused,
         Some(Broken::Failed(failure)) => matches!(failure.class, Class::Timeout | Class::Deadline) && !is_refused,
         None => false,
     }

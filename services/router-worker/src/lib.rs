@@ -10,7 +10,7 @@
 //! A request of the batch lane that every destination throttles waits in `parked.*`; the router owns it there too.
 //!
 //! Writes: `replies` (chunks and the terminal), `usage`, `out.<team>` (jobs that came by topic) when it ends a request;
-//! `completions` instead when the answer must pass output checks; `dead-letters`. Reads: `approved.*`, `cancellations`,
+//! `completions` instead when the answer must pass output checks; `cooldowns`; `dead-letters`. Reads: `approved.*`, `cancellations`, `cooldowns`,
 //! `parked.*` (which it also writes), bodies in object storage.
 //!
 //! The hard parts are pure: `route` decides over a history, `prices` and `ledger` add up, each provider's leaf turns
@@ -18,10 +18,11 @@
 //!
 //! Deliberately absent: callers' keys (they never come this far), checks, limits and budgets (admission has made
 //! them, but for the limits of destinations),
-//! provider batch APIs, and routing by anything but weight. A credential is resolved for this service only.
+//! and provider batch APIs. A credential is resolved for this service only.
 
 mod allowance;
 mod attempt;
+mod cache;
 mod coalesce;
 mod config;
 mod dialects;
@@ -33,6 +34,7 @@ pub mod fuzz;
 mod gate;
 mod health;
 mod ledger;
+mod load;
 mod metric;
 mod park;
 mod patience;
@@ -40,6 +42,7 @@ mod providers;
 mod registry;
 mod route;
 mod service;
+mod share;
 mod spans;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ pub(crate) fn attempt(attempt: &Attempt, ended: &Ended) {
     let status = match (attempt.status_code, attempt.error_code.as_deref()) {
         (Some(status), _) => status.to_string(),
         (None, Some("timeout" | "deadline_exceeded")) => "timeout".to_owned(),
-        (None, Some("cancelled")) => "cancelled".to_owned(),
+        (None, Some(word @ ("cancelled" | "outrun"))) => word.to_owned(),
         (None, _) => "failed".to_owned(),
     };
     let (provider, destination) = (attempt.provider.clone(), attempt.destination.clone());

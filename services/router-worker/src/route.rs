@@ -1,8 +1,10 @@
 //! Which provider to try next: a pure decision over what has happened so far and over what is open to calls.
 //!
-//! The first destination is drawn by weight; after it come the fallbacks in their order. `retry.on` says which failures
+//! The destinations come in the order that `order` gave, then the fallbacks in theirs. `retry.on` says which failures
 //! are worth another try at the same destination; whatever the class, a failure that is not the caller's fault goes on to
-//! the next one. A request the provider calls wrong ends at once, because the next provider would be asked the same.
+//! the next one, but a fallback that names failures (`on`) is for those only. A request the provider calls wrong ends at once,
+//! because the next provider would be asked the same; one that is too long for the model, or that it will not speak of, goes on to
+//! the fallbacks that name that, and to no other from then on.
 //!
 //! A destination whose circuit is open is passed over. If that leaves nothing, somebody who waits for the answer has one tried
 //! all the same ("panic", as Envoy calls it), because an open circuit is only a guess that it would fail. Where the provider
@@ -11,8 +13,10 @@
 
 use crate::{failure::Class, health::Cooling};
 use std::time::Duration;
-use tollgate_runtime::config::{Retry, RetryOn};
+use tollgate_runtime::config::{Retry, Trigger};
 use tollgate_schemas::AttemptAction;
+
+pub(crate) mod order;
 
 /// A provider may ask for this much patience; if it asks for more, the next destination is tried.
 pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
@@ -51,6 +55,8 @@ impl Outcome {
 pub(crate) struct Plan<'a> {
     /// Indexes of destinations, in the order they are tried.
     pub order: &'a [usize],
+    /// By index of destination: the failures that it stands in for; empty: any that is not the request's own fault.
+    pub on: &'a [Vec<Trigger>],
     /// How often.
     pub policy: &'a Retry,
     /// Nobody waits for it at a connection, so it can wait (batch lane).
@@ -93,26 +99,6 @@ pub(crate) enum Step {
     GiveUp,
 }
 
-/// The order of destinations: one drawn by weight, then every fallback. `random` is in 0.0..1.0.
-///
-/// The result holds indexes into the weighted destinations followed by the fallbacks. It is empty only if there are no
-/// destinations.
-pub(crate) fn order(weights: &[u32], fallbacks: usize, random: f64) -> Vec<usize> {
-    let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
-    // Weights of zero all round mean nothing; the first is as good as any.
-    let mut point = (random.clamp(0.0, 1.0) * total as f64) as u64;
-    let mut chosen = 0;
-    for (index, weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0) {
-        chosen = index;
-        match point.checked_sub(u64::from(*weight)) {
-            Some(rest) => point = rest,
-            None => break,
-        }
-    }
-    let first = (!weights.is_empty()).then_some(chosen);
-    first.into_iter().chain(weights.len()..weights.len() + fallbacks).collect()
-}
-
 /// The next step. `random` in 0.0..1.0 spreads the back-off.
 pub(crate) fn next(plan: &Plan<'_>, history: &[Outcome], now: &Now<'_>, random: f64) -> Step {
     let calls = history.iter().filter(|outcome| outcome.is_attempt()).count();
@@ -125,7 +111,8 @@ pub(crate) fn next(plan: &Plan<'_>, history: &[Outcome], now: &Now<'_>, random: 
         return retry;
     }
     let action = if calls == 0 { AttemptAction::InitialAttempt } else { AttemptAction::Fallback };
-    match plan.order.iter().find(|destination| is_untried(history, **destination)) {
+    let mut untried = plan.order.iter().filter(|destination| is_untried(history, **destination));
+    match untried.find(|destination| stands_in(plan, history, **destination)) {
         Some(next) => match now.cooling[*next] {
             None => Step::Try { destination: *next, action, after: Duration::ZERO, is_forced: false },
             Some(cooling) => Step::Skip { destination: *next, cooling },
@@ -134,8 +121,48 @@ pub(crate) fn next(plan: &Plan<'_>, history: &[Outcome], now: &Now<'_>, random: 
     }
 }
 
+/// Who may be called beside `first`, which is about to be: the next in the order that could serve the request by itself.
+pub(crate) fn beside(plan: &Plan<'_>, history: &[Outcome], now: &Now<'_>, first: usize) -> Option<usize> {
+    let may = |other: &usize| {
+        *other != first
+            && is_untried(history, *other)
+            && stands_in(plan, history, *other)
+            && now.cooling[*other].is_none()
+    };
+    plan.order.iter().copied().find(may)
+}
+
 fn is_untried(history: &[Outcome], destination: usize) -> bool {
     history.iter().all(|outcome| outcome.destination != destination)
+}
+
+/// Whether a destination may serve the request after what has happened.
+fn stands_in(plan: &Plan<'_>, history: &[Outcome], destination: usize) -> bool {
+    let on = &plan.on[destination];
+    let of_request = history.iter().filter_map(|outcome| outcome.class.of_request());
+    let mut of_request = of_request.peekable();
+    if of_request.peek().is_some() {
+        return of_request.all(|trigger| on.contains(&trigger));
+    }
+    match history.last() {
+        Some(last) if !on.is_empty() => on.iter().any(|trigger| is_triggered(*trigger, last)),
+        Some(_) => true,
+        None => on.is_empty(),
+    }
+}
+
+fn is_triggered(trigger: Trigger, last: &Outcome) -> bool {
+    // Of a circuit that was open nobody knows more than that it was not a matter of limits.
+    let is_down = last.class == Class::Open && last.status.is_none();
+    match trigger {
+        Trigger::Status(429) if matches!(last.class, Class::Busy | Class::Limited) => true,
+        Trigger::Status(status) => last.status == Some(status),
+        Trigger::ServerError => last.class == Class::Server || is_down,
+        Trigger::Timeout => matches!(last.class, Class::Timeout | Class::Connect) || is_down,
+        Trigger::Connect => last.class == Class::Connect || is_down,
+        Trigger::Refused => last.class == Class::Refused,
+        Trigger::ContextWindow | Trigger::ContentPolicy => last.class.of_request() == Some(trigger),
+    }
 }
 
 /// Another try at the destination that failed last, if that is sensible.
@@ -147,7 +174,7 @@ fn retry(plan: &Plan<'_>, history: &[Outcome], last: &Outcome, now: &Now<'_>, ra
     let mut after = pause(plan.policy, last, here, random);
     let mut is_forced = false;
     if let Some(cooling) = now.cooling[last.destination] {
-        let others = || plan.order.iter().any(|other| is_untried(history, *other) && now.cooling[*other].is_none());
+        let others = || beside(plan, history, now, last.destination).is_some();
         if !cooling.is_asked && others() {
             return None;
         }
@@ -172,7 +199,7 @@ fn passed_over(plan: &Plan<'_>, history: &[Outcome], now: &Now<'_>, calls: usize
     let reopens_in = |destination: usize| now.cooling[destination].map_or(Duration::ZERO, |c| c.reopens_in);
     let never_called = |destination: &&usize| {
         let mut its = history.iter().filter(|outcome| outcome.destination == **destination);
-        its.all(|outcome| outcome.class == Class::Open)
+        its.all(|outcome| outcome.class == Class::Open) && stands_in(plan, history, **destination)
     };
     let first = plan.order.iter().filter(never_called).min_by_key(|destination| reopens_in(**destination));
     let Some(first) = first.copied() else { return Step::GiveUp };
@@ -193,7 +220,9 @@ fn passed_over(plan: &Plan<'_>, history: &[Outcome], now: &Now<'_>, calls: usize
 /// Whether a request that could not be served now may be served later, and how long that is at least. `None`: waiting is
 /// pointless, because no destination merely throttles, or because the request itself is at fault.
 pub(crate) fn waits(plan: &Plan<'_>, history: &[Outcome], now: &Now<'_>) -> Option<Duration> {
-    if history.last().is_some_and(|last| matches!(last.class, Class::Rejected | Class::Deadline)) {
+    let is_pointless =
+        |last: &Outcome| matches!(last.class, Class::Rejected | Class::Deadline) || last.class.of_request().is_some();
+    if history.last().is_some_and(is_pointless) {
         return None;
     }
     let each = plan.order.iter().filter_map(|destination| {
@@ -210,13 +239,17 @@ pub(crate) fn waits(plan: &Plan<'_>, history: &[Outcome], now: &Now<'_>) -> Opti
 }
 
 fn is_worth_retrying(policy: &Retry, last: &Outcome) -> bool {
-    let status = last.status.is_some_and(|status| policy.on.contains(&RetryOn::Status(status)));
+    let on = |trigger| policy.on.contains(&trigger);
+    let status = last.status.is_some_and(|status| on(Trigger::Status(status)));
     match last.class {
         _ if last.other_credential => true,
         Class::RateLimited => status,
-        Class::Server => status || policy.on.contains(&RetryOn::ServerError),
-        Class::Timeout | Class::Connect => status || policy.on.contains(&RetryOn::Timeout),
-        Class::Refused
+        Class::Server => status || on(Trigger::ServerError),
+        Class::Timeout => status || on(Trigger::Timeout),
+        Class::Connect => status || on(Trigger::Timeout) || on(Trigger::Connect),
+        Class::ContextWindow
+        | Class::ContentPolicy
+        | Class::Refused
         | Class::Rejected
         | Class::Inexpressible
         | Class::Deadline

@@ -1,4 +1,4 @@
-//! The consumers: one per lane for approved requests, one per delay for parked ones, one for cancellations.
+//! The consumers: one per lane for approved requests, one per delay for parked ones, one for cancellations and one for cool-downs.
 //!
 //! The owner rule: while the latest record of a request is in `approved` or `parked`, the router ends it. Nothing is ended from
 //! `parked` itself: a request whose time, deadline or cancellation has come goes back to `approved`, and is ended there.
@@ -7,11 +7,13 @@ use crate::{
     Error,
     allowance::Meters,
     attempt::{ChunkSink, Signals},
+    cache::Cache,
     config::Router,
     execute::{Done, Executor, Finished},
     metric, park,
     patience::WAITING_IN_PLACE_MAX,
     registry::{Begun, Registry, Stage},
+    share,
 };
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
@@ -44,14 +46,24 @@ const HANDOVER_MAX: Duration = Duration::from_secs(5);
 /// Runs the service until `stop`, then finishes what is in flight. Topics must exist.
 pub async fn run(control: &Control, bus: Bus, readiness: Readiness, stop: CancellationToken) -> Result<(), Error> {
     let config = &control.config();
+    let (gossip, told) = share::gossip();
+    let derive = {
+        let gossip = gossip.clone();
+        move |config: &Arc<Config>, last: Option<&Router>| Router::new(config, last, Some(&gossip))
+    };
     let shared = Shared {
-        router: control.derive("router", &stop, |config, last| Router::new(config, last))?,
+        router: control.derive("router", &stop, derive)?,
         blobs: BlobStore::new(store::open(config)?),
         places: Arc::new(Semaphore::new(WAITING_IN_PLACE_MAX)),
         meters: Arc::new(Meters::open(config)?),
+        cache: Arc::new(Cache::open(&config.cache, &config.gateway)?),
     };
     let registry = Registry::default();
     watch_cancellations(config, &bus, registry.clone(), stop.clone()).await?;
+    share::speak(&bus, told, stop.clone())?;
+    let (listening, router, until) = (bus.clone(), shared.router.clone(), stop.clone());
+    let listen = move || share::listen(&listening, &gossip, router, until);
+    tokio::task::spawn_blocking(listen).await.map_err(|_| Error::Defect("the reader of cool-downs panicked"))??;
     let handover = after_drain(config, &stop);
     let mut consumers = Vec::new();
     for lane in Lane::ALL {
@@ -140,13 +152,14 @@ struct Shared {
     blobs: BlobStore,
     places: Arc<Semaphore>,
     meters: Arc<Meters>,
+    cache: Arc<Cache>,
 }
 
 impl Shared {
     /// For one request, which goes on with the configuration of its beginning.
     fn executor(&self) -> Executor {
-        let Self { router, blobs, places, meters } = self.clone();
-        Executor { router: router.get(), blobs, places, meters }
+        let Self { router, blobs, places, meters, cache } = self.clone();
+        Executor { router: router.get(), blobs, places, meters, cache }
     }
 }
 

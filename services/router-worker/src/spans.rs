@@ -10,11 +10,11 @@ pub(crate) fn call(call: &Call<'_>, api: ApiType) -> tracing::Span {
     let operation = if api == ApiType::Embeddings { "embeddings" } else { "chat" };
     tracing::info_span!(
         "provider_call",
-        otel.name = %format_args!("{operation} {}", call.destination.model),
+        otel.name = %format_args!("{operation} {}", call.asked.upstream_model),
         otel.kind = "client",
         gen_ai.operation.name = operation,
         gen_ai.provider.name = call.wire.otel_name(),
-        gen_ai.request.model = %call.destination.model,
+        gen_ai.request.model = %call.asked.upstream_model,
         gen_ai.response.model = Empty,
         gen_ai.response.finish_reasons = Empty,
         gen_ai.usage.input_tokens = Empty,

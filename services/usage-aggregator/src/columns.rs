@@ -156,6 +156,7 @@ fn action(action: AttemptAction) -> &'static str {
         AttemptAction::InitialAttempt => "INITIAL_ATTEMPT",
         AttemptAction::Retry => "RETRY",
         AttemptAction::Fallback => "FALLBACK",
+        AttemptAction::Hedge => "HEDGE",
     }
 }
 
@@ -312,7 +313,9 @@ mod tests {
 
     #[test]
     fn enum_texts_are_those_of_the_json_records() {
-        for value in [AttemptAction::InitialAttempt, AttemptAction::Retry, AttemptAction::Fallback] {
+        for value in
+            [AttemptAction::InitialAttempt, AttemptAction::Retry, AttemptAction::Fallback, AttemptAction::Hedge]
+        {
             assert_eq!(serde_json::to_value(value).unwrap(), action(value));
         }
         for value in [TokenSource::Provider, TokenSource::Estimated] {

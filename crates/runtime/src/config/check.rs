@@ -3,8 +3,9 @@
 mod governance;
 mod kafka;
 mod limits;
+mod routing;
 
-use super::{Checks, Config, Destination, Endpoint, Judged, Preset, Problem, Provider, ProviderKind, Routing, Task};
+use super::{Checks, Config, Destination, Endpoint, Judged, Preset, Problem, Provider, ProviderKind, Task};
 use crate::seal::Sealer;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -80,12 +81,24 @@ impl Checker<'_> {
         if !(1000..=600_000).contains(&config.shutdown.drain.0) {
             self.fatal("shutdown.drain", "must be from 1s to 10m");
         }
+        for (at, origin) in config.http.cors.iter().flat_map(|cors| &cors.origins).enumerate() {
+            let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+            let is_host =
+                |host: &str| !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b'*');
+            if origin != "*" && !host.is_some_and(is_host) {
+                let why = "must be * or an origin as browsers send it: scheme, host and port, without a path, such as https://app.example.com";
+                self.fatal(format!("http.cors.origins[{at}]"), why);
+            }
+        }
         if config.usage.delta {
             self.fatal("usage.delta", "Delta tables are not in this version; remove it and read the Parquet files");
         }
-        let (store, schemes) = (config.admission.store.expose(), ["redis://", "rediss://", "valkey://", "valkeys://"]);
-        if store != "memory" && !is_withheld(store) && !schemes.iter().any(|scheme| store.starts_with(scheme)) {
-            self.fatal("admission.store", format!("must be memory or begin with one of {}", schemes.join(", ")));
+        let schemes = ["redis://", "rediss://", "valkey://", "valkeys://"];
+        for (path, store) in [("admission.store", &config.admission.store), ("cache.store", &config.cache.store)] {
+            let store = store.expose();
+            if store != "memory" && !is_withheld(store) && !schemes.iter().any(|scheme| store.starts_with(scheme)) {
+                self.fatal(path, format!("must be memory or begin with one of {}", schemes.join(", ")));
+            }
         }
         if config.admission.store.expose() == "memory" && config.admission.replicas > 1 {
             self.warn(
@@ -202,19 +215,14 @@ impl Checker<'_> {
         if endpoint.task == Task::Completions {
             self.fatal(format!("{path}.task"), "completions is not in this version; there are chat and embeddings");
         }
-        if endpoint.routing != Routing::Weighted {
-            self.fatal(format!("{path}.routing"), "only weighted is in this version");
-        }
         if endpoint.destinations.is_empty() {
             self.fatal(format!("{path}.destinations"), "needs at least one destination");
         } else if endpoint.destinations.iter().map(|d| u64::from(d.weight)).sum::<u64>() == 0 {
             self.fatal(format!("{path}.destinations"), "at least one weight must be above 0");
         }
         self.destinations(path, endpoint);
-        let retry = &endpoint.retry;
-        if !(1..=10).contains(&retry.attempts) || !(1..=10).contains(&retry.max_attempts) {
-            self.fatal(format!("{path}.retry"), "attempts and max_attempts must be from 1 to 10");
-        }
+        self.wildcards(path, endpoint);
+        self.routing(path, endpoint);
         let timeout = &endpoint.timeout;
         if timeout.total.0 == 0 || timeout.total.0 > 86_400_000 {
             self.fatal(format!("{path}.timeout.total"), "must be above 0 and at most 24h");

@@ -31,6 +31,7 @@ pub struct Config {
     pub storage: Option<Storage>,
     pub usage: Usage,
     pub admission: Admission,
+    pub cache: Cache,
     pub shutdown: Shutdown,
     pub providers: BTreeMap<String, Provider>,
     /// Those of their keys that stand in files, for who uses them.
@@ -86,6 +87,7 @@ impl Config {
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Http {
     pub tls: Option<Tls>,
+    pub cors: Option<Cors>,
     pub body_max_bytes: usize,
     pub header_max_bytes: usize,
     pub connections_max: usize,
@@ -97,6 +99,7 @@ impl Default for Http {
     fn default() -> Self {
         Self {
             tls: None,
+            cors: None,
             body_max_bytes: 32 << 20,
             header_max_bytes: 64 << 10,
             connections_max: 20_000,
@@ -104,6 +107,14 @@ impl Default for Http {
             body_timeout: Millis(60_000),
         }
     }
+}
+
+/// `http.cors`: whose pages in browsers may call the API (not the admin API).
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
+pub struct Cors {
+    /// `https://host`, or `*` for any.
+    pub origins: Vec<String>,
 }
 
 /// `http.tls`: PEM files, read again when they change.
@@ -251,6 +262,22 @@ pub struct Admission {
 impl Default for Admission {
     fn default() -> Self {
         Self { store: Secret::new("memory"), on_store_failure: OnFailure::Deny, replicas: 1 }
+    }
+}
+
+/// `cache`: where the answers of endpoints with a `cache` are kept.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
+pub struct Cache {
+    pub store: Secret,
+    /// Of `memory`, in each router-worker.
+    pub max_bytes: u64,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { store: Secret::new("memory"), max_bytes: 128 << 20 }
     }
 }
 

@@ -131,6 +131,7 @@ impl Reader {
             storage: self.one("storage", take("storage")),
             usage: self.one("usage", take("usage")).unwrap_or_default(),
             admission: self.one("admission", take("admission")).unwrap_or_default(),
+            cache: self.one("cache", take("cache")).unwrap_or_default(),
             shutdown: self.one("shutdown", take("shutdown")).unwrap_or_default(),
             providers: self.named("providers", take("providers")),
             key_files: std::mem::take(&mut self.key_files),
@@ -236,7 +237,7 @@ fn uses(role: Role, path: &str) -> bool {
         return role.does(Role::Ingress) || role.does(Role::RouterWorker);
     }
     let secret_of = |path: &str| {
-        if path.starts_with("providers.") && (path.contains(".api_key")) {
+        if path.starts_with("cache.") || path.starts_with("providers.") && path.contains(".api_key") {
             Some(Role::RouterWorker)
         } else if path.starts_with("webhooks.") {
             Some(Role::Ingress)

@@ -44,6 +44,7 @@ fn request(endpoint: &str, content: &str) -> Request {
         accepted_us: tollgate_schemas::now_us(),
         deadline_ms: tollgate_schemas::now_us() / 1000 + 60_000,
         api_headers: Default::default(),
+        cache: Default::default(),
         on_disconnect: OnDisconnect::Cancel,
         parent_request_id: None,
         batch_id: None,

@@ -1,10 +1,12 @@
-//! A call of any of the APIs: `POST /v1/chat/completions`, `/v1/embeddings`, `/v1/messages`.
+//! A call of any of the APIs: `POST /v1/chat/completions`, `/v1/embeddings`, `/v1/messages`, and the same under the paths of other
+//! gateways (`named`).
 //!
 //! Sources: <https://platform.openai.com/docs/api-reference>, <https://platform.claude.com/docs/en/api/messages>.
 
 use super::{
     REQUEST_ID, body,
     error::{Failure, respond, set_headers, tell_headers},
+    named::{self, Path},
     stream::{self, Sent},
 };
 use crate::{Admission, Door, Gateway, Pending, reserve::headers_of};
@@ -15,7 +17,7 @@ use axum::{
     routing::{MethodRouter, post},
 };
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
-use tollgate_schemas::{ApiError, ApiType, Caller, ErrorCode, RequestId, Terminal, TraceContext, headers};
+use tollgate_schemas::{ApiError, ApiType, CacheUse, Caller, ErrorCode, RequestId, Terminal, TraceContext, headers};
 use tracing::Instrument;
 
 const USER_AGENT_MAX_CHARS: usize = 256;
@@ -25,21 +27,27 @@ const IDEMPOTENCY_KEY_MAX_CHARS: usize = 255;
 const API_HEADERS: [&str; 1] = ["anthropic-beta"];
 const API_HEADER_MAX_CHARS: usize = 4096;
 
-/// The route of an API.
+/// Headers with tags; the second is Databricks' (<https://docs.databricks.com/aws/en/ai-gateway/>).
+const TAG_HEADERS: [&str; 2] = ["x-tollgate-tags", "databricks-ai-gateway-request-tags"];
+
+/// What a caller makes of kept answers.
+const CACHE: &str = "x-tollgate-cache";
+/// What a request cost, in US dollars.
+pub(super) const COST: &str = "x-tollgate-cost-usd";
+
+/// The route of an API, whose bodies name their model.
 pub(super) fn route(api: ApiType) -> MethodRouter<Arc<Gateway>> {
-    post(move |State(gateway): State<Arc<Gateway>>, request: Request| async move {
-        let parent = trace_parent(request.headers());
-        let (span, trace) = tollgate_bus::producer_span(&format!("POST {}", api.path()), parent.as_ref());
-        answer(gateway, api, request, trace).instrument(span).await
-    })
+    post(move |State(gateway): State<Arc<Gateway>>, request: Request| traced(gateway, Path::Api(api), request))
 }
 
-async fn answer(
-    gateway: Arc<Gateway>,
-    api_type: ApiType,
-    request: Request,
-    trace: TraceContext,
-) -> Result<Response, Failure> {
+/// Answers a request within its span.
+pub(super) async fn traced(gateway: Arc<Gateway>, path: Path, request: Request) -> Result<Response, Failure> {
+    let parent = trace_parent(request.headers());
+    let (span, trace) = tollgate_bus::producer_span(&format!("POST {}", path.pattern()), parent.as_ref());
+    answer(gateway, path, request, trace).instrument(span).await
+}
+
+async fn answer(gateway: Arc<Gateway>, path: Path, request: Request, trace: TraceContext) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
     let identity = gateway.config().identify(&parts.headers).await?;
     let request_id = parts.extensions.get::<RequestId>().copied().unwrap_or_else(RequestId::new);
@@ -54,9 +62,12 @@ async fn answer(
     let door = Door::Http { idempotency_key: idempotency_key(&parts.headers)? };
     let accepted = async {
         let (body, held) = body::json(&parts.headers, body, (&gateway.bodies, gateway.config().body_max_bytes)).await?;
+        let named::Call { api_type, body, mut tags } = path.call(body)?;
+        tags.extend(header_tags(&parts.headers)?);
         let (reply, api_headers) = (gateway.reply_to(), api_headers(api_type, &parts.headers));
-        let request =
-            gateway.admit(Admission { request_id, api_type, api_headers, body, caller, reply, door: &door })?;
+        let cache = cache_use(&parts.headers)?;
+        let admission = Admission { request_id, api_type, api_headers, body, tags, cache, caller, reply, door: &door };
+        let request = gateway.admit(admission)?;
         let stream = request.stream.then(|| Sent::of(&request));
         let pending = gateway.submit_holding(request, &trace, held).await?;
         Ok::<_, Failure>((pending, stream))
@@ -79,6 +90,8 @@ async fn answer(
     tell(&mut response, id, None, None);
     let yes = HeaderValue::from_static("true");
     response.headers_mut().insert("x-tollgate-idempotent-replay", yes);
+    // It was billed once.
+    response.headers_mut().remove(COST);
     if !response.status().is_success() {
         // The same key gets the same answer.
         response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
@@ -152,6 +165,40 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
             Err(ApiError::new(ErrorCode::InvalidRequest, message).param("Idempotency-Key"))
         }
     }
+}
+
+/// The tags of all headers that have some.
+fn header_tags(headers: &HeaderMap) -> Result<BTreeMap<String, String>, ApiError> {
+    let mut tags = BTreeMap::new();
+    for name in TAG_HEADERS.into_iter().rev() {
+        for value in headers.get_all(name) {
+            // What is not text is wrong in the same way.
+            tags.extend(crate::admit::named_tags(value.to_str().unwrap_or("?"), name)?);
+        }
+    }
+    Ok(tags)
+}
+
+/// `x-tollgate-cache: refresh | bypass`, else what `cache-control` says of the same (RFC 9111, 5.2.1).
+fn cache_use(headers: &HeaderMap) -> Result<CacheUse, ApiError> {
+    if let Some(value) = headers.get(CACHE) {
+        return match value.as_bytes() {
+            b"use" => Ok(CacheUse::Use),
+            b"refresh" => Ok(CacheUse::Refresh),
+            b"bypass" => Ok(CacheUse::Bypass),
+            _ => Err(ApiError::new(ErrorCode::InvalidRequest, "x-tollgate-cache must be use, refresh or bypass")
+                .param(CACHE)),
+        };
+    }
+    let says = |directive: &str| {
+        let values = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(directive))
+    };
+    Ok(match (says("no-store"), says("no-cache")) {
+        (true, _) => CacheUse::Bypass,
+        (_, true) => CacheUse::Refresh,
+        _ => CacheUse::Use,
+    })
 }
 
 /// The caller's headers that a destination of the same API is to have.

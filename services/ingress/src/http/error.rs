@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use std::collections::BTreeMap;
-use tollgate_schemas::{ApiError, ApiType, ErrorCode};
+use tollgate_schemas::{ApiError, ErrorCode, error::Shape};
 
 /// An error on its way to a caller, in OpenAI's shape.
 pub(crate) struct Failure(ApiError);
@@ -32,7 +32,7 @@ impl IntoResponse for Failure {
     }
 }
 
-/// A response with an error document and headers from a terminal.
+/// A response with an error document, in OpenAI's shape until it is [`shaped`], and headers from a terminal.
 pub(super) fn respond(status: u16, headers: &BTreeMap<String, String>, error: &ApiError) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, Json(error.openai())).into_response();
@@ -42,9 +42,9 @@ pub(super) fn respond(status: u16, headers: &BTreeMap<String, String>, error: &A
 }
 
 /// An error's response in the shape of the API that was called.
-pub(super) fn shaped(mut response: Response, api: ApiType, request_id: &str) -> Response {
-    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
-        let document = error.document(api, Some(request_id)).to_string();
+pub(super) fn shaped(mut response: Response, shape: Shape, request_id: &str) -> Response {
+    if let Some(error) = response.extensions_mut().remove::<ApiError>().filter(|_| shape != Shape::OpenAi) {
+        let document = error.document(shape, Some(request_id)).to_string();
         response.headers_mut().remove(header::CONTENT_LENGTH);
         *response.body_mut() = document.into();
     }

@@ -2,9 +2,11 @@
 
 mod answer;
 mod body;
+mod cors;
 mod error;
 mod extract;
 mod models;
+mod named;
 mod requests;
 mod stream;
 
@@ -22,7 +24,7 @@ use axum::{
     routing::get,
 };
 use std::{sync::Arc, time::Instant};
-use tollgate_schemas::{ApiError, ApiType, ErrorCode, RequestId};
+use tollgate_schemas::{ApiError, ApiType, ErrorCode, RequestId, error::Shape};
 
 /// The header that every answer and error carries.
 const REQUEST_ID: &str = "x-request-id";
@@ -33,10 +35,18 @@ const ANTHROPIC_REQUEST_ID: &str = "request-id";
 /// All routes of the API.
 pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
     let apis = ApiType::ALL.into_iter().fold(Router::new(), |all, api| all.route(api.path(), answer::route(api)));
-    apis.route("/v1/models", get(models::list))
+    let apis = apis
+        .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::retrieve))
         .route("/v1/requests/{id}", get(requests::retrieve).delete(requests::cancel))
-        .merge(crate::admin::routes())
+        .merge(named::routes())
+        // Before the layer, which answers for methods that no route takes.
+        .method_not_allowed_fallback(no_method);
+    let apis = match cors::layer(gateway.config().cors.as_ref()) {
+        Some(cors) => apis.layer(cors),
+        None => apis,
+    };
+    apis.merge(crate::admin::routes())
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(middleware::from_fn_with_state(gateway.clone(), every_request))
@@ -56,15 +66,17 @@ async fn no_method() -> Failure {
 async fn every_request(State(gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
     let (id, begun, version) = (RequestId::new(), Instant::now(), request.version());
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let is_anthropic = speaks_anthropic(&route, request.headers());
+    let shape = shape_of(&route, request.headers());
     request.extensions_mut().insert(id);
     let mut response = next.run(request).await.into_response();
     if let (false, Ok(value)) = (response.headers().contains_key(REQUEST_ID), HeaderValue::from_str(&id.to_string())) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    if is_anthropic && let Some(id) = response.headers().get(REQUEST_ID).cloned() {
-        response = error::shaped(response, ApiType::Messages, id.to_str().unwrap_or_default());
-        response.headers_mut().insert(ANTHROPIC_REQUEST_ID, id);
+    if let Some(id) = response.headers().get(REQUEST_ID).cloned() {
+        response = error::shaped(response, shape, id.to_str().unwrap_or_default());
+        if shape == Shape::Anthropic {
+            response.headers_mut().insert(ANTHROPIC_REQUEST_ID, id);
+        }
     }
     if gateway.stops.asked.is_cancelled() && version <= Version::HTTP_11 {
         // So that a pooled connection goes to another replica while this one still answers.
@@ -74,6 +86,15 @@ async fn every_request(State(gateway): State<Arc<Gateway>>, mut request: Request
     metrics::counter!("tollgate_http_requests_total", "route" => route.clone(), "status" => status).increment(1);
     metrics::histogram!("tollgate_http_response_head_seconds", "route" => route).record(begun.elapsed().as_secs_f64());
     response
+}
+
+/// How errors look to the callers of a route.
+fn shape_of(route: &str, headers: &HeaderMap) -> Shape {
+    match route {
+        named::INVOCATIONS => Shape::Databricks,
+        _ if speaks_anthropic(route, headers) => Shape::Anthropic,
+        _ => Shape::OpenAi,
+    }
 }
 
 /// Whether the caller is a client of Anthropic's API, which has the list of models under the same path as OpenAI's: its clients

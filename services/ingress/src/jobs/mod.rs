@@ -25,7 +25,7 @@ use tollgate_bus::{
 };
 use tollgate_runtime::{Readiness, config::JOB_DEADLINE, control::Derived};
 use tollgate_schemas::{
-    ApiError, Caller, ErrorCode, KeyDoor, Request, RequestId, TopicReply, headers,
+    ApiError, CacheUse, Caller, ErrorCode, KeyDoor, Request, RequestId, TopicReply, headers,
     job::{JobError, JobOutput},
     left_until, now_us,
 };
@@ -86,6 +86,8 @@ impl Jobs {
             api_type: job.api_type,
             api_headers: BTreeMap::new(),
             body: job.body,
+            tags: job.tags,
+            cache: CacheUse::Use,
             caller: Caller { team: door.team.clone(), user_id, url: Some(record.topic.clone()), ..Caller::default() },
             reply: job_reply(reply.clone()),
             door: &Door::Topic {

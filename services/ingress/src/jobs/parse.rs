@@ -8,6 +8,7 @@
 use super::{ID_HEADER, bad_job};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
+use std::collections::BTreeMap;
 use tollgate_bus::Headers;
 use tollgate_schemas::{ApiError, ApiType, headers};
 
@@ -22,6 +23,8 @@ pub(crate) struct Job {
     pub(crate) expires_ms: Option<i64>,
     /// From `tollgate-user`.
     pub(crate) user: Option<String>,
+    /// From `tollgate-tags`.
+    pub(crate) tags: BTreeMap<String, String>,
     /// From `ce_id`; a custom id in the value is none.
     pub(crate) idempotency_key: Option<String>,
 }
@@ -106,7 +109,12 @@ pub(crate) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
         .iter()
         .any(|(name, _)| name == headers::USER)
         .then(|| all.get(headers::USER).unwrap_or_default().to_owned());
-    Ok(Job { user, custom_id, api_type, body, metadata, expires_ms, idempotency_key })
+    let tags = all.get(headers::TAGS).map(|tags| crate::admit::named_tags(tags, headers::TAGS)).transpose();
+    let tags = match tags {
+        Ok(tags) => tags.unwrap_or_default(),
+        Err(error) => return Err(fail(custom_id, &error.message)),
+    };
+    Ok(Job { user, tags, custom_id, api_type, body, metadata, expires_ms, idempotency_key })
 }
 
 /// The id a broken record names, if that much of it can be read.

@@ -10,10 +10,12 @@ use tollgate_schemas::{ApiError, Body, ErrorCode, Request, Terminal, UsageRow};
 
 /// Tells the caller which fields of the request were left out.
 const DROPPED_HEADER: &str = "x-tollgate-dropped";
+/// Tells the caller what all calls for the request cost together, in US dollars.
+const COST_HEADER: &str = "x-tollgate-cost-usd";
 
 impl<S: ChunkSink> Execution<'_, S> {
     pub(super) async fn finish(self, end: End, mut usage: UsageRow) -> Finished {
-        let (attempts, last) = (self.ledger.calls(), self.ledger.attempts().last().map(|a| a.destination.clone()));
+        let (attempts, last) = (self.ledger.calls(), self.ledger.destination().map(str::to_owned));
         let (terminal, first_content_us, finish_reason) = match end {
             End::Answered(ended) => {
                 let first = ended.first_content_us;
@@ -24,15 +26,18 @@ impl<S: ChunkSink> Execution<'_, S> {
                 let first = ended.first_content_us;
                 (self.interrupted(ended).await, first, None)
             }
-            End::Cancelled => (Terminal::failed(&self.request.caller.team, cancelled()), None, None),
+            End::Cancelled => (Terminal::failed(&self.task.request.caller.team, cancelled()), None, None),
             End::Exhausted => (self.exhausted(), None, None),
             End::Expired | End::Parked(_) | End::HandedOver => {
-                (Terminal::failed(&self.request.caller.team, self.request.expired_error()), None, None)
+                (Terminal::failed(&self.task.request.caller.team, self.task.request.expired_error()), None, None)
             }
         };
-        let terminal =
+        let mut terminal =
             Terminal { destination: last, attempts: u32::try_from(attempts).unwrap_or(u32::MAX), ..terminal };
         self.ledger.fill(&mut usage, first_content_us, finish_reason);
+        if let (None, Some(usd)) = (&terminal.error, usage.cost_usd) {
+            terminal.headers.insert(COST_HEADER.to_owned(), usd.normalize().to_string());
+        }
         Finished { terminal, usage, is_checked: self.is_checked }
     }
 
@@ -46,7 +51,7 @@ impl<S: ChunkSink> Execution<'_, S> {
                 }
                 terminal
             }
-            Err(error) => Terminal::failed(&self.request.caller.team, error),
+            Err(error) => Terminal::failed(&self.task.request.caller.team, error),
         }
     }
 
@@ -64,7 +69,7 @@ impl<S: ChunkSink> Execution<'_, S> {
                 ErrorCode::StreamInterrupted,
                 "the worker that produced the stream was stopped; ask again",
             ),
-            Some(Broken::Cancelled) | None => cancelled(),
+            Some(Broken::Cancelled | Broken::Outrun) | None => cancelled(),
         };
         let body = self.check_in(ended).await.ok();
         Terminal { status: error.code.status(), body, error: Some(error), ..self.blank() }
@@ -74,18 +79,20 @@ impl<S: ChunkSink> Execution<'_, S> {
         let Some(failure) = self.failure.as_ref().or(self.inexpressible.as_ref()) else {
             // No call was made at all: there was nobody to call, or no time.
             let nobody = || ApiError::new(ErrorCode::ProviderError, "the endpoint has no destination");
-            let is_empty = self.endpoint.destinations.is_empty();
-            let error = if is_empty { nobody() } else { self.request.expired_error() };
-            return Terminal::failed(&self.request.caller.team, error);
+            let is_empty = self.task.endpoint.destinations.is_empty();
+            let error = if is_empty { nobody() } else { self.task.request.expired_error() };
+            return Terminal::failed(&self.task.request.caller.team, error);
         };
         let error = match failure.class {
             // The last call's failure is no news, and a caller is better told when to come back.
             Class::Server | Class::Connect if self.are_all_open() => ApiError::new(ErrorCode::Overloaded, RECOVERING),
             _ => failure.api_error(),
         };
-        let mut terminal = Terminal::failed(&self.request.caller.team, error);
+        let mut terminal = Terminal::failed(&self.task.request.caller.team, error);
         match failure.class {
-            Class::Rejected => terminal.status = failure.status.unwrap_or(terminal.status),
+            Class::Rejected | Class::ContextWindow | Class::ContentPolicy => {
+                terminal.status = failure.status.unwrap_or(terminal.status);
+            }
             // No call was made, so trying again multiplies nothing.
             Class::Inexpressible | Class::Deadline | Class::Busy | Class::Open => {}
             Class::Limited if failure.is_throttle() => {}
@@ -100,12 +107,12 @@ impl<S: ChunkSink> Execution<'_, S> {
     }
 
     fn are_all_open(&self) -> bool {
-        self.endpoint.destinations.iter().all(|destination| destination.health.cooling().is_some())
+        self.task.endpoint.destinations.iter().all(|destination| destination.health.cooling().is_some())
     }
 
     /// When it makes sense to ask again: what the provider said, or when the first destination opens to calls.
     fn retry_after(&self, failure: &Failure) -> Option<Duration> {
-        let cooling = self.endpoint.destinations.iter().filter_map(|d| d.health.cooling());
+        let cooling = self.task.endpoint.destinations.iter().filter_map(|d| d.health.cooling());
         let first = cooling.map(|cooling| cooling.reopens_in).min();
         match failure.class {
             Class::RateLimited | Class::Open => first.into_iter().chain(failure.retry_after).min(),
@@ -115,29 +122,24 @@ impl<S: ChunkSink> Execution<'_, S> {
             Class::Busy => Some(first.unwrap_or(AGAIN_AFTER)),
             Class::Limited => failure.retry_after.and_then(|asked| first.into_iter().chain([asked]).min()),
             Class::Server | Class::Timeout | Class::Connect => first.filter(|_| self.are_all_open()),
-            Class::Refused | Class::Rejected | Class::Inexpressible | Class::Deadline => None,
+            Class::Refused
+            | Class::Rejected
+            | Class::ContextWindow
+            | Class::ContentPolicy
+            | Class::Inexpressible
+            | Class::Deadline => None,
         }
     }
 
     fn blank(&self) -> Terminal {
-        Terminal {
-            status: 200,
-            body: None,
-            error: None,
-            chunks: 0,
-            team: self.request.caller.team.clone(),
-            destination: None,
-            attempts: 0,
-            headers: std::collections::BTreeMap::new(),
-            ended_us: tollgate_schemas::now_us(),
-        }
+        Terminal::answered(&self.task.request.caller.team)
     }
 
     async fn check_in(&self, ended: Ended) -> Result<Body, ApiError> {
         let internal = |message: &str| ApiError::new(ErrorCode::Internal, message);
         let answer = ended.answer.ok_or_else(|| internal("the answer was lost; this is a defect"))?;
-        let id = self.request.request_id.to_string();
-        self.executor.blobs.check_in(&id, answer.body).await.map_err(|error| {
+        let id = self.task.request.request_id.to_string();
+        self.task.executor.blobs.check_in(&id, answer.body).await.map_err(|error| {
             tracing::error!(%error, request_id = %id, "an answer cannot be stored");
             internal("the answer is too large for a record and could not be written to object storage")
         })

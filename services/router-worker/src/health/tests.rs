@@ -45,6 +45,34 @@ fn five_failures_in_a_row_open_it_and_its_time_doubles_until_a_success() {
 }
 
 #[test]
+fn what_one_replica_finds_out_the_others_hear() {
+    let now = Instant::now();
+    let (mut first, mut second) = (Circuit::default(), Circuit::default());
+    let learn = |circuit: &mut Circuit, sign, now| {
+        let pass = circuit.admit(now, false).expect("let through");
+        circuit.learn(pass, sign, now)
+    };
+    assert_eq!(learn(&mut first, Sign::Throttled(None), now), None, "a second is not worth a word");
+    let mut first = Circuit::default();
+    let news = learn(&mut first, Sign::Throttled(Some(seconds(30))), now).expect("news");
+    second.hear(news, now);
+    assert_eq!((second.cooling(now), second.admit(now, false).is_err()), (first.cooling(now), true));
+    // A shorter time, or one that is over, changes nothing.
+    for left in [3, 0] {
+        second.hear(News::Opened(Cooling { reopens_in: seconds(left), is_asked: false, is_rate_limit: false }), now);
+    }
+    assert_eq!(second.cooling(now), first.cooling(now));
+    assert_eq!(reopens_in(&second, now + seconds(30)), None);
+    // Who probes with success tells all the others.
+    let later = now + seconds(30);
+    let closed = learn(&mut second, Sign::Well, later).expect("news");
+    assert_eq!(closed, News::Closed);
+    first.hear(closed, later);
+    assert!(matches!(first.state, State::Closed) && matches!(second.state, State::Closed));
+    assert_eq!(learn(&mut second, Sign::Well, later), None, "nothing has changed");
+}
+
+#[test]
 fn a_429_opens_it_for_as_long_as_it_says() {
     let now = Instant::now();
     for (asked, expected, is_asked) in

@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use tollgate_runtime::config::Millis;
 
 const LONG: Duration = Duration::from_secs(60);
+/// Every destination stands in for any failure.
+const ANY: &[Vec<Trigger>] = &[const { Vec::new() }; 6];
 
 fn policy(attempts: u32, max_attempts: u32) -> Retry {
     Retry { attempts, max_attempts, ..Retry::default() }
@@ -17,7 +19,7 @@ fn outcome(destination: usize, class: Class, status: Option<u16>) -> Outcome {
 
 /// With every circuit closed.
 fn then(order: &[usize], policy: &Retry, history: &[Outcome]) -> Step {
-    let plan = Plan { order, policy, is_patient: false };
+    let plan = Plan { order, on: ANY, policy, is_patient: false };
     next(&plan, history, &Now { cooling: &[None; 3], patience: RETRY_AFTER_MAX, left: LONG }, 0.0)
 }
 
@@ -27,17 +29,6 @@ fn attempt(destination: usize, action: AttemptAction, after_ms: u64) -> Step {
 
 fn cooling(seconds: u64, is_asked: bool) -> Option<Cooling> {
     Some(Cooling { reopens_in: Duration::from_secs(seconds), is_asked, is_rate_limit: false })
-}
-
-#[test]
-fn traffic_is_split_by_weight_and_fallbacks_follow_in_order() {
-    let share = |weights: &[u32], index: usize| {
-        (0..1000).filter(|i| order(weights, 0, f64::from(*i) / 1000.0)[0] == index).count()
-    };
-    assert_eq!((share(&[90, 10], 0), share(&[90, 10], 1)), (900, 100));
-    assert_eq!((share(&[0, 5, 0], 1), share(&[0, 0], 0)), (1000, 1000));
-    assert_eq!(order(&[1, 1], 2, 0.99), [1, 2, 3]);
-    assert_eq!(order(&[], 0, 0.5), [] as [usize; 0]);
 }
 
 #[test]
@@ -101,7 +92,7 @@ fn retry_after_is_honoured_up_to_five_seconds() {
 
 #[test]
 fn only_what_the_policy_names_is_retried_but_fallbacks_come_anyway() {
-    let policy = Retry { on: vec![RetryOn::Status(503)], ..policy(3, 5) };
+    let policy = Retry { on: vec![Trigger::Status(503)], ..policy(3, 5) };
     let action = |status| match then(&[0, 1], &policy, &[outcome(0, Class::Server, Some(status))]) {
         Step::Try { action, .. } => action,
         other => panic!("{other:?}: more can be done"),
@@ -110,11 +101,42 @@ fn only_what_the_policy_names_is_retried_but_fallbacks_come_anyway() {
 }
 
 #[test]
+fn a_fallback_that_names_failures_is_for_those_only() {
+    let policy = policy(1, 5);
+    let on = [vec![], vec![Trigger::ContextWindow], vec![Trigger::Status(429), Trigger::Connect], vec![]];
+    let plan = Plan { order: &[0, 1, 2, 3], on: &on, policy: &policy, is_patient: false };
+    let next = |history: &[Outcome], cooling: &[Option<Cooling>]| match next(
+        &plan,
+        history,
+        &Now { cooling, patience: RETRY_AFTER_MAX, left: LONG },
+        0.0,
+    ) {
+        Step::Try { destination, .. } => Some(destination),
+        Step::Skip { destination, .. } => panic!("{destination} is passed over"),
+        Step::GiveUp => None,
+    };
+    let failed = |class, status| next(&[outcome(0, class, status)], &[None; 4]);
+    assert_eq!(failed(Class::Server, Some(500)), Some(3));
+    assert_eq!(failed(Class::RateLimited, Some(429)), Some(2));
+    assert_eq!(failed(Class::Busy, None), Some(2));
+    assert_eq!(failed(Class::Connect, None), Some(2));
+    assert_eq!(failed(Class::ContextWindow, Some(400)), Some(1));
+    assert_eq!(failed(Class::ContentPolicy, Some(400)), None);
+    assert_eq!(failed(Class::Rejected, Some(400)), None);
+    // Whatever comes later, the request is still too long for all the others.
+    let then_server = [outcome(0, Class::ContextWindow, Some(400)), outcome(1, Class::Server, Some(500))];
+    assert_eq!(next(&then_server, &[None; 4]), None);
+    // A circuit that nobody has asked to open says that the provider is down.
+    let open = outcome(0, Class::Open, None);
+    assert_eq!(next(&[open], &[cooling(9, true), None, None, None]), Some(2));
+}
+
+#[test]
 fn open_circuits_are_passed_over_and_waited_for_or_tried_all_the_same() {
     let policy = policy(1, 3);
     let open = |destination| outcome(destination, Class::Open, None);
     let decide = |history: &[Outcome], circuits: [Option<Cooling>; 2], is_patient| {
-        let plan = Plan { order: &[0, 1], policy: &policy, is_patient };
+        let plan = Plan { order: &[0, 1], on: ANY, policy: &policy, is_patient };
         next(&plan, history, &Now { cooling: &circuits, patience: RETRY_AFTER_MAX, left: LONG }, 0.0)
     };
     let guess = cooling(60, false);
@@ -139,7 +161,7 @@ fn open_circuits_are_passed_over_and_waited_for_or_tried_all_the_same() {
 fn waiting_makes_sense_as_long_as_anybody_merely_throttles() {
     let policy = policy(1, 3);
     let waits = |history: &[Outcome], circuits: [Option<Cooling>; 2]| {
-        let plan = Plan { order: &[0, 1], policy: &policy, is_patient: true };
+        let plan = Plan { order: &[0, 1], on: ANY, policy: &policy, is_patient: true };
         let wait = waits(&plan, history, &Now { cooling: &circuits, patience: Duration::ZERO, left: LONG });
         wait.map(|wait| wait.as_secs())
     };
@@ -163,11 +185,25 @@ fn class() -> impl Strategy<Value = (Class, Option<u16>)> {
         Just((Class::Connect, None)),
         Just((Class::Refused, Some(401))),
         Just((Class::Rejected, Some(400))),
+        Just((Class::ContextWindow, Some(400))),
+        Just((Class::ContentPolicy, None)),
         Just((Class::Inexpressible, None)),
         Just((Class::Deadline, None)),
         Just((Class::Busy, None)),
         Just((Class::Open, None)),
     ]
+}
+
+fn trigger() -> impl Strategy<Value = Trigger> {
+    proptest::sample::select(vec![
+        Trigger::Status(429),
+        Trigger::ServerError,
+        Trigger::Timeout,
+        Trigger::Connect,
+        Trigger::Refused,
+        Trigger::ContextWindow,
+        Trigger::ContentPolicy,
+    ])
 }
 
 fn circuit() -> impl Strategy<Value = Option<Cooling>> {
@@ -182,8 +218,8 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn any_run_of_failures_ends_within_its_bounds(
-        weights in proptest::collection::vec(0..10u32, 1..4),
-        fallbacks in 0..3usize,
+        destinations in 1..6usize,
+        on in proptest::collection::vec(proptest::collection::vec(trigger(), 0..3), 6),
         (attempts, max_attempts, is_patient) in (1..4u32, 1..6u32, any::<bool>()),
         backoff in 0..4000u64,
         failures in proptest::collection::vec((class(), proptest::option::of(0..10u64)), 80),
@@ -192,8 +228,8 @@ proptest! {
         left in 0..20_000u64,
     ) {
         let policy = Retry { backoff: Millis(backoff), ..policy(attempts, max_attempts) };
-        let order = order(&weights, fallbacks, random);
-        let plan = Plan { order: &order, policy: &policy, is_patient };
+        let order: Vec<usize> = (0..destinations).collect();
+        let plan = Plan { order: &order, on: &on, policy: &policy, is_patient };
         let (mut history, mut left, mut patience) = (Vec::<Outcome>::new(), Duration::from_millis(left), RETRY_AFTER_MAX);
         for (((class, status), retry_after), cooling) in failures.into_iter().zip(&circuits) {
             let now = Now { cooling, patience, left };
@@ -219,6 +255,9 @@ proptest! {
             prop_assert!(calls.len() < max_attempts as usize);
             prop_assert!(calls.iter().filter(|outcome| outcome.destination == destination).count() < attempts.max(1) as usize);
             prop_assert!(history.iter().all(|outcome| !matches!(outcome.class, Class::Rejected | Class::Deadline)));
+            // What lies in the request is for those only who say that they take it.
+            let of_request = calls.iter().filter_map(|outcome| outcome.class.of_request());
+            prop_assert!(of_request.into_iter().all(|trigger| on[destination].contains(&trigger)));
             if let Some(last) = calls.last() {
                 prop_assert!(last.class != Class::Refused || last.destination != destination);
                 prop_assert!(action != AttemptAction::Retry || last.destination == destination);

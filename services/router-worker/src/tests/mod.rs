@@ -8,6 +8,7 @@ mod limited;
 mod owner;
 mod presets;
 mod requests;
+mod routing;
 mod waiting;
 
 pub(crate) use requests::ask;

@@ -4,6 +4,7 @@ use super::fake::{Fake, Reply};
 use crate::{
     allowance::Meters,
     attempt::{ChunkSink, Signals},
+    cache::Cache,
     config::Router,
     execute::{Done, Executor, Finished},
     patience::WAITING_IN_PLACE_MAX,
@@ -36,7 +37,7 @@ impl ChunkSink for Chunks {
 }
 
 impl Chunks {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let chunks = self.0.iter().flatten().map(|event| serde_json::from_str::<Value>(&event.data).expect("json"));
         chunks.filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
     }
@@ -94,16 +95,30 @@ prices: [ {{ provider: first, model: m, input: 3, output: 6 }} ]
 "#,
             folder.path().display()
         );
-        let loaded = config::parse(&text, Role::RouterWorker, &|_| Ok(None)).expect("configuration");
+        Self::of(&text, folder)
+    }
+
+    /// With endpoints of one's own; `demo` is the mock provider.
+    pub(super) fn with_endpoints(endpoints: &str) -> Self {
+        let folder = tempfile::tempdir().expect("folder");
+        let data_dir = folder.path().display();
+        let text = format!("data_dir: {data_dir}\nproviders:\n  demo: {{ kind: mock }}{endpoints}");
+        Self::of(&text, folder)
+    }
+
+    fn of(text: &str, folder: tempfile::TempDir) -> Self {
+        let loaded = config::parse(text, Role::RouterWorker, &|_| Ok(None)).expect("configuration");
         let blobs = BlobStore::new(store::open(&loaded.config).expect("store"));
-        let router = Arc::new(Router::new(&loaded.config, None).expect("router"));
+        let router = Arc::new(Router::new(&loaded.config, None, None).expect("router"));
         let meters = Meters::open(&loaded.config).expect("open");
+        let cache = Cache::open(&loaded.config.cache, "main").expect("open");
         Self {
             executor: Executor {
                 router,
                 blobs,
                 places: Arc::new(Semaphore::new(WAITING_IN_PLACE_MAX)),
                 meters: Arc::new(meters),
+                cache: Arc::new(cache),
             },
             _folder: folder,
         }
@@ -151,6 +166,7 @@ fn request(endpoint: &str, body: Value) -> Request {
         accepted_us: now_us,
         deadline_ms: now_us / 1000 + 60_000,
         api_headers: Default::default(),
+        cache: Default::default(),
         on_disconnect: OnDisconnect::Cancel,
         parent_request_id: None,
         batch_id: None,

@@ -3,7 +3,7 @@
 use super::{Guardrails, Limit};
 use crate::config::units::Millis;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// `endpoints[]`.
 #[derive(Debug, Clone, Deserialize, Serialize, utoipa::ToSchema)]
@@ -19,6 +19,12 @@ pub struct Endpoint {
     pub fallbacks: Vec<Destination>,
     #[serde(default)]
     pub routing: Routing,
+    #[serde(default)]
+    pub sticky: Option<Sticky>,
+    #[serde(default)]
+    pub hedge: Option<Hedge>,
+    #[serde(default)]
+    pub cache: Option<EndpointCache>,
     #[serde(default)]
     pub retry: Retry,
     #[serde(default)]
@@ -38,6 +44,19 @@ pub struct Endpoint {
     pub payload_log: Option<PayloadLog>,
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+}
+
+/// The beginning that a wildcard name stands for: of `openai/*` it is `openai/`.
+pub fn wildcard(name: &str) -> Option<&str> {
+    name.strip_suffix('*')
+}
+
+/// A destination's model for a request of an endpoint: `*` in it is what `*` was in the endpoint's name.
+pub fn model_for<'a>(model: &'a str, endpoint: &str, asked: &str) -> Cow<'a, str> {
+    match wildcard(endpoint).and_then(|prefix| asked.strip_prefix(prefix)) {
+        Some(rest) if model.contains('*') => Cow::Owned(model.replacen('*', rest, 1)),
+        _ => Cow::Borrowed(model),
+    }
 }
 
 fn default_reserve_output() -> u32 {
@@ -74,6 +93,13 @@ pub struct Destination {
     pub model: String,
     #[serde(default = "default_weight")]
     pub weight: u32,
+    /// The lowest go first. Of `destinations` only.
+    #[serde(default)]
+    pub priority: u32,
+    /// The failures it stands in for; empty: any that is not the request's own fault. Of `fallbacks` only.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub on: Vec<Trigger>,
     #[serde(default)]
     pub concurrency: Option<usize>,
     /// Of the destination itself, whoever asks.
@@ -97,6 +123,44 @@ pub enum Routing {
     LeastBusy,
 }
 
+/// `endpoints[].sticky`: whose requests stay with one destination of a weighted split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Sticky {
+    Key,
+    User,
+}
+
+/// `endpoints[].hedge`: a second call, to the next destination, if the first one has shown nothing for so long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
+pub struct Hedge {
+    #[schema(value_type = String)]
+    pub after: Millis,
+}
+
+/// `endpoints[].cache`: answers that are given again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
+pub struct EndpointCache {
+    #[schema(value_type = String)]
+    pub ttl: Millis,
+    #[serde(default)]
+    pub scope: CacheScope,
+}
+
+/// `endpoints[].cache.scope`: who gets whose answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum CacheScope {
+    Key,
+    #[default]
+    Team,
+    Everyone,
+}
+
 /// `endpoints[].retry`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(default)]
@@ -107,7 +171,7 @@ pub struct Retry {
     #[schema(value_type = String)]
     pub backoff: Millis,
     #[schema(value_type = Vec<String>)]
-    pub on: Vec<RetryOn>,
+    pub on: Vec<Trigger>,
 }
 
 impl Default for Retry {
@@ -116,44 +180,65 @@ impl Default for Retry {
             attempts: 2,
             max_attempts: 3,
             backoff: Millis(200),
-            on: vec![RetryOn::Status(429), RetryOn::ServerError, RetryOn::Timeout],
+            on: vec![Trigger::Status(429), Trigger::ServerError, Trigger::Timeout],
         }
     }
 }
 
-/// `endpoints[].retry.on[]`: `429`, `5xx` or `timeout` (a failed connection counts as one).
+/// `endpoints[].retry.on[]` and `.fallbacks[].on[]`: a kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RetryOn {
+pub enum Trigger {
     /// One status.
     Status(u16),
-    /// Any 5xx.
+    /// `5xx`: any of them.
     ServerError,
-    /// A time-out or a failed connection.
+    /// `timeout`: a time-out or a failed connection.
     Timeout,
+    /// `connect`: a failed connection.
+    Connect,
+    /// `refused`: the gateway's credential.
+    Refused,
+    /// `context_window`: the request is longer than the model takes.
+    ContextWindow,
+    /// `content_policy`: the provider or its model will not speak of it.
+    ContentPolicy,
 }
 
-impl<'de> Deserialize<'de> for RetryOn {
+impl Trigger {
+    const WORDS: [(&str, Self); 6] = [
+        ("5xx", Self::ServerError),
+        ("timeout", Self::Timeout),
+        ("connect", Self::Connect),
+        ("refused", Self::Refused),
+        ("context_window", Self::ContextWindow),
+        ("content_policy", Self::ContentPolicy),
+    ];
+}
+
+impl<'de> Deserialize<'de> for Trigger {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = serde_json::Value::deserialize(deserializer)?;
+        if let Some((_, trigger)) = Self::WORDS.iter().find(|(word, _)| value == *word) {
+            return Ok(*trigger);
+        }
         let number = value.as_u64().or_else(|| value.as_str().and_then(|s| s.parse().ok()));
-        match (value.as_str(), number.and_then(|n| u16::try_from(n).ok())) {
-            (Some("5xx"), _) => Ok(Self::ServerError),
-            (Some("timeout"), _) => Ok(Self::Timeout),
-            (_, Some(status)) if (400..600).contains(&status) => Ok(Self::Status(status)),
+        match number.and_then(|n| u16::try_from(n).ok()) {
+            Some(status) if (400..600).contains(&status) => Ok(Self::Status(status)),
             _ => {
-                Err(serde::de::Error::custom(format!("{value} is not one of: a status from 400 to 599, 5xx, timeout")))
+                let words = Self::WORDS.map(|(word, _)| word).join(", ");
+                Err(serde::de::Error::custom(format!("{value} is not one of: a status from 400 to 599, {words}")))
             }
         }
     }
 }
 
-impl Serialize for RetryOn {
+impl Serialize for Trigger {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Status(status) => serializer.serialize_u16(*status),
-            Self::ServerError => serializer.serialize_str("5xx"),
-            Self::Timeout => serializer.serialize_str("timeout"),
+        if let Self::Status(status) = self {
+            return serializer.serialize_u16(*status);
         }
+        let word = Self::WORDS.iter().find(|(_, trigger)| trigger == self).map_or("", |(word, _)| word);
+        serializer.serialize_str(word)
     }
 }
 

@@ -8,14 +8,20 @@
 mod chat;
 mod messages;
 
-use super::{answer, error::Failure};
+use super::{
+    answer,
+    error::{Failure, set_headers},
+};
 use crate::{Answer, Pending};
 use axum::{
     body::{Body, Bytes},
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 use tollgate_schemas::{ApiError, ApiType, ErrorCode, Request, StreamEvent, Terminal};
 
 /// Silence after which a comment is sent, so that proxies and callers keep the connection.
@@ -23,13 +29,21 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Waits for the first content, the end or a keep-alive's time, and answers.
 pub(super) async fn respond_with_stream(mut pending: Pending, mut sent: Sent) -> Result<Response, Failure> {
+    // Of an answer that was whole before anything of it was sent.
+    let mut told = BTreeMap::new();
     let first = match tokio::time::timeout(KEEP_ALIVE, pending.next()).await {
         Err(_) => Step::More(sent.keep_alive()),
         Ok(Ok(Answer::StillRunning)) => return Err(answer::still_running(&pending).into()),
         Ok(Ok(Answer::Terminal { terminal, .. })) if terminal.error.is_some() && terminal.chunks == 0 => {
             return answer::finished(&pending, &terminal).await;
         }
-        Ok(answer) => step(&pending, &mut sent, answer?).await,
+        Ok(answer) => {
+            let answer = answer?;
+            if let Answer::Terminal { terminal, .. } = &answer {
+                told.clone_from(&terminal.headers);
+            }
+            step(&pending, &mut sent, answer).await
+        }
     };
     let id = pending.id();
     let (destination, attempts) = (sent.destination.clone(), sent.attempts);
@@ -43,6 +57,7 @@ pub(super) async fn respond_with_stream(mut pending: Pending, mut sent: Sent) ->
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    set_headers(&mut response, &told);
     answer::tell(&mut response, id, destination.as_deref(), attempts);
     Ok(response)
 }
@@ -201,7 +216,7 @@ impl Sent {
 
     /// The last event of a stream that did not.
     fn failed(&self, pending: &Pending, error: &ApiError) -> Vec<u8> {
-        let data = error.document(self.api, Some(&pending.id().to_string())).to_string();
+        let data = error.document(self.api.errors(), Some(&pending.id().to_string())).to_string();
         let event = matches!(self.shape, Shape::Messages(_)).then(|| "error".to_owned());
         frames(&[StreamEvent { event, data }])
     }

@@ -1,0 +1,140 @@
+//! Wildcards; `endpoints[].routing`, `.sticky`, `.hedge`, `.cache`, `.retry`, and the conditions of destinations.
+
+use super::Checker;
+use crate::config::{Endpoint, Routing, Trigger, wildcard};
+
+/// The longest `hedge.after`.
+const HEDGE_AFTER_MAX_MS: u64 = 10 * 60_000;
+/// The longest `cache.ttl`.
+const CACHE_TTL_MAX_MS: u64 = 30 * 86_400_000;
+
+impl Checker<'_> {
+    /// `*` stands at the end of a name, and in models for what it stood for there.
+    pub(super) fn wildcards(&mut self, path: &str, endpoint: &Endpoint) {
+        let is_wildcard = wildcard(&endpoint.name).is_some();
+        if endpoint.name.trim_end_matches('*').contains('*') || endpoint.name.ends_with("**") {
+            self.fatal(format!("{path}.name"), "may have one *, at its end");
+        }
+        if !endpoint.aliases.is_empty() && (is_wildcard || endpoint.aliases.iter().any(|alias| alias.contains('*'))) {
+            self.fatal(
+                format!("{path}.aliases"),
+                "a name with * has no aliases, and none has a *; make it an endpoint",
+            );
+        }
+        for (list, all) in [("destinations", &endpoint.destinations), ("fallbacks", &endpoint.fallbacks)] {
+            for (at, destination) in all.iter().enumerate() {
+                let most = usize::from(is_wildcard);
+                if destination.model.matches('*').count() > most {
+                    let why = "may have one *, for what the * of the endpoint's name stands for";
+                    self.fatal(format!("{path}.{list}[{at}].model"), why);
+                }
+            }
+        }
+    }
+
+    pub(super) fn routing(&mut self, path: &str, endpoint: &Endpoint) {
+        if endpoint.sticky.is_some() && endpoint.routing != Routing::Weighted {
+            self.fatal(format!("{path}.sticky"), "is only for routing: weighted; remove one of them");
+        }
+        if let Some(hedge) = endpoint.hedge {
+            let at = format!("{path}.hedge");
+            if !(1..=HEDGE_AFTER_MAX_MS).contains(&hedge.after.0) {
+                self.fatal(format!("{at}.after"), "must be above 0 and at most 10m");
+            }
+            if endpoint.destinations.len() + endpoint.fallbacks.len() < 2 {
+                self.fatal(at, "a second call goes to another destination or fallback, and there is only one");
+            }
+        }
+        if endpoint.cache.is_some_and(|cache| !(1_000..=CACHE_TTL_MAX_MS).contains(&cache.ttl.0)) {
+            self.fatal(format!("{path}.cache.ttl"), "must be from 1s to 30d");
+        }
+        for (at, destination) in endpoint.destinations.iter().enumerate() {
+            if !destination.on.is_empty() {
+                self.fatal(format!("{path}.destinations[{at}].on"), "is only for fallbacks; remove it");
+            }
+        }
+        for (at, fallback) in endpoint.fallbacks.iter().enumerate() {
+            if fallback.priority != 0 {
+                let why = "is only for destinations; fallbacks are tried in the order of their list";
+                self.fatal(format!("{path}.fallbacks[{at}].priority"), why);
+            }
+        }
+        let retry = &endpoint.retry;
+        if !(1..=10).contains(&retry.attempts) || !(1..=10).contains(&retry.max_attempts) {
+            self.fatal(format!("{path}.retry"), "attempts and max_attempts must be from 1 to 10");
+        }
+        let elsewhere = [Trigger::Refused, Trigger::ContextWindow, Trigger::ContentPolicy];
+        for (at, trigger) in retry.on.iter().enumerate().filter(|(_, trigger)| elsewhere.contains(trigger)) {
+            let word = serde_json::to_value(trigger).unwrap_or_default();
+            let why = format!("{word} would come again from the same destination; name it in `on` of a fallback");
+            self.fatal(format!("{path}.retry.on[{at}]"), why);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Role, model_for, parse};
+
+    fn fatal(text: &str) -> Vec<String> {
+        let problems = parse(text, Role::RouterWorker, &|_| Ok(None)).expect_err("problems").0;
+        problems.into_iter().filter(|problem| problem.fatal).map(|problem| problem.path).collect()
+    }
+
+    #[test]
+    fn a_wildcard_stands_at_the_end_of_a_name_and_once_in_models() {
+        let text = r#"
+providers: { demo: { kind: mock } }
+endpoints:
+  - { name: "openai/*", destinations: [ { name: d, provider: demo, model: "x-*" }, { name: e, provider: demo, model: "*-*" } ] }
+  - { name: "a*b", destinations: [ { name: d, provider: demo, model: "m" } ] }
+  - { name: "c/*", aliases: [ c ], destinations: [ { name: d, provider: demo, model: "m" } ] }
+  - { name: "d", aliases: [ "d/*" ], destinations: [ { name: d, provider: demo, model: "*" } ] }
+"#;
+        let expected = [
+            "endpoints[0].destinations[1].model",
+            "endpoints[1].name",
+            "endpoints[2].aliases",
+            "endpoints[3].aliases",
+            "endpoints[3].destinations[0].model",
+        ];
+        assert_eq!(fatal(text), expected);
+        assert_eq!(model_for("x-*", "openai/*", "openai/gpt-4o"), "x-gpt-4o");
+        assert_eq!(model_for("fixed", "openai/*", "openai/gpt-4o"), "fixed");
+        assert_eq!(model_for("m", "chat", "alias"), "m");
+    }
+
+    #[test]
+    fn rules_that_mean_nothing_are_named() {
+        let text = r"
+providers: { demo: { kind: mock } }
+endpoints:
+  - name: one
+    routing: fastest
+    sticky: key
+    hedge: { after: 0ms }
+    cache: { ttl: 1ms }
+    retry: { attempts: 11, on: [ 429, context_window ] }
+    destinations: [ { name: d, provider: demo, model: m, on: [ 429 ] } ]
+  - name: two
+    routing: cheapest
+    hedge: { after: 1s }
+    retry: { on: [ connect ] }
+    destinations: [ { name: d, provider: demo, model: m, priority: 1 } ]
+    fallbacks: [ { name: f, provider: demo, model: m, priority: 1, on: [ context_window, refused, 5xx ] } ]
+";
+        assert_eq!(
+            fatal(text),
+            [
+                "endpoints[0].sticky",
+                "endpoints[0].hedge.after",
+                "endpoints[0].hedge",
+                "endpoints[0].cache.ttl",
+                "endpoints[0].destinations[0].on",
+                "endpoints[0].retry",
+                "endpoints[0].retry.on[1]",
+                "endpoints[1].fallbacks[0].priority",
+            ]
+        );
+    }
+}

@@ -1,0 +1,72 @@
+//! An answer that was kept, given again; and the keeping.
+
+use super::{Executor, Finished, carried};
+use crate::{
+    cache::{Cache, Kept, Key},
+    config::Endpoint,
+    providers::Fields,
+};
+use rust_decimal::Decimal;
+use std::time::Duration;
+use tollgate_schemas::{ApiError, CacheUse, ErrorCode, Lane, PriceStatus, Request, Terminal, UsageRow, now_us};
+
+/// Tells the caller what came of kept answers: `hit`, `miss` or `bypass`.
+const CACHE_HEADER: &str = "x-tollgate-cache";
+
+/// Where the answer to a request is kept.
+pub(super) struct Place<'a> {
+    cache: &'a Cache,
+    key: Key,
+    ttl: Duration,
+    wish: CacheUse,
+}
+
+impl<'a> Place<'a> {
+    /// `None`: the endpoint keeps no answers. A judge's verdict is none of its answers.
+    pub(super) fn of(cache: &'a Cache, endpoint: &Endpoint, request: &Request, chat: &Fields) -> Option<Self> {
+        let kept = endpoint.cache.filter(|_| request.lane != Lane::Judge)?;
+        let key = Key::of(kept.scope, request, chat);
+        Some(Self { cache, key, ttl: kept.ttl.duration(), wish: request.cache })
+    }
+
+    /// What is kept there, if the request takes it.
+    pub(super) async fn take(&self) -> Option<Kept> {
+        if self.wish == CacheUse::Use { self.cache.get(&self.key).await } else { None }
+    }
+
+    /// Keeps the answer of a request that has ended, if it is to be.
+    pub(super) async fn keep(self, answer: Option<Kept>, finished: &mut Finished) {
+        let is_bypassed = self.wish == CacheUse::Bypass;
+        let word = if is_bypassed { "bypass" } else { "miss" };
+        finished.terminal.headers.insert(CACHE_HEADER.to_owned(), word.to_owned());
+        if let Some(answer) = answer.filter(|_| !is_bypassed && finished.terminal.error.is_none()) {
+            self.cache.put(self.key, Kept { cost_usd: finished.usage.cost_usd, ..answer }, self.ttl).await;
+        }
+    }
+}
+
+impl Executor {
+    /// Ends a request with a kept answer. Nobody is called, so it costs nothing; what it would have cost is saved.
+    pub(super) async fn again(&self, request: &Request, mut usage: UsageRow, kept: Kept, is_checked: bool) -> Finished {
+        metrics::counter!("tollgate_cache_hits_total", "endpoint" => request.endpoint.clone()).increment(1);
+        let Kept { body, finish_reason, cost_usd, .. } = kept;
+        let id = request.request_id.to_string();
+        let mut terminal = match self.blobs.check_in(&id, body).await {
+            Ok(body) => Terminal { body: Some(body), ..Terminal::answered(&request.caller.team) },
+            Err(error) => {
+                tracing::error!(%error, request_id = %id, "a kept answer cannot be stored");
+                let message = "the answer is too large for a record and could not be written to object storage";
+                Terminal::failed(&request.caller.team, ApiError::new(ErrorCode::Internal, message))
+            }
+        };
+        terminal.headers.insert(CACHE_HEADER.to_owned(), "hit".to_owned());
+        let ledger = carried(request);
+        terminal.attempts = u32::try_from(ledger.calls()).unwrap_or(u32::MAX);
+        ledger.fill(&mut usage, Some(now_us()), finish_reason);
+        (usage.cache_hit, usage.saved_usd) = (true, cost_usd);
+        if usage.attempts.is_empty() {
+            (usage.cost_usd, usage.price_status) = (Some(Decimal::ZERO), Some(PriceStatus::Free));
+        }
+        Finished { terminal, usage, is_checked }
+    }
+}

@@ -1,0 +1,112 @@
+"""What a request is billed to, what its answer tells, and the paths of other gateways."""
+
+import json
+
+import openai
+import pytest
+from kafka_tools import produce_all, read
+from ledger import ledger_of
+from support import SEARCH_KEY, endpoint, eventually, user
+
+
+@pytest.fixture(scope="module")
+def running(gateway):
+    return gateway(
+        [
+            endpoint("chat", ["main alpha fake-large"]),
+            endpoint("failing", ["main alpha fault-500"]),
+            endpoint("vectors", ["main alpha fake-embed"], task="embeddings"),
+        ],
+        http={"cors": {"origins": ["https://app.example.com"]}},
+    )
+
+
+def tags_of(running, request_id):
+    row = ledger_of(running).row(request_id)
+    return dict(row["request_tags"]), row
+
+
+def test_tags_of_headers_and_body_are_in_the_row(running, fake_provider):
+    headers = {
+        "x-tollgate-tags": "project=atlas, run=7",
+        "databricks-ai-gateway-request-tags": json.dumps({"run": "8", "shift": "night"}),
+    }
+    body = {"model": "chat", "messages": user("hi"), "metadata": {"project": "body", "own": "x"}, "safety_identifier": "u-1"}
+    with running.http() as http:
+        response = http.post("/v1/chat/completions", json=body, headers=headers)
+    assert response.status_code == 200, response.text
+    tags, row = tags_of(running, response.headers["x-request-id"])
+    assert tags == {"project": "atlas", "run": "7", "shift": "night", "own": "x"}
+    assert row["end_user"] == "u-1"
+    # 1000 tokens in, of which 300 cached, 200 out, at 2, 0.5 and 8 dollars a million.
+    assert response.headers["x-tollgate-cost-usd"] == "0.00315" and str(row["cost_usd"]).rstrip("0") == "0.00315"
+
+
+@pytest.mark.parametrize("value", ["atlas", '{"a": 1}', "a=b," * 17 + ",".join(f"n{n}=x" for n in range(17))])
+def test_tags_that_cannot_be_read_are_refused(running, fake_provider, value):
+    response = running.chat({"model": "chat", "messages": user("hi")}, x_tollgate_tags=value)
+    assert response.status_code == 400 and fake_provider.calls == []
+    assert response.json()["error"]["param"] in ("x-tollgate-tags", "metadata")
+
+
+def test_a_repeat_and_a_failure_cost_nothing(running, fake_provider):
+    bodies = {"model": "chat", "messages": user("once")}
+    first, second = (running.chat(bodies, idempotency_key="one-key") for _ in range(2))
+    assert first.headers["x-tollgate-cost-usd"] and first.json() == second.json()
+    assert "x-tollgate-cost-usd" not in second.headers
+    assert "x-tollgate-cost-usd" not in running.chat({"model": "failing", "messages": user("hi")}).headers
+
+
+def test_a_job_has_tags_too(running):
+    line = json.dumps({"custom_id": "tagged", "body": {"model": "chat", "messages": user("hi")}}).encode()
+    produce_all(running, running.topic("in.search"), [(line, None, {"tollgate-tags": "project=atlas"})])
+    answers = eventually(lambda: read(running, [running.topic("out.search")]), "the job is answered", 60)
+    output = json.loads(answers[-1].value())
+    tags, _ = tags_of(running, output["response"]["request_id"])
+    assert tags == {"project": "atlas"}
+
+
+def test_callers_of_databricks(running, fake_provider):
+    client = openai.OpenAI(base_url=running.url + "/serving-endpoints", api_key=SEARCH_KEY, max_retries=0)
+    assert client.chat.completions.create(model="chat", messages=user("hi")).choices[0].message.content == "echo: hi"
+    body = {"messages": user("hi"), "max_tokens": 9, "usage_context": {"project": "barometer"}}
+    with running.http() as http:
+        response = http.post("/serving-endpoints/chat/invocations", json=body)
+        vector = http.post("/serving-endpoints/vectors/invocations", json={"input": "hi"})
+        unknown = http.post("/serving-endpoints/nothing/invocations", json=body)
+        wrong = http.post("/serving-endpoints/chat/invocations", json={"prompt": "hi"})
+        stream = http.post("/serving-endpoints/chat/invocations", json={**body, "stream": True})
+    assert response.json()["choices"][0]["message"]["content"] == "echo: hi"
+    assert "usage_context" not in json.loads(fake_provider.calls_of(model="fake-large")[-1]["body"])
+    assert vector.json()["data"][0]["embedding"] and stream.text.rstrip().endswith("[DONE]")
+    tags, _ = tags_of(running, response.headers["x-request-id"])
+    assert tags == {"project": "barometer"}
+    assert (unknown.status_code, unknown.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
+    assert (wrong.status_code, wrong.json()["error_code"]) == (400, "BAD_REQUEST") and "messages" in wrong.json()["message"]
+
+
+def test_callers_of_azure(running, fake_provider):
+    azure = openai.AzureOpenAI(azure_endpoint=running.url, api_key=SEARCH_KEY, api_version="2024-10-21", max_retries=0)
+    assert azure.chat.completions.create(model="chat", messages=user("hi")).choices[0].message.content == "echo: hi"
+    assert azure.embeddings.create(model="vectors", input="hi").data[0].embedding
+    plain = openai.OpenAI(base_url=running.url + "/openai/v1", api_key=SEARCH_KEY, max_retries=0)
+    assert plain.chat.completions.create(model="chat", messages=user("hi")).choices[0].message.content == "echo: hi"
+    with pytest.raises(openai.NotFoundError):
+        azure.chat.completions.create(model="nothing", messages=user("hi"))
+
+
+def test_pages_of_listed_origins_may_call_the_api_and_no_others(running, fake_provider):
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization, content-type"}
+
+    def preflight(origin, path="/v1/chat/completions"):
+        with running.http(None) as http:
+            return http.options(path, headers={"origin": origin, **asked}).headers
+
+    allowed = preflight("https://app.example.com")
+    assert allowed["access-control-allow-origin"] == "https://app.example.com"
+    assert "POST" in allowed["access-control-allow-methods"] and "authorization" in allowed["access-control-allow-headers"]
+    assert "access-control-allow-origin" not in preflight("https://evil.example.com")
+    assert "access-control-allow-origin" not in preflight("https://app.example.com", "/admin/v1/teams")
+    answer = running.chat({"model": "chat", "messages": user("hi")}, origin="https://app.example.com")
+    assert answer.headers["access-control-allow-origin"] == "https://app.example.com"
+    assert "x-request-id" in answer.headers["access-control-expose-headers"]

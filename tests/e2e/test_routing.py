@@ -1,0 +1,125 @@
+"""Which destination serves a request: strategies, sticky splits, fallbacks for certain failures, hedged calls, shared cool-downs."""
+
+import httpx
+import openai
+import pytest
+from ledger import ledger_of
+from support import endpoint, eventually, text_of_stream, user
+
+
+def special(name, model, on):
+    return {"name": name, "provider": "beta", "model": model, "on": on}
+
+
+@pytest.fixture(scope="module")
+def running(gateway):
+    two = ["one alpha fake-large", "two beta fake-small"]
+    return gateway(
+        [
+            endpoint("cheapest", ["dear alpha fake-large", "cheap beta fake-small"], routing="cheapest"),
+            endpoint("sticky", two, sticky="user"),
+            *[
+                endpoint(
+                    name,
+                    [f"main alpha fault-{name}"],
+                    fallbacks=[special("long", "fake-long", ["context_window"]), special("open", "fake-open", ["content_policy"]), "any beta fake-small"],
+                )
+                for name in ("too-long", "policy", "500", "404")
+            ],
+            endpoint("alone", ["main alpha fault-too-long"]),
+            endpoint("hedged", ["slow alpha fault-hang"], fallbacks=["quick beta fake-small"], hedge={"after": "200ms"}),
+            endpoint("unhedged", ["main alpha fake-large"], fallbacks=["other beta fault-hang"], hedge={"after": "60s"}),
+        ]
+    )
+
+
+@pytest.fixture
+def client(running, fake_provider):
+    return running.openai()
+
+
+def served_by(running, model, **more):
+    response = running.chat({"model": model, "messages": user("hello"), **more})
+    assert response.status_code == 200, response.text
+    return response.headers["x-tollgate-destination"]
+
+
+def test_the_cheapest_serves(running, fake_provider):
+    assert {served_by(running, "cheapest") for _ in range(20)} == {"cheap"}
+
+
+def test_a_user_stays_where_he_is(running, fake_provider):
+    first = {n: served_by(running, "sticky", user=f"user-{n}") for n in range(20)}
+    assert set(first.values()) == {"one", "two"}
+    for _ in range(2):
+        assert {n: served_by(running, "sticky", user=f"user-{n}") for n in range(20)} == first
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("model", "served"), [("too-long", "long"), ("policy", "open"), ("500", "any")])
+def test_a_failure_goes_to_the_fallback_that_is_for_it(running, fake_provider, model, served, stream):
+    response = running.chat({"model": model, "messages": user("hello"), "stream": stream})
+    assert response.status_code == 200 and "echo" in response.text, response.text
+    assert (response.headers["x-tollgate-destination"], response.headers["x-tollgate-attempts"]) == (served, "2")
+    assert len(fake_provider.calls) == 2
+
+
+def test_what_is_simply_wrong_goes_nowhere(client, fake_provider):
+    with pytest.raises(openai.NotFoundError) as refused:
+        client.chat.completions.create(model="404", messages=user("hello"))
+    assert refused.value.code == "provider_rejected" and len(fake_provider.calls) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_has_no_larger_model_is_told_that_it_is_too_long(client, fake_provider, stream):
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(model="alone", messages=user("hello"), stream=stream)
+    assert refused.value.code == "context_length_exceeded"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_hedged_call_has_the_caller_and_both_are_billed(running, client, fake_provider, stream):
+    raw = client.chat.completions.with_raw_response.create(model="hedged", messages=user("hello"), stream=stream)
+    answer = raw.parse()
+    text = text_of_stream(answer) if stream else answer.choices[0].message.content
+    assert (text, raw.headers["x-tollgate-destination"], raw.headers["x-tollgate-attempts"]) == ("echo: hello", "quick", "2")
+    eventually(lambda: fake_provider.calls_of("alpha")[0]["caller_gone"], "the slower call was broken off")
+    row = ledger_of(running).row(raw.headers["x-request-id"])
+    told = [(a["action"], a["destination"], a["error_code"], a["priority"]) for a in row["attempts"]]
+    assert told == [("INITIAL_ATTEMPT", "slow", "outrun", 1), ("HEDGE", "quick", None, 2)]
+    assert row["destination_name"] == "quick" and row["attempts"][0]["input_tokens"] > 0
+
+
+def test_a_call_that_is_quick_enough_is_the_only_one(running, fake_provider):
+    assert served_by(running, "unhedged") == "main"
+    assert len(fake_provider.calls) == 1
+
+
+def test_a_cool_down_is_known_to_every_replica(gateway, fake_provider):
+    """One router is told to keep away for a minute; the other one, which has never asked, keeps away too."""
+    running = gateway([endpoint("chat", ["first alpha fake-large"], fallbacks=["second beta fake-small"])], separate=True)
+    running.add("router-worker-1")
+    running.wait_until_ready()
+    fake_provider.fault("429", name="alpha", times=1, retry_after=3600)
+
+    def calls():
+        routers = [p for p in running.processes if p.name.startswith("router-worker")]
+        return [sum(made(router).values()) for router in routers]
+
+    def made(router):
+        lines = httpx.get(router.url + "/metrics").text.splitlines()
+        found = [line for line in lines if line.startswith("tollgate_provider_requests_total")]
+        return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in found}
+
+    def ask():
+        response = running.chat({"model": "chat", "messages": user("hello")})
+        assert (response.status_code, response.headers["x-tollgate-destination"]) == (200, "second"), response.text
+
+    ask()
+    # Until both have served somebody, so that each has had the chance to ask the one that is cooling.
+    def both():
+        ask()
+        return all(calls())
+
+    eventually(both, "both routers serve", 60)
+    assert len(fake_provider.calls_of("alpha")) == 1, "only the one that found out"
