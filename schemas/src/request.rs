@@ -125,6 +125,9 @@ pub enum ApiType {
     /// OpenAI's `POST /v1/embeddings`.
     #[serde(rename = "openai/v1/embeddings")]
     Embeddings,
+    /// OpenAI's `POST /v1/responses`.
+    #[serde(rename = "openai/v1/responses")]
+    Responses,
     /// Anthropic's `POST /v1/messages`.
     #[serde(rename = "anthropic/v1/messages")]
     Messages,
@@ -132,12 +135,14 @@ pub enum ApiType {
 
 impl ApiType {
     /// Every API.
-    pub const ALL: [ApiType; 3] = [ApiType::ChatCompletions, ApiType::Embeddings, ApiType::Messages];
+    pub const ALL: [ApiType; 4] =
+        [ApiType::ChatCompletions, ApiType::Responses, ApiType::Embeddings, ApiType::Messages];
 
     /// Its name in the usage table.
     pub fn as_str(self) -> &'static str {
         match self {
             ApiType::ChatCompletions => "openai/v1/chat/completions",
+            ApiType::Responses => "openai/v1/responses",
             ApiType::Embeddings => "openai/v1/embeddings",
             ApiType::Messages => "anthropic/v1/messages",
         }
@@ -147,6 +152,7 @@ impl ApiType {
     pub fn path(self) -> &'static str {
         match self {
             ApiType::ChatCompletions => "/v1/chat/completions",
+            ApiType::Responses => "/v1/responses",
             ApiType::Embeddings => "/v1/embeddings",
             ApiType::Messages => "/v1/messages",
         }
@@ -155,7 +161,7 @@ impl ApiType {
     /// What its errors look like.
     pub fn errors(self) -> crate::error::Shape {
         match self {
-            ApiType::ChatCompletions | ApiType::Embeddings => crate::error::Shape::OpenAi,
+            ApiType::ChatCompletions | ApiType::Responses | ApiType::Embeddings => crate::error::Shape::OpenAi,
             ApiType::Messages => crate::error::Shape::Anthropic,
         }
     }

@@ -1,4 +1,4 @@
-"""A provider to test against: OpenAI's `/v1/chat/completions` and Anthropic's `/v1/messages`, with faults on demand.
+"""A provider to test against: OpenAI's `/v1/chat/completions` and `/v1/responses`, Anthropic's `/v1/messages`, with faults on demand.
 
 In a test: `FakeProvider().start()`; by itself: `python fake_provider.py --port 8000`. Base URL: `http://HOST:PORT/v1`, or
 `http://HOST:PORT/p/NAME/v1` where one server plays several providers; NAME is noted with each call.
@@ -14,6 +14,7 @@ Faults are chosen by the model's name (`fault-KIND`, as in `fault-429`) or set t
     reset-stream, truncate       a stream whose connection breaks after its first content (by RST, by FIN)
     no-end                       a stream that ends in order but without its last events
     stream-error                 an error event after the first content
+    failed                       of `/v1/responses`: one that failed, with status 200 (in a stream before any content)
     malformed                    JSON that breaks off (in a stream: a first event that does)
     html, html-200               an HTML page, with status 502 or 200
     too-long, policy             400: longer than the model takes; against the provider's policy
@@ -30,6 +31,7 @@ import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import fake_responses
 import fake_wire as wire
 
 WAIT_MAX_SECONDS = 120  # a thread that nobody releases ends all the same
@@ -64,7 +66,12 @@ class Handler(BaseHTTPRequestHandler):
         if path.startswith("/p/"):
             _, _, name, rest = path.split("/", 3)
             path = "/" + rest
-        kinds = {"/v1/chat/completions": wire.OPENAI, "/v1/messages": wire.ANTHROPIC, "/v1/embeddings": wire.EMBEDDINGS}
+        kinds = {
+            "/v1/chat/completions": wire.OPENAI,
+            "/v1/responses": wire.RESPONSES,
+            "/v1/messages": wire.ANTHROPIC,
+            "/v1/embeddings": wire.EMBEDDINGS,
+        }
         kind = kinds.get(path)
         if kind is None:
             return self.send_json(404, wire.error(wire.OPENAI, 404, f"no such path: {path}"))
@@ -117,6 +124,8 @@ class Handler(BaseHTTPRequestHandler):
             wire.validate(kind, request)
         except wire.Invalid as invalid:
             return self.send_json(400, wire.error(kind, 400, str(invalid)))
+        if what == "failed" and not stream:
+            return self.send_json(200, fake_responses.failed(request))
         if stream:
             return self.stream(kind, wire.events(kind, request), call, what)
         self.send_json(200, wire.whole(kind, request))
@@ -130,8 +139,10 @@ class Handler(BaseHTTPRequestHandler):
         if what == "malformed":
             self.chunk('data: {"id":"chatcmpl-fake","choices":[{"ind\n\n')
             return self.end_chunks()
-        # The first content is the second event of OpenAI's and the fourth of Anthropic's.
-        head = 2 if kind == wire.OPENAI else 4
+        # The first content is the second event of OpenAI's chat, the fourth of Anthropic's and the fifth of a response.
+        head = {wire.OPENAI: 2, wire.RESPONSES: 5}.get(kind, 4)
+        if what == "failed":
+            events, head = [events[0], wire.failed_event("server_error")], 2
         for text in events[:head]:
             self.chunk(text)
         if what in ("hang-stream", "gate-stream"):
@@ -140,8 +151,7 @@ class Handler(BaseHTTPRequestHandler):
         elif what in ("reset-stream", "truncate"):
             return self.drop(reset=what == "reset-stream")
         elif what == "stream-error":
-            name = "event: error\n" if kind == wire.ANTHROPIC else ""
-            self.chunk(f"{name}data: {json.dumps(wire.error(kind, 529, 'overloaded'))}\n\n")
+            self.chunk(wire.error_event(kind))
             return self.end_chunks()
         elif what == "no-end":
             return self.end_chunks()
@@ -187,7 +197,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def request_id_header(self, kind):
-        self.send_header("x-request-id" if kind == wire.OPENAI else "request-id", "req_fake")
+        self.send_header("request-id" if kind == wire.ANTHROPIC else "x-request-id", "req_fake")
 
     def send_json(self, status, document, headers=None):
         self.send_body(status, "application/json", json.dumps(document).encode(), headers)

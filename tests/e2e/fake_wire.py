@@ -1,4 +1,4 @@
-"""What the fake provider answers: OpenAI's chat completions and Anthropic's Messages, as JSON and as server-sent events.
+"""What the fake provider answers: OpenAI's chat completions and Responses and Anthropic's Messages, as JSON and as server-sent events.
 
 Pure functions from a request document to an answer document or to a list of event texts; `fake_provider.py` does the I/O.
 The answer to a chat is `echo: ` and the last user text, or what follows `say:` in it; a request that offers tools is
@@ -6,6 +6,8 @@ answered by a call of the first tool; a tool's result is answered by `tool said:
 """
 
 import json
+
+import fake_responses
 
 # Cached and reasoning tokens are part of the totals in OpenAI's convention and beside them in Anthropic's, so both stand
 # for 1000 tokens in (300 read from a cache; Anthropic: 100 written to one) and 200 out.
@@ -25,7 +27,7 @@ ANTHROPIC_USAGE = {
 }
 PIECE_CHARS = 7  # small and odd, so that words, e-mail addresses and keywords are cut between chunks
 TOOL_CALL_ID = "call_1"
-OPENAI, ANTHROPIC, EMBEDDINGS = "openai", "anthropic", "embeddings"
+OPENAI, ANTHROPIC, EMBEDDINGS, RESPONSES = "openai", "anthropic", "embeddings", "responses"
 
 
 class Invalid(Exception):
@@ -48,6 +50,10 @@ def validate(kind, request):
     if kind == EMBEDDINGS:
         if not request.get("input"):
             raise Invalid("input: this field is required")
+        return
+    if kind == RESPONSES:
+        if why := fake_responses.invalid(request):
+            raise Invalid(why)
         return
     messages = request.get("messages")
     if not isinstance(messages, list) or not messages:
@@ -94,16 +100,34 @@ def error(kind, status, message, code=None):
     return {"error": {"message": message, "type": name, "param": None, "code": code}}
 
 
+def error_event(kind):
+    """An error inside a stream."""
+    if kind == RESPONSES:
+        return failed_event("server_is_overloaded")
+    name = "event: error\n" if kind == ANTHROPIC else ""
+    return f"{name}data: {json.dumps(error(kind, 529, 'overloaded'))}\n\n"
+
+
+def failed_event(code):
+    response = {"id": "resp_fake", "object": "response", "status": "failed", "error": {"code": code, "message": "a fault"}}
+    document = {"type": "response.failed", "sequence_number": 9, "response": response}
+    return f"event: response.failed\ndata: {json.dumps(document)}\n\n"
+
+
 def whole(kind, request):
     """The answer document."""
     if kind == EMBEDDINGS:
         return embeddings(request)
+    if kind == RESPONSES:
+        return fake_responses.whole(request)
     answer = answer_of(kind, request)
     return openai_whole(request, answer) if kind == OPENAI else anthropic_whole(request, answer)
 
 
 def events(kind, request):
     """The answer as the texts of server-sent events, in order."""
+    if kind == RESPONSES:
+        return fake_responses.events(request, pieces)
     answer = answer_of(kind, request)
     return openai_events(request, answer) if kind == OPENAI else anthropic_events(request, answer)
 

@@ -32,6 +32,7 @@ pub struct Estimate {
 struct Peek<'a> {
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
+    max_output_tokens: Option<u64>,
     n: Option<u64>,
     #[serde(borrow, default)]
     _rest: Option<Cow<'a, str>>,
@@ -53,7 +54,10 @@ pub fn of(api: ApiType, body: &str) -> Estimate {
         input_tokens: text.div_ceil(BYTES_PER_TOKEN) + pieces * DATA_TOKENS,
         output_tokens: match api {
             ApiType::Embeddings => Some(0),
-            _ => peek.as_ref().and_then(|peek| peek.max_completion_tokens.or(peek.max_tokens)),
+            ApiType::Responses => peek.as_ref().and_then(|peek| peek.max_output_tokens),
+            ApiType::ChatCompletions | ApiType::Messages => {
+                peek.as_ref().and_then(|peek| peek.max_completion_tokens.or(peek.max_tokens))
+            }
         },
         choices: peek.and_then(|peek| peek.n).unwrap_or(1).clamp(1, 128),
     }
@@ -105,5 +109,6 @@ mod tests {
         );
         assert_eq!(of(ApiType::ChatCompletions, r#"{"max_tokens":"many"}"#).output_tokens, None);
         assert_eq!(of(ApiType::ChatCompletions, r#"{"n":0}"#).choices, 1);
+        assert_eq!(of(ApiType::Responses, r#"{"max_tokens":5,"max_output_tokens":9}"#).output_tokens, Some(9));
     }
 }

@@ -76,13 +76,25 @@ struct Peek<'a> {
 impl Peek<'_> {
     /// Refuses a body without what the API is about.
     fn prompt(&self, api: ApiType) -> Result<(), ApiError> {
-        let (name, prompt, is_list) = match api {
-            ApiType::ChatCompletions | ApiType::Messages => ("messages", self.messages, true),
-            ApiType::Embeddings => ("input", self.input, false),
+        let (name, prompt) = match api {
+            ApiType::ChatCompletions | ApiType::Messages => ("messages", self.messages),
+            ApiType::Responses | ApiType::Embeddings => ("input", self.input),
         };
         let text = prompt.map_or("null", RawValue::get);
-        let is_there = if is_list { text.starts_with('[') && text.len() > 2 } else { text != "null" };
-        if is_there { Ok(()) } else { Err(missing(name)) }
+        let is_full_list = || text.strip_prefix('[').is_some_and(|rest| !rest.trim_start().starts_with(']'));
+        let is_there = match api {
+            ApiType::ChatCompletions | ApiType::Messages => is_full_list(),
+            ApiType::Responses => text.starts_with('"') || is_full_list(),
+            ApiType::Embeddings => text != "null",
+        };
+        match is_there {
+            true => Ok(()),
+            false if api == ApiType::Responses && text != "null" => {
+                let message = "`input` must be a text or a list of at least one item";
+                Err(ApiError::new(ErrorCode::InvalidRequest, message).param(name))
+            }
+            false => Err(missing(name)),
+        }
     }
 
     /// The caller's own user, and the tags of the body. Anthropic's user stands in its metadata, which are no tags.
@@ -92,7 +104,7 @@ impl Peek<'_> {
                 let user = self.metadata.as_ref().and_then(|metadata| metadata["user_id"].as_str());
                 (user.map(str::to_owned), BTreeMap::new())
             }
-            ApiType::ChatCompletions | ApiType::Embeddings => {
+            ApiType::ChatCompletions | ApiType::Responses | ApiType::Embeddings => {
                 (self.user.or(self.safety_identifier).map(Cow::into_owned), tags::of_metadata(self.metadata))
             }
         };
@@ -103,7 +115,7 @@ impl Peek<'_> {
 /// Refuses a request that the endpoint is not for.
 fn fits(endpoint: &Endpoint, api: ApiType) -> Result<(), ApiError> {
     let wanted = match endpoint.task {
-        Task::Chat => [ApiType::ChatCompletions, ApiType::Messages].as_slice(),
+        Task::Chat => [ApiType::ChatCompletions, ApiType::Responses, ApiType::Messages].as_slice(),
         Task::Embeddings => &[ApiType::Embeddings],
         Task::Completions => &[],
     };

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 use std::{fmt, sync::Arc, time::Duration};
 use tollgate_runtime::config::{self, CacheScope};
-use tollgate_schemas::{Request, now_us};
+use tollgate_schemas::{ApiType, Request, now_us};
 
 /// A larger answer is not kept.
 const ANSWER_MAX_BYTES: usize = 1 << 20;
@@ -27,18 +27,15 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_millis(250);
 const ANSWER_TYPICAL_BYTES: u64 = 4 << 10;
 /// What a kept answer takes beside its text.
 const ENTRY_BYTES: u64 = 256;
-/// Fields that change nothing in the answer: how it is delivered, and whose it is.
-const IMMATERIAL: [&str; 9] = [
-    "model",
-    "stream",
-    "stream_options",
-    "user",
-    "safety_identifier",
-    "metadata",
-    "store",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-];
+/// Fields that change nothing in the answer: the model stands in the key by itself, and how it is delivered does not matter.
+const DELIVERY: [&str; 3] = ["model", "stream", "stream_options"];
+/// The same where the answer does not repeat the request, as that of Responses does: whose it is.
+const OWNERSHIP: [&str; 6] =
+    ["user", "safety_identifier", "metadata", "store", "prompt_cache_key", "prompt_cache_retention"];
+
+fn is_material(name: &str, api: ApiType) -> bool {
+    !DELIVERY.contains(&name) && (api == ApiType::Responses || !OWNERSHIP.contains(&name))
+}
 
 /// Which answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,7 +59,8 @@ impl Key {
         for text in ["v1", &request.endpoint, request.api_type.as_str(), team, key, &request.model] {
             add(text);
         }
-        let mut fields: Vec<(&str, &RawValue)> = chat.iter().filter(|(name, _)| !IMMATERIAL.contains(name)).collect();
+        let is_material = |(name, _): &(&str, &RawValue)| is_material(name, request.api_type);
+        let mut fields: Vec<(&str, &RawValue)> = chat.iter().filter(is_material).collect();
         fields.sort_by_key(|(name, _)| *name);
         for (name, value) in fields {
             add(name);
@@ -220,7 +218,7 @@ fn away(error: &redis::RedisError) {
 mod tests {
     use super::*;
     use crate::tests::ask;
-    use tollgate_schemas::{ApiType, Caller};
+    use tollgate_schemas::Caller;
 
     fn key(scope: CacheScope, request: &Request, body: &str) -> Key {
         Key::of(scope, request, &Fields::parse(body).expect("json"))
@@ -253,6 +251,12 @@ mod tests {
         assert_eq!(key(Team, &keyed, body), first);
         assert_ne!(key(CacheScope::Key, &keyed, body), key(CacheScope::Key, &request, body));
         assert_ne!(key(Team, &Request { api_type: ApiType::Messages, ..request.clone() }, body), first);
+        let with_tag = |request: &Request, tag: &str| {
+            key(Team, request, &format!(r#"{{"input":"x","metadata":{{"a":"{tag}"}}}}"#))
+        };
+        let responses = Request { api_type: ApiType::Responses, ..request.clone() };
+        assert_eq!(with_tag(&request, "1"), with_tag(&request, "2"));
+        assert_ne!(with_tag(&responses, "1"), with_tag(&responses, "2"), "the answer repeats it");
         assert_ne!(key(Team, &Request { model: "alias".to_owned(), ..request.clone() }, body), first);
     }
 

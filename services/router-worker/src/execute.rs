@@ -228,6 +228,7 @@ fn cap_output(body: &mut Fields, api: ApiType, most: u64) {
     let names: &[&str] = match api {
         ApiType::ChatCompletions => &["max_completion_tokens", "max_tokens"],
         ApiType::Messages => &["max_tokens"],
+        ApiType::Responses => &["max_output_tokens"],
         ApiType::Embeddings => return,
     };
     let given = names.iter().find(|name| body.get(name).is_some());

@@ -73,7 +73,7 @@ pub fn stream(stream: &[u8]) {
         }
         let _ = answer.usage_or_estimate(asked.chat);
     });
-    for wire in message_wires() {
+    for wire in other_wires() {
         let chat = Fields::default();
         let mut decoder = wire.decoder(&asked(&chat));
         let mut events = Vec::new();
@@ -92,7 +92,7 @@ pub fn stream(stream: &[u8]) {
 
 /// A whole answer, and an error document, of each kind of provider.
 pub fn answer(body: &[u8]) {
-    for wire in message_wires() {
+    for wire in other_wires() {
         let chat = Fields::default();
         if let Ok(answer) = wire.decode(&asked(&chat), body) {
             let document = Fields::parse(answer.body.get()).expect("a document");
@@ -114,7 +114,7 @@ pub fn request(body: &[u8]) {
     let Ok(text) = std::str::from_utf8(body) else { return };
     let Ok(chat) = Fields::parse(text) else { return };
     for stream in [false, true] {
-        for kind in wires().chain(message_wires()) {
+        for kind in wires().chain(other_wires()) {
             if let Ok(encoded) = kind.encode(&Asked { stream, ..asked(&chat) }) {
                 assert!(Fields::parse(&encoded.body).is_ok(), "an object");
             }
@@ -163,11 +163,14 @@ fn wires() -> impl Iterator<Item = Arc<dyn Wire>> {
     kinds().into_iter().map(|(_, kind)| kind.wire)
 }
 
-/// For callers of the Messages API: a provider's own, and translations.
-fn message_wires() -> Vec<Arc<dyn Wire>> {
+/// For callers of the Messages and the Responses API: a provider's own, and translations.
+fn other_wires() -> Vec<Arc<dyn Wire>> {
     let kinds = [ProviderKind::Anthropic, ProviderKind::Openai, ProviderKind::Mistral];
-    let wire = |of| kind(&Provider::of(of)).expect("a kind that is spoken").speaks(ApiType::Messages);
-    kinds.into_iter().filter_map(wire).collect()
+    let wires = |of| {
+        let kind = kind(&Provider::of(of)).expect("a kind that is spoken");
+        [ApiType::Messages, ApiType::Responses].map(|api| kind.speaks(api))
+    };
+    kinds.into_iter().flat_map(wires).flatten().collect()
 }
 
 fn each_kind(check: impl Fn(&dyn Wire, &Asked<'_>)) {
@@ -197,6 +200,7 @@ mod tests {
             include_str!("../fixtures/mistral/stream.txt"),
             include_str!("../fixtures/gemini/stream.txt"),
             include_str!("../fixtures/bedrock/stream.txt"),
+            include_str!("../fixtures/responses/stream.txt"),
         ] {
             sse(text.as_bytes(), 7);
             stream(text.as_bytes());
@@ -211,6 +215,7 @@ mod tests {
             include_str!("../fixtures/mistral/chat.json"),
             include_str!("../fixtures/gemini/chat.json"),
             include_str!("../fixtures/bedrock/chat.json"),
+            include_str!("../fixtures/responses/response.json"),
         ] {
             let fixture: Value = serde_json::from_str(text).expect("JSON");
             for part in fixture.as_object().expect("an object").values() {

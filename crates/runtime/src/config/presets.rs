@@ -19,11 +19,21 @@ pub struct Preset {
     pub max_tokens_only: bool,
     /// Its reference lists no `stream_options`; usage comes unasked.
     pub no_stream_options: bool,
+    /// It serves OpenAI's Responses API too, conversations without a state included: bodies pass to it unchanged.
+    pub responses: bool,
 }
 
 /// That lists both names of the maximum, or the newer one, and `stream_options`.
 const fn like_openai(name: &'static str, base_url: &'static str) -> Preset {
-    Preset { name, base_url, price_name: name, otel_name: name, max_tokens_only: false, no_stream_options: false }
+    Preset {
+        name,
+        base_url,
+        price_name: name,
+        otel_name: name,
+        max_tokens_only: false,
+        no_stream_options: false,
+        responses: false,
+    }
 }
 
 /// That lists only the older name of the maximum.
@@ -32,7 +42,7 @@ const fn older_maximum(name: &'static str, base_url: &'static str) -> Preset {
 }
 
 /// All of them, local ones first.
-pub const PRESETS: [Preset; 17] = [
+pub const PRESETS: [Preset; 18] = [
     // https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
     like_openai("vllm", "http://127.0.0.1:8000/v1"),
     // https://docs.ollama.com/api/openai-compatibility
@@ -51,8 +61,8 @@ pub const PRESETS: [Preset; 17] = [
     like_openai("fireworks", "https://api.fireworks.ai/inference/v1"),
     // https://api-docs.deepseek.com/api/create-chat-completion
     older_maximum("deepseek", "https://api.deepseek.com"),
-    // https://docs.x.ai/docs/api-reference
-    Preset { otel_name: "x_ai", ..like_openai("xai", "https://api.x.ai/v1") },
+    // https://docs.x.ai/docs/api-reference; it calls Responses its preferred API
+    Preset { otel_name: "x_ai", responses: true, ..like_openai("xai", "https://api.x.ai/v1") },
     // https://openrouter.ai/docs/api-reference/chat-completion
     like_openai("openrouter", "https://openrouter.ai/api/v1"),
     // https://docs.perplexity.ai/docs/sonar/openai-compatibility; usage is in every chunk of a stream
@@ -65,6 +75,8 @@ pub const PRESETS: [Preset; 17] = [
     older_maximum("nebius", "https://api.tokenfactory.nebius.com/v1"),
     // https://deepinfra.com/docs/advanced/openai_api
     older_maximum("deepinfra", "https://api.deepinfra.com/v1/openai"),
+    // OpenAI itself, at whatever address: a proxy, or another gateway in front of it
+    Preset { responses: true, ..like_openai("openai", "https://api.openai.com/v1") },
     // https://docs.nvidia.com/nim/large-language-models/latest/reference/api-reference
     older_maximum("nvidia", "https://integrate.api.nvidia.com/v1"),
 ];

@@ -1,8 +1,8 @@
 //! Finds the texts of a request or an answer of any of the APIs, and replaces those that a check rewrites.
 //!
 //! Looked at: everything below `messages` (all roles, string content and parts, tool calls, tool results), `system`, `prediction`,
-//! `input`, and the fields by which other API shapes carry a prompt; of an answer, everything below `choices` or a message's
-//! `content`. Arguments of tools are read as JSON, so that escapes hide nothing and a replaced number stays valid JSON.
+//! `input`, and the fields by which other API shapes carry a prompt; of an answer, everything below `choices`, a message's
+//! `content` or a response's `output`. Arguments of tools are read as JSON, so that escapes hide nothing and a replaced number stays valid JSON.
 //!
 //! Not looked at: ids, names, roles, tool definitions, binary content (images, audio, files), and texts that a caller has turned
 //! into numbers itself (token ids as the input of embeddings).
@@ -25,6 +25,9 @@ const NO_TEXT: &[&str] = &[
     "type",
     "id",
     "tool_call_id",
+    "call_id",
+    "item_id",
+    "status",
     "name",
     "index",
     "finish_reason",
@@ -32,6 +35,7 @@ const NO_TEXT: &[&str] = &[
     "tool_use_id",
     "url",
     "image_url",
+    "file_url",
     "input_audio",
     "file_data",
     "file_id",
@@ -62,7 +66,8 @@ pub fn request(body: &RawValue, map: MapText<'_>) -> Option<String> {
     walk.finish(body)
 }
 
-/// Shows every text of an answer to `map`: of a chat completion's choices, of a message's content; embeddings hold none. The new
+/// Shows every text of an answer to `map`: of a chat completion's choices, of a message's content, of a response's output;
+/// embeddings hold none. The new
 /// body, if any text was replaced.
 pub fn answer(body: &RawValue, map: MapText<'_>) -> Option<String> {
     let mut walk = Walk::new(body, map);
@@ -81,6 +86,8 @@ pub fn answer(body: &RawValue, map: MapText<'_>) -> Option<String> {
         }
     } else if is("type", "\"message\"") {
         of("content").for_each(|value| walk.value(value, 0));
+    } else if is("object", "\"response\"") {
+        of("output").for_each(|value| walk.output(value));
     } else if !is("object", "\"list\"") {
         walk.all(body);
     }
@@ -152,8 +159,35 @@ impl<'f> Walk<'f> {
         }
     }
 
-    /// One choice of an answer. Its token log-probabilities spell the answer again, so they go when the answer is changed.
+    /// The items of a response. Each part of a message has log-probabilities of its own.
+    fn output(&mut self, raw: &RawValue) {
+        let Node::Array(items) = json::open(raw) else { return self.value(raw, 0) };
+        for item in items {
+            let Node::Object(fields) = json::open(item) else {
+                self.value(item, 0);
+                continue;
+            };
+            let is_message = fields.iter().any(|(key, value)| key == "type" && value.get() == "\"message\"");
+            for (key, value) in &fields {
+                match (key.as_ref(), json::open(value)) {
+                    ("content", Node::Array(parts)) if is_message => {
+                        parts.iter().for_each(|part| self.spelled(part, "[]"));
+                    }
+                    ("arguments" | "input", _) => self.arguments(value),
+                    (key, _) if NO_TEXT.contains(&key) => {}
+                    _ => self.value(value, 0),
+                }
+            }
+        }
+    }
+
+    /// One choice of an answer.
     fn choice(&mut self, raw: &RawValue) {
+        self.spelled(raw, "null");
+    }
+
+    /// Texts with the log-probabilities of their tokens, which spell them again: they become `none` when a text is changed.
+    fn spelled(&mut self, raw: &RawValue, none: &str) {
         let Node::Object(fields) = json::open(raw) else { return self.value(raw, 0) };
         let before = self.edits.len();
         for (key, value) in fields.iter().filter(|(key, _)| key != "logprobs" && !NO_TEXT.contains(&key.as_ref())) {
@@ -165,7 +199,7 @@ impl<'f> Walk<'f> {
         let changed = self.edits.len() > before;
         for (_, logprobs) in fields.iter().filter(|(key, value)| changed && key == "logprobs" && value.get() != "null")
         {
-            self.replace(logprobs, "null".to_owned());
+            self.replace(logprobs, none.to_owned());
         }
     }
 }

@@ -126,6 +126,30 @@ fn other_apis_are_read_too() {
     let (changed, seen) = run(answer, message);
     assert_eq!(seen, ["bad"]);
     assert!(changed.expect("changed").contains(r#""model":"m-bad","content":[{"type":"text","text":"[X]"}]"#));
+    let response = r#"{"object":"response","id":"bad","model":"m-bad","instructions":"bad","output":[
+        {"type":"reasoning","id":"bad","summary":[{"type":"summary_text","text":"why"}],"encrypted_content":"bad"},
+        {"type":"message","id":"bad","status":"completed","content":[
+            {"type":"output_text","text":"bad","annotations":[],"logprobs":[{"token":"bad"}]},
+            {"type":"output_text","text":"fine","logprobs":[{"token":"fine"}]},{"type":"refusal","refusal":"no"}]},
+        {"type":"function_call","call_id":"bad","name":"f-bad","arguments":"{\"k\":\"bad\"}"},
+        {"type":"custom_tool_call","call_id":"c","input":"free"},"odd bad"]}"#;
+    let (changed, seen) = run(answer, response);
+    assert_eq!(seen, ["why", "bad", "fine", "no", "k", "bad", "free", "odd bad"]);
+    let changed = changed.expect("changed");
+    assert!(changed.contains(r#""text":"[X]","annotations":[],"logprobs":[]}"#), "{changed}");
+    assert!(
+        changed.contains(r#""logprobs":[{"token":"fine"}]"#) && changed.contains(r#""arguments":"{\"k\":\"[X]\"}""#)
+    );
+    let (changed, seen) = run(
+        request,
+        r#"{"model":"m-bad","instructions":"i","input":[{"role":"user","content":[{"type":"input_text","text":"t"},
+            {"type":"input_image","image_url":"bad"},{"type":"input_file","file_url":"bad","file_data":"bad"}]},
+            {"type":"function_call","call_id":"bad","arguments":"{\"k\":1}"},
+            {"type":"function_call_output","call_id":"bad","status":"completed","output":"o"},
+            {"type":"function_call_output","call_id":"c","output":[{"type":"input_text","text":"p"}]},
+            {"type":"reasoning","summary":[{"type":"summary_text","text":"s"}],"encrypted_content":"bad"}]}"#,
+    );
+    assert_eq!((changed, seen.join(" ")), (None, "i t k 1 o p s".to_owned()));
     let (changed, seen) = run(answer, r#"{"object":"list","data":[{"embedding":[0.1],"index":0}],"model":"bad"}"#);
     assert_eq!((changed, seen.len()), (None, 0));
 }

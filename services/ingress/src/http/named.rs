@@ -3,9 +3,9 @@
 //! | path | whose |
 //! | --- | --- |
 //! | `/serving-endpoints/{name}/invocations` | Databricks (<https://docs.databricks.com/aws/en/machine-learning/foundation-model-apis/api-reference>) |
-//! | `/serving-endpoints/chat/completions`, `/serving-endpoints/embeddings` | Databricks, by OpenAI's SDK |
-//! | `/openai/deployments/{name}/chat/completions`, `…/embeddings` | Azure OpenAI (<https://learn.microsoft.com/azure/ai-foundry/openai/reference>) |
-//! | `/openai/v1/chat/completions`, `/openai/v1/embeddings` | Azure OpenAI, without a version |
+//! | `/serving-endpoints/chat/completions`, `…/responses`, `…/embeddings` | Databricks, by OpenAI's SDK |
+//! | `/openai/deployments/{name}/chat/completions`, `…/responses`, `…/embeddings` | Azure OpenAI (<https://learn.microsoft.com/azure/ai-foundry/openai/reference>) |
+//! | `/openai/v1/chat/completions`, `…/responses`, `…/embeddings` | Azure OpenAI, without a version |
 //!
 //! What stands in the path is the model, whatever the body says: the name of an endpoint here, or an alias.
 
@@ -23,7 +23,7 @@ use tollgate_schemas::{ApiError, ApiType, ErrorCode};
 /// Databricks' route for any kind of model.
 pub(super) const INVOCATIONS: &str = "/serving-endpoints/{name}/invocations";
 /// APIs that both have under paths of their own.
-const SHARED: [ApiType; 2] = [ApiType::ChatCompletions, ApiType::Embeddings];
+const SHARED: [ApiType; 3] = [ApiType::ChatCompletions, ApiType::Responses, ApiType::Embeddings];
 /// Where Databricks' callers say what a call is billed to.
 const USAGE_CONTEXT: &str = "usage_context";
 

@@ -8,37 +8,46 @@
 //! API itself is never translated for: see [`crate::providers::Kind::speaks`].
 
 mod messages;
+mod responses;
 
 use crate::{
     failure::Failure,
     providers::{Answer, Asked, Decoded, Encoded, Fields, Frame, Framing, Grant, Leaving, StreamDecoder, Wire},
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Value, value::RawValue};
 use std::sync::Arc;
 use tollgate_schemas::{ApiType, StreamEvent};
+
+const NO_EQUIVALENT: &str = "has no equivalent at this model's provider; leave it out or use another endpoint";
 
 /// An API in terms of chat completions.
 trait Dialect: Send + Sync {
     /// The request. `marks`: messages may carry what only Anthropic's models know ([`Wire::takes_marks`]).
     fn request(&self, body: &Fields, marks: bool) -> Result<Fields, Failure>;
-    /// A whole `chat.completion`, or what there was of it.
-    fn answer(&self, completion: &Value, shown_model: &str) -> Value;
-    /// For one stream.
-    fn events(&self, shown_model: &str) -> Box<dyn Events>;
+    /// For one answer to that request.
+    fn answering(&self, asked: &Asked<'_>) -> Box<dyn Answering>;
+    /// Fields of a chat, and what they are called in this API, where that differs and a leaf may refuse them.
+    fn names(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
 }
 
-/// Turns the chunks of a chat completion into the API's events.
-trait Events: Send {
+/// Turns a chat completion into the API's answer, whole or as it comes.
+trait Answering: Send {
     /// Takes a `chat.completion.chunk`.
     fn chunk(&mut self, chunk: &Value) -> Vec<StreamEvent>;
     /// The events that end a whole answer.
     fn end(&mut self) -> Vec<StreamEvent>;
+    /// The document for a whole `chat.completion`, or for what there was of it, after its chunks or without them.
+    fn whole(self: Box<Self>, completion: &Value) -> Value;
 }
 
 /// A wire format for `api` over a provider's chat; `None` if it cannot be had of a chat.
 pub(crate) fn over(api: ApiType, chat: &Arc<dyn Wire>) -> Option<Arc<dyn Wire>> {
     let dialect: &'static dyn Dialect = match api {
         ApiType::Messages => &messages::Messages,
+        ApiType::Responses => &responses::Responses,
         ApiType::ChatCompletions | ApiType::Embeddings => return None,
     };
     Some(Arc::new(Translated { dialect, chat: chat.clone() }))
@@ -50,9 +59,9 @@ struct Translated {
 }
 
 impl Translated {
-    fn answer(dialect: &dyn Dialect, shown_model: &str, answer: Answer) -> Answer {
+    fn answer(answering: Box<dyn Answering>, answer: Answer) -> Answer {
         let completion: Value = serde_json::from_str(answer.body.get()).unwrap_or(Value::Null);
-        let body = serde_json::value::to_raw_value(&dialect.answer(&completion, shown_model));
+        let body = serde_json::value::to_raw_value(&answering.whole(&completion));
         Answer { body: body.unwrap_or_else(|_| RawValue::NULL.to_owned()), ..answer }
     }
 }
@@ -64,11 +73,11 @@ impl Wire for Translated {
 
     fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
         let chat = self.dialect.request(asked.chat, self.chat.takes_marks())?;
-        self.chat.encode(&Asked { chat: &chat, ..*asked })
+        self.chat.encode(&Asked { chat: &chat, ..*asked }).map_err(|failure| named(self.dialect.names(), failure))
     }
 
     fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
-        Ok(Self::answer(self.dialect, asked.shown_model, self.chat.decode(asked, body)?))
+        Ok(Self::answer(self.dialect.answering(asked), self.chat.decode(asked, body)?))
     }
 
     fn decoder(&self, asked: &Asked<'_>) -> Box<dyn StreamDecoder> {
@@ -76,10 +85,8 @@ impl Wire for Translated {
         let mut chat = Fields::default();
         chat.put("stream_options", &serde_json::json!({ "include_usage": true }));
         Box::new(Decoder {
-            dialect: self.dialect,
             chat: self.chat.decoder(&Asked { chat: &chat, ..*asked }),
-            events: self.dialect.events(asked.shown_model),
-            shown_model: asked.shown_model.to_owned(),
+            answering: self.dialect.answering(asked),
         })
     }
 
@@ -105,18 +112,26 @@ impl Wire for Translated {
     }
 }
 
+/// A field that a leaf cannot express, by the caller's name for it.
+fn named(names: &[(&str, &str)], failure: Failure) -> Failure {
+    let is = |field: &str, chat: &str| {
+        field.strip_prefix(chat).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    let Some(param) = failure.param.clone() else { return failure };
+    let Some((_, own)) = names.iter().find(|(chat, _)| is(&param, chat)) else { return failure };
+    Failure { message: failure.message.replacen(&param, own, 1), param: Some((*own).to_owned()), ..failure }
+}
+
 struct Decoder {
-    dialect: &'static dyn Dialect,
     chat: Box<dyn StreamDecoder>,
-    events: Box<dyn Events>,
-    shown_model: String,
+    answering: Box<dyn Answering>,
 }
 
 impl StreamDecoder for Decoder {
     fn frame(&mut self, frame: &Frame) -> Result<Decoded, Failure> {
         let Decoded { events, content } = self.chat.frame(frame)?;
         let chunks = events.iter().filter_map(|event| serde_json::from_str(&event.data).ok());
-        Ok(Decoded { events: chunks.flat_map(|chunk: Value| self.events.chunk(&chunk)).collect(), content })
+        Ok(Decoded { events: chunks.flat_map(|chunk: Value| self.answering.chunk(&chunk)).collect(), content })
     }
 
     fn is_complete(&self) -> bool {
@@ -128,10 +143,33 @@ impl StreamDecoder for Decoder {
     }
 
     fn end(&mut self) -> Vec<StreamEvent> {
-        self.events.end()
+        self.answering.end()
     }
 
     fn answer(self: Box<Self>) -> Answer {
-        Translated::answer(self.dialect, &self.shown_model, self.chat.answer())
+        Translated::answer(self.answering, self.chat.answer())
     }
+}
+
+/// A field of a body as `T`.
+fn read<T: DeserializeOwned>(name: &str, raw: &RawValue) -> Result<T, Failure> {
+    serde_json::from_str(raw.get()).map_err(|_| Failure::inexpressible(name, "is not what this API takes"))
+}
+
+/// A text that is not empty.
+fn text(value: &Value) -> Option<&str> {
+    value.as_str().filter(|text| !text.is_empty())
+}
+
+/// A single text as a string, which every server of the chat format takes; else the parts.
+fn one_or_many(mut parts: Vec<Value>) -> Value {
+    match parts.as_mut_slice() {
+        [one] if one["type"] == "text" && one.get("cache_control").is_none() => one["text"].take(),
+        _ => parts.into(),
+    }
+}
+
+/// Texts for a tool's message, which holds nothing else; a text that is empty if there are none.
+fn tool_content(texts: Vec<Value>) -> Value {
+    if texts.is_empty() { "".into() } else { one_or_many(texts) }
 }

@@ -68,6 +68,7 @@ impl<'a> Task<'a> {
             shown_model: &request.model,
             stream: request.stream,
             default_max_tokens: endpoint.default_max_tokens,
+            is_only_destination: endpoint.destinations.len() == 1,
             created: tollgate_schemas::now_us() / 1_000_000,
             request_id: request.request_id,
         };

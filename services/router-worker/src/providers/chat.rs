@@ -9,7 +9,9 @@ use serde_json::value::RawValue;
 
 /// Characters of prompt text of any API, for estimates: message texts and tool call arguments; images and files do not count.
 pub(super) fn prompt_chars(body: &Fields) -> usize {
-    let prompts = ["system", "messages", "input"].iter().filter_map(|name| body.read::<Value>(name).ok().flatten());
+    let prompts = ["system", "instructions", "messages", "input"]
+        .iter()
+        .filter_map(|name| body.read::<Value>(name).ok().flatten());
     prompts.map(|prompt| text_chars(&prompt)).sum()
 }
 
@@ -20,8 +22,10 @@ fn text_chars(value: &Value) -> usize {
         Value::Object(map) => map
             .iter()
             .map(|(key, value)| match (key.as_str(), value) {
-                ("content" | "text" | "arguments" | "refusal", Value::String(text)) => text.chars().count(),
-                ("content" | "tool_calls" | "function", nested) => text_chars(nested),
+                ("content" | "text" | "arguments" | "refusal" | "input" | "output", Value::String(text)) => {
+                    text.chars().count()
+                }
+                ("content" | "tool_calls" | "function" | "output", nested) => text_chars(nested),
                 _ => 0,
             })
             .sum(),

@@ -33,6 +33,7 @@ mod mistral;
 mod mock;
 mod openai;
 mod path;
+mod responses;
 mod sse;
 mod token;
 mod translate;
@@ -73,6 +74,8 @@ pub(crate) struct Asked<'a> {
     pub stream: bool,
     /// Output tokens when the caller sets no maximum and the provider demands one.
     pub default_max_tokens: u32,
+    /// The endpoint has no other destination, so what the provider has stored of a conversation is found again.
+    pub is_only_destination: bool,
     /// Seconds since the Unix epoch, for answers that carry no time of their own.
     pub created: i64,
     /// The request's id here, for answers that carry none of their own.
@@ -91,6 +94,7 @@ impl<'a> Asked<'a> {
             shown_model: "chat",
             stream: false,
             default_max_tokens: 4096,
+            is_only_destination: false,
             created: 1_795_400_000,
             request_id: RequestId(Default::default()),
         }
@@ -278,18 +282,22 @@ impl Kind {
 /// The one place that tells provider kinds apart. Errors with what is missing.
 pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
     Ok(match provider.kind {
-        ProviderKind::Openai => {
-            let preset = provider.preset();
-            let base_url = preset.map_or("https://api.openai.com/v1", |preset| preset.base_url);
-            Kind::at(provider, base_url, provider.price_name(), openai::OpenAi::new(preset))
-                .and(ApiType::Embeddings, embeddings::Embeddings(openai::OpenAi::new(preset)))
-        }
+        ProviderKind::Openai => of_openai(provider),
         ProviderKind::Anthropic => {
             Kind::at(provider, "https://api.anthropic.com/v1", "anthropic", anthropic::Anthropic)
                 .and(ApiType::Messages, anthropic::Native)
         }
         ProviderKind::Azure => {
-            Kind::at(provider, needed(provider)?, "azure", azure::Azure::new(provider.api_version.as_deref()))
+            let version = provider.api_version.as_deref();
+            let azure = Kind::at(provider, needed(provider)?, "azure", azure::Azure::new(version));
+            match version {
+                None => {
+                    let path = "/openai/v1/responses";
+                    azure.and(ApiType::Responses, responses::Responses { path, of: azure::Azure::new(None) })
+                }
+                // Dated versions keep their models in the path of a deployment, where this API is not.
+                Some(_) => azure,
+            }
         }
         ProviderKind::Databricks => {
             let host = needed(provider)?;
@@ -320,6 +328,20 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
             mock.and(ApiType::Embeddings, embeddings::Embeddings(openai::OpenAi::new(None)))
         }
     })
+}
+
+/// OpenAI, or a server of its chat format. Of the others only those whose preset says so are known to serve Responses.
+fn of_openai(provider: &Provider) -> Kind {
+    let (preset, new) = (provider.preset(), || openai::OpenAi::new(provider.preset()));
+    let base_url = preset.map_or("https://api.openai.com/v1", |preset| preset.base_url);
+    let kind = Kind::at(provider, base_url, provider.price_name(), new())
+        .and(ApiType::Embeddings, embeddings::Embeddings(new()));
+    let is_own = || provider.base_url.as_deref().is_none_or(openai::is_own);
+    if preset.map_or_else(is_own, |preset| preset.responses) {
+        kind.and(ApiType::Responses, responses::Responses { path: "/responses", of: new() })
+    } else {
+        kind
+    }
 }
 
 /// The address of a provider that has no common one.

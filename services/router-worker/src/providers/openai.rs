@@ -10,6 +10,8 @@ use super::{
 use crate::failure::Failure;
 use tollgate_runtime::config::Preset;
 
+const HOST: &str = "api.openai.com";
+
 /// The leaf.
 #[derive(Debug)]
 pub(super) struct OpenAi {
@@ -26,6 +28,13 @@ impl OpenAi {
         });
         Self { otel_name: preset.map_or("openai", |preset| preset.otel_name), quirks }
     }
+}
+
+/// Whether an address is one of OpenAI's own, that of a region (`eu.api.openai.com`) included.
+pub(super) fn is_own(base_url: &str) -> bool {
+    let url = reqwest::Url::parse(base_url).ok();
+    let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or_default();
+    host == HOST || host.strip_suffix(HOST).is_some_and(|region| region.ends_with('.'))
 }
 
 impl Wire for OpenAi {
@@ -56,5 +65,22 @@ impl Wire for OpenAi {
 
     fn request_id_header(&self) -> &'static str {
         "x-request-id"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_openais_own_by_its_host() {
+        for own in ["https://api.openai.com/v1", "https://eu.api.openai.com/v1/"] {
+            assert!(is_own(own), "{own}");
+        }
+        for other in
+            ["http://127.0.0.1:8000/v1", "https://notapi.openai.com.test/api.openai.com", "https://xapi.openai.com"]
+        {
+            assert!(!is_own(other), "{other}");
+        }
     }
 }

@@ -17,7 +17,7 @@ fn native() -> Arc<dyn Wire> {
 }
 
 /// All events of a stream that ends well, and the decoder.
-fn decoded(
+pub(super) fn decoded(
     wire: &dyn Wire,
     asked: &Asked<'_>,
     bytes: &[u8],
@@ -36,7 +36,7 @@ fn decoded(
     (events, decoder)
 }
 
-fn body(decoder: Box<dyn StreamDecoder>) -> Value {
+pub(super) fn body(decoder: Box<dyn StreamDecoder>) -> Value {
     serde_json::from_str(decoder.answer().body.get()).expect("JSON")
 }
 

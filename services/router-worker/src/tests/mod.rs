@@ -8,6 +8,7 @@ mod limited;
 mod owner;
 mod presets;
 mod requests;
+mod responses;
 mod routing;
 mod waiting;
 

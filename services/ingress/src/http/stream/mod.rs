@@ -3,10 +3,11 @@
 //! No header leaves before the first content or keep-alive, so that a failure before it is a plain error response. After
 //! it a failure is a last event in the API's own shape. Never compressed: axum compresses nothing by itself.
 //!
-//! What is particular to an API (how an answer is cut into events, how a stream ends) is in [`chat`] and [`messages`].
+//! What is particular to an API (how an answer is cut into events, how a stream ends) is in [`chat`], [`messages`] and [`responses`].
 
 mod chat;
 mod messages;
+mod responses;
 
 use super::{
     answer,
@@ -18,6 +19,7 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
@@ -164,6 +166,7 @@ pub(super) struct Sent {
 enum Shape {
     Chat(chat::Sent),
     Messages(messages::Sent),
+    Responses(responses::Sent),
 }
 
 impl Sent {
@@ -171,6 +174,7 @@ impl Sent {
     pub(super) fn of(request: &Request) -> Self {
         let shape = match request.api_type {
             ApiType::Messages => Shape::Messages(messages::Sent::default()),
+            ApiType::Responses => Shape::Responses(responses::Sent::default()),
             ApiType::ChatCompletions | ApiType::Embeddings => Shape::Chat(chat::Sent::of(request)),
         };
         Self { api: request.api_type, shape, destination: None, attempts: None }
@@ -180,6 +184,7 @@ impl Sent {
         match &mut self.shape {
             Shape::Chat(sent) => sent.note(events),
             Shape::Messages(sent) => sent.note(),
+            Shape::Responses(sent) => sent.note(events),
         }
     }
 
@@ -190,6 +195,7 @@ impl Sent {
         {
             Shape::Chat(sent) => sent.rest(&body),
             Shape::Messages(sent) => sent.rest(&body),
+            Shape::Responses(sent) => sent.rest(&body),
         });
         rest.map_err(|why| {
             let message =
@@ -201,7 +207,7 @@ impl Sent {
     /// What is sent in silence. Clients of the Messages API know `ping`, and some count on it.
     fn keep_alive(&self) -> Vec<u8> {
         match self.shape {
-            Shape::Chat(_) => b": keep-alive\n\n".to_vec(),
+            Shape::Chat(_) | Shape::Responses(_) => b": keep-alive\n\n".to_vec(),
             Shape::Messages(_) => b"event: ping\ndata: {\"type\": \"ping\"}\n\n".to_vec(),
         }
     }
@@ -210,14 +216,18 @@ impl Sent {
     fn last(&self) -> &'static [u8] {
         match self.shape {
             Shape::Chat(_) => b"data: [DONE]\n\n",
-            Shape::Messages(_) => b"",
+            Shape::Messages(_) | Shape::Responses(_) => b"",
         }
     }
 
     /// The last event of a stream that did not.
     fn failed(&self, pending: &Pending, error: &ApiError) -> Vec<u8> {
-        let data = error.document(self.api.errors(), Some(&pending.id().to_string())).to_string();
-        let event = matches!(self.shape, Shape::Messages(_)).then(|| "error".to_owned());
-        frames(&[StreamEvent { event, data }])
+        let document = error.document(self.api.errors(), Some(&pending.id().to_string()));
+        let named = |data: Value| StreamEvent { event: Some("error".to_owned()), data: data.to_string() };
+        frames(&[match &self.shape {
+            Shape::Chat(_) => StreamEvent { event: None, data: document.to_string() },
+            Shape::Messages(_) => named(document),
+            Shape::Responses(sent) => named(sent.failed(document)),
+        }])
     }
 }

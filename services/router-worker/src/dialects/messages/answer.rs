@@ -1,5 +1,6 @@
 //! A chat completion as a message.
 
+use super::super::text;
 use serde_json::{Value, json};
 
 /// A whole message, or what there is of one.
@@ -40,11 +41,6 @@ fn complete(block: &Value) -> Value {
         block["signature"] = "".into();
     }
     block
-}
-
-/// A text that is not empty.
-pub(super) fn text(value: &Value) -> Option<&str> {
-    value.as_str().filter(|text| !text.is_empty())
 }
 
 /// Thinking that nobody signed: it cannot be sent back to a model.

@@ -10,9 +10,11 @@ mod request;
 mod stream;
 mod turns;
 
-use super::{Dialect, Events};
-use crate::{failure::Failure, providers::Fields};
-use serde_json::Value;
+use super::{Answering, Dialect};
+use crate::{
+    failure::Failure,
+    providers::{Asked, Fields},
+};
 
 /// The dialect.
 pub(super) struct Messages;
@@ -22,11 +24,7 @@ impl Dialect for Messages {
         request::chat(body, marks)
     }
 
-    fn answer(&self, completion: &Value, shown_model: &str) -> Value {
-        answer::message(completion, shown_model)
-    }
-
-    fn events(&self, shown_model: &str) -> Box<dyn Events> {
-        Box::new(stream::State::new(shown_model))
+    fn answering(&self, asked: &Asked<'_>) -> Box<dyn Answering> {
+        Box::new(stream::State::new(asked.shown_model))
     }
 }

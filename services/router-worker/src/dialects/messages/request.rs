@@ -1,11 +1,11 @@
 //! A Messages body as a chat completions body: all but its messages.
 
-use super::turns;
+use super::{
+    super::{NO_EQUIVALENT, read},
+    turns,
+};
 use crate::{failure::Failure, providers::Fields};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json, value::RawValue};
-
-const NO_EQUIVALENT: &str = "has no equivalent at this model's provider; leave it out or use another endpoint";
 
 /// Budgets of thinking, in tokens, below which the effort is low, and medium.
 const LOW_BELOW: u64 = 4_096;
@@ -30,10 +30,6 @@ pub(super) fn chat(body: &Fields, marks: bool) -> Result<Fields, Failure> {
         field(&mut chat, name, raw, marks)?;
     }
     Ok(chat)
-}
-
-fn read<T: DeserializeOwned>(name: &str, raw: &RawValue) -> Result<T, Failure> {
-    serde_json::from_str(raw.get()).map_err(|_| Failure::inexpressible(name, "is not what the Messages API takes"))
 }
 
 /// Puts one top-level field into the chat body.

@@ -5,8 +5,8 @@
 //! them, are kept for the end.
 
 use super::{
-    super::Events,
-    answer::{stop_reason, text, thinking_block, usage},
+    super::{Answering, text},
+    answer::{message, stop_reason, thinking_block, usage},
 };
 use serde_json::{Value, json};
 use tollgate_schemas::StreamEvent;
@@ -156,7 +156,7 @@ impl State {
     }
 }
 
-impl Events for State {
+impl Answering for State {
     fn chunk(&mut self, chunk: &Value) -> Vec<StreamEvent> {
         let mut events = Vec::new();
         self.begin(&chunk["id"], &mut events);
@@ -202,6 +202,10 @@ impl Events for State {
         events.push(event(json!({ "type": "message_delta", "delta": delta, "usage": self.usage })));
         events.push(event(json!({ "type": "message_stop" })));
         events
+    }
+
+    fn whole(self: Box<Self>, completion: &Value) -> Value {
+        message(completion, &self.shown_model)
     }
 }
 

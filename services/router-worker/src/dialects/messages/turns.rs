@@ -1,5 +1,6 @@
 //! Messages content as chat messages: parts, tool calls and tool results.
 
+use super::super::{one_or_many, tool_content};
 use crate::failure::Failure;
 use serde_json::{Value, json};
 
@@ -43,14 +44,6 @@ fn block_at(at: &str, index: usize) -> String {
     format!("{at}.content[{index}]")
 }
 
-/// A single text as a string, which every server of the chat format takes; else the parts.
-fn one_or_many(mut parts: Vec<Value>) -> Value {
-    match parts.as_mut_slice() {
-        [one] if one["type"] == "text" && one.get("cache_control").is_none() => one["text"].take(),
-        _ => parts.into(),
-    }
-}
-
 /// Results of tools come first, each in a message of its own: they answer the calls of the message before.
 fn user(messages: &mut Vec<Value>, at: &str, blocks: &[Value], marks: bool) -> Result<(), Failure> {
     let mut parts = Vec::new();
@@ -87,8 +80,7 @@ fn tool_result(at: &str, block: &Value, beside: &mut Vec<Value>, marks: bool) ->
             None => texts.push(json!({ "type": "text", "text": FAILED.trim_end() })),
         }
     }
-    let content = if texts.is_empty() { "".into() } else { one_or_many(texts) };
-    Ok(json!({ "role": "tool", "tool_call_id": block["tool_use_id"], "content": content }))
+    Ok(json!({ "role": "tool", "tool_call_id": block["tool_use_id"], "content": tool_content(texts) }))
 }
 
 fn assistant(messages: &mut Vec<Value>, at: &str, blocks: &[Value], marks: bool) -> Result<(), Failure> {

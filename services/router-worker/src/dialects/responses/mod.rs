@@ -1,0 +1,42 @@
+//! OpenAI's Responses API over chat completions.
+//!
+//! Sources: <https://platform.openai.com/docs/api-reference/responses>, `…/responses-streaming`, and the types of openai-python
+//! (`src/openai/types/responses`). Lost on the way: reasoning of earlier answers, which only the model that wrote it can read, hints
+//! about caches inside parts, and what `include` asks for beyond log probabilities, which belongs to tools and models that only
+//! OpenAI has. `store` is false whatever it says; nothing is kept that a later request could refer to.
+
+mod answer;
+mod items;
+mod output;
+mod request;
+
+use super::{Answering, Dialect};
+use crate::{
+    failure::Failure,
+    providers::{Asked, Fields},
+};
+
+/// The dialect.
+pub(super) struct Responses;
+
+impl Dialect for Responses {
+    /// Reasoning comes back unsigned, so there is nothing of Claude's to keep.
+    fn request(&self, body: &Fields, _marks: bool) -> Result<Fields, Failure> {
+        request::chat(body)
+    }
+
+    fn answering(&self, asked: &Asked<'_>) -> Box<dyn Answering> {
+        Box::new(answer::State::new(asked))
+    }
+
+    fn names(&self) -> &'static [(&'static str, &'static str)] {
+        &[
+            ("messages", "input"),
+            ("max_completion_tokens", "max_output_tokens"),
+            ("logprobs", "top_logprobs"),
+            ("reasoning_effort", "reasoning.effort"),
+            ("response_format", "text.format"),
+            ("verbosity", "text.verbosity"),
+        ]
+    }
+}

@@ -1,0 +1,106 @@
+//! The Responses API for callers who speak it: bodies pass through but for `model` and `store`, and answers but for `model`.
+//!
+//! Sources: <https://platform.openai.com/docs/api-reference/responses>, `…/responses-streaming`,
+//! <https://platform.openai.com/docs/guides/migrate-to-responses> (what `store: false` demands of reasoning), and
+//! <https://learn.microsoft.com/azure/ai-foundry/openai/how-to/responses> for Azure.
+//!
+//! The API can keep a conversation at the provider. That is of use only if the next request comes to the same provider, so it is
+//! left to the caller where an endpoint has one destination; elsewhere nothing is stored and what refers to it is refused.
+
+mod answer;
+mod stream;
+
+use super::{Answer, Asked, Encoded, Fields, Grant, Leaving, StreamDecoder, Wire};
+use crate::failure::Failure;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+const STORED: &str = "refers to what one provider has stored, and this endpoint has several destinations; send the whole \
+                      conversation in `input`";
+const IN_BACKGROUND: &str = "must be false: nobody could fetch the answer from here or count what it costs; leave it out, or submit \
+                             a job to your team's topic";
+
+/// The leaf for callers of the same API, at a server whose credentials and errors are those of `of`.
+#[derive(Debug)]
+pub(super) struct Responses<W> {
+    /// Below the base URL.
+    pub path: &'static str,
+    /// The server's leaf for chat completions.
+    pub of: W,
+}
+
+impl<W: Wire> Wire for Responses<W> {
+    fn otel_name(&self) -> &'static str {
+        self.of.otel_name()
+    }
+
+    fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
+        let mut body = asked.passed_on();
+        if asked.stream {
+            body.put("stream", &true);
+        } else {
+            body.remove("stream");
+            body.remove("stream_options");
+        }
+        if body.get("background").is_some_and(|background| background.get() != "false") {
+            return Err(Failure::inexpressible("background", IN_BACKGROUND));
+        }
+        if !asked.is_only_destination {
+            if let Some(name) =
+                ["previous_response_id", "conversation"].into_iter().find(|name| body.get(name).is_some())
+            {
+                return Err(Failure::inexpressible(name, STORED));
+            }
+            body.put("store", &false);
+        }
+        if body.get("store").is_some_and(|store| store.get() == "false") {
+            readable_only(&mut body);
+        }
+        Ok(Encoded::new(self.path, body.to_json()))
+    }
+
+    fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
+        answer::decode(asked, body)
+    }
+
+    fn decoder(&self, asked: &Asked<'_>) -> Box<dyn StreamDecoder> {
+        Box::new(stream::Decoder::new(asked))
+    }
+
+    fn classify(&self, status: u16, body: &[u8]) -> Failure {
+        self.of.classify(status, body)
+    }
+
+    fn grant(&self, key: Option<&str>, now_s: i64) -> Result<Option<Grant>, String> {
+        self.of.grant(key, now_s)
+    }
+
+    fn headers(&self, key: Option<&str>, leaving: &Leaving<'_>) -> Result<Vec<(&'static str, String)>, String> {
+        self.of.headers(key, leaving)
+    }
+
+    fn request_id_header(&self) -> &'static str {
+        self.of.request_id_header()
+    }
+}
+
+/// Leaves out reasoning that its model cannot read again: nothing of it is stored, and it is not in the item. The gateway shows
+/// other providers' reasoning so, and OpenAI refuses it.
+fn readable_only(body: &mut Fields) {
+    #[derive(Deserialize)]
+    struct Item {
+        #[serde(rename = "type")]
+        kind: String,
+        encrypted_content: Option<String>,
+    }
+    let is_readable = |item: &RawValue| match serde_json::from_str::<Item>(item.get()) {
+        Ok(item) => item.kind != "reasoning" || item.encrypted_content.is_some_and(|content| !content.is_empty()),
+        Err(_) => true,
+    };
+    let Ok(Some(mut items)) = body.read::<Vec<Box<RawValue>>>("input") else { return };
+    let before = items.len();
+    items.retain(|item| is_readable(item));
+    if items.len() < before {
+        body.put("input", &items);
+    }
+}
