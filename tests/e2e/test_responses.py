@@ -8,7 +8,7 @@ import requests
 from kafka_tools import produce_all, read
 from ledger import ledger_of
 from pydantic import BaseModel
-from support import SEARCH_KEY, endpoint, eventually, user
+from support import SEARCH_KEY, endpoint, eventually, sha256, user
 
 TOOL = {
     "type": "function",
@@ -26,24 +26,36 @@ MODELS = ["native", "translated", "claude"]
 def running(gateway, _provider):
     own = {"kind": "openai", "preset": "openai", "base_url": _provider.url("own"), "api_key": "${E2E_BETA_KEY}"}
     price = {"provider": "own", "model": "fake-large", "input": 2, "output": 8, "cache_read": 0.5}
+    endpoints = [
+        endpoint("native", ["main own fake-large"]),
+        endpoint("translated", ["main alpha fake-large"]),
+        endpoint("claude", ["main claude fake-claude"]),
+        endpoint("either", ["main own fault-503"], fallbacks=["second alpha fake-large"]),
+        endpoint("failing", ["main own fault-failed"], fallbacks=["second own fake-large"]),
+        endpoint("native-checked", ["main own fake-large"], guardrails=MASKED),
+        endpoint("translated-checked", ["main alpha fake-large"], guardrails=MASKED),
+        endpoint("broken-native", ["main own fault-stream-error"]),
+        endpoint("broken-translated", ["main alpha fault-truncate"]),
+        endpoint("throttled", ["main own fault-429"]),
+        endpoint("demo", ["main demo mock-1"]),
+        endpoint("lenient", ["main alpha fake-large"], on_unsupported="drop"),
+        endpoint("vectors", ["main alpha fake-embed"], task="embeddings"),
+    ]
+    names = [each["name"] for each in endpoints]
+    kafka = {"requests": "in.search", "replies": "out.search"}
+    budget = {"usd": 1, "per": "month", "action": "block"}
     return gateway(
-        [
-            endpoint("native", ["main own fake-large"]),
-            endpoint("translated", ["main alpha fake-large"]),
-            endpoint("claude", ["main claude fake-claude"]),
-            endpoint("either", ["main own fault-503"], fallbacks=["second alpha fake-large"]),
-            endpoint("failing", ["main own fault-failed"], fallbacks=["second own fake-large"]),
-            endpoint("native-checked", ["main own fake-large"], guardrails=MASKED),
-            endpoint("translated-checked", ["main alpha fake-large"], guardrails=MASKED),
-            endpoint("broken-native", ["main own fault-stream-error"]),
-            endpoint("broken-translated", ["main alpha fault-truncate"]),
-            endpoint("throttled", ["main own fault-429"]),
-            endpoint("demo", ["main demo mock-1"]),
-            endpoint("lenient", ["main alpha fake-large"], on_unsupported="drop"),
-            endpoint("vectors", ["main alpha fake-embed"], task="embeddings"),
-        ],
+        endpoints,
         providers={"own": own},
-        prices=[price],
+        prices=[price, {**price, "provider": "alpha"}],
+        teams=[
+            {"name": "search", "endpoints": names, "kafka": kafka},
+            {"name": "poor", "endpoints": names, "budgets": [budget]},
+        ],
+        keys=[
+            {"name": "search-web", "team": "search", "sha256": sha256(SEARCH_KEY)},
+            {"name": "poor", "team": "poor", "sha256": sha256("tg-poor")},
+        ],
     )
 
 
@@ -69,7 +81,8 @@ def test_a_response(client, model):
     assert answer.usage.input_tokens_details.cached_tokens == 300
     (message,) = answer.output
     assert (message.type, message.role, message.content[0].annotations) == ("message", "assistant", [])
-    assert raw.headers["x-request-id"] and raw.headers["x-tollgate-destination"] == ("second" if model in ("either", "failing") else "main")
+    served = "second" if model in ("either", "failing") else "main"
+    assert raw.headers["x-request-id"] and raw.headers["x-tollgate-destination"] == served
 
 
 @pytest.mark.parametrize("model", [*MODELS, "either", "failing", "native-checked", "translated-checked", "demo"])
@@ -147,7 +160,12 @@ CODEX = {
     "tools": [
         {"type": "local_shell"},
         {**TOOL, "name": "update_plan"},
-        {"type": "custom", "name": "apply_patch", "description": "d", "format": {"type": "grammar", "syntax": "lark", "definition": "start: /.+/"}},
+        {
+            "type": "custom",
+            "name": "apply_patch",
+            "description": "d",
+            "format": {"type": "grammar", "syntax": "lark", "definition": "start: /.+/"},
+        },
         {"type": "web_search", "external_web_access": False},
     ],
     "tool_choice": "auto",
@@ -170,7 +188,12 @@ def codex_input(turns):
     for at in range(turns):
         said += [
             {"type": "reasoning", "summary": [], "content": None, "encrypted_content": f"gAAAA{at}"},
-            {"type": "local_shell_call", "call_id": f"call_{at}", "status": "completed", "action": {"type": "exec", "command": ["ls"], "env": {}}},
+            {
+                "type": "local_shell_call",
+                "call_id": f"call_{at}",
+                "status": "completed",
+                "action": {"type": "exec", "command": ["ls"], "env": {}},
+            },
             {"type": "function_call_output", "call_id": f"call_{at}", "output": "a.txt\n" * 100},
         ]
     return said
@@ -266,6 +289,17 @@ def test_errors_have_the_shape_of_the_api(running, client):
     with pytest.raises(openai.RateLimitError) as throttled:
         client.responses.create(model="throttled", input="hi")
     assert throttled.value.response.headers["retry-after"]
+
+
+@pytest.mark.parametrize(("model", "field"), [("native", "max_output_tokens"), ("translated", "max_completion_tokens")])
+def test_a_strict_budget_caps_what_the_provider_may_produce(running, fake_provider, model, field):
+    client = running.openai("tg-poor")
+    for asked, capped in (({}, 4096), ({"max_output_tokens": 200}, 200)):
+        client.responses.create(model=model, input="hi", **asked)
+        assert sent(fake_provider)[field] == capped
+    with pytest.raises(openai.RateLimitError) as refused:
+        client.responses.create(model=model, input="hi", max_output_tokens=1_000_000)
+    assert refused.value.code == "insufficient_quota"
 
 
 @pytest.mark.parametrize("model", ["broken-native", "broken-translated"])
