@@ -27,6 +27,8 @@ def running(gateway):
                 for name in ("too-long", "policy", "500", "404")
             ],
             endpoint("alone", ["main alpha fault-too-long"]),
+            endpoint("any/*", ["main alpha fake-*"]),
+            endpoint("any/special/*", ["main beta fake-small"]),
             endpoint("hedged", ["slow alpha fault-hang"], fallbacks=["quick beta fake-small"], hedge={"after": "200ms"}),
             endpoint("unhedged", ["main alpha fake-large"], fallbacks=["other beta fault-hang"], hedge={"after": "60s"}),
         ]
@@ -42,6 +44,17 @@ def served_by(running, model, **more):
     response = running.chat({"model": model, "messages": user("hello"), **more})
     assert response.status_code == 200, response.text
     return response.headers["x-tollgate-destination"]
+
+
+def test_a_wildcard_stands_for_the_rest_of_the_models_name(running, client, fake_provider):
+    raw = client.chat.completions.with_raw_response.create(model="any/large", messages=user("hi"))
+    assert raw.parse().model == "any/large"
+    assert served_by(running, "any/special/x") == "main"
+    assert [(call["name"], call["model"]) for call in fake_provider.calls] == [("alpha", "fake-large"), ("beta", "fake-small")]
+    row = ledger_of(running).row(raw.headers["x-request-id"])
+    assert (row["endpoint_name"], row["destination_model"], row["price_status"]) == ("any/*", "fake-large", "priced")
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(model="any/", messages=user("hi"))
 
 
 def test_the_cheapest_serves(running, fake_provider):

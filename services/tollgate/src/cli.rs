@@ -32,6 +32,9 @@ pub enum Command {
     /// Check or show a configuration.
     #[command(subcommand)]
     Config(Config),
+    /// Turn another gateway's configuration into Tollgate's.
+    #[command(subcommand)]
+    Import(Import),
     /// Make API keys, and see and change those of a running gateway.
     #[command(subcommand)]
     Keys(Keys),
@@ -149,6 +152,19 @@ pub enum Config {
         /// The administrator's key. Better in the environment than on the command line.
         #[arg(long, env = "TOLLGATE_ADMIN_KEY", hide_env_values = true)]
         admin_key: Option<String>,
+    },
+}
+
+/// `tollgate import …`.
+#[derive(Debug, Subcommand)]
+pub enum Import {
+    /// Read a LiteLLM proxy's configuration and write Tollgate's. What could not be carried over is named on standard error.
+    Litellm {
+        /// LiteLLM's file.
+        config: PathBuf,
+        /// Where to write Tollgate's. An existing file is never touched. Default: standard output.
+        #[arg(short, long)]
+        output: Option<PathBuf>,
     },
 }
 

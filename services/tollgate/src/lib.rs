@@ -1,7 +1,7 @@
 //! The one binary: all services in one process or one of them, and the commands around a running gateway.
 //!
 //! ```text
-//! cli ─► commands/{up, service, config, keys, init, submit, usage, kafka, demo}
+//! cli ─► commands/{up, service, config, import, keys, init, submit, usage, kafka, demo}
 //!              └─► stack: Config ─► Bus ─► live ─► the four services, started and stopped in order
 //!                    └─► embedded: the broker inside, if no cluster is named
 //! ```
@@ -30,6 +30,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Init(arguments) => commands::init::run(&arguments),
         Command::Config(command) => commands::config::run(&command).await,
+        Command::Import(command) => commands::import::run(&command),
         Command::Keys(command) => commands::keys::run(&command).await,
         Command::Teams(verb) => commands::objects::run(ObjectKind::Team, &verb).await,
         Command::Users(verb) => commands::objects::run(ObjectKind::User, &verb).await,
