@@ -228,13 +228,25 @@ impl Ledger {
         let window_ms = i64::try_from(limits.window.as_millis()).unwrap_or(i64::MAX);
         let begin_ms = self.open_file(newest).await?.1.last_append_ms.saturating_sub(window_ms);
         let begin = name::date_of(begin_ms);
-        let (near, far): (Vec<_>, Vec<_>) = own.iter().rev().cloned().partition(|name| name.date >= begin);
-        let mut missing_to_ms = far.iter().map(|name| name::last_ms_of(name.date)).max();
-        let opened = stream::iter(near).map(|name| async move { self.open_file(&name).await }).buffered(CONCURRENCY);
+        let (mut near, mut missing_to_ms) = (Vec::new(), None);
+        for name in own.iter().rev() {
+            if name.date >= begin {
+                // Behind one that is left out for its date.
+                let is_behind = missing_to_ms.is_some();
+                near.push((is_behind, name.clone()));
+            } else {
+                missing_to_ms = missing_to_ms.max(Some(name::last_ms_of(name.date)));
+            }
+        }
+        let open = |(is_behind, name): (bool, Name)| async move {
+            let (remote, footer) = self.open_file(&name).await?;
+            Ok::<_, Error>((is_behind, remote, footer))
+        };
+        let opened = stream::iter(near).map(open).buffered(CONCURRENCY);
         let (mut opened, mut files, mut count, mut is_full) = (pin!(opened), Vec::new(), 0, false);
-        while let Some((remote, footer)) = opened.try_next().await? {
+        while let Some((is_behind, remote, footer)) = opened.try_next().await? {
             // What is kept is an end of the log without holes: of a request that is known, everything is.
-            is_full |= footer.last_append_ms < begin_ms || count >= limits.ids;
+            is_full |= is_behind || footer.last_append_ms < begin_ms || count >= limits.ids;
             if is_full {
                 missing_to_ms = missing_to_ms.max(Some(footer.last_append_ms));
                 continue;
