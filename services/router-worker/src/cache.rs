@@ -124,8 +124,7 @@ pub(crate) struct Kept {
 impl Kept {
     /// An answer that may be kept: a whole one, no refusal, and not too large.
     pub(crate) fn of(answer: &Answer) -> Option<Self> {
-        let is_refusal = matches!(answer.finish_reason.as_deref(), Some("content_filter" | "refusal"));
-        (!is_refusal && answer.body.get().len() <= ANSWER_MAX_BYTES).then(|| Self {
+        (!answer.is_refusal() && answer.body.get().len() <= ANSWER_MAX_BYTES).then(|| Self {
             body: answer.body.clone(),
             finish_reason: answer.finish_reason.clone(),
             cost_usd: None,

@@ -20,7 +20,7 @@ use crate::{
     metric,
     park::{CALLS_MAX, Parked, park},
     patience::Patience,
-    providers::{Fields, Wire},
+    providers::{Answer, Fields, Wire},
     route::{self, Now, Outcome, Plan, Step},
     spans,
 };
@@ -433,12 +433,11 @@ impl<S: ChunkSink> Execution<'_, S> {
 
     /// Whether an answer that nobody has seen says no more than that the model would not speak of it, and another one may.
     fn is_unwilling(&self, index: usize, ended: &Ended) -> bool {
-        let reason = ended.answer.as_ref().and_then(|answer| answer.finish_reason.as_deref());
         let may_stand_in = |(other, on): (usize, &Vec<Trigger>)| {
             other != index && on.contains(&Trigger::ContentPolicy) && !self.is_tried(other)
         };
         !ended.is_seen
-            && matches!(reason, Some("content_filter" | "refusal"))
+            && ended.answer.as_ref().is_some_and(Answer::is_refusal)
             && self.task.endpoint.on.iter().enumerate().any(may_stand_in)
     }
 

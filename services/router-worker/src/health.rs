@@ -159,8 +159,12 @@ impl Circuit {
         match (sign, self.state) {
             (Sign::Well, State::Closed) => self.failures = 0,
             (Sign::Well, _) => self.turn(State::Closed),
-            (Sign::Throttled(Some(asked)), _) if !asked.is_zero() => self.ask(now, asked, true),
-            (Sign::Overloaded(asked), _) if !asked.is_zero() => self.ask(now, asked, false),
+            (Sign::Throttled(Some(asked)), _) if !asked.is_zero() => {
+                self.open_for(now, asked, Why { is_asked: true, is_rate_limit: true });
+            }
+            (Sign::Overloaded(asked), _) if !asked.is_zero() => {
+                self.open_for(now, asked, Why { is_asked: true, is_rate_limit: false });
+            }
             // What began before the circuit turned is old news.
             _ if !is_current => {}
             (Sign::Throttled(_), _) => self.open(now, THROTTLED_MIN, THROTTLED_MAX, true),
@@ -200,13 +204,8 @@ impl Circuit {
     pub(crate) fn hear(&mut self, news: News, now: Instant) {
         match (news, self.state) {
             (News::Opened(heard), _) => {
-                let until = now + heard.reopens_in.min(ASKED_MAX);
-                let is_longer = self.cooling(now).is_none_or(|cooling| now + cooling.reopens_in < until);
-                if is_longer && !heard.reopens_in.is_zero() {
-                    let why = Why { is_asked: heard.is_asked, is_rate_limit: heard.is_rate_limit };
-                    self.turn(State::Open { until, why });
-                    self.is_shared = true;
-                }
+                let why = Why { is_asked: heard.is_asked, is_rate_limit: heard.is_rate_limit };
+                self.is_shared |= self.open_for(now, heard.reopens_in, why);
             }
             (News::Closed, State::Closed) => {}
             (News::Closed, _) => {
@@ -216,13 +215,14 @@ impl Circuit {
         }
     }
 
-    /// Opens until the time the provider asks for, unless it is open for longer.
-    fn ask(&mut self, now: Instant, asked: Duration, is_rate_limit: bool) {
-        let until = now + asked.min(ASKED_MAX);
-        let is_longer = self.cooling(now).is_none_or(|cooling| now + cooling.reopens_in < until);
+    /// Opens for as long as somebody named, unless it is open for longer; whether it did.
+    fn open_for(&mut self, now: Instant, time: Duration, why: Why) -> bool {
+        let until = now + time.min(ASKED_MAX);
+        let is_longer = until > now + self.cooling(now).map_or(Duration::ZERO, |cooling| cooling.reopens_in);
         if is_longer {
-            self.turn(State::Open { until, why: Why { is_asked: true, is_rate_limit } });
+            self.turn(State::Open { until, why });
         }
+        is_longer
     }
 
     fn open(&mut self, now: Instant, least: Duration, most: Duration, is_rate_limit: bool) {

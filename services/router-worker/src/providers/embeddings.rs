@@ -27,8 +27,7 @@ impl Wire for Embeddings {
     }
 
     fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
-        let text = std::str::from_utf8(body).map_err(|_| Failure::malformed("an answer that is not UTF-8"))?;
-        let mut fields = Fields::parse(text).map_err(|_| Failure::malformed("an answer that is not a JSON object"))?;
+        let mut fields = Fields::of_answer(body)?;
         if !matches!(fields.read::<Vec<IgnoredAny>>("data"), Ok(Some(_))) {
             return Err(Failure::malformed("an answer without embeddings"));
         }

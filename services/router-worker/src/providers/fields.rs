@@ -4,6 +4,7 @@
 //! number keeps its digits, a string its escapes. A repeated key keeps only its last value, as JSON parsers do, so that
 //! nobody can show one `model` to the gateway and another to a provider.
 
+use crate::failure::Failure;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,12 @@ impl Fields {
     /// Parses a JSON object. Errors if the text is anything else.
     pub(crate) fn parse(json: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(json)
+    }
+
+    /// Parses a provider's whole answer, which must be an object.
+    pub(crate) fn of_answer(body: &[u8]) -> Result<Self, Failure> {
+        let text = std::str::from_utf8(body).map_err(|_| Failure::malformed("an answer that is not UTF-8"))?;
+        Self::parse(text).map_err(|_| Failure::malformed("an answer that is not a JSON object"))
     }
 
     /// The raw value of a field; `null` counts as absent, as it does in both providers' APIs.

@@ -171,6 +171,11 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// The model said no more than that it would not speak of it; the second is Anthropic's word.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self.finish_reason.as_deref(), Some("content_filter" | "refusal"))
+    }
+
     /// What the call used: the provider's count, else an estimate from the texts.
     pub(crate) fn usage_or_estimate(&self, chat: &Fields) -> Usage {
         self.usage.clone().unwrap_or_else(|| {

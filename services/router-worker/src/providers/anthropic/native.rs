@@ -45,8 +45,7 @@ impl Wire for Native {
     }
 
     fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
-        let text = std::str::from_utf8(body).map_err(|_| Failure::malformed("an answer that is not UTF-8"))?;
-        let mut fields = Fields::parse(text).map_err(|_| Failure::malformed("an answer that is not a JSON object"))?;
+        let mut fields = Fields::of_answer(body)?;
         let blocks: Vec<Value> = fields
             .read("content")
             .ok()

@@ -43,8 +43,7 @@ pub(super) struct Quirks {
 
 /// A whole answer.
 pub(super) fn decode(asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
-    let text = std::str::from_utf8(body).map_err(|_| Failure::malformed("an answer that is not UTF-8"))?;
-    let mut fields = Fields::parse(text).map_err(|_| Failure::malformed("an answer that is not a JSON object"))?;
+    let mut fields = Fields::of_answer(body)?;
     let choices: Vec<Choice> =
         fields.read("choices").ok().flatten().ok_or_else(|| Failure::malformed("an answer without choices"))?;
     let response_model = fields.read::<String>("model").ok().flatten();

@@ -18,8 +18,7 @@ const CALLS: [&str; 6] =
 
 /// A whole answer. One that says that it failed is a failure, whatever its HTTP status.
 pub(super) fn decode(asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
-    let text = std::str::from_utf8(body).map_err(|_| Failure::malformed("an answer that is not UTF-8"))?;
-    let fields = Fields::parse(text).map_err(|_| Failure::malformed("an answer that is not a JSON object"))?;
+    let fields = Fields::of_answer(body)?;
     if fields.read::<String>("status").ok().flatten().as_deref() == Some("failed") {
         return Err(failed(&fields.read("error").ok().flatten().unwrap_or_default()));
     }
