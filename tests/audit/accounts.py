@@ -6,6 +6,8 @@ graceful stop excuses nothing, and neither does a pause: who wakes up again writ
 """
 
 SLACK_SECONDS = 1.0
+# A burst of calls is heard of after their process has died: nobody takes their answers, or what was to be none.
+GONE_SECONDS = 3.0
 # From the provider's last byte to the acknowledged row, with everything up: far less, unless the machine is slow, which
 # the rows that came tell. Time in which the broker was away or the replica stood still does not count.
 ON_ITS_WAY_SECONDS = 10.0
@@ -117,8 +119,7 @@ class Still:
 
 def hard_end(timeline, still, call, on_its_way):
     """The end that cut this call's execution off; none if nothing explains it."""
-    # A burst of calls is heard of a moment after their process has died: nobody takes their answers, or what was to be none.
-    slack = SLACK_SECONDS if call["how"] in ("caller gone", "reset") else 0.0
+    slack = GONE_SECONDS if call["how"] in ("caller gone", "reset") else 0.0
     for event in timeline.of(*HARD_ENDS, name=call["replica"]):
         if event["time"] < call["began"] - slack:
             continue
