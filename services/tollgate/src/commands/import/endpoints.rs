@@ -24,6 +24,13 @@ struct Group {
     aliases: Vec<String>,
 }
 
+impl Group {
+    /// Whether a model of it is known only once a caller has named it.
+    fn has_wildcard_model(&self) -> bool {
+        self.entries.iter().any(|entry| entry.model.contains('*'))
+    }
+}
+
 /// A rule whose names were found.
 struct Found {
     /// `None`: every group without a rule of its own for any failure.
@@ -67,6 +74,8 @@ fn give_aliases(groups: &mut [Group], settings: &Settings, notes: &mut Notes) {
     for (path, alias, to) in &settings.aliases {
         if alias.contains('*') || alias.is_empty() || !seen.insert(alias.clone()) {
             notes.add(path, "is a model_name or another alias too, or has a *: left out");
+        } else if to.contains('*') {
+            notes.add(path, format!("is for `{to}`, and a name with a * has no other: left out"));
         } else if let Some(group) = groups.iter_mut().find(|group| group.name == *to) {
             group.aliases.push(alias.clone());
         } else {
@@ -94,7 +103,8 @@ fn found(groups: &[Group], rules: &[Rule], notes: &mut Notes) -> Vec<Found> {
                 notes.add(&rule.path, format!("names `{name}`, which is not in the outcome: left out"));
                 continue;
             };
-            if from.is_some_and(|from| from == at || groups[from].embeddings != groups[at].embeddings) {
+            let is_other = |from: usize| from == at || groups[from].embeddings != groups[at].embeddings;
+            if groups[at].has_wildcard_model() || from.is_some_and(is_other) {
                 notes.add(&rule.path, format!("names `{name}`, which cannot stand in here: left out"));
             } else {
                 to.push(at);
@@ -148,8 +158,12 @@ fn endpoint(at: usize, groups: &[Group], rules: &[Found], settings: &Settings, n
 
 /// Name, provider and model. The name is the model's, and the provider's too if another has that.
 fn destination(entry: &Entry, names: &mut BTreeSet<String>) -> Fields {
-    let model = slug(&entry.model);
-    let name = if names.contains(&model) || model.is_empty() { format!("{}-{model}", entry.provider) } else { model };
+    let name = match slug(&entry.model) {
+        // Of `*` nothing is left.
+        model if model.is_empty() => entry.provider.clone(),
+        model if names.contains(&model) => format!("{}-{model}", entry.provider),
+        model => model,
+    };
     Fields::default()
         .with("name", Yaml::plain(&unique(&name, names)))
         .with("provider", Yaml::plain(&entry.provider))

@@ -80,7 +80,7 @@ fn entry(path: String, value: Value, credentials: &Credentials, work: &mut Work)
     let mut params = Section::new(whole.at("litellm_params"), whole.take("litellm_params"), &mut work.notes);
     let mut info = Section::new(whole.at("model_info"), whole.take("model_info"), &mut work.notes);
     fill(&mut params, credentials, &mut work.notes);
-    let model = model(&mut params, &mut work.notes)?;
+    let model = model(&mut params, &group, &mut work.notes)?;
     let given = params.text("custom_llm_provider", &mut work.notes);
     let told = told(&model, given.as_deref(), &params, &mut work.notes)?;
     let embeddings = embeddings(&told, &params, &mut info, &mut work.notes)?;
@@ -147,8 +147,8 @@ fn group(whole: &mut Section, notes: &mut Notes) -> Option<String> {
     let name = whole.text("model_name", notes).unwrap_or_default();
     let why = if name.is_empty() {
         "is missing: the entry was left out"
-    } else if name.contains('*') {
-        "has a *: the entry was left out. Write an endpoint whose name ends with * by hand, or one for each model"
+    } else if name.trim_end_matches('*').contains('*') || name.ends_with("**") {
+        "has a * before its end, where Tollgate has none: the entry was left out. Write an endpoint for each model"
     } else if name.len() > NAME_MAX_BYTES {
         "is longer than 256 bytes: the entry was left out"
     } else {
@@ -170,12 +170,14 @@ fn fill(params: &mut Section, credentials: &Credentials, notes: &mut Notes) {
     }
 }
 
-fn model(params: &mut Section, notes: &mut Notes) -> Option<String> {
+fn model(params: &mut Section, group: &str, notes: &mut Notes) -> Option<String> {
     let model = params.text("model", notes).unwrap_or_default();
     let why = if model.is_empty() {
         "is missing: the entry was left out"
-    } else if model.contains('*') {
-        "has a *: the entry was left out. Write an endpoint whose name ends with * by hand, or one for each model"
+    } else if model == "*" {
+        "is every provider's every model: the entry was left out. Write an endpoint PROVIDER/* for each provider"
+    } else if model.matches('*').count() > usize::from(group.ends_with('*')) {
+        "has a * that model_name has not: the entry was left out. Write an endpoint for each model"
     } else if model.starts_with("os.environ/") {
         "stands in a variable, so that its provider is not known: the entry was left out. Write it into the file"
     } else {

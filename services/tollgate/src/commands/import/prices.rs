@@ -49,6 +49,11 @@ impl Prices {
         if costs.is_empty() {
             return;
         }
+        if model.contains('*') {
+            let why = "and other costs of a name with a * are of no model in particular: write a row of `prices` for each";
+            notes.add(params.at("input_cost_per_token"), why);
+            return;
+        }
         match self.0.iter().find(|price| price.provider == provider && price.model == model) {
             None => self.0.push(Price { provider: provider.to_owned(), model: model.to_owned(), costs }),
             Some(first) if first.costs == costs => {}

@@ -3,7 +3,7 @@
 use super::*;
 use tollgate_runtime::{
     Config,
-    config::{Endpoint, Millis, OnUnsupported, Routing, Task, Trigger},
+    config::{Destination, Endpoint, Millis, OnUnsupported, Routing, Task, Trigger},
 };
 
 const LARGE: &str = include_str!("tests/large.yaml");
@@ -39,7 +39,7 @@ fn a_large_file_becomes_one_that_passes() {
     resolved(&imported);
     let config = config(&imported);
     let names: Vec<&str> = config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
-    assert_eq!(names, ["gpt-4o", "claude", "long", "embed", "local", "bedrock-claude"]);
+    assert_eq!(names, ["gpt-4o", "claude", "long", "embed", "local", "bedrock-claude", "openai/*"]);
     assert_eq!(config.teams[0].endpoints, names);
 
     let gpt = endpoint(&config, "gpt-4o");
@@ -101,7 +101,6 @@ fn what_was_not_carried_over_is_named_with_its_path() {
         "model_list[0].litellm_params.temperature",
         "model_list[2].litellm_params.weight",
         "model_list[4].model_info.supports_vision",
-        "model_list[8].model_name",
         "model_list[9].litellm_params.model",
         "model_list[10].model_info.mode",
         "litellm_settings.callbacks",
@@ -219,5 +218,45 @@ fn a_file_that_is_none_says_so() {
     ] {
         let error = format!("{:#}", litellm(text).expect_err(text));
         assert!(error.contains(says) && !error.contains("canary"), "{text}: {error}");
+    }
+}
+
+#[test]
+fn wildcards_are_carried_over_where_tollgate_has_them() {
+    let imported = imported(
+        r#"
+model_list:
+  - { model_name: "openai/*", litellm_params: { model: "openai/*", input_cost_per_token: 0.000001 } }
+  - { model_name: "mine/*", litellm_params: { model: "anthropic/claude-*" } }
+  - { model_name: "fixed/*", litellm_params: { model: openai/gpt-4o } }
+  - { model_name: "*", litellm_params: { model: "*" } }
+  - { model_name: "a-*-b", litellm_params: { model: "openai/*" } }
+  - { model_name: plain, litellm_params: { model: "openai/*" } }
+  - { model_name: other, litellm_params: { model: openai/gpt-4o-mini } }
+router_settings:
+  model_group_alias: { all: "openai/*" }
+  fallbacks: [ { other: [ "openai/*", "fixed/*" ] }, { "openai/*": [ other ] } ]
+"#,
+    );
+    let config = config(&imported);
+    let shown = |name: &str| {
+        let endpoint = endpoint(&config, name);
+        let of = |all: &[Destination]| all.iter().map(|it| it.model.clone()).collect::<Vec<_>>();
+        (of(&endpoint.destinations), of(&endpoint.fallbacks))
+    };
+    let models = |all: &[&str]| all.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+    assert_eq!(shown("openai/*"), (models(&["*"]), models(&["gpt-4o-mini"])));
+    assert_eq!(shown("mine/*"), (models(&["claude-*"]), models(&[])));
+    assert_eq!(shown("other"), (models(&["gpt-4o-mini"]), models(&["gpt-4o"])));
+    assert_eq!(config.endpoints.len(), 4);
+    for path in [
+        "model_list[0].litellm_params.input_cost_per_token",
+        "model_list[3].litellm_params.model",
+        "model_list[4].model_name",
+        "model_list[5].litellm_params.model",
+        "router_settings.model_group_alias.all",
+        "router_settings.fallbacks[0].other",
+    ] {
+        assert_eq!(at(&imported, path).len(), 1, "{path} in {:#?}", imported.notes);
     }
 }
