@@ -16,6 +16,7 @@ pub(crate) mod anthropic;
 mod assemble;
 mod azure;
 mod bedrock;
+mod beside;
 mod chat;
 mod chunks;
 mod cohere;
@@ -54,6 +55,8 @@ use crate::{
     failure::Failure,
     tokens::{Tokens, Usage, estimate},
 };
+use beside::Beside;
+use serde::Serialize;
 use serde_json::value::RawValue;
 use std::{collections::BTreeMap, sync::Arc};
 use tollgate_runtime::config::{Provider, ProviderKind};
@@ -171,6 +174,18 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// A document of which nothing more is known.
+    fn bare(body: Box<RawValue>) -> Self {
+        Self { body, finish_reason: None, usage: None, output_chars: 0, response_model: None, service_tier: None }
+    }
+
+    /// An answer of the caller's API: as it came but for the model.
+    fn passed_on(mut fields: Fields, shown_model: &str) -> Self {
+        let response_model = fields.read("model").ok().flatten();
+        fields.put("model", shown_model);
+        Self { response_model, ..Self::bare(raw(&fields)) }
+    }
+
     /// The model said no more than that it would not speak of it; the second is Anthropic's word.
     pub(crate) fn is_refusal(&self) -> bool {
         matches!(self.finish_reason.as_deref(), Some("content_filter" | "refusal"))
@@ -290,15 +305,15 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
         ProviderKind::Openai => of_openai(provider),
         ProviderKind::Anthropic => {
             Kind::at(provider, "https://api.anthropic.com/v1", "anthropic", anthropic::Anthropic)
-                .and(ApiType::Messages, anthropic::Native)
+                .and(ApiType::Messages, Beside { of: anthropic::Anthropic, side: anthropic::Native })
         }
         ProviderKind::Azure => {
             let version = provider.api_version.as_deref();
             let azure = Kind::at(provider, needed(provider)?, "azure", azure::Azure::new(version));
             match version {
                 None => {
-                    let path = "/openai/v1/responses";
-                    azure.and(ApiType::Responses, responses::Responses { path, of: azure::Azure::new(None) })
+                    let side = responses::Responses { path: "/openai/v1/responses" };
+                    azure.and(ApiType::Responses, Beside { of: azure::Azure::new(None), side })
                 }
                 // Dated versions keep their models in the path of a deployment, where this API is not.
                 Some(_) => azure,
@@ -330,7 +345,7 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
                 free: true,
                 ..Kind::at(provider, "", "", openai::OpenAi::new(None))
             };
-            mock.and(ApiType::Embeddings, embeddings::Embeddings(openai::OpenAi::new(None)))
+            mock.and(ApiType::Embeddings, Beside { of: openai::OpenAi::new(None), side: embeddings::Embeddings })
         }
     })
 }
@@ -340,10 +355,10 @@ fn of_openai(provider: &Provider) -> Kind {
     let (preset, new) = (provider.preset(), || openai::OpenAi::new(provider.preset()));
     let base_url = preset.map_or("https://api.openai.com/v1", |preset| preset.base_url);
     let kind = Kind::at(provider, base_url, provider.price_name(), new())
-        .and(ApiType::Embeddings, embeddings::Embeddings(new()));
+        .and(ApiType::Embeddings, Beside { of: new(), side: embeddings::Embeddings });
     let is_own = || provider.base_url.as_deref().is_none_or(openai::is_own);
     if preset.map_or_else(is_own, |preset| preset.responses) {
-        kind.and(ApiType::Responses, responses::Responses { path: "/responses", of: new() })
+        kind.and(ApiType::Responses, Beside { of: new(), side: responses::Responses { path: "/responses" } })
     } else {
         kind
     }
@@ -354,7 +369,7 @@ fn needed(provider: &Provider) -> Result<&str, String> {
     provider.base_url.as_deref().ok_or_else(|| format!("kind `{}` needs a base_url", provider.kind.as_str()))
 }
 
-/// A value as raw JSON. Serialising a `Value` into memory cannot fail; `null` stands for the impossible.
-fn raw(value: &serde_json::Value) -> Box<RawValue> {
-    serde_json::value::to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
+/// A document as raw JSON. Serialising one into memory cannot fail; `null` stands for the impossible.
+fn raw(document: &impl Serialize) -> Box<RawValue> {
+    serde_json::value::to_raw_value(document).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }

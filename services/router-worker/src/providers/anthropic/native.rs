@@ -5,11 +5,11 @@
 
 use super::{
     super::{
-        Answer, Asked, Decoded, Encoded, Fields, Frame, Leaving, StreamDecoder, Wire,
+        Answer, Asked, Decoded, Encoded, Fields, Frame, StreamDecoder,
         assemble::{ANSWER_MAX_BYTES, ITEM_BYTES},
+        beside::Side,
         raw,
     },
-    Anthropic,
     response::{finish_reason, usage},
     status_of_error_type,
 };
@@ -20,15 +20,11 @@ use crate::{
 use serde_json::{Map, Value, json};
 use tollgate_schemas::{StreamEvent, TokenSource};
 
-/// The leaf for callers of the same API.
+/// The side for callers of the same API.
 #[derive(Debug)]
 pub(in super::super) struct Native;
 
-impl Wire for Native {
-    fn otel_name(&self) -> &'static str {
-        Anthropic.otel_name()
-    }
-
+impl Side for Native {
     fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
         let mut body = asked.passed_on();
         if asked.stream {
@@ -45,40 +41,24 @@ impl Wire for Native {
     }
 
     fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
-        let mut fields = Fields::of_answer(body)?;
+        let fields = Fields::of_answer(body)?;
         let blocks: Vec<Value> = fields
             .read("content")
             .ok()
             .flatten()
             .ok_or_else(|| Failure::malformed("an answer that is not a message"))?;
-        let response_model = fields.read("model").ok().flatten();
         let used: Value = fields.read("usage").ok().flatten().unwrap_or_default();
-        fields.put("model", asked.shown_model);
         Ok(Answer {
             finish_reason: fields.read::<String>("stop_reason").ok().flatten().map(|reason| finish_reason_of(&reason)),
             usage: usage(&used),
             output_chars: blocks.iter().map(chars).sum(),
-            response_model,
             service_tier: used["service_tier"].as_str().map(str::to_owned),
-            body: serde_json::value::to_raw_value(&fields)
-                .map_err(|_| Failure::malformed("an answer that is not JSON"))?,
+            ..Answer::passed_on(fields, asked.shown_model)
         })
     }
 
     fn decoder(&self, asked: &Asked<'_>) -> Box<dyn StreamDecoder> {
         Box::new(Decoder { shown_model: asked.shown_model.to_owned(), ..Decoder::default() })
-    }
-
-    fn classify(&self, status: u16, body: &[u8]) -> Failure {
-        Anthropic.classify(status, body)
-    }
-
-    fn headers(&self, key: Option<&str>, leaving: &Leaving<'_>) -> Result<Vec<(&'static str, String)>, String> {
-        Anthropic.headers(key, leaving)
-    }
-
-    fn request_id_header(&self) -> &'static str {
-        Anthropic.request_id_header()
     }
 }
 
