@@ -10,15 +10,13 @@ use super::{
         beside::Side,
         raw,
     },
-    response::{finish_reason, usage},
+    response::finish_reason,
     status_of_error_type,
+    usage::{Told, usage},
 };
-use crate::{
-    failure::Failure,
-    tokens::{Usage, estimate},
-};
+use crate::{failure::Failure, tokens::Usage};
 use serde_json::{Map, Value, json};
-use tollgate_schemas::{StreamEvent, TokenSource};
+use tollgate_schemas::StreamEvent;
 
 /// The side for callers of the same API.
 #[derive(Debug)]
@@ -85,19 +83,13 @@ struct Decoder {
     message: Map<String, Value>,
     /// Each with the input of a tool call as far as it has come, as text.
     blocks: Vec<(Value, String)>,
-    usage: Map<String, Value>,
+    usage: Told,
     response_model: Option<String>,
     bytes: usize,
     is_complete: bool,
 }
 
 impl Decoder {
-    fn learn_usage(&mut self, document: &Value) {
-        for (name, value) in document.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
-            self.usage.insert(name.clone(), value.clone());
-        }
-    }
-
     /// The block that an event is about.
     fn block(&mut self, event: &Value) -> Option<&mut (Value, String)> {
         self.blocks.get_mut(usize::try_from(event["index"].as_u64()?).ok()?)
@@ -142,7 +134,7 @@ impl Decoder {
             Some("message_start") => {
                 self.response_model = event["message"]["model"].as_str().map(str::to_owned);
                 event["message"]["model"] = self.shown_model.clone().into();
-                self.learn_usage(&event["message"]["usage"]);
+                self.usage.learn(&event["message"]["usage"]);
                 self.message = event["message"].as_object().cloned().unwrap_or_default();
             }
             Some("content_block_start") => self.blocks.push((event["content_block"].clone(), String::new())),
@@ -151,7 +143,7 @@ impl Decoder {
                 for (name, value) in event["delta"].as_object().into_iter().flatten() {
                     self.message.insert(name.clone(), value.clone());
                 }
-                self.learn_usage(&event["usage"]);
+                self.usage.learn(&event["usage"]);
             }
             Some("message_stop") => {
                 self.is_complete = true;
@@ -172,13 +164,8 @@ impl Decoder {
     }
 
     fn used(&self) -> Option<Usage> {
-        let mut usage = usage(&Value::Object(self.usage.clone()))?;
-        if !self.is_complete && self.message.get("stop_reason").is_none_or(Value::is_null) {
-            // Before the end the output count is a placeholder: the input is known, the output is estimated.
-            usage.tokens.output = usage.tokens.output.max(estimate(self.chars()));
-            usage.source = TokenSource::Estimated;
-        }
-        Some(usage)
+        let has_ended = self.is_complete || self.message.get("stop_reason").is_some_and(|reason| !reason.is_null());
+        if has_ended { self.usage.whole() } else { self.usage.cut_off(self.chars()) }
     }
 }
 
@@ -221,8 +208,9 @@ impl StreamDecoder for Decoder {
         };
         let blocks: Vec<Value> = std::mem::take(&mut self.blocks).into_iter().map(whole).collect();
         message.insert("content".to_owned(), blocks.into());
-        let service_tier = self.usage.get("service_tier").and_then(Value::as_str).map(str::to_owned);
-        message.insert("usage".to_owned(), Value::Object(std::mem::take(&mut self.usage)));
+        let used = self.usage.document();
+        let service_tier = used["service_tier"].as_str().map(str::to_owned);
+        message.insert("usage".to_owned(), used);
         Answer {
             body: raw(&Value::Object(message)),
             finish_reason: finish_reason.map(|reason| finish_reason_of(&reason)),
