@@ -31,10 +31,12 @@ enum Family {
 impl Family {
     /// By the model's id, which may have a region before it; the ARN of an inference profile of one's own does not tell.
     fn of(model: &str) -> Result<Self, Failure> {
-        match model {
-            _ if model.contains("amazon.titan-embed-text") => Ok(Self::Titan),
-            _ if model.contains("cohere.embed") => Ok(Self::Cohere),
-            _ => Err(Failure::inexpressible("model", FAMILIES)),
+        if model.contains("amazon.titan-embed-text") {
+            Ok(Self::Titan)
+        } else if model.contains("cohere.embed") {
+            Ok(Self::Cohere)
+        } else {
+            Err(Failure::inexpressible("model", FAMILIES))
         }
     }
 }
