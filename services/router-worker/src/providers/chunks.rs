@@ -13,6 +13,18 @@ pub(super) fn document(frame: &Frame) -> Result<Value, Failure> {
     serde_json::from_str(&frame.data).map_err(|_| Failure::malformed("a stream event that is not a JSON document"))
 }
 
+/// The content block that is open, where an answer comes in blocks.
+#[derive(Default)]
+pub(super) enum Block {
+    #[default]
+    Other,
+    Thinking {
+        text: String,
+        signature: String,
+    },
+    Tool,
+}
+
 /// Writes the chunks of one answer.
 pub(super) struct Chunks {
     /// The answer's id; `null` until the provider has said it.

@@ -5,7 +5,8 @@
 //! leaf's answers have OpenAI's chat shape, but for those that serve another API natively; `dialects` does the rest.
 //!
 //! What leaves have in common is beside them: `completions` for servers of OpenAI's own format; for translations
-//! `translate` and `conversation` (requests), `answers` and `chunks` (what comes back). A leaf imports no other.
+//! `translate` and `conversation` (requests), `answers` and `chunks` (what comes back); `beside` for an API that a server has
+//! beside chat, such as `embeddings`. A leaf imports no other.
 //!
 //! Deliberately absent: an `Idempotency-Key` to the provider. Neither kind documents one for these calls, and the official SDKs,
 //! whose generator has the feature, name no header for it (`_idempotency_header = None` in openai-python's `_base_client.py`;
@@ -16,6 +17,7 @@ pub(crate) mod anthropic;
 mod assemble;
 mod azure;
 mod bedrock;
+mod beside;
 mod chat;
 mod chunks;
 mod cohere;
@@ -54,6 +56,8 @@ use crate::{
     failure::Failure,
     tokens::{Tokens, Usage, estimate},
 };
+use beside::Beside;
+use serde::Serialize;
 use serde_json::value::RawValue;
 use std::{collections::BTreeMap, sync::Arc};
 use tollgate_runtime::config::{Provider, ProviderKind};
@@ -171,6 +175,18 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// A document of which nothing more is known.
+    fn bare(body: Box<RawValue>) -> Self {
+        Self { body, finish_reason: None, usage: None, output_chars: 0, response_model: None, service_tier: None }
+    }
+
+    /// An answer of the caller's API: as it came but for the model.
+    fn passed_on(mut fields: Fields, shown_model: &str) -> Self {
+        let response_model = fields.read("model").ok().flatten();
+        fields.put("model", shown_model);
+        Self { response_model, ..Self::bare(raw(&fields)) }
+    }
+
     /// The model said no more than that it would not speak of it; the second is Anthropic's word.
     pub(crate) fn is_refusal(&self) -> bool {
         matches!(self.finish_reason.as_deref(), Some("content_filter" | "refusal"))
@@ -290,15 +306,17 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
         ProviderKind::Openai => of_openai(provider),
         ProviderKind::Anthropic => {
             Kind::at(provider, "https://api.anthropic.com/v1", "anthropic", anthropic::Anthropic)
-                .and(ApiType::Messages, anthropic::Native)
+                .and(ApiType::Messages, Beside { of: anthropic::Anthropic, side: anthropic::Native })
         }
         ProviderKind::Azure => {
             let version = provider.api_version.as_deref();
-            let azure = Kind::at(provider, needed(provider)?, "azure", azure::Azure::new(version));
+            let new = || azure::Azure::new(version);
+            let azure = Kind::at(provider, needed(provider)?, "azure", new())
+                .and(ApiType::Embeddings, Beside { of: new(), side: azure::Embeddings(new()) });
             match version {
                 None => {
-                    let path = "/openai/v1/responses";
-                    azure.and(ApiType::Responses, responses::Responses { path, of: azure::Azure::new(None) })
+                    let side = responses::Responses { path: "/openai/v1/responses" };
+                    azure.and(ApiType::Responses, Beside { of: new(), side })
                 }
                 // Dated versions keep their models in the path of a deployment, where this API is not.
                 Some(_) => azure,
@@ -306,21 +324,30 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
         }
         ProviderKind::Databricks => {
             let host = needed(provider)?;
-            Kind::at(provider, host, "databricks", databricks::Databricks::new(host))
+            let new = || databricks::Databricks::new(host);
+            Kind::at(provider, host, "databricks", new())
+                .and(ApiType::Embeddings, Beside { of: new(), side: databricks::Embeddings })
         }
-        ProviderKind::Mistral => Kind::at(provider, "https://api.mistral.ai/v1", "mistral", mistral::Mistral),
-        ProviderKind::Cohere => Kind::at(provider, "https://api.cohere.com/v2", "cohere", cohere::Cohere),
+        ProviderKind::Mistral => Kind::at(provider, "https://api.mistral.ai/v1", "mistral", mistral::Mistral)
+            .and(ApiType::Embeddings, Beside { of: mistral::Mistral, side: mistral::Embeddings }),
+        ProviderKind::Cohere => Kind::at(provider, "https://api.cohere.com/v2", "cohere", cohere::Cohere)
+            .and(ApiType::Embeddings, Beside { of: cohere::Cohere, side: cohere::Embeddings }),
         ProviderKind::Gemini => {
             let base_url = "https://generativelanguage.googleapis.com/v1beta";
+            let side = google::Embeddings(google::Google::Gemini);
             Kind::at(provider, base_url, "gemini", google::Google::Gemini)
+                .and(ApiType::Embeddings, Beside { of: google::Google::Gemini, side })
         }
         ProviderKind::Vertex => {
             let (wire, base_url) = google::Google::vertex(provider.project.as_deref(), provider.location.as_deref())?;
-            Kind::at(provider, &base_url, "vertex", wire)
+            let beside = Beside { of: wire.clone(), side: google::Embeddings(wire.clone()) };
+            Kind::at(provider, &base_url, "vertex", wire).and(ApiType::Embeddings, beside)
         }
         ProviderKind::Bedrock => {
             let region = provider.region.clone().ok_or("kind `bedrock` needs a region")?;
-            Kind::at(provider, &bedrock::Bedrock::base_url(&region), "bedrock", bedrock::Bedrock { region })
+            let (base_url, of) = (bedrock::Bedrock::base_url(&region), bedrock::Bedrock { region });
+            Kind::at(provider, &base_url, "bedrock", of.clone())
+                .and(ApiType::Embeddings, Beside { of, side: bedrock::Embeddings })
         }
         // The mock answers in OpenAI's format, so that its answers take the same way as any other.
         ProviderKind::Mock => {
@@ -330,7 +357,7 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
                 free: true,
                 ..Kind::at(provider, "", "", openai::OpenAi::new(None))
             };
-            mock.and(ApiType::Embeddings, embeddings::Embeddings(openai::OpenAi::new(None)))
+            mock.and(ApiType::Embeddings, Beside { of: openai::OpenAi::new(None), side: embeddings::Embeddings })
         }
     })
 }
@@ -340,10 +367,10 @@ fn of_openai(provider: &Provider) -> Kind {
     let (preset, new) = (provider.preset(), || openai::OpenAi::new(provider.preset()));
     let base_url = preset.map_or("https://api.openai.com/v1", |preset| preset.base_url);
     let kind = Kind::at(provider, base_url, provider.price_name(), new())
-        .and(ApiType::Embeddings, embeddings::Embeddings(new()));
+        .and(ApiType::Embeddings, Beside { of: new(), side: embeddings::Embeddings });
     let is_own = || provider.base_url.as_deref().is_none_or(openai::is_own);
     if preset.map_or_else(is_own, |preset| preset.responses) {
-        kind.and(ApiType::Responses, responses::Responses { path: "/responses", of: new() })
+        kind.and(ApiType::Responses, Beside { of: new(), side: responses::Responses { path: "/responses" } })
     } else {
         kind
     }
@@ -354,7 +381,7 @@ fn needed(provider: &Provider) -> Result<&str, String> {
     provider.base_url.as_deref().ok_or_else(|| format!("kind `{}` needs a base_url", provider.kind.as_str()))
 }
 
-/// A value as raw JSON. Serialising a `Value` into memory cannot fail; `null` stands for the impossible.
-fn raw(value: &serde_json::Value) -> Box<RawValue> {
-    serde_json::value::to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
+/// A document as raw JSON. Serialising one into memory cannot fail; `null` stands for the impossible.
+fn raw(document: &impl Serialize) -> Box<RawValue> {
+    serde_json::value::to_raw_value(document).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }

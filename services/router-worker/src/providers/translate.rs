@@ -69,6 +69,20 @@ pub(super) fn temperature_to_one(name: &str, raw: &RawValue) -> Result<(), Failu
     Ok(())
 }
 
+/// What `response_format` demands of an answer, at a provider that knows schemas and no free-form JSON: a `json_schema` whose
+/// `schema` is an object; `None`: any text.
+pub(super) fn demanded_schema(format: &Value) -> Result<Option<&Value>, Failure> {
+    match format["type"].as_str() {
+        Some("text") => Ok(None),
+        Some("json_schema") if format["json_schema"]["schema"].is_object() => Ok(Some(&format["json_schema"])),
+        Some("json_schema") => Err(Failure::inexpressible("response_format.json_schema.schema", "must be an object")),
+        _ => Err(Failure::inexpressible(
+            "response_format.type",
+            "must be `text` or `json_schema` for this model's provider; it has no free-form JSON mode",
+        )),
+    }
+}
+
 /// Lets a field pass that a leaf has no word for and that the answer does not depend on, or whose value says what happens anyway;
 /// every other is refused. Fields that a leaf puts or reads do not come here.
 pub(super) fn idle(name: &str, value: &Value) -> Result<(), Failure> {

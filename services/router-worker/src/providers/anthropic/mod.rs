@@ -10,6 +10,7 @@ mod native;
 mod request;
 mod response;
 mod stream;
+mod usage;
 
 use super::{Answer, Asked, Encoded, Leaving, StreamDecoder, Wire};
 use crate::failure::{Class, Failure};

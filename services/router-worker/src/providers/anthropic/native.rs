@@ -5,30 +5,24 @@
 
 use super::{
     super::{
-        Answer, Asked, Decoded, Encoded, Fields, Frame, Leaving, StreamDecoder, Wire,
+        Answer, Asked, Decoded, Encoded, Fields, Frame, StreamDecoder,
         assemble::{ANSWER_MAX_BYTES, ITEM_BYTES},
+        beside::Side,
         raw,
     },
-    Anthropic,
-    response::{finish_reason, usage},
+    response::finish_reason,
     status_of_error_type,
+    usage::{Told, usage},
 };
-use crate::{
-    failure::Failure,
-    tokens::{Usage, estimate},
-};
+use crate::{failure::Failure, tokens::Usage};
 use serde_json::{Map, Value, json};
-use tollgate_schemas::{StreamEvent, TokenSource};
+use tollgate_schemas::StreamEvent;
 
-/// The leaf for callers of the same API.
+/// The side for callers of the same API.
 #[derive(Debug)]
 pub(in super::super) struct Native;
 
-impl Wire for Native {
-    fn otel_name(&self) -> &'static str {
-        Anthropic.otel_name()
-    }
-
+impl Side for Native {
     fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
         let mut body = asked.passed_on();
         if asked.stream {
@@ -45,40 +39,24 @@ impl Wire for Native {
     }
 
     fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
-        let mut fields = Fields::of_answer(body)?;
+        let fields = Fields::of_answer(body)?;
         let blocks: Vec<Value> = fields
             .read("content")
             .ok()
             .flatten()
             .ok_or_else(|| Failure::malformed("an answer that is not a message"))?;
-        let response_model = fields.read("model").ok().flatten();
         let used: Value = fields.read("usage").ok().flatten().unwrap_or_default();
-        fields.put("model", asked.shown_model);
         Ok(Answer {
             finish_reason: fields.read::<String>("stop_reason").ok().flatten().map(|reason| finish_reason_of(&reason)),
             usage: usage(&used),
             output_chars: blocks.iter().map(chars).sum(),
-            response_model,
             service_tier: used["service_tier"].as_str().map(str::to_owned),
-            body: serde_json::value::to_raw_value(&fields)
-                .map_err(|_| Failure::malformed("an answer that is not JSON"))?,
+            ..Answer::passed_on(fields, asked.shown_model)
         })
     }
 
     fn decoder(&self, asked: &Asked<'_>) -> Box<dyn StreamDecoder> {
         Box::new(Decoder { shown_model: asked.shown_model.to_owned(), ..Decoder::default() })
-    }
-
-    fn classify(&self, status: u16, body: &[u8]) -> Failure {
-        Anthropic.classify(status, body)
-    }
-
-    fn headers(&self, key: Option<&str>, leaving: &Leaving<'_>) -> Result<Vec<(&'static str, String)>, String> {
-        Anthropic.headers(key, leaving)
-    }
-
-    fn request_id_header(&self) -> &'static str {
-        Anthropic.request_id_header()
     }
 }
 
@@ -105,19 +83,13 @@ struct Decoder {
     message: Map<String, Value>,
     /// Each with the input of a tool call as far as it has come, as text.
     blocks: Vec<(Value, String)>,
-    usage: Map<String, Value>,
+    usage: Told,
     response_model: Option<String>,
     bytes: usize,
     is_complete: bool,
 }
 
 impl Decoder {
-    fn learn_usage(&mut self, document: &Value) {
-        for (name, value) in document.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
-            self.usage.insert(name.clone(), value.clone());
-        }
-    }
-
     /// The block that an event is about.
     fn block(&mut self, event: &Value) -> Option<&mut (Value, String)> {
         self.blocks.get_mut(usize::try_from(event["index"].as_u64()?).ok()?)
@@ -162,7 +134,7 @@ impl Decoder {
             Some("message_start") => {
                 self.response_model = event["message"]["model"].as_str().map(str::to_owned);
                 event["message"]["model"] = self.shown_model.clone().into();
-                self.learn_usage(&event["message"]["usage"]);
+                self.usage.learn(&event["message"]["usage"]);
                 self.message = event["message"].as_object().cloned().unwrap_or_default();
             }
             Some("content_block_start") => self.blocks.push((event["content_block"].clone(), String::new())),
@@ -171,7 +143,7 @@ impl Decoder {
                 for (name, value) in event["delta"].as_object().into_iter().flatten() {
                     self.message.insert(name.clone(), value.clone());
                 }
-                self.learn_usage(&event["usage"]);
+                self.usage.learn(&event["usage"]);
             }
             Some("message_stop") => {
                 self.is_complete = true;
@@ -192,13 +164,8 @@ impl Decoder {
     }
 
     fn used(&self) -> Option<Usage> {
-        let mut usage = usage(&Value::Object(self.usage.clone()))?;
-        if !self.is_complete && self.message.get("stop_reason").is_none_or(Value::is_null) {
-            // Before the end the output count is a placeholder: the input is known, the output is estimated.
-            usage.tokens.output = usage.tokens.output.max(estimate(self.chars()));
-            usage.source = TokenSource::Estimated;
-        }
-        Some(usage)
+        let has_ended = self.is_complete || self.message.get("stop_reason").is_some_and(|reason| !reason.is_null());
+        if has_ended { self.usage.whole() } else { self.usage.cut_off(self.chars()) }
     }
 }
 
@@ -241,8 +208,9 @@ impl StreamDecoder for Decoder {
         };
         let blocks: Vec<Value> = std::mem::take(&mut self.blocks).into_iter().map(whole).collect();
         message.insert("content".to_owned(), blocks.into());
-        let service_tier = self.usage.get("service_tier").and_then(Value::as_str).map(str::to_owned);
-        message.insert("usage".to_owned(), Value::Object(std::mem::take(&mut self.usage)));
+        let used = self.usage.document();
+        let service_tier = used["service_tier"].as_str().map(str::to_owned);
+        message.insert("usage".to_owned(), used);
         Answer {
             body: raw(&Value::Object(message)),
             finish_reason: finish_reason.map(|reason| finish_reason_of(&reason)),

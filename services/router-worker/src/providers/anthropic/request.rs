@@ -3,7 +3,7 @@
 use super::{
     super::{
         Asked,
-        translate::{function, given, idle, parameters, read, stop_sequences, temperature_to_one},
+        translate::{demanded_schema, function, given, idle, parameters, read, stop_sequences, temperature_to_one},
     },
     messages,
 };
@@ -58,7 +58,12 @@ fn field(body: &mut Map<String, Value>, name: &str, raw: &RawValue) -> Result<()
                 body.insert("tools".into(), tools.into());
             }
         }
-        "response_format" => response_format(body, &value)?,
+        "response_format" => {
+            if let Some(demanded) = demanded_schema(&value)? {
+                let format = json!({ "type": "json_schema", "schema": demanded["schema"] });
+                body.entry("output_config").or_insert_with(|| json!({}))["format"] = format;
+            }
+        }
         // An opaque id of the end user, which both providers use against abuse only. The newer name wins.
         "safety_identifier" => drop(body.insert("metadata".into(), json!({ "user_id": value }))),
         "user" => drop(body.entry("metadata").or_insert_with(|| json!({ "user_id": value }))),
@@ -120,22 +125,6 @@ fn tool_choice(body: &mut Map<String, Value>, asked: &Asked<'_>) -> Result<(), F
     }
     body.insert("tool_choice".into(), choice);
     Ok(())
-}
-
-fn response_format(body: &mut Map<String, Value>, format: &Value) -> Result<(), Failure> {
-    match format["type"].as_str() {
-        Some("text") => Ok(()),
-        Some("json_schema") if format["json_schema"]["schema"].is_object() => {
-            let format = json!({ "type": "json_schema", "schema": format["json_schema"]["schema"] });
-            body.entry("output_config").or_insert_with(|| json!({}))["format"] = format;
-            Ok(())
-        }
-        Some("json_schema") => Err(Failure::inexpressible("response_format.json_schema.schema", "must be an object")),
-        _ => Err(Failure::inexpressible(
-            "response_format.type",
-            "must be `text` or `json_schema` for this model's provider; it has no free-form JSON mode",
-        )),
-    }
 }
 
 /// `reasoning_effort` becomes the effort and adaptive thinking. Models that take only a thinking budget refuse it with a

@@ -1,15 +1,14 @@
 //! A Messages answer as a chat completion.
 
-use super::super::{
-    Answer, Asked,
-    answers::{Said, Whole, counts_and_writes, document},
+use super::{
+    super::{
+        Answer, Asked,
+        answers::{Said, Whole, counts_and_writes, document},
+    },
+    usage::usage,
 };
-use crate::{
-    failure::Failure,
-    tokens::{Tokens, Usage},
-};
+use crate::failure::Failure;
 use serde_json::Value;
-use tollgate_schemas::TokenSource;
 
 /// A whole answer.
 pub(super) fn decode(asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
@@ -59,19 +58,4 @@ pub(super) fn finish_reason(stop_reason: Option<&str>) -> &'static str {
         // end_turn, stop_sequence, pause_turn, and reasons yet to come
         _ => "stop",
     }
-}
-
-/// Reads Anthropic's usage document, whose `input_tokens` leave cache reads and writes out. `None` if it has no counts.
-pub(super) fn usage(document: &Value) -> Option<Usage> {
-    let count = |name: &str| document[name].as_u64();
-    let (read, write) = (count("cache_read_input_tokens"), count("cache_creation_input_tokens"));
-    let tokens = Tokens {
-        input: count("input_tokens")?.saturating_add(read.unwrap_or(0)).saturating_add(write.unwrap_or(0)),
-        output: count("output_tokens").unwrap_or(0),
-        cache_read: read,
-        cache_write: write,
-        cache_write_1h: document["cache_creation"]["ephemeral_1h_input_tokens"].as_u64(),
-        reasoning: document["output_tokens_details"]["thinking_tokens"].as_u64(),
-    };
-    Some(Usage { tokens, source: TokenSource::Provider, raw: Some(document.to_string()) })
 }

@@ -7,36 +7,24 @@ use super::{
     super::{
         Answer, Asked, Decoded, Frame, StreamDecoder,
         answers::counts_and_writes,
-        chunks::{Chunks, document},
+        chunks::{Block, Chunks, document},
     },
-    response::{finish_reason, usage},
+    response::finish_reason,
     status_of_error_type,
+    usage::Told,
 };
-use crate::{failure::Failure, tokens::estimate};
-use serde_json::{Map, Value, json};
-use tollgate_schemas::TokenSource;
+use crate::failure::Failure;
+use serde_json::{Value, json};
 
 /// The state between two events.
 pub(super) struct Decoder {
     chunks: Chunks,
     response_model: Option<String>,
-    usage: Map<String, Value>,
+    usage: Told,
     block: Block,
     stop_reason: Option<String>,
     refusal: Value,
     complete: bool,
-}
-
-/// The content block that is open.
-#[derive(Default)]
-enum Block {
-    #[default]
-    Other,
-    Thinking {
-        text: String,
-        signature: String,
-    },
-    Tool,
 }
 
 impl Decoder {
@@ -45,25 +33,18 @@ impl Decoder {
         Self {
             chunks: Chunks::new(asked, Value::Null),
             response_model: None,
-            usage: Map::new(),
-            block: Block::Other,
+            usage: Told::default(),
+            block: Block::default(),
             stop_reason: None,
             refusal: Value::Null,
             complete: false,
         }
     }
 
-    /// Usage events are cumulative: later values replace earlier ones, `null`s say nothing.
-    fn learn_usage(&mut self, document: &Value) {
-        for (name, value) in document.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
-            self.usage.insert(name.clone(), value.clone());
-        }
-    }
-
     fn message_start(&mut self, message: &Value) -> Decoded {
         self.chunks.id = message["id"].clone();
         self.response_model = message["model"].as_str().map(str::to_owned);
-        self.learn_usage(&message["usage"]);
+        self.usage.learn(&message["usage"]);
         self.chunks.first()
     }
 
@@ -122,7 +103,7 @@ impl Decoder {
             self.stop_reason = Some(reason.to_owned());
         }
         self.refusal = event["delta"]["stop_details"]["explanation"].clone();
-        self.learn_usage(&event["usage"]);
+        self.usage.learn(&event["usage"]);
         Decoded::default()
     }
 
@@ -131,8 +112,7 @@ impl Decoder {
         let reason = finish_reason(self.stop_reason.as_deref());
         let delta = if self.refusal.is_null() { json!({}) } else { json!({ "refusal": self.refusal }) };
         let mut decoded = self.chunks.chunk(delta, Some(reason));
-        let counts = usage(&Value::Object(self.usage.clone()));
-        decoded.events.extend(self.chunks.usage(counts.as_ref().map(counts_and_writes)));
+        decoded.events.extend(self.chunks.usage(self.usage.whole().as_ref().map(counts_and_writes)));
         decoded
     }
 }
@@ -166,15 +146,10 @@ impl StreamDecoder for Decoder {
     }
 
     fn answer(self: Box<Self>) -> Answer {
-        let document = Value::Object(self.usage);
-        let mut usage = usage(&document);
-        if let Some(usage) = usage.as_mut().filter(|_| self.stop_reason.is_none()) {
-            // Before the end the output count is a placeholder: the input is known, the output is estimated.
-            usage.tokens.output = usage.tokens.output.max(estimate(self.chunks.chars()));
-            usage.source = TokenSource::Estimated;
-        }
+        let has_ended = self.stop_reason.is_some();
+        let usage = if has_ended { self.usage.whole() } else { self.usage.cut_off(self.chunks.chars()) };
         let shown = usage.as_ref().map(counts_and_writes);
-        let answer = self.chunks.answer(usage, shown, Some(document["service_tier"].clone()));
+        let answer = self.chunks.answer(usage, shown, Some(self.usage.document()["service_tier"].clone()));
         Answer { response_model: self.response_model, ..answer }
     }
 }

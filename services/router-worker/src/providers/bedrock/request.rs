@@ -3,7 +3,9 @@
 use super::{
     super::{
         Asked,
-        translate::{function, given, given_tools, idle, parameters, read, stop_sequences, temperature_to_one},
+        translate::{
+            demanded_schema, function, given, given_tools, idle, parameters, read, stop_sequences, temperature_to_one,
+        },
     },
     messages,
 };
@@ -53,7 +55,13 @@ fn field(body: &mut Map<String, Value>, name: &str, raw: &RawValue) -> Result<()
         }
         "top_p" => within(body, "inferenceConfig")["topP"] = value,
         "stop" => within(body, "inferenceConfig")["stopSequences"] = stop_sequences(value),
-        "response_format" => response_format(body, &value)?,
+        "response_format" => {
+            if let Some(demanded) = demanded_schema(&value)? {
+                let structure = json!({ "jsonSchema": schema(demanded) });
+                let format = json!({ "type": "json_schema", "structure": structure });
+                within(body, "outputConfig")["textFormat"] = format;
+            }
+        }
         "reasoning_effort" => within(body, "outputConfig")["effort"] = effort(&value)?.into(),
         "service_tier" => match value.as_str() {
             Some("auto") => {}
@@ -95,27 +103,14 @@ fn effort(value: &Value) -> Result<&str, Failure> {
 }
 
 /// The schema is text there.
-fn response_format(body: &mut Map<String, Value>, format: &Value) -> Result<(), Failure> {
-    match format["type"].as_str() {
-        Some("text") => Ok(()),
-        Some("json_schema") if format["json_schema"]["schema"].is_object() => {
-            let asked = &format["json_schema"];
-            let mut schema = json!({ "schema": asked["schema"].to_string() });
-            for name in ["name", "description"] {
-                if asked[name].is_string() {
-                    schema[name] = asked[name].clone();
-                }
-            }
-            let format = json!({ "type": "json_schema", "structure": { "jsonSchema": schema } });
-            within(body, "outputConfig")["textFormat"] = format;
-            Ok(())
+fn schema(demanded: &Value) -> Value {
+    let mut schema = json!({ "schema": demanded["schema"].to_string() });
+    for name in ["name", "description"] {
+        if demanded[name].is_string() {
+            schema[name] = demanded[name].clone();
         }
-        Some("json_schema") => Err(Failure::inexpressible("response_format.json_schema.schema", "must be an object")),
-        _ => Err(Failure::inexpressible(
-            "response_format.type",
-            "must be `text` or `json_schema` for this model's provider; it has no free-form JSON mode",
-        )),
     }
+    schema
 }
 
 /// Tools and how they are chosen. Choices that cannot be said matter only where there is something to choose.

@@ -7,7 +7,7 @@ use super::{
     super::{
         Answer, Asked, Decoded, Frame, StreamDecoder,
         answers::counts_and_writes,
-        chunks::{Chunks, document},
+        chunks::{Block, Chunks, document},
         eventstream::EXCEPTION,
     },
     error_name, failure,
@@ -27,18 +27,6 @@ pub(super) struct Decoder {
     counted: bool,
 }
 
-/// The content block that is open.
-#[derive(Default)]
-enum Block {
-    #[default]
-    Other,
-    Thinking {
-        text: String,
-        signature: String,
-    },
-    Tool,
-}
-
 impl Decoder {
     /// A decoder for the answer to `asked`.
     pub(super) fn new(asked: &Asked<'_>) -> Self {
@@ -46,7 +34,7 @@ impl Decoder {
             chunks: Chunks::new(asked, completion_id(asked).into()),
             usage: Value::Null,
             service_tier: Value::Null,
-            block: Block::Other,
+            block: Block::default(),
             stopped: false,
             counted: false,
         }

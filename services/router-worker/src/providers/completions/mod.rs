@@ -17,10 +17,7 @@ use crate::{
     tokens::{Tokens, Usage},
 };
 use serde::Deserialize;
-use serde_json::{
-    Value,
-    value::{RawValue, to_raw_value},
-};
+use serde_json::{Value, value::RawValue};
 use tollgate_schemas::TokenSource;
 
 /// 429s that waiting does not cure (<https://platform.openai.com/docs/guides/error-codes>): the account, not the traffic.
@@ -43,18 +40,15 @@ pub(super) struct Quirks {
 
 /// A whole answer.
 pub(super) fn decode(asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
-    let mut fields = Fields::of_answer(body)?;
+    let fields = Fields::of_answer(body)?;
     let choices: Vec<Choice> =
         fields.read("choices").ok().flatten().ok_or_else(|| Failure::malformed("an answer without choices"))?;
-    let response_model = fields.read::<String>("model").ok().flatten();
-    fields.put("model", asked.shown_model);
     Ok(Answer {
         finish_reason: choices.first().and_then(|choice| choice.finish_reason.clone()),
         usage: fields.get("usage").and_then(usage),
         output_chars: choices.iter().map(|choice| choice.message.chars()).sum(),
-        response_model,
         service_tier: fields.read("service_tier").ok().flatten(),
-        body: to_raw_value(&fields).map_err(|_| Failure::malformed("an answer that is not JSON"))?,
+        ..Answer::passed_on(fields, asked.shown_model)
     })
 }
 

@@ -6,10 +6,7 @@ use crate::{
     tokens::{Tokens, Usage},
 };
 use serde::Deserialize;
-use serde_json::{
-    Value,
-    value::{RawValue, to_raw_value},
-};
+use serde_json::{Value, value::RawValue};
 use tollgate_schemas::TokenSource;
 
 /// Items that ask the caller to do something.
@@ -26,17 +23,14 @@ pub(super) fn decode(asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> 
 }
 
 /// The answer that a response is; `None` if it has no list of outputs.
-pub(super) fn answer(mut response: Fields, shown_model: &str) -> Option<Answer> {
+pub(super) fn answer(response: Fields, shown_model: &str) -> Option<Answer> {
     let output: Vec<Value> = response.read("output").ok().flatten()?;
-    let response_model = response.read("model").ok().flatten();
-    response.put("model", shown_model);
     Some(Answer {
         finish_reason: finish_reason(&response, &output),
         usage: response.get("usage").and_then(usage),
         output_chars: output.iter().map(chars).sum(),
-        response_model,
         service_tier: response.read("service_tier").ok().flatten(),
-        body: to_raw_value(&response).ok()?,
+        ..Answer::passed_on(response, shown_model)
     })
 }
 

@@ -10,7 +10,7 @@
 mod answer;
 mod stream;
 
-use super::{Answer, Asked, Encoded, Fields, Grant, Leaving, StreamDecoder, Wire};
+use super::{Answer, Asked, Encoded, Fields, StreamDecoder, beside::Side};
 use crate::failure::Failure;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -20,20 +20,14 @@ const STORED: &str = "refers to what one provider has stored, and this endpoint 
 const IN_BACKGROUND: &str = "must be false: nobody could fetch the answer from here or count what it costs; leave it out, or submit \
                              a job to your team's topic";
 
-/// The leaf for callers of the same API, at a server whose credentials and errors are those of `of`.
+/// The side for callers of the same API.
 #[derive(Debug)]
-pub(super) struct Responses<W> {
+pub(super) struct Responses {
     /// Below the base URL.
     pub path: &'static str,
-    /// The server's leaf for chat completions.
-    pub of: W,
 }
 
-impl<W: Wire> Wire for Responses<W> {
-    fn otel_name(&self) -> &'static str {
-        self.of.otel_name()
-    }
-
+impl Side for Responses {
     fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
         let mut body = asked.passed_on();
         if asked.stream {
@@ -65,22 +59,6 @@ impl<W: Wire> Wire for Responses<W> {
 
     fn decoder(&self, asked: &Asked<'_>) -> Box<dyn StreamDecoder> {
         Box::new(stream::Decoder::new(asked))
-    }
-
-    fn classify(&self, status: u16, body: &[u8]) -> Failure {
-        self.of.classify(status, body)
-    }
-
-    fn grant(&self, key: Option<&str>, now_s: i64) -> Result<Option<Grant>, String> {
-        self.of.grant(key, now_s)
-    }
-
-    fn headers(&self, key: Option<&str>, leaving: &Leaving<'_>) -> Result<Vec<(&'static str, String)>, String> {
-        self.of.headers(key, leaving)
-    }
-
-    fn request_id_header(&self) -> &'static str {
-        self.of.request_id_header()
     }
 }
 

@@ -168,14 +168,7 @@ impl StreamDecoder for Decoder {
         }
         match answer(std::mem::take(&mut self.response), &self.shown_model) {
             Some(answer) => Answer { response_model: self.response_model.take(), ..answer },
-            None => Answer {
-                body: raw(&Value::Null),
-                finish_reason: None,
-                usage: None,
-                output_chars,
-                response_model: None,
-                service_tier: None,
-            },
+            None => Answer { output_chars, ..Answer::bare(raw(&Value::Null)) },
         }
     }
 }
