@@ -10,6 +10,7 @@ mod presets;
 mod requests;
 mod responses;
 mod routing;
+mod shadow;
 mod waiting;
 
 pub(crate) use requests::ask;
