@@ -86,9 +86,10 @@ impl DestinationLimits {
             let at = |name: &str| format!("endpoint:{}/destination:{}", escaped(&endpoint.name), escaped(name));
             let all = endpoint.destinations.iter().chain(&endpoint.fallbacks).map(|d| (&d.name, &d.limits));
             let all = all.chain(endpoint.shadows.iter().map(|shadow| (&shadow.name, &shadow.limits)));
-            let places = all
-                .filter_map(|(name, limits)| Some((name.clone(), Place::compile(at(name), limits, &HashMap::new())?)));
-            let places: HashMap<_, _> = places.collect();
+            let place = |(name, limits): (&String, &Vec<Limit>)| {
+                Some((name.clone(), Place::compile(at(name), limits, &HashMap::new())?))
+            };
+            let places: HashMap<_, _> = all.filter_map(place).collect();
             (!places.is_empty()).then(|| (endpoint.name.clone(), places))
         });
         Self(endpoints.collect())

@@ -184,10 +184,8 @@ async fn a_candidate_that_fails_has_no_other_in_its_place_and_tells_nobody() {
 async fn a_shadow_that_has_gone_ends_its_copies_with_a_row() {
     let bench = bench("mock", 1.0, NOWHERE);
     let copy = copy_of(&bench, &ask("chat")).await;
-    for gone in [
-        Request { shadow: Some("former".to_owned()), ..copy.clone() },
-        Request { endpoint: "former".to_owned(), ..copy },
-    ] {
+    let of_another = Request { shadow: Some("former".to_owned()), ..copy.clone() };
+    for gone in [of_another, Request { endpoint: "former".to_owned(), ..copy }] {
         let (finished, _) = bench.run(&gone).await;
         assert_eq!((code(&finished), finished.usage.attempts.len()), (Some(ErrorCode::ModelNotFound), 0));
         assert_eq!(finished.usage.request_tags["experiment"], "next");
