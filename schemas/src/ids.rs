@@ -57,9 +57,21 @@ impl RequestId {
     /// `append_ms` is milliseconds since the Unix epoch. `topic` is the topic id if the broker tells it, else its name.
     pub fn of_record(cluster: &str, topic: &str, partition: i32, offset: i64, append_ms: i64) -> Self {
         let hash = fnv1a_128(&[cluster.as_bytes(), topic.as_bytes(), &partition.to_be_bytes(), &offset.to_be_bytes()]);
-        let mut bytes = hash.to_be_bytes();
         let ms = u64::try_from(append_ms).unwrap_or(0).to_be_bytes();
-        bytes[..6].copy_from_slice(&ms[2..]);
+        Self::made_of(&ms[2..], hash)
+    }
+
+    /// The id of the copy of a request that a shadow gets: the request's time, the other bits = a hash of both, so that a
+    /// request that is worked on twice has one copy.
+    pub fn of_shadow(parent: Self, shadow: &str) -> Self {
+        let parent = parent.0.as_bytes();
+        Self::made_of(&parent[..6], fnv1a_128(&[shadow.as_bytes(), parent]))
+    }
+
+    /// A UUIDv7 of six bytes of time and of what a hash has for the rest.
+    fn made_of(time: &[u8], hash: u128) -> Self {
+        let mut bytes = hash.to_be_bytes();
+        bytes[..6].copy_from_slice(time);
         bytes[6] = 0x70 | (bytes[6] & 0x0f);
         bytes[8] = 0x80 | (bytes[8] & 0x3f);
         Self(Uuid::from_bytes(bytes))
@@ -91,5 +103,15 @@ mod tests {
         assert_ne!(a, RequestId::of_record("ct", "", 3, 41, 1_700_000_000_123));
         assert_eq!(a.0.get_version_num(), 7);
         assert_eq!(a.unix_ms(), 1_700_000_000_123);
+    }
+
+    #[test]
+    fn a_shadows_copy_has_one_id_and_the_time_of_its_request() {
+        let parent = RequestId::new();
+        let copy = RequestId::of_shadow(parent, "candidate");
+        assert_eq!(copy, RequestId::of_shadow(parent, "candidate"));
+        let others = [parent, RequestId::of_shadow(parent, "another"), RequestId::of_shadow(copy, "candidate")];
+        assert!(!others.contains(&copy));
+        assert_eq!((copy.0.get_version_num(), copy.unix_ms()), (7, parent.unix_ms()));
     }
 }

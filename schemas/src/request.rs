@@ -43,9 +43,12 @@ pub struct Request {
     /// What a disconnect means.
     #[serde(default)]
     pub on_disconnect: OnDisconnect,
-    /// The request that caused this one (judges).
+    /// The request that caused this one (judges, shadows).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_request_id: Option<RequestId>,
+    /// It is a copy for this shadow of the endpoint: nobody else works on it, and its end is told to nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<String>,
     /// The batch this job belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<String>,

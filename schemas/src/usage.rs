@@ -5,7 +5,7 @@
 //! decimals; a missing price gives `null`, never zero. `source_partition` and `source_offset` are not here: they are the
 //! record's own place on the `usage` topic, which only its reader knows.
 
-use crate::{ExecutionId, Request, RequestId};
+use crate::{ExecutionId, Lane, Request, RequestId};
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -197,7 +197,7 @@ impl UsageRow {
             destination_id: None,
             destination_provider: None,
             destination_model: None,
-            requester: caller.user_id.clone().or(caller.key_name.clone()).or(Some(caller.team.clone())),
+            requester: caller.user_id.clone().or(caller.key_name.clone()).or(named(&caller.team)),
             requester_type: Some(if caller.user_id.is_some() { "USER" } else { "SERVICE_PRINCIPAL" }.to_owned()),
             team: caller.team,
             key_id: caller.key_id,
@@ -235,6 +235,11 @@ impl UsageRow {
         }
     }
 
+    /// Whether it tells of a shadow's call: of the batch lane nothing else has a parent.
+    pub fn is_shadow(&self) -> bool {
+        self.parent_request_id.is_some() && self.lane == Lane::Batch.as_str()
+    }
+
     /// Sets what the end of the request decides: status, error and latency. Call it last.
     pub fn end(&mut self, terminal: &crate::Terminal) {
         self.status_code = i32::from(terminal.status);
@@ -243,4 +248,8 @@ impl UsageRow {
         let kind = if self.stream && terminal.error.is_none() { "text/event-stream" } else { "application/json" };
         self.response_content_type = Some(kind.to_owned());
     }
+}
+
+fn named(team: &str) -> Option<String> {
+    (!team.is_empty()).then(|| team.to_owned())
 }

@@ -1,4 +1,5 @@
-//! Ending a request: the one terminal reply, the usage row, and a topic job's answer. Only the request's owner calls it.
+//! Ending a request: the one terminal reply, the usage row, and a topic job's answer; of a shadow's copy the row alone. Only the
+//! request's owner calls it.
 
 use crate::{Error, Headers, Outgoing, TopicName};
 use serde_json::value::RawValue;
@@ -19,6 +20,10 @@ pub fn end_request(
     usage.end(&terminal);
     let mut row = Outgoing::of(&topic::USAGE, request.request_id, &usage, trace)?;
     row.relaxed = true;
+    if request.shadow.is_some() {
+        // Nobody has asked for it.
+        return Ok(vec![row]);
+    }
     let answer = request.reply.topic.as_ref().map(|reply_to| {
         let output = JobOutput::ended(request.request_id, reply_to, &terminal);
         let id = request.request_id.to_string();
@@ -102,6 +107,7 @@ fn request_of(broken: &Fields<'_>) -> Option<Request> {
         cache: Default::default(),
         on_disconnect: OnDisconnect::Finish,
         parent_request_id: field(broken, "parent_request_id"),
+        shadow: field(broken, "shadow"),
         batch_id: field(broken, "batch_id"),
         idempotency_key: field(broken, "idempotency_key"),
         guardrail_outcome: field(broken, "guardrail_outcome"),

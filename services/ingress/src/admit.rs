@@ -162,6 +162,7 @@ impl Admission<'_> {
                 endpoint.on_disconnect
             },
             parent_request_id: None,
+            shadow: None,
             batch_id: None,
             idempotency_key,
             guardrail_outcome: None,

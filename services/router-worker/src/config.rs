@@ -65,6 +65,29 @@ pub(crate) struct Endpoint {
     pub default_max_tokens: u32,
     /// For the usage table.
     pub tags: BTreeMap<String, String>,
+    /// Who gets copies of what was answered.
+    pub shadows: Vec<Shadow>,
+}
+
+impl Endpoint {
+    /// Every destination, those of shadows too.
+    fn all(&self) -> impl Iterator<Item = &Arc<Destination>> {
+        self.destinations.iter().chain(self.shadows.iter().flat_map(|shadow| &shadow.alone.destinations))
+    }
+}
+
+/// A model that is sent copies of an endpoint's requests.
+pub(crate) struct Shadow {
+    /// Its name.
+    pub name: String,
+    /// Of the requests that are answered, above 0.0 and up to 1.0.
+    pub share: f64,
+    /// What its calls are billed to.
+    pub tags: BTreeMap<String, String>,
+    /// The team that is charged; empty: none.
+    pub team: String,
+    /// The endpoint as its copies meet it: there is nobody else, and nobody sees the answer.
+    pub alone: Arc<Endpoint>,
 }
 
 /// A destination's part of an endpoint's traffic.
@@ -163,12 +186,10 @@ impl Router {
         }
         let mut endpoints = HashMap::new();
         for (index, endpoint) in config.endpoints.iter().enumerate() {
-            let before =
-                last.and_then(|last| last.endpoints.get(&endpoint.name)).map(|last| last.destinations.as_slice());
-            let before = before.unwrap_or_default();
+            let before = last.and_then(|last| last.endpoints.get(&endpoint.name));
             let make = |destination: &config::Destination, provider: &Arc<Provider>| {
                 let teller = gossip.map(|gossip| gossip.of(&endpoint.name, &destination.name));
-                let same = before.iter().find(|last| last.is(destination, provider));
+                let same = before.and_then(|last| last.all().find(|known| known.is(destination, provider)));
                 same.cloned().unwrap_or_else(|| Arc::new(Destination::new(destination, provider, teller)))
             };
             let built = build_endpoint(index, endpoint, config, &providers, make, &mut problems);
@@ -184,8 +205,8 @@ impl Router {
 
     /// Takes what another replica has found out about a destination, if it is known here.
     pub(crate) fn hear(&self, endpoint: &str, destination: &str, news: News) {
-        let destinations = self.endpoints.get(endpoint).map(|endpoint| endpoint.destinations.as_slice());
-        if let Some(known) = destinations.unwrap_or_default().iter().find(|known| known.name == destination) {
+        let endpoint = self.endpoints.get(endpoint);
+        if let Some(known) = endpoint.and_then(|endpoint| endpoint.all().find(|known| known.name == destination)) {
             known.health.hear(news);
         }
     }
@@ -239,6 +260,7 @@ fn credentials_of(config: &Config, provider: &str) -> Vec<Secret> {
 fn connect_timeouts(config: &Config, provider: &str) -> Vec<Duration> {
     let uses = |endpoint: &&config::Endpoint| {
         endpoint.destinations.iter().chain(&endpoint.fallbacks).any(|destination| destination.provider == provider)
+            || endpoint.shadows.iter().any(|shadow| shadow.provider == provider)
     };
     config.endpoints.iter().filter(uses).map(|endpoint| endpoint.timeout.connect.duration()).collect()
 }
@@ -251,19 +273,27 @@ fn build_endpoint(
     make: impl Fn(&config::Destination, &Arc<Provider>) -> Arc<Destination>,
     problems: &mut Vec<Problem>,
 ) -> Endpoint {
+    let mut built = |list: &str, at: usize, destination: &config::Destination| {
+        // A provider that could not be built has its own problem; one that is not there at all is named here.
+        if !config.providers.contains_key(&destination.provider) {
+            let path = format!("endpoints[{index}].{list}[{at}].provider");
+            problems.push(problem(path, format!("there is no provider `{}`", destination.provider)));
+        }
+        providers.get(&destination.provider).map(|provider| make(destination, provider))
+    };
     let (mut destinations, mut on) = (Vec::new(), Vec::new());
     let lists = [("destinations", &endpoint.destinations), ("fallbacks", &endpoint.fallbacks)];
     for (list, items) in lists {
         for (at, destination) in items.iter().enumerate() {
-            // A provider that could not be built has its own problem; one that is not there at all is named here.
-            if !config.providers.contains_key(&destination.provider) {
-                let path = format!("endpoints[{index}].{list}[{at}].provider");
-                problems.push(problem(path, format!("there is no provider `{}`", destination.provider)));
-            }
-            let Some(provider) = providers.get(&destination.provider) else { continue };
+            let Some(made) = built(list, at, destination) else { continue };
             on.push(destination.on.clone());
-            destinations.push(make(destination, provider));
+            destinations.push(made);
         }
+    }
+    let mut shadows = Vec::new();
+    for (at, shadow) in endpoint.shadows.iter().enumerate() {
+        let Some(made) = built("shadows", at, &shadow.destination()) else { continue };
+        shadows.push(shadow_of(endpoint, shadow, made));
     }
     Endpoint {
         destinations,
@@ -273,11 +303,44 @@ fn build_endpoint(
         sticky: endpoint.sticky,
         hedge: endpoint.hedge,
         cache: endpoint.cache,
+        is_checked: endpoint.guardrails.output.any(),
+        shadows,
+        ..without_destinations(endpoint)
+    }
+}
+
+fn shadow_of(endpoint: &config::Endpoint, shadow: &config::Shadow, destination: Arc<Destination>) -> Shadow {
+    let alone = Endpoint {
+        destinations: vec![destination],
+        shares: vec![Share { priority: 0, weight: 1 }],
+        on: vec![Vec::new()],
+        ..without_destinations(endpoint)
+    };
+    Shadow {
+        name: shadow.name.clone(),
+        share: shadow.share,
+        tags: shadow.tags.clone(),
+        team: shadow.team.clone().unwrap_or_default(),
+        alone: Arc::new(alone),
+    }
+}
+
+/// What holds at an endpoint whoever is called; nothing of how several share its traffic, or of what becomes of answers.
+fn without_destinations(endpoint: &config::Endpoint) -> Endpoint {
+    Endpoint {
+        destinations: Vec::new(),
+        shares: Vec::new(),
+        on: Vec::new(),
+        routing: Routing::Weighted,
+        sticky: None,
+        hedge: None,
+        cache: None,
         retry: endpoint.retry.clone(),
         timeout: endpoint.timeout,
-        is_checked: endpoint.guardrails.output.any(),
+        is_checked: false,
         drops_unsupported: endpoint.on_unsupported == OnUnsupported::Drop,
         default_max_tokens: endpoint.reserve_output.max(1),
         tags: endpoint.tags.clone(),
+        shadows: Vec::new(),
     }
 }

@@ -1,12 +1,13 @@
 //! One request from its approval to its end: try destinations until one answers, and account for every call.
 //!
-//! `patience` says whether it may wait in place, `choose` in which order destinations are tried, `hedge` makes two calls at once, and
-//! `ending` says how the end is told.
+//! `patience` says whether it may wait in place, `choose` in which order destinations are tried, `hedge` makes two calls at once,
+//! `ending` says how the end is told, and `shadow` who gets a copy.
 
 mod again;
 mod choose;
 mod ending;
 mod hedge;
+mod shadow;
 mod task;
 
 use crate::{
@@ -79,6 +80,8 @@ pub(crate) struct Finished {
     pub usage: UsageRow,
     /// The answer must pass the guardrail's output checks before it may go out.
     pub is_checked: bool,
+    /// Copies of the request, for the endpoint's shadows.
+    pub copies: Vec<Request>,
 }
 
 /// A request under way.
@@ -130,8 +133,9 @@ impl Executor {
         signals: Signals<'_>,
     ) -> Done {
         let mut usage = UsageRow::of(request, execution_id, &self.router.gateway, &self.router.region, trace_id);
-        let Some(endpoint) = self.router.endpoint(&request.endpoint) else {
-            return failed(request, usage, unknown_endpoint(request));
+        let endpoint = match self.endpoint(request) {
+            Ok(endpoint) => endpoint,
+            Err(error) => return failed(request, usage, error),
         };
         usage.endpoint_tags.clone_from(&endpoint.tags);
         if signals.cancel.is_cancelled() {
@@ -479,9 +483,4 @@ fn carried(request: &Request) -> Ledger {
 
 fn cancelled() -> ApiError {
     ApiError::new(ErrorCode::Cancelled, "the request was cancelled")
-}
-
-fn unknown_endpoint(request: &Request) -> ApiError {
-    let message = format!("the endpoint `{}` has been removed since the request was accepted", request.endpoint);
-    ApiError::new(ErrorCode::ModelNotFound, message).param("model")
 }

@@ -10,7 +10,7 @@
 //! A request of the batch lane that every destination throttles waits in `parked.*`; the router owns it there too.
 //!
 //! Writes: `replies` (chunks and the terminal), `usage`, `out.<team>` (jobs that came by topic) when it ends a request;
-//! `completions` instead when the answer must pass output checks; `cooldowns`; `dead-letters`. Reads: `approved.*`, `cancellations`, `cooldowns`,
+//! `completions` instead when the answer must pass output checks; `approved.batch` (copies for shadows); `cooldowns`; `dead-letters`. Reads: `approved.*`, `cancellations`, `cooldowns`,
 //! `parked.*` (which it also writes), bodies in object storage.
 //!
 //! The hard parts are pure: `route` decides over a history, `prices` and `ledger` add up, each provider's leaf turns

@@ -1,8 +1,11 @@
 //! The router's metrics. Labels are bounded: names from the configuration, HTTP statuses, a few words.
 
-use crate::{attempt::Ended, execute::Done};
+use crate::{
+    attempt::Ended,
+    execute::{Done, Finished},
+};
 use std::time::Duration;
-use tollgate_schemas::{Attempt, Lane};
+use tollgate_schemas::{Attempt, Lane, Request};
 
 /// Counts and times one provider call.
 pub(crate) fn attempt(attempt: &Attempt, ended: &Ended) {
@@ -46,6 +49,20 @@ pub(crate) fn done(lane: Lane, done: &Done) {
         Done::HandedOver(_) => metrics::counter!("tollgate_router_handed_over_total", "lane" => lane),
     }
     .increment(1);
+}
+
+/// Counts one copy of a request that is made for a shadow.
+pub(crate) fn copied(copy: &Request) {
+    let shadow = copy.shadow.clone().unwrap_or_default();
+    metrics::counter!("tollgate_router_shadows_total", "endpoint" => copy.endpoint.clone(), "shadow" => shadow)
+        .increment(1);
+}
+
+/// Counts a copy that has ended without an answer; of any other request nothing.
+pub(crate) fn copy_ended(request: &Request, finished: &Finished) {
+    let Some(shadow) = request.shadow.clone().filter(|_| finished.terminal.error.is_some()) else { return };
+    let endpoint = request.endpoint.clone();
+    metrics::counter!("tollgate_router_shadows_failed_total", "endpoint" => endpoint, "shadow" => shadow).increment(1);
 }
 
 /// Counts one call that was not made, because the destination's circuit is open (`circuit_open`) or it has no place (`busy`).

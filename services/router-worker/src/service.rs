@@ -194,6 +194,7 @@ impl Handler<Request> for Worker {
         let mut done = self.shared.executor().execute(&request, execution_id, trace_id, &mut sink, signals).await;
         if let Done::Ended(finished) = &mut done {
             finished.terminal.chunks = sink.chunks;
+            metric::copy_ended(&request, finished);
         }
         metric::done(self.lane, &done);
         match effects(done, &request, execution_id, expiry, &record.trace) {
@@ -299,13 +300,27 @@ fn records(
     finished: Finished,
     trace: &TraceContext,
 ) -> Result<Vec<Outgoing>, tollgate_bus::Error> {
-    let Finished { terminal, usage, is_checked } = finished;
-    if !is_checked || terminal.body.is_none() {
-        return end::end_request(request, id, terminal, usage, trace);
-    }
-    let request_without_body = Request { body: Body::Inline(RawValue::NULL.to_owned()), ..request.clone() };
-    let completion = Completion { request: request_without_body, terminal, usage };
-    Ok(vec![Outgoing::of(&topic::COMPLETIONS, request.request_id, &completion, trace)?])
+    let Finished { terminal, usage, is_checked, copies } = finished;
+    let mut records = if !is_checked || terminal.body.is_none() {
+        end::end_request(request, id, terminal, usage, trace)?
+    } else {
+        let request_without_body = Request { body: Body::Inline(RawValue::NULL.to_owned()), ..request.clone() };
+        let completion = Completion { request: request_without_body, terminal, usage };
+        vec![Outgoing::of(&topic::COMPLETIONS, request.request_id, &completion, trace)?]
+    };
+    records.extend(copies.iter().filter_map(|copy| copied(copy, trace)));
+    Ok(records)
+}
+
+/// A shadow's copy of a request. One that cannot be written keeps nothing of the request from its end.
+fn copied(copy: &Request, trace: &TraceContext) -> Option<Outgoing> {
+    let record = moved(topic::approved(copy.lane), copy, None, trace);
+    let told = |error: &tollgate_bus::Error| {
+        tracing::error!(%error, request_id = %copy.request_id, "a request cannot be copied for a shadow");
+    };
+    let record = record.inspect_err(told).ok()?;
+    metric::copied(copy);
+    Some(Outgoing { relaxed: true, ..record })
 }
 
 /// Sends chunks to whoever waits.
@@ -353,13 +368,16 @@ mod tests {
         };
         let topics = |is_checked, body| {
             let usage = UsageRow::of(&request, id, "main", "local", None);
-            let finished = Finished { terminal: terminal(body), usage, is_checked };
+            let copies = vec![Request { lane: Lane::Batch, ..ask("chat") }];
+            let finished = Finished { terminal: terminal(body), usage, is_checked, copies };
             let records = records(&request, id, finished, &trace).expect("json");
             records.into_iter().map(|record| record.topic).collect::<Vec<_>>()
         };
-        let end = [TopicName::Internal("replies"), TopicName::Internal("usage")];
+        let [replies, usage, completions, copy] =
+            ["replies", "usage", "completions", "approved.batch"].map(TopicName::Internal);
+        let end = [replies, usage, copy.clone()];
         assert_eq!(topics(false, true), end);
         assert_eq!(topics(true, false), end);
-        assert_eq!(topics(true, true), [TopicName::Internal("completions")]);
+        assert_eq!(topics(true, true), [completions, copy]);
     }
 }

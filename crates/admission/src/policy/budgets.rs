@@ -153,12 +153,16 @@ impl Budgets {
 
     /// Every dimension whose spend is counted for `who`.
     fn dimensions(&self, who: &Who<'_>) -> Vec<String> {
-        let team = named(Dimension::Team, who.team);
-        let endpoint = named(Dimension::Endpoint, who.endpoint);
-        let mut all = vec![team.clone(), format!("{team}/{endpoint}"), endpoint];
+        let team = who.team().map(|team| named(Dimension::Team, team));
+        let in_team = |dimension: &str| team.as_ref().map(|team| format!("{team}/{dimension}"));
+        let mut all: Vec<String> = team.iter().cloned().collect();
+        if let Some(endpoint) = who.endpoint().map(|endpoint| named(Dimension::Endpoint, endpoint)) {
+            all.extend(in_team(&endpoint));
+            all.push(endpoint);
+        }
         all.extend(who.key_id.map(|key| named(Dimension::Key, key)));
         if let Some(user) = who.user.map(|user| named(Dimension::User, user)) {
-            all.push(format!("{team}/{user}"));
+            all.extend(in_team(&user));
             all.push(user);
         }
         let own = self.teams.get(who.team);
@@ -168,7 +172,7 @@ impl Budgets {
                     all.push(named(Dimension::Tag, &tag));
                 }
                 if own.is_some_and(|own| own.names_tag(&tag)) {
-                    all.push(format!("{team}/{}", named(Dimension::Tag, &tag)));
+                    all.extend(in_team(&named(Dimension::Tag, &tag)));
                 }
             }
         }

@@ -84,10 +84,12 @@ impl DestinationLimits {
     pub fn compile(config: &Config) -> Self {
         let endpoints = config.endpoints.iter().filter_map(|endpoint| {
             let at = |name: &str| format!("endpoint:{}/destination:{}", escaped(&endpoint.name), escaped(name));
-            let all = endpoint.destinations.iter().chain(&endpoint.fallbacks);
-            let places =
-                all.filter_map(|d| Some((d.name.clone(), Place::compile(at(&d.name), &d.limits, &HashMap::new())?)));
-            let places: HashMap<_, _> = places.collect();
+            let all = endpoint.destinations.iter().chain(&endpoint.fallbacks).map(|d| (&d.name, &d.limits));
+            let all = all.chain(endpoint.shadows.iter().map(|shadow| (&shadow.name, &shadow.limits)));
+            let place = |(name, limits): (&String, &Vec<Limit>)| {
+                Some((name.clone(), Place::compile(at(name), limits, &HashMap::new())?))
+            };
+            let places: HashMap<_, _> = all.filter_map(place).collect();
             (!places.is_empty()).then(|| (endpoint.name.clone(), places))
         });
         Self(endpoints.collect())

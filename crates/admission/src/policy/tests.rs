@@ -222,3 +222,27 @@ fn a_row_settles_every_counter_of_its_call_s_periods() {
 fn a_row_without_a_cost_counts_what_its_calls_cost_at_most() {
     assert_eq!(policy().settlement(&row(None), None).nano, 2_000_000_000);
 }
+
+#[test]
+fn a_shadow_s_call_is_on_its_tags_account_and_not_on_its_endpoint_s() {
+    let more = r#"budgets: [ { name: lab, usd: 3, per: total, action: alert, for: "tag:project=x" },
+  { name: teams, usd: 1, per: day, action: alert, for: each_team },
+  { name: chat, usd: 1, per: day, action: block, for: "endpoint:chat" }, { name: web-day"#;
+    let policy = Policy::compile(&config(&CONFIG.replace("budgets: [ { name: web-day", more)));
+    let settled = |team: &str, parent: Option<u128>| {
+        let parent_request_id = parent.map(|id| tollgate_schemas::RequestId(Uuid::from_u128(id)));
+        let (lane, team) = ("batch".to_owned(), team.to_owned());
+        let row = UsageRow { parent_request_id, lane, team, key_id: None, user_id: None, ..row(Some("1.25")) };
+        let settlement = policy.settlement(&row, None);
+        let totals = settlement.adds.iter().filter_map(|add| add.counter.strip_suffix("@total"));
+        let watched = settlement.watches.iter().filter_map(|watch| Some(watch.alert.as_ref()?.budget.name.clone()));
+        let (totals, watched): (Vec<_>, Vec<_>) = (totals.map(str::to_owned).collect(), watched.collect());
+        (settlement.rates.len(), totals, watched)
+    };
+    let names = |all: &[&str]| all.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(settled("", Some(1)), (0, names(&["tag:project=x"]), names(&["lab"])));
+    assert_eq!(settled("other", Some(1)), (0, names(&["team:other", "tag:project=x"]), names(&["teams", "lab"])));
+    let (rates, totals, watched) = settled("other", None);
+    assert_eq!(totals, ["team:other", "team:other/endpoint:chat", "endpoint:chat", "tag:project=x"]);
+    assert_eq!((rates, watched), (1, names(&["teams", "chat", "lab"])));
+}

@@ -10,28 +10,37 @@ use tollgate_schemas::UsageRow;
 /// Who asks for what, as far as limits and budgets see it.
 #[derive(Debug, Clone, Copy)]
 pub struct Who<'a> {
-    /// Team name.
+    /// Team name; empty: no team's.
     pub team: &'a str,
     /// The key's stable id, if it came with a key.
     pub key_id: Option<&'a str>,
     /// The user behind the key or the token.
     pub user: Option<&'a str>,
-    /// The endpoint's own name.
+    /// The endpoint's own name; empty: of no endpoint's account.
     pub endpoint: &'a str,
     /// The request's tags, those of its key included.
     pub tags: &'a BTreeMap<String, String>,
 }
 
 impl<'a> Who<'a> {
-    /// Who a usage row is about.
+    /// Who a usage row is about. A shadow's call is its tags' and its own team's, not its endpoint's: whoever asks there must not
+    /// be refused for what nobody has asked for.
     pub fn of_row(row: &'a UsageRow) -> Self {
         Self {
             team: &row.team,
             key_id: row.key_id.as_deref(),
             user: row.user_id.as_deref(),
-            endpoint: &row.endpoint_name,
+            endpoint: if row.is_shadow() { "" } else { &row.endpoint_name },
             tags: &row.request_tags,
         }
+    }
+
+    pub(super) fn team(&self) -> Option<&'a str> {
+        (!self.team.is_empty()).then_some(self.team)
+    }
+
+    pub(super) fn endpoint(&self) -> Option<&'a str> {
+        (!self.endpoint.is_empty()).then_some(self.endpoint)
     }
 }
 
@@ -77,8 +86,8 @@ impl<T> Table<T> {
         let values = [
             (Dimension::Key, who.key_id),
             (Dimension::User, who.user),
-            (Dimension::Team, Some(who.team)),
-            (Dimension::Endpoint, Some(who.endpoint)),
+            (Dimension::Team, who.team()),
+            (Dimension::Endpoint, who.endpoint()),
         ];
         for (dimension, value) in values.into_iter().filter_map(|(dimension, value)| Some((dimension, value?))) {
             if let Some(rules) = self.each.get(&dimension) {

@@ -97,3 +97,20 @@ fn a_record_that_says_it_is_from_the_beginning_of_time_has_an_end_too() {
         assert_eq!((usage.event_time_us, usage.latency_ms), (i64::MIN, i64::MAX / 1000), "{name}");
     }
 }
+
+#[test]
+fn a_shadows_copy_answers_nobody_however_it_ends() {
+    for broken in [None, Some("deadline_ms"), Some("reply"), Some("caller"), Some("lane")] {
+        let mut value = sample("request-v1-shadow.json");
+        if let Some(field) = broken {
+            value[field] = json!({ "partition": 7, "topic": "broken" });
+        }
+        let records = poisoned_request(value.to_string().as_bytes(), "main", "local", &TraceContext::new());
+        let topics: Vec<_> = records.iter().map(|record| record.topic.clone()).collect();
+        assert_eq!(topics, [TopicName::Internal("usage")], "{broken:?}");
+        let row: UsageRow = serde_json::from_slice(&records[0].payload).expect("a row");
+        assert_eq!((json!(row.parent_request_id), row.status_code), (value["parent_request_id"].clone(), 500));
+        assert_eq!((row.team.as_str(), row.requester), ("", None));
+        assert_eq!(row.request_tags["experiment"], "gpt-next");
+    }
+}

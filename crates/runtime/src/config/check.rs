@@ -5,7 +5,7 @@ mod kafka;
 mod limits;
 mod routing;
 
-use super::{Checks, Config, Destination, Endpoint, Judged, Preset, Problem, Provider, ProviderKind, Task};
+use super::{Checks, Config, Destination, Endpoint, Judged, Preset, Problem, Provider, ProviderKind, Shadow, Task};
 use crate::seal::Sealer;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -223,6 +223,7 @@ impl Checker<'_> {
         self.destinations(path, endpoint);
         self.wildcards(path, endpoint);
         self.routing(path, endpoint);
+        self.shadows(path, endpoint);
         let timeout = &endpoint.timeout;
         if timeout.total.0 == 0 || timeout.total.0 > 86_400_000 {
             self.fatal(format!("{path}.timeout.total"), "must be above 0 and at most 24h");
@@ -246,12 +247,14 @@ impl Checker<'_> {
     }
 
     fn destinations(&mut self, path: &str, endpoint: &Endpoint) {
-        let both = |list: &'static str, all: &'_ [Destination]| {
+        let each = |list: &'static str, all: &'_ [Destination]| {
             all.iter().enumerate().map(|(j, d)| (format!("{path}.{list}[{j}]"), d.clone())).collect::<Vec<_>>()
         };
-        let all: Vec<(String, Destination)> = both("destinations", &endpoint.destinations)
+        let shadows: Vec<Destination> = endpoint.shadows.iter().map(Shadow::destination).collect();
+        let all: Vec<(String, Destination)> = each("destinations", &endpoint.destinations)
             .into_iter()
-            .chain(both("fallbacks", &endpoint.fallbacks))
+            .chain(each("fallbacks", &endpoint.fallbacks))
+            .chain(each("shadows", &shadows))
             .collect();
         self.unique("destination name", all.iter().map(|(at, d)| (format!("{at}.name"), d.name.as_str())));
         for (at, destination) in &all {

@@ -137,6 +137,15 @@ impl Laying {
                     known
                 });
             }
+            endpoint.shadows.retain(|shadow| {
+                let is_charged = shadow.team.as_ref().is_none_or(|team| teams.contains(team));
+                let known = providers.contains_key(&shadow.provider) && is_charged;
+                if !known {
+                    let path = format!("endpoints[{name}].{}", shadow.name);
+                    self.problem(path, "its provider or its team is gone: the shadow is left out");
+                }
+                known
+            });
         }
         config.endpoints.retain(|endpoint| {
             let usable = !endpoint.destinations.is_empty()

@@ -47,6 +47,7 @@ fn request(endpoint: &str, content: &str) -> Request {
         cache: Default::default(),
         on_disconnect: OnDisconnect::Cancel,
         parent_request_id: None,
+        shadow: None,
         batch_id: None,
         idempotency_key: None,
         guardrail_outcome: None,

@@ -67,6 +67,6 @@ impl Executor {
         if usage.attempts.is_empty() {
             (usage.cost_usd, usage.price_status) = (Some(Decimal::ZERO), Some(PriceStatus::Free));
         }
-        Finished { terminal, usage, is_checked }
+        Finished { terminal, usage, is_checked, copies: Vec::new() }
     }
 }

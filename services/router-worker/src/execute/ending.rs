@@ -1,6 +1,6 @@
 //! How the end of a request is told: to the caller, and in its row.
 
-use super::{AGAIN_AFTER, Done, End, Execution, Finished, cancelled, carried};
+use super::{AGAIN_AFTER, Done, End, Execution, Finished, cancelled, carried, shadow};
 use crate::{
     attempt::{Broken, ChunkSink, Ended},
     failure::{Class, Failure, RECOVERING},
@@ -38,7 +38,8 @@ impl<S: ChunkSink> Execution<'_, S> {
         if let (None, Some(usd)) = (&terminal.error, usage.cost_usd) {
             terminal.headers.insert(COST_HEADER.to_owned(), usd.normalize().to_string());
         }
-        Finished { terminal, usage, is_checked: self.is_checked }
+        let copies = shadow::copies(self.task.endpoint, self.task.request, &terminal);
+        Finished { terminal, usage, is_checked: self.is_checked, copies }
     }
 
     async fn answered(&self, mut ended: Ended) -> Terminal {
@@ -152,5 +153,5 @@ pub(super) fn failed(request: &Request, mut usage: UsageRow, error: ApiError) ->
     let mut terminal = Terminal::failed(&request.caller.team, error);
     terminal.attempts = u32::try_from(ledger.calls()).unwrap_or(u32::MAX);
     ledger.fill(&mut usage, None, None);
-    Done::Ended(Box::new(Finished { terminal, usage, is_checked: false }))
+    Done::Ended(Box::new(Finished { terminal, usage, is_checked: false, copies: Vec::new() }))
 }

@@ -68,7 +68,8 @@ impl<'a> Task<'a> {
             shown_model: &request.model,
             stream: request.stream,
             default_max_tokens: endpoint.default_max_tokens,
-            is_only_destination: endpoint.destinations.len() == 1,
+            // A conversation that a provider keeps is not a shadow's to go on with.
+            is_only_destination: endpoint.destinations.len() == 1 && request.shadow.is_none(),
             created: tollgate_schemas::now_us() / 1_000_000,
             request_id: request.request_id,
         };

@@ -11,6 +11,7 @@ mod presets;
 mod requests;
 mod responses;
 mod routing;
+mod shadow;
 mod waiting;
 
 pub(crate) use requests::ask;

@@ -169,6 +169,7 @@ fn request(endpoint: &str, body: Value) -> Request {
         cache: Default::default(),
         on_disconnect: OnDisconnect::Cancel,
         parent_request_id: None,
+        shadow: None,
         batch_id: None,
         idempotency_key: None,
         guardrail_outcome: None,

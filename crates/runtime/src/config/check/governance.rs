@@ -3,9 +3,9 @@
 use super::Checker;
 use crate::config::{AdminRole, Key, Oidc, User};
 use chrono::Utc;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Tags of a key, and characters of a tag's name and value, as the API takes them from callers.
+/// Tags of a key or a shadow, and characters of a tag's name and value, as the API takes them from callers.
 const TAGS_MAX: usize = 16;
 const TAG_NAME_MAX_CHARS: usize = 64;
 const TAG_VALUE_MAX_CHARS: usize = 512;
@@ -98,17 +98,21 @@ impl Checker<'_> {
                 self.warn(format!("{path}.endpoints[{j}]"), message);
             }
         }
+        self.tags(path, &key.tags);
+        if key.expires.is_some_and(|expires| expires <= Utc::now()) {
+            self.warn(format!("{path}.expires"), "has passed: the key opens nothing");
+        }
+    }
+
+    pub(super) fn tags(&mut self, path: &str, tags: &BTreeMap<String, String>) {
         let long = |(name, value): (&String, &String)| {
             name.is_empty() || name.chars().count() > TAG_NAME_MAX_CHARS || value.chars().count() > TAG_VALUE_MAX_CHARS
         };
-        if key.tags.len() > TAGS_MAX || key.tags.iter().any(long) {
+        if tags.len() > TAGS_MAX || tags.iter().any(long) {
             let message = format!(
                 "may hold {TAGS_MAX} pairs, names of 1 to {TAG_NAME_MAX_CHARS} and values of {TAG_VALUE_MAX_CHARS} characters"
             );
             self.fatal(format!("{path}.tags"), message);
-        }
-        if key.expires.is_some_and(|expires| expires <= Utc::now()) {
-            self.warn(format!("{path}.expires"), "has passed: the key opens nothing");
         }
     }
 

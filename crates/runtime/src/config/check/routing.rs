@@ -1,10 +1,12 @@
-//! Wildcards; `endpoints[].routing`, `.sticky`, `.hedge`, `.cache`, `.retry`, and the conditions of destinations.
+//! Wildcards; `endpoints[].routing`, `.sticky`, `.hedge`, `.cache`, `.retry`, `.shadows`, and the conditions of destinations.
 
 use super::Checker;
-use crate::config::{Endpoint, Routing, Trigger, wildcard};
+use crate::config::{Destination, Endpoint, Routing, Shadow, Trigger, wildcard};
 
 /// The longest `hedge.after`.
 const HEDGE_AFTER_MAX_MS: u64 = 10 * 60_000;
+/// Shadows of an endpoint: each copies the body of every request that it draws.
+const SHADOWS_MAX: usize = 8;
 /// The longest `cache.ttl`.
 const CACHE_TTL_MAX_MS: u64 = 30 * 86_400_000;
 
@@ -21,13 +23,36 @@ impl Checker<'_> {
                 "a name with * has no aliases, and none has a *; make it an endpoint",
             );
         }
-        for (list, all) in [("destinations", &endpoint.destinations), ("fallbacks", &endpoint.fallbacks)] {
+        let shadows: Vec<Destination> = endpoint.shadows.iter().map(Shadow::destination).collect();
+        let lists =
+            [("destinations", &endpoint.destinations), ("fallbacks", &endpoint.fallbacks), ("shadows", &shadows)];
+        for (list, all) in lists {
             for (at, destination) in all.iter().enumerate() {
                 let most = usize::from(is_wildcard);
                 if destination.model.matches('*').count() > most {
                     let why = "may have one *, for what the * of the endpoint's name stands for";
                     self.fatal(format!("{path}.{list}[{at}].model"), why);
                 }
+            }
+        }
+    }
+
+    pub(super) fn shadows(&mut self, path: &str, endpoint: &Endpoint) {
+        if endpoint.shadows.len() > SHADOWS_MAX {
+            self.fatal(format!("{path}.shadows"), format!("at most {SHADOWS_MAX}"));
+        }
+        for (at, shadow) in endpoint.shadows.iter().enumerate() {
+            let at = format!("{path}.shadows[{at}]");
+            let is_share = shadow.share > 0.0 && shadow.share <= 1.0;
+            if !is_share {
+                self.fatal(format!("{at}.share"), "must be above 0 and at most 1");
+            }
+            if shadow.tags.is_empty() {
+                self.fatal(format!("{at}.tags"), "needs at least one tag: what its calls are billed to");
+            }
+            self.tags(&at, &shadow.tags);
+            if let Some(team) = shadow.team.as_ref().filter(|team| self.config.team(team).is_none()) {
+                self.fatal(format!("{at}.team"), format!("there is no team `{team}`"));
             }
         }
     }
@@ -90,6 +115,9 @@ endpoints:
   - { name: "a*b", destinations: [ { name: d, provider: demo, model: "m" } ] }
   - { name: "c/*", aliases: [ c ], destinations: [ { name: d, provider: demo, model: "m" } ] }
   - { name: "d", aliases: [ "d/*" ], destinations: [ { name: d, provider: demo, model: "*" } ] }
+  - name: "e/*"
+    destinations: [ { name: d, provider: demo, model: "*" } ]
+    shadows: [ { name: s, provider: demo, model: "**", share: 1, tags: { a: b } } ]
 "#;
         let expected = [
             "endpoints[0].destinations[1].model",
@@ -97,6 +125,7 @@ endpoints:
             "endpoints[2].aliases",
             "endpoints[3].aliases",
             "endpoints[3].destinations[0].model",
+            "endpoints[4].shadows[0].model",
         ];
         assert_eq!(fatal(text), expected);
         assert_eq!(model_for("x-*", "openai/*", "openai/gpt-4o"), "x-gpt-4o");
@@ -134,6 +163,35 @@ endpoints:
                 "endpoints[0].retry",
                 "endpoints[0].retry.on[1]",
                 "endpoints[1].fallbacks[0].priority",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_shadow_has_a_share_a_tag_and_a_name_of_its_own() {
+        let text = r"
+providers: { demo: { kind: mock } }
+teams: [ { name: lab, endpoints: [ one ] } ]
+endpoints:
+  - name: one
+    destinations: [ { name: d, provider: demo, model: m } ]
+    shadows:
+      - { name: a, provider: demo, model: m, share: 0.5, tags: { experiment: x }, team: lab, concurrency: 4 }
+      - { name: d, provider: demo, model: m, share: 1, tags: { experiment: x } }
+      - { name: b, provider: gone, model: m, share: 0, tags: {}, team: nobody }
+      - { name: c, provider: demo, model: m, share: 1.5, tags: { '': x }, limits: [ { requests: 1 } ] }
+";
+        assert_eq!(
+            fatal(text),
+            [
+                "endpoints[0].shadows[1].name",
+                "endpoints[0].shadows[2].provider",
+                "endpoints[0].shadows[2].share",
+                "endpoints[0].shadows[2].tags",
+                "endpoints[0].shadows[2].team",
+                "endpoints[0].shadows[3].share",
+                "endpoints[0].shadows[3].tags",
+                "endpoints[0].shadows[3].limits[0]",
             ]
         );
     }

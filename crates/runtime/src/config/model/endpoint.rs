@@ -18,6 +18,8 @@ pub struct Endpoint {
     #[serde(default)]
     pub fallbacks: Vec<Destination>,
     #[serde(default)]
+    pub shadows: Vec<Shadow>,
+    #[serde(default)]
     pub routing: Routing,
     #[serde(default)]
     pub sticky: Option<Sticky>,
@@ -109,6 +111,42 @@ pub struct Destination {
 
 fn default_weight() -> u32 {
     1
+}
+
+/// `endpoints[].shadows[]`: a destination that is sent copies of requests, and answers nobody.
+#[derive(Debug, Clone, Deserialize, Serialize, utoipa::ToSchema)]
+#[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
+pub struct Shadow {
+    pub name: String,
+    pub provider: String,
+    pub model: String,
+    /// Of the requests that are answered.
+    pub share: f64,
+    /// The `request_tags` of its rows: what its calls are billed to.
+    pub tags: BTreeMap<String, String>,
+    /// The team of its rows; none: no team is charged.
+    #[serde(default)]
+    pub team: Option<String>,
+    #[serde(default)]
+    pub concurrency: Option<usize>,
+    #[serde(default)]
+    pub limits: Vec<Limit>,
+}
+
+impl Shadow {
+    /// What is called.
+    pub fn destination(&self) -> Destination {
+        Destination {
+            name: self.name.clone(),
+            provider: self.provider.clone(),
+            model: self.model.clone(),
+            weight: default_weight(),
+            priority: 0,
+            on: Vec::new(),
+            concurrency: self.concurrency,
+            limits: self.limits.clone(),
+        }
+    }
 }
 
 /// `endpoints[].routing`.
