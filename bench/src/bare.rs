@@ -83,6 +83,9 @@ pub(crate) const AS_THE_PIPELINE: Shape = Shape {
     batch_above_in_flight: Some(24),
 };
 
+/// The same with a hop more: ingress → guardrail → router-worker → ingress.
+pub(crate) const AS_WITH_A_CHECK: Shape = Shape { name: "checked", hops: 3, ..AS_THE_PIPELINE };
+
 const TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 const COMMIT_EVERY: Duration = Duration::from_secs(1);

@@ -24,10 +24,15 @@ impl Client {
         Ok(Self { client: client.build()?, url, body: body.into() })
     }
 
+    /// The request, not yet sent.
+    pub(crate) fn request(&self) -> reqwest::RequestBuilder {
+        let request = self.client.post(&self.url).bearer_auth(KEY).header("content-type", "application/json");
+        request.body(self.body.clone())
+    }
+
     /// One request and its whole answer.
     pub(crate) async fn send(self: Arc<Self>) -> anyhow::Result<()> {
-        let request = self.client.post(&self.url).bearer_auth(KEY).header("content-type", "application/json");
-        let answer = request.body(self.body.clone()).send().await?;
+        let answer = self.request().send().await?;
         let (status, body) = (answer.status(), answer.bytes().await?);
         if !status.is_success() || body.is_empty() {
             bail!("the gateway answered {status}: {}", String::from_utf8_lossy(&body));

@@ -1,11 +1,13 @@
-//! What the embedded broker costs beside Apache Kafka, and what Tollgate costs beside bare hops: one command, one run.
+//! What the embedded broker costs beside Apache Kafka, and what Tollgate and its streams cost beside bare hops: one command, one
+//! run.
 //!
 //! ```text
 //! main ─► broker    Apache Kafka and the embedded broker, each a process of its own
 //!      └► sides     on both, in turn:
 //!           ├─ bare      produce → consume and produce → … → consume, with nothing but rdkafka
 //!           ├─ pipeline  the four services in this process, mock provider, no checks, called in process
-//!           └─ http      the same through the HTTP door
+//!           ├─ http      the same through the HTTP door
+//!           └─ streams   the same with a provider that streams (fake), and that provider called directly
 //!                └─ all driven by load (closed loop), timed by process, printed by report
 //! ```
 //!
@@ -14,12 +16,14 @@
 
 mod bare;
 mod broker;
+mod fake;
 mod http;
 mod load;
 mod pipeline;
 mod process;
 mod report;
 mod sides;
+mod streams;
 mod topics;
 
 use broker::Broker;
@@ -31,7 +35,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::runtime::Builder;
 
-/// Measures bare hops, the pipeline, and the pipeline behind HTTP, on the embedded broker and on Apache Kafka.
+/// Measures bare hops, the pipeline, the pipeline behind HTTP and its streams, on the embedded broker and on Apache Kafka.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Bootstrap address of one Apache Kafka broker, which nothing else should use meanwhile. Without it the embedded broker
@@ -56,15 +60,26 @@ struct Arguments {
     /// Bytes of a record's value.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1024..=65_536))]
     bytes: u32,
-    /// Leave HTTP out.
+    /// Leave HTTP out of what is measured of the pipeline.
     #[arg(long)]
     no_http: bool,
-    /// Leave the pipeline and HTTP out: hops alone.
-    #[arg(long)]
-    no_pipeline: bool,
+    /// What to measure; each has its own tables.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Phase::Hops, Phase::Pipeline, Phase::Streams])]
+    phases: Vec<Phase>,
     /// Serve the embedded broker from this folder until standard input ends: what the run starts as another process.
     #[arg(long, hide = true, value_name = "DIR")]
     serve: Option<PathBuf>,
+}
+
+/// A part of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Phase {
+    /// Hops alone, by which the brokers are compared.
+    Hops,
+    /// The pipeline, also over HTTP, beside bare hops.
+    Pipeline,
+    /// Streams over HTTP, beside bare hops and the provider itself.
+    Streams,
 }
 
 fn in_flight(text: &str) -> Result<usize, String> {
@@ -103,29 +118,50 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 async fn measure(arguments: &Arguments, brokers: &[Broker], prefix: &str) -> anyhow::Result<()> {
-    let mut report = Report::new(arguments.bytes as usize, load::generator_cost().await);
     let bytes = arguments.bytes as usize;
-    let mut hops = Vec::new();
-    for broker in brokers {
-        hops.push(Side::hops(broker, prefix, bytes).await?);
+    let mut report = Report::new(bytes, load::generator_cost().await);
+    report.print_head();
+    let (levels, wanted) = (&arguments.in_flight, |phase| arguments.phases.contains(&phase));
+    if wanted(Phase::Hops) {
+        let mut hops = Vec::new();
+        for broker in brokers {
+            hops.push(Side::hops(broker, prefix, bytes).await?);
+        }
+        phase(hops, levels, arguments, &mut report).await?;
+        report.print_hops();
     }
-    phase(hops, arguments, &mut report).await?;
-    report.print_hops();
-    if arguments.no_pipeline {
-        return Ok(());
+    if wanted(Phase::Pipeline) {
+        let mut pipelines = Vec::new();
+        for broker in brokers {
+            pipelines.push(Side::pipeline(broker, prefix, bytes, !arguments.no_http).await?);
+        }
+        phase(pipelines, levels, arguments, &mut report).await?;
+        report.print_pipeline();
     }
-    let mut pipelines = Vec::new();
-    for broker in brokers {
-        pipelines.push(Side::pipeline(broker, prefix, bytes, !arguments.no_http).await?);
+    if wanted(Phase::Streams) {
+        let provider = fake::Provider::start().await?;
+        let mut streams = Vec::new();
+        for broker in brokers {
+            streams.push(Side::streams(broker, prefix, bytes, provider.address()).await?);
+        }
+        let levels = levels.iter().copied().filter(|in_flight| *in_flight <= STREAMS_MAX).collect::<Vec<_>>();
+        phase(streams, &levels, arguments, &mut report).await?;
+        report.print_streams();
     }
-    phase(pipelines, arguments, &mut report).await?;
-    report.print_pipeline();
-    tokio::time::sleep(PRODUCERS_END).await;
+    if arguments.phases != [Phase::Hops] {
+        tokio::time::sleep(PRODUCERS_END).await;
+    }
     Ok(())
 }
 
 /// Everything that both sides run, with their brokers' memory before, at the peak and after.
-async fn phase(sides: Vec<Side<'_>>, arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
+async fn phase(
+    sides: Vec<Side<'_>>,
+    levels: &[usize],
+    arguments: &Arguments,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    report.begin();
     let processes = || sides.iter().filter_map(|side| Some((side.broker.on, side.broker.process.as_ref()?)));
     let before = processes().map(|(_, process)| process.memory()).collect::<Vec<_>>();
     processes().for_each(|(_, process)| process.forget_peak());
@@ -133,7 +169,7 @@ async fn phase(sides: Vec<Side<'_>>, arguments: &Arguments, report: &mut Report)
     let all = sides.iter().map(|side| side.broker.process.clone()).chain([Some(Process::me())]).collect::<Vec<_>>();
     report
         .idle(sides.iter().map(|side| Some(side.broker.on)).chain([None]).zip(process::idle_shares(&all, IDLE).await));
-    sides::rounds(&sides, arguments, report).await?;
+    sides::rounds(&sides, levels, arguments, report).await?;
     let after = processes().zip(before).filter_map(|((on, process), before)| {
         let (before, after) = (before?, process.memory()?);
         Some(MemoryUse { on, before_kib: before.now_kib, peak_kib: after.peak_kib, after_kib: after.now_kib })
@@ -147,5 +183,7 @@ async fn phase(sides: Vec<Side<'_>>, arguments: &Arguments, report: &mut Report)
 
 /// The services' producers notice within 5 s that nobody needs them; until then they would complain of a stopped broker.
 const PRODUCERS_END: Duration = Duration::from_secs(6);
+/// Streams at once; with more, the callers and the provider, which share this machine, are what is measured.
+const STREAMS_MAX: usize = 256;
 /// How long an idle process is watched.
 const IDLE: Duration = Duration::from_secs(3);

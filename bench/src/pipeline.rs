@@ -3,8 +3,9 @@
 
 use crate::{bare::AS_THE_PIPELINE, topics};
 use anyhow::{Context, bail};
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -16,6 +17,11 @@ use tollgate_runtime::Control;
 use tollgate_runtime::config::{Role, parse};
 use tollgate_runtime::{Config, Readiness, supervised};
 use tollgate_schemas::{ApiType, Caller, Request, RequestId, TraceContext};
+
+/// The endpoint that every caller asks, in a request's `model`.
+pub(crate) const ENDPOINT: &str = "bench";
+/// One whose requests pass the guardrail, a hop more: it looks for words that no request holds.
+pub(crate) const CHECKED: &str = "checked";
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
@@ -35,14 +41,26 @@ pub(crate) struct Pipeline {
     body: Box<RawValue>,
 }
 
-/// No checks, no delays: what is left is the gateway.
-fn config(brokers: &str, prefix: &str, data: &std::path::Path) -> anyhow::Result<Config> {
-    let text = serde_json::json!({
+/// No checks, no delays: what is left is the gateway. With a provider of OpenAI's format at that address instead of the mock, and
+/// then [`CHECKED`] too.
+fn config(brokers: &str, prefix: &str, data: &Path, provider: Option<SocketAddr>) -> anyhow::Result<Config> {
+    let destinations = json!([ { "name": "upstream", "provider": "upstream", "model": "mock" } ]);
+    let mut endpoints = vec![json!({ "name": ENDPOINT, "destinations": destinations })];
+    let upstream = match provider {
+        None => json!({ "kind": "mock", "concurrency": 100_000 }),
+        Some(address) => {
+            let checks = json!({ "input": { "keywords": { "action": "block", "words": [ "dolor" ] } } });
+            endpoints.push(json!({ "name": CHECKED, "destinations": destinations, "guardrails": checks }));
+            json!({ "kind": "openai", "base_url": format!("http://{address}/v1"), "concurrency": 100_000 })
+        }
+    };
+    let names = endpoints.iter().map(|endpoint| &endpoint["name"]).collect::<Vec<_>>();
+    let text = json!({
         "data_dir": data,
         "kafka": { "brokers": brokers, "topic_prefix": prefix, "partitions": { "default": AS_THE_PIPELINE.partitions, "usage": 1 } },
-        "providers": { "mock": { "kind": "mock", "concurrency": 100_000 } },
-        "endpoints": [ { "name": "bench", "destinations": [ { "name": "mock", "provider": "mock", "model": "mock" } ] } ],
-        "teams": [ { "name": "bench", "endpoints": [ "bench" ] } ],
+        "providers": { "upstream": upstream },
+        "endpoints": endpoints,
+        "teams": [ { "name": "bench", "endpoints": names } ],
         "keys": [ {
             "name": "bench",
             "team": "bench",
@@ -54,10 +72,16 @@ fn config(brokers: &str, prefix: &str, data: &std::path::Path) -> anyhow::Result
 }
 
 impl Stack {
-    /// Starts everything on fresh topics. `bytes` is the size that a request's record shall have.
-    pub(crate) async fn start(brokers: &str, prefix: &str, bytes: usize) -> anyhow::Result<Self> {
+    /// Starts everything on fresh topics, over the mock or a provider at that address. `bytes` is the size that a request's record
+    /// shall have.
+    pub(crate) async fn start(
+        brokers: &str,
+        prefix: &str,
+        bytes: usize,
+        provider: Option<SocketAddr>,
+    ) -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
-        let config = config(brokers, prefix, data.path())?;
+        let config = config(brokers, prefix, data.path(), provider)?;
         let bus = stack::connect(&config, stack::settings(&config, "bench")?).await?;
         topics::settled(brokers, prefix).await?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -118,8 +142,8 @@ async fn ready(readiness: &Readiness, services: &mut JoinHandle<Option<anyhow::R
 fn sized_body(gateway: &Gateway, bytes: usize) -> anyhow::Result<Box<RawValue>> {
     let body = |words: usize| {
         let content = "lorem ".repeat(words / 6 + 1);
-        let messages = serde_json::json!([{ "role": "user", "content": &content[..words] }]);
-        serde_json::value::to_raw_value(&serde_json::json!({ "model": "bench", "messages": messages }))
+        let messages = json!([{ "role": "user", "content": &content[..words] }]);
+        serde_json::value::to_raw_value(&json!({ "model": ENDPOINT, "messages": messages }))
     };
     let least = serde_json::to_vec(&admitted(gateway, body(0)?)?)?.len();
     Ok(body(bytes.saturating_sub(least).max(1))?)

@@ -1,8 +1,10 @@
-//! The tables: the middle of all rounds for each figure, the embedded broker beside Kafka, the pipeline beside bare hops.
+//! The tables: the middle of all rounds for each figure, the embedded broker beside Kafka, the pipeline and its streams beside bare
+//! hops.
 
-use crate::bare::{AS_THE_PIPELINE, PLAIN};
+use crate::bare::{AS_THE_PIPELINE, AS_WITH_A_CHECK, PLAIN};
 use crate::broker::On;
 use crate::load::Sample;
+use crate::streams::LONG;
 use comfy_table::{CellAlignment, Table, presets};
 use std::collections::BTreeMap;
 
@@ -11,12 +13,24 @@ use std::collections::BTreeMap;
 pub(crate) enum Kind {
     /// Clients and a broker alone, as librdkafka comes.
     Hops,
+    /// A short stream of the provider itself.
+    Provider,
     /// Clients and a broker alone, as the pipeline uses them.
     Bare,
+    /// The same with a hop more.
+    BareChecked,
     /// The gateway, called in process.
     Pipeline,
     /// The gateway, called over HTTP.
     Http,
+    /// A short stream through the gateway.
+    Stream,
+    /// The same with a hop more.
+    StreamChecked,
+    /// A long stream of the provider itself.
+    ProviderLong,
+    /// A long stream through the gateway.
+    StreamLong,
 }
 
 impl Kind {
@@ -24,9 +38,24 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Hops => "hops",
+            Kind::Provider => "provider itself",
             Kind::Bare => "bare hops",
+            Kind::BareChecked => "bare hops, one more",
             Kind::Pipeline => "pipeline",
             Kind::Http => "pipeline over HTTP",
+            Kind::Stream => "Tollgate",
+            Kind::StreamChecked => "Tollgate, one hop more",
+            Kind::ProviderLong => "provider itself, long",
+            Kind::StreamLong => "Tollgate, long",
+        }
+    }
+
+    /// Of a run's requests the one-th part is enough: a short stream waits for its pauses, a long one is many chunks.
+    pub(crate) fn share(self) -> u32 {
+        match self {
+            Kind::Hops | Kind::Bare | Kind::BareChecked | Kind::Pipeline | Kind::Http => 1,
+            Kind::Provider | Kind::Stream | Kind::StreamChecked => 4,
+            Kind::ProviderLong | Kind::StreamLong => 20,
         }
     }
 }
@@ -38,6 +67,8 @@ struct Figures {
     p95_us: f64,
     p99_us: f64,
     throughput: f64,
+    /// Per stream.
+    chunks: f64,
     /// CPU of this process, without the load generator's own.
     client_us: f64,
     /// CPU of the broker's process.
@@ -51,7 +82,9 @@ const P50: Column = ("p50 ms", |f| f.p50_us / 1e3, 2);
 const P95: Column = ("p95 ms", |f| f.p95_us / 1e3, 2);
 const P99: Column = ("p99 ms", |f| f.p99_us / 1e3, 2);
 const THROUGHPUT: Column = ("requests/s", |f| f.throughput, 0);
+const CHUNKS: Column = ("chunks/s", |f| f.throughput * f.chunks, 0);
 const CLIENT: Column = ("client µs", |f| f.client_us, 0);
+const PER_CHUNK: Column = ("client µs a chunk", |f| f.client_us / f.chunks, 1);
 const BROKER: Column = ("broker µs", |f| f.broker_us, 0);
 const PER_CLIENT_CPU: Column = ("per client CPU-s", |f| 1e6 / f.client_us, 0);
 const PER_BROKER_CPU: Column = ("per broker CPU-s", |f| 1e6 / f.broker_us, 0);
@@ -70,7 +103,7 @@ pub(crate) struct MemoryUse {
     pub(crate) after_kib: u64,
 }
 
-/// All samples of a run.
+/// All samples of a phase.
 pub(crate) struct Report {
     bytes: usize,
     generator_us: Option<f64>,
@@ -85,6 +118,11 @@ impl Report {
         Self { bytes, generator_us, idle: Vec::new(), memory: Vec::new(), samples: BTreeMap::new() }
     }
 
+    /// The next phase begins.
+    pub(crate) fn begin(&mut self) {
+        self.samples.clear();
+    }
+
     /// Adds a round.
     pub(crate) fn add(&mut self, kind: Kind, on: On, in_flight: usize, sample: &Sample) {
         let client_us = sample.client_us().map(|cpu| (cpu - self.generator_us.unwrap_or(0.0)).max(0.0));
@@ -93,6 +131,7 @@ impl Report {
             p95_us: sample.quantile_us(0.95),
             p99_us: sample.quantile_us(0.99),
             throughput: sample.throughput(),
+            chunks: sample.chunks_each(),
             client_us: client_us.unwrap_or(f64::NAN),
             broker_us: sample.broker_us().unwrap_or(f64::NAN),
         };
@@ -109,14 +148,19 @@ impl Report {
         self.memory = used;
     }
 
-    /// Prints what the brokers are compared by.
-    #[allow(clippy::print_stdout, reason = "with the next, the one output of this program")]
-    pub(crate) fn print_hops(&self) {
+    /// Prints what holds for all tables.
+    #[allow(clippy::print_stdout, reason = "with the next three, the one output of this program")]
+    pub(crate) fn print_head(&self) {
         let cpus = std::thread::available_parallelism().map_or(0, usize::from);
         println!("{} B a record, {cpus} CPUs; each figure is the middle one of its rounds", self.bytes);
         if let Some(generator) = self.generator_us {
             println!("load generator: {generator:.1} µs of CPU a request, subtracted from the client's");
         }
+    }
+
+    /// Prints what the brokers are compared by.
+    #[allow(clippy::print_stdout, reason = "see above")]
+    pub(crate) fn print_hops(&self) {
         println!("\n## {} hops, {} partitions: client and broker alone\n", PLAIN.hops, PLAIN.partitions);
         let columns = [P50, P95, P99, THROUGHPUT, CLIENT, BROKER, PER_BROKER_CPU, PER_CPU];
         println!("{}\n", self.table(&[Kind::Hops], &columns));
@@ -127,7 +171,7 @@ impl Report {
     }
 
     /// Prints what the pipeline costs.
-    #[allow(clippy::print_stdout, reason = "with the last, the one output of this program")]
+    #[allow(clippy::print_stdout, reason = "see above")]
     pub(crate) fn print_pipeline(&self) {
         let kinds = [Kind::Bare, Kind::Pipeline, Kind::Http];
         println!("\n## The pipeline: {} hops, {} partitions\n", AS_THE_PIPELINE.hops, AS_THE_PIPELINE.partitions);
@@ -138,7 +182,30 @@ impl Report {
         println!("{}", self.used());
     }
 
-    #[allow(clippy::print_stdout, reason = "a part of the two above")]
+    /// Prints what streams cost.
+    #[allow(clippy::print_stdout, reason = "see above")]
+    pub(crate) fn print_streams(&self) {
+        let kinds = [Kind::Provider, Kind::Bare, Kind::BareChecked, Kind::Stream, Kind::StreamChecked];
+        let (bare, more) = (AS_THE_PIPELINE.hops, AS_WITH_A_CHECK.hops);
+        println!("\n## Streams: the first chunk, {bare} hops, with a check {more}\n");
+        println!("{}\n", self.table(&kinds, &[P50, P95, P99, CLIENT, BROKER]));
+        println!("p50 of the first chunk, ms:\n");
+        println!("{}\n", self.added());
+        println!("beside as many bare hops on the same broker:\n");
+        let as_many = |kind: Kind, on: On| match kind {
+            Kind::StreamChecked => (Kind::BareChecked, on),
+            _ => (Kind::Bare, on),
+        };
+        println!("{}\n", self.ratios(&[Kind::Stream, Kind::StreamChecked], as_many, &[P50, P95, P99]));
+        self.print_beside_kafka(&kinds[1..], &[P50, P99, CLIENT, BROKER]);
+        println!("## Streams: chunks per second, {} a stream\n", LONG.chunks);
+        println!("{}\n", self.table(&[Kind::ProviderLong, Kind::StreamLong], &[P50, P99, CHUNKS, PER_CHUNK]));
+        println!("beside the provider itself:\n");
+        println!("{}\n", self.ratios(&[Kind::StreamLong], |_, on| (Kind::ProviderLong, on), &[CHUNKS, PER_CHUNK]));
+        println!("{}", self.used());
+    }
+
+    #[allow(clippy::print_stdout, reason = "a part of those above")]
     fn print_beside_kafka(&self, kinds: &[Kind], columns: &[Column]) {
         if self.samples.keys().any(|(_, kind, on)| *on == On::Kafka && kinds.contains(kind)) {
             println!("embedded / Kafka:\n");
@@ -168,6 +235,27 @@ impl Report {
         });
         let names = headers(columns).into_iter().map(|name| name.trim_end_matches(" ms")).collect::<Vec<_>>();
         table(&names, 3, rows)
+    }
+
+    /// What Tollgate adds to the time that the provider itself takes to a stream's first chunk, and what a hop more adds to that,
+    /// each beside the same of bare hops. The middle of the rounds' differences.
+    fn added(&self) -> Table {
+        let levels = self.samples.keys().filter(|(_, kind, _)| *kind == Kind::Stream);
+        let rows = levels.filter_map(|&(in_flight, _, on)| {
+            let p50_ms = |kind| {
+                let rounds = self.samples.get(&(in_flight, kind, on))?;
+                Some(rounds.iter().map(|round| (P50.1)(round)).collect::<Vec<_>>())
+            };
+            let (provider, bare, more) = (p50_ms(Kind::Provider)?, p50_ms(Kind::Bare)?, p50_ms(Kind::BareChecked)?);
+            let (stream, checked) = (p50_ms(Kind::Stream)?, p50_ms(Kind::StreamChecked)?);
+            let over = |more: &[f64], less: &[f64]| median(more.iter().zip(less).map(|(more, less)| more - less));
+            let bare_takes = median(bare.iter().copied());
+            let added = [over(&stream, &provider), bare_takes, over(&checked, &stream), over(&more, &bare)];
+            let names = [in_flight.to_string(), on.name().to_owned()];
+            Some(names.into_iter().chain(added.map(|ms| shown(ms, 2, ""))).collect())
+        });
+        let headers = ["in flight", "broker", "Tollgate adds", "bare hops", "a hop more adds", "a bare hop more adds"];
+        table(&headers, 2, rows)
     }
 
     /// Memory and idle CPU.
@@ -223,19 +311,22 @@ fn shown(value: f64, digits: usize, unit: &str) -> String {
 
 /// The middle of each figure by itself.
 fn middle(rounds: &[Figures]) -> Figures {
-    let of = |pick: fn(&Figures) -> f64| {
-        let mut values = rounds.iter().map(pick).collect::<Vec<_>>();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-    };
+    let of = |pick: fn(&Figures) -> f64| median(rounds.iter().map(pick));
     Figures {
         p50_us: of(|r| r.p50_us),
         p95_us: of(|r| r.p95_us),
         p99_us: of(|r| r.p99_us),
         throughput: of(|r| r.throughput),
+        chunks: of(|r| r.chunks),
         client_us: of(|r| r.client_us),
         broker_us: of(|r| r.broker_us),
     }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values = values.collect::<Vec<_>>();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Names to the left, numbers to the right.
@@ -257,6 +348,7 @@ mod tests {
     fn sample(us: u64, broker: Option<u64>) -> Sample {
         Sample {
             latencies_us: vec![us; 10],
+            chunks: 3_000,
             elapsed: Duration::from_secs(1),
             client_cpu: Some(Duration::from_micros(10 * us)),
             broker_cpu: broker.map(|us| Duration::from_micros(10 * us)),
@@ -276,6 +368,25 @@ mod tests {
         let ratios = report.ratios(&[Kind::Pipeline], |_, on| (Kind::Bare, on), &[P50]).to_string();
         assert!(ratios.contains("2.00 ×"), "{ratios}");
         assert!(report.goal().is_empty());
+    }
+
+    #[test]
+    fn what_is_added_is_the_middle_of_what_rounds_add() {
+        let mut report = Report::new(1024, None);
+        // a machine that drifts: every round is slower
+        for (drift, tollgate) in [(0, 1_000), (5_000, 3_000), (9_000, 2_000)] {
+            let times = [(Kind::Provider, 0), (Kind::Bare, 500), (Kind::BareChecked, 750), (Kind::Stream, tollgate)];
+            for (kind, us) in times.into_iter().chain([(Kind::StreamChecked, tollgate + 400)]) {
+                report.add(kind, On::Embedded, 1, &sample(drift + us, None));
+            }
+        }
+        let added = report.added().to_string();
+        let row = added.lines().last().expect("a row").split('|').map(str::trim).collect::<Vec<_>>();
+        assert_eq!(row[1..row.len() - 1], ["1", "embedded", "2.00", "5.50", "0.40", "0.25"]);
+        // 3,000 chunks of 10 streams in a second
+        assert!(report.table(&[Kind::Stream], &[CHUNKS]).to_string().contains(" 3000 "));
+        report.begin();
+        assert!(report.added().is_empty());
     }
 
     #[test]

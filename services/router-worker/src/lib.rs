@@ -25,6 +25,9 @@ mod attempt;
 mod cache;
 mod coalesce;
 mod config;
+#[cfg(any(test, feature = "cost"))]
+#[doc(hidden)]
+pub mod cost;
 mod dialects;
 mod execute;
 mod failure;

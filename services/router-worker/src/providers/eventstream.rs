@@ -144,8 +144,8 @@ fn text(bytes: &[u8]) -> Result<&str, Broken> {
     std::str::from_utf8(bytes).map_err(|_| Broken::Malformed)
 }
 
-/// A message with text headers, for tests.
-#[cfg(test)]
+/// A message with text headers, for tests and measurements.
+#[cfg(any(test, feature = "cost"))]
 pub(crate) fn encode(headers: &[(&str, &str)], payload: &[u8]) -> Vec<u8> {
     let mut written = Vec::new();
     for (name, value) in headers {
