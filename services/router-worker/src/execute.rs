@@ -1,12 +1,13 @@
 //! One request from its approval to its end: try destinations until one answers, and account for every call.
 //!
-//! `patience` says whether it may wait in place, `choose` in which order destinations are tried, `hedge` makes two calls at once, and
-//! `ending` says how the end is told.
+//! `patience` says whether it may wait in place, `choose` in which order destinations are tried, `hedge` makes two calls at once,
+//! `resume` goes on with a stream that broke, and `ending` says how the end is told.
 
 mod again;
 mod choose;
 mod ending;
 mod hedge;
+mod resume;
 mod task;
 
 use crate::{
@@ -101,8 +102,8 @@ struct Execution<'a, S> {
 /// The last word on a request.
 enum End {
     Answered(Ended),
-    /// Broken or cancelled after the caller had seen a part.
-    Broken(Ended),
+    /// Broken or cancelled after the caller had seen a part; by which destination.
+    Broken(usize, Ended),
     Cancelled,
     Exhausted,
     Expired,
@@ -181,7 +182,7 @@ impl Executor {
             end => end,
         };
         let answer = match &end {
-            End::Answered(ended) if place.is_some() => ended.answer.as_ref().and_then(Kept::of),
+            End::Answered(ended) if place.is_some() && !ended.is_resumed => ended.answer.as_ref().and_then(Kept::of),
             _ => None,
         };
         let mut finished = execution.finish(end, usage).await;
@@ -275,7 +276,7 @@ impl<S: ChunkSink> Execution<'_, S> {
                     let queue_max = self.queue_max(plan, destination);
                     let hedge = self.hedge(plan, destination, &now);
                     if let Some(end) = self.attempt(destination, action, queue_max, is_forced, hedge).await {
-                        return Some(end);
+                        return Some(self.go_on(plan, end).await);
                     }
                 }
                 Step::Skip { destination, cooling } => self.failed(destination, Failure::open(cooling)),
@@ -421,7 +422,7 @@ impl<S: ChunkSink> Execution<'_, S> {
                 None
             }
             None => Some(End::Answered(ended)),
-            Some(_) if ended.is_seen => Some(End::Broken(ended)),
+            Some(_) if ended.is_seen => Some(End::Broken(index, ended)),
             Some(Broken::Cancelled | Broken::Outrun) => Some(End::Cancelled),
             Some(Broken::HandedOver) => Some(End::HandedOver),
             Some(Broken::Failed(failure)) => {

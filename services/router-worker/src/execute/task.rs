@@ -71,6 +71,7 @@ impl<'a> Task<'a> {
             is_only_destination: endpoint.destinations.len() == 1,
             created: tollgate_schemas::now_us() / 1_000_000,
             request_id: request.request_id,
+            begun: None,
         };
         let call = Call {
             destination,
@@ -81,6 +82,7 @@ impl<'a> Task<'a> {
             queue_max: QUEUE_MAX,
             is_forced: false,
             drops_unsupported: endpoint.drops_unsupported,
+            may_be_resumed: endpoint.resumes,
             signals,
         };
         let span = spans::call(&call, request.api_type);

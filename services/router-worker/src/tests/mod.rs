@@ -9,6 +9,7 @@ mod owner;
 mod presets;
 mod requests;
 mod responses;
+mod resume;
 mod routing;
 mod waiting;
 
