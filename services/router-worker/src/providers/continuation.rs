@@ -15,6 +15,8 @@ use serde_json::{Map, Value, json, value::RawValue};
 use std::fmt;
 use tollgate_schemas::StreamEvent;
 
+/// A longer beginning is not taken along: it would have to be sent again, whole, with the request.
+const TEXT_MAX_BYTES: usize = 1 << 20;
 /// Fields by which vLLM is asked for an answer of a certain form, beside `response_format`:
 /// <https://docs.vllm.ai/en/latest/features/structured_outputs.html>, and their earlier names.
 const FORMS: [&str; 5] = ["structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar"];
@@ -58,7 +60,7 @@ impl Begun {
         let is_text = |(name, value): (&String, &Value)| name == "role" || name == "content" || says_nothing(value);
         let is_open = choice["index"] == 0 && choice["finish_reason"].is_null() && choice["logprobs"].is_null();
         let text = message.get("content")?.as_str()?.to_owned();
-        if !is_open || !message.iter().all(is_text) || text.trim().is_empty() {
+        if !is_open || !message.iter().all(is_text) || text.trim().is_empty() || text.len() > TEXT_MAX_BYTES {
             return None;
         }
         let (id, created) = (body["id"].take(), body["created"].take());

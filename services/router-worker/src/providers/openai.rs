@@ -71,6 +71,7 @@ impl Wire for OpenAi {
             Some(Continues::FinalMessage) => {
                 body.put("continue_final_message", &true);
                 body.put("add_generation_prompt", &false);
+                body.remove("echo");
                 PATH.to_owned()
             }
             Some(Continues::Prefix(at)) => format!("{at}{PATH}"),
@@ -101,7 +102,7 @@ impl Wire for OpenAi {
 
     fn continues(&self, _: &str) -> Option<Continuation> {
         self.continues.map(|continues| match continues {
-            // It repeats nothing unless `echo` asks it to.
+            // It repeats nothing without `echo`.
             Continues::FinalMessage => Continuation::Rest,
             Continues::Prefix(_) => Continuation::PerhapsAll,
         })

@@ -166,6 +166,7 @@ fn only_plain_text_goes_on() {
         json!([]),
         choice(json!({ "role": "assistant", "content": null })),
         choice(json!({ "role": "assistant", "content": " \n" })),
+        choice(json!({ "role": "assistant", "content": "a".repeat(TEXT_MAX_BYTES + 1) })),
         choice(json!({ "role": "assistant", "content": "a", "tool_calls": [{ "id": "1" }] })),
         choice(json!({ "role": "assistant", "content": "a", "reasoning_content": "b" })),
     ] {
