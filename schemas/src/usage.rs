@@ -164,6 +164,8 @@ pub enum AttemptAction {
     Fallback,
     /// Another destination, while the first call was still under way.
     Hedge,
+    /// Any destination, to go on with an answer that broke off after the caller had seen its beginning.
+    Resume,
 }
 
 impl UsageRow {

@@ -2,7 +2,8 @@
 
 Pure functions from a request document to an answer document or to a list of event texts; `fake_provider.py` does the I/O.
 The answer to a chat is `echo: ` and the last user text, or what follows `say:` in it; a request that offers tools is
-answered by a call of the first tool; a tool's result is answered by `tool said: ` and the result.
+answered by a call of the first tool; a tool's result is answered by `tool said: ` and the result. With vLLM's
+`continue_final_message` the answer goes on behind what the assistant's last message has of it.
 """
 
 import json
@@ -59,6 +60,8 @@ def validate(kind, request):
     if not isinstance(messages, list) or not messages:
         raise Invalid("messages: at least one message is required")
     if kind == OPENAI:
+        if request.get("continue_final_message") and request.get("add_generation_prompt", True):
+            raise Invalid("cannot set both `continue_final_message` and `add_generation_prompt`")
         return
     if not isinstance(request.get("max_tokens"), int):
         raise Invalid("max_tokens: Field required")
@@ -88,7 +91,8 @@ def answer_of(kind, request):
         tool = request["tools"][0]
         name = tool["function"]["name"] if kind == OPENAI else tool["name"]
         return ("tool", name, json.dumps({"said": said}))
-    return ("text", said[len("say:") :].strip() if said.startswith("say:") else "echo: " + said)
+    text = said[len("say:") :].strip() if said.startswith("say:") else "echo: " + said
+    return ("text", text.removeprefix(text_of(last["content"])) if request.get("continue_final_message") else text)
 
 
 def error(kind, status, message, code=None):

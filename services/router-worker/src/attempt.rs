@@ -11,7 +11,7 @@ use crate::{
     health::{Admitted, Sign},
     load::Pace,
     patience::Patience,
-    providers::{Answer, Asked, Encoded, Head, Incoming, Parser, Wire},
+    providers::{Answer, Asked, Begun, Encoded, Head, Incoming, Parser, Wire},
 };
 use std::{borrow::Cow, future::Future, time::Duration};
 use stream::Stream;
@@ -86,6 +86,8 @@ pub(crate) struct Call<'a> {
     pub is_forced: bool,
     /// Fields that the destination's API cannot express are left out.
     pub drops_unsupported: bool,
+    /// What another call needs to go on with its stream is kept, should it break.
+    pub may_be_resumed: bool,
     /// Ends the call early.
     pub signals: Signals<'a>,
 }
@@ -156,9 +158,23 @@ pub(crate) struct Ended {
     pub is_seen: bool,
     /// The fields that were left out, because the destination's API cannot express them.
     pub dropped: Vec<String>,
+    /// What another call needs to go on with a stream that broke.
+    pub begun: Option<Box<Begun>>,
+    /// The answer is of several calls, of which this is the last.
+    pub is_resumed: bool,
 }
 
 impl Ended {
+    /// The end of a call that went on with the answer of the one `before`, as the end of both.
+    pub(crate) fn behind(mut self, before: &Ended) -> Self {
+        self.first_content_us = before.first_content_us;
+        let only_before = before.dropped.iter().filter(|name| !self.dropped.contains(name)).cloned();
+        let only_before: Vec<String> = only_before.collect();
+        self.dropped.extend(only_before);
+        self.is_resumed = true;
+        self
+    }
+
     fn broken(mut self, broken: Broken) -> Self {
         self.broken = Some(broken);
         self
@@ -380,7 +396,10 @@ impl Call<'_> {
         let mut stream = Stream {
             call: self,
             ended,
-            decoder: self.wire.decoder(&self.asked),
+            decoder: match self.asked.begun {
+                Some(begun) => self.wire.resumed(&self.asked, begun),
+                None => self.wire.decoder(&self.asked),
+            },
             parser: Parser::new(self.wire.framing()),
             frames: Vec::new(),
             held: Coalescer::default(),
@@ -393,9 +412,22 @@ impl Call<'_> {
         }
         let Stream { mut ended, decoder, held, sink, .. } = stream;
         ended.is_seen = sink.is_some() && held.is_open();
-        // An answer without any content has used nothing that anybody could count.
-        ended.answer = (broken.is_none() || ended.first_content_us.is_some()).then(|| decoder.answer());
+        if broken.is_some() && ended.is_seen && self.may_be_resumed {
+            let (answer, begun) = decoder.broken();
+            ended.begun = begun.map(|begun| Box::new(self.paid(begun, &answer)));
+            ended.answer = Some(answer);
+        } else {
+            // An answer without any content has used nothing that anybody could count.
+            ended.answer = (broken.is_none() || ended.first_content_us.is_some()).then(|| decoder.answer());
+        }
         ended.broken = broken;
         ended
+    }
+
+    /// The beginning of an answer with what it has cost so far: this call, and those that it went on from.
+    fn paid(&self, mut begun: Begun, answer: &Answer) -> Begun {
+        let before = self.asked.begun.map(|begun| begun.spent).unwrap_or_default();
+        begun.spent = before.plus(answer.usage_or_estimate(&self.asked).tokens);
+        begun
     }
 }

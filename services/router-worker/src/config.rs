@@ -18,7 +18,8 @@ use tollgate_admission::DestinationLimits;
 use tollgate_runtime::{
     Secret,
     config::{
-        self, Config, EndpointCache, Hedge, OnUnsupported, Problem, Problems, Retry, Routing, Sticky, Timeout, Trigger,
+        self, Config, EndpointCache, Hedge, OnMidstreamFailure, OnUnsupported, Problem, Problems, Retry, Routing,
+        Sticky, Timeout, Trigger,
     },
     seal::Sealer,
 };
@@ -61,6 +62,8 @@ pub(crate) struct Endpoint {
     pub is_checked: bool,
     /// What a destination cannot express is left out, instead of refused.
     pub drops_unsupported: bool,
+    /// A stream that breaks after its caller has seen its beginning goes on elsewhere, if it can.
+    pub resumes: bool,
     /// Output tokens when the caller sets no maximum and the provider demands one: what admission reserved.
     pub default_max_tokens: u32,
     /// For the usage table.
@@ -339,6 +342,7 @@ fn without_destinations(endpoint: &config::Endpoint) -> Endpoint {
         timeout: endpoint.timeout,
         is_checked: false,
         drops_unsupported: endpoint.on_unsupported == OnUnsupported::Drop,
+        resumes: endpoint.on_midstream_failure == OnMidstreamFailure::Resume,
         default_max_tokens: endpoint.reserve_output.max(1),
         tags: endpoint.tags.clone(),
         shadows: Vec::new(),

@@ -1,12 +1,13 @@
 //! One request from its approval to its end: try destinations until one answers, and account for every call.
 //!
 //! `patience` says whether it may wait in place, `choose` in which order destinations are tried, `hedge` makes two calls at once,
-//! `ending` says how the end is told, and `shadow` who gets a copy.
+//! `resume` goes on with a stream that broke, `ending` says how the end is told, and `shadow` who gets a copy.
 
 mod again;
 mod choose;
 mod ending;
 mod hedge;
+mod resume;
 mod shadow;
 mod task;
 
@@ -104,8 +105,8 @@ struct Execution<'a, S> {
 /// The last word on a request.
 enum End {
     Answered(Ended),
-    /// Broken or cancelled after the caller had seen a part.
-    Broken(Ended),
+    /// Broken or cancelled after the caller had seen a part; by which destination.
+    Broken(usize, Ended),
     Cancelled,
     Exhausted,
     Expired,
@@ -185,7 +186,7 @@ impl Executor {
             end => end,
         };
         let answer = match &end {
-            End::Answered(ended) if place.is_some() => ended.answer.as_ref().and_then(Kept::of),
+            End::Answered(ended) if place.is_some() && !ended.is_resumed => ended.answer.as_ref().and_then(Kept::of),
             _ => None,
         };
         let mut finished = execution.finish(end, usage).await;
@@ -279,7 +280,7 @@ impl<S: ChunkSink> Execution<'_, S> {
                     let queue_max = self.queue_max(plan, destination);
                     let hedge = self.hedge(plan, destination, &now);
                     if let Some(end) = self.attempt(destination, action, queue_max, is_forced, hedge).await {
-                        return Some(end);
+                        return Some(self.go_on(plan, end).await);
                     }
                 }
                 Step::Skip { destination, cooling } => self.failed(destination, Failure::open(cooling)),
@@ -425,7 +426,7 @@ impl<S: ChunkSink> Execution<'_, S> {
                 None
             }
             None => Some(End::Answered(ended)),
-            Some(_) if ended.is_seen => Some(End::Broken(ended)),
+            Some(_) if ended.is_seen => Some(End::Broken(index, ended)),
             Some(Broken::Cancelled | Broken::Outrun) => Some(End::Cancelled),
             Some(Broken::HandedOver) => Some(End::HandedOver),
             Some(Broken::Failed(failure)) => {

@@ -71,7 +71,7 @@ pub fn stream(stream: &[u8]) {
         if is_complete {
             check(&answer, asked);
         }
-        let _ = answer.usage_or_estimate(asked.chat);
+        let _ = answer.usage_or_estimate(asked);
     });
     for wire in other_wires() {
         let chat = Fields::default();
@@ -133,7 +133,7 @@ fn check(answer: &Answer, asked: &Asked<'_>) {
     // Raw, because texts pass through as they came: half of a surrogate pair, written as an escape, is JSON's grammar.
     let document: Document = serde_json::from_str(answer.body.get()).expect("a document with choices");
     assert_eq!(document.model, asked.shown_model, "the caller sees the name that it asked for");
-    let _ = answer.usage_or_estimate(asked.chat);
+    let _ = answer.usage_or_estimate(asked);
 }
 
 /// Every kind by its name, each with what it cannot do without.

@@ -86,12 +86,12 @@ impl Ledger {
 
     /// Enters a call that left for its provider.
     pub(crate) fn enter(&mut self, router: &Router, call: &Call<'_>, action: AttemptAction, ended: &Ended) {
-        let (destination, model, chat) = (call.destination, call.asked.upstream_model, call.asked.chat);
+        let (destination, model) = (call.destination, call.asked.upstream_model);
         let Some(start_us) = ended.sent_us else { return };
         let end_us = ended.ended_us.unwrap_or(start_us);
         let usage = match &ended.answer {
-            Some(answer) => Some(answer.usage_or_estimate(chat)),
-            None => was_left_at_work(ended).then(|| prompt_estimate(chat)),
+            Some(answer) => Some(answer.usage_or_estimate(&call.asked)),
+            None => was_left_at_work(ended).then(|| prompt_estimate(&call.asked)),
         };
         let tier = ended.answer.as_ref().and_then(|answer| answer.service_tier.clone()).map(word);
         let cost =

@@ -132,6 +132,18 @@ pub(crate) fn beside(plan: &Plan<'_>, history: &[Outcome], now: &Now<'_>, first:
     plan.order.iter().copied().find(may)
 }
 
+/// Who may go on with an answer that broke off, in the order in which they are asked: `same`, who broke it off, then those who could
+/// serve the request by themselves and have not been called. Nobody if no attempt or no time is left.
+pub(crate) fn heirs(plan: &Plan<'_>, history: &[Outcome], now: &Now<'_>, same: Option<usize>) -> Vec<usize> {
+    let calls = history.iter().filter(|outcome| outcome.is_attempt()).count();
+    if now.left.is_zero() || calls >= plan.policy.max_attempts as usize {
+        return Vec::new();
+    }
+    let may = |other: &usize| is_untried(history, *other) && stands_in(plan, history, *other);
+    let others = plan.order.iter().copied().filter(may);
+    same.into_iter().chain(others).filter(|heir| now.cooling[*heir].is_none()).collect()
+}
+
 fn is_untried(history: &[Outcome], destination: usize) -> bool {
     history.iter().all(|outcome| outcome.destination != destination)
 }

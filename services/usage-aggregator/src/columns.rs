@@ -157,6 +157,7 @@ fn action(action: AttemptAction) -> &'static str {
         AttemptAction::Retry => "RETRY",
         AttemptAction::Fallback => "FALLBACK",
         AttemptAction::Hedge => "HEDGE",
+        AttemptAction::Resume => "RESUME",
     }
 }
 

@@ -15,7 +15,7 @@ mod units;
 pub use bus::{EMBEDDED, JOB_DEADLINE, OPERATOR, host_and_port};
 pub use key_file::KeyFile;
 pub use model::*;
-pub use presets::{PRESETS, Preset};
+pub use presets::{Continues, PRESETS, Preset};
 pub use read::{Loaded, Over, load, object, parse, parse_over};
 pub use subject::{Dimension, Subject};
 pub use units::{Millis, Per};

@@ -21,6 +21,17 @@ pub struct Preset {
     pub no_stream_options: bool,
     /// It serves OpenAI's Responses API too, conversations without a state included: bodies pass to it unchanged.
     pub responses: bool,
+    /// How it is asked to go on with the beginning of an answer; `None`: its reference has no word for it.
+    pub continues: Option<Continues>,
+}
+
+/// How a server of OpenAI's chat format is asked to go on with the assistant's message that comes last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Continues {
+    /// By `continue_final_message` in the body.
+    FinalMessage,
+    /// By `prefix` in the message, at this path in front of the usual one.
+    Prefix(&'static str),
 }
 
 /// That lists both names of the maximum, or the newer one, and `stream_options`.
@@ -33,6 +44,7 @@ const fn like_openai(name: &'static str, base_url: &'static str) -> Preset {
         max_tokens_only: false,
         no_stream_options: false,
         responses: false,
+        continues: None,
     }
 }
 
@@ -44,7 +56,7 @@ const fn older_maximum(name: &'static str, base_url: &'static str) -> Preset {
 /// All of them, local ones first.
 pub const PRESETS: [Preset; 18] = [
     // https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
-    like_openai("vllm", "http://127.0.0.1:8000/v1"),
+    Preset { continues: Some(Continues::FinalMessage), ..like_openai("vllm", "http://127.0.0.1:8000/v1") },
     // https://docs.ollama.com/api/openai-compatibility
     older_maximum("ollama", "http://127.0.0.1:11434/v1"),
     // https://github.com/ggml-org/llama.cpp/tree/master/tools/server
@@ -59,8 +71,8 @@ pub const PRESETS: [Preset; 18] = [
     older_maximum("together", "https://api.together.xyz/v1"),
     // https://docs.fireworks.ai/tools-sdks/openai-compatibility
     like_openai("fireworks", "https://api.fireworks.ai/inference/v1"),
-    // https://api-docs.deepseek.com/api/create-chat-completion
-    older_maximum("deepseek", "https://api.deepseek.com"),
+    // https://api-docs.deepseek.com/api/create-chat-completion and …/guides/chat_prefix_completion
+    Preset { continues: Some(Continues::Prefix("/beta")), ..older_maximum("deepseek", "https://api.deepseek.com") },
     // https://docs.x.ai/docs/api-reference; it calls Responses its preferred API
     Preset { otel_name: "x_ai", responses: true, ..like_openai("xai", "https://api.x.ai/v1") },
     // https://openrouter.ai/docs/api-reference/chat-completion

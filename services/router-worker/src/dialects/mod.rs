@@ -12,7 +12,10 @@ mod responses;
 
 use crate::{
     failure::Failure,
-    providers::{Answer, Asked, Decoded, Encoded, Fields, Frame, Framing, Grant, Leaving, StreamDecoder, Wire},
+    providers::{
+        Answer, Asked, Begun, Continuation, Decoded, Encoded, Fields, Frame, Framing, Grant, Leaving, StreamDecoder,
+        Wire,
+    },
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, value::RawValue};
@@ -34,13 +37,15 @@ trait Dialect: Send + Sync {
 }
 
 /// Turns a chat completion into the API's answer, whole or as it comes.
-trait Answering: Send {
+pub(crate) trait Answering: Send + Sync {
     /// Takes a `chat.completion.chunk`.
     fn chunk(&mut self, chunk: &Value) -> Vec<StreamEvent>;
     /// The events that end a whole answer.
     fn end(&mut self) -> Vec<StreamEvent>;
     /// The document for a whole `chat.completion`, or for what there was of it, after its chunks or without them.
     fn whole(self: Box<Self>, completion: &Value) -> Value;
+    /// Another one that is as far as this one, for the rest of an answer whose chunks break off here.
+    fn fork(&self) -> Box<dyn Answering>;
 }
 
 /// A wire format for `api` over a provider's chat; `None` if it cannot be had of a chat.
@@ -81,13 +86,23 @@ impl Wire for Translated {
     }
 
     fn decoder(&self, asked: &Asked<'_>) -> Box<dyn StreamDecoder> {
-        // The last event tells what was used, whether or not the caller's own API has a word for asking.
-        let mut chat = Fields::default();
-        chat.put("stream_options", &serde_json::json!({ "include_usage": true }));
+        let chat = counted();
         Box::new(Decoder {
             chat: self.chat.decoder(&Asked { chat: &chat, ..*asked }),
             answering: self.dialect.answering(asked),
         })
+    }
+
+    fn resumed(&self, asked: &Asked<'_>, begun: &Begun) -> Box<dyn StreamDecoder> {
+        let chat = counted();
+        Box::new(Decoder {
+            chat: self.chat.resumed(&Asked { chat: &chat, ..*asked }, begun),
+            answering: begun.answering().unwrap_or_else(|| self.dialect.answering(asked)),
+        })
+    }
+
+    fn continues(&self, model: &str) -> Option<Continuation> {
+        self.chat.continues(model)
     }
 
     fn classify(&self, status: u16, body: &[u8]) -> Failure {
@@ -110,6 +125,13 @@ impl Wire for Translated {
     fn request_id_header(&self) -> &'static str {
         self.chat.request_id_header()
     }
+}
+
+/// A chat whose last event tells what was used, whether or not the caller's own API has a word for asking.
+fn counted() -> Fields {
+    let mut chat = Fields::default();
+    chat.put("stream_options", &serde_json::json!({ "include_usage": true }));
+    chat
 }
 
 /// A field that a leaf cannot express, by the caller's name for it.
@@ -148,6 +170,13 @@ impl StreamDecoder for Decoder {
 
     fn answer(self: Box<Self>) -> Answer {
         Translated::answer(self.answering, self.chat.answer())
+    }
+
+    fn broken(self: Box<Self>) -> (Answer, Option<Begun>) {
+        let Self { chat, answering } = *self;
+        let (answer, begun) = chat.broken();
+        let begun = begun.map(|begun| begun.answered_by(answering.fork()));
+        (Translated::answer(answering, answer), begun)
     }
 }
 

@@ -22,7 +22,7 @@ impl<S: ChunkSink> Execution<'_, S> {
                 let reason = ended.answer.as_ref().and_then(|answer| answer.finish_reason.clone());
                 (self.answered(ended).await, first, reason)
             }
-            End::Broken(ended) => {
+            End::Broken(_, ended) => {
                 let first = ended.first_content_us;
                 (self.interrupted(ended).await, first, None)
             }

@@ -72,6 +72,7 @@ impl<'a> Task<'a> {
             is_only_destination: endpoint.destinations.len() == 1 && request.shadow.is_none(),
             created: tollgate_schemas::now_us() / 1_000_000,
             request_id: request.request_id,
+            begun: None,
         };
         let call = Call {
             destination,
@@ -82,6 +83,7 @@ impl<'a> Task<'a> {
             queue_max: QUEUE_MAX,
             is_forced: false,
             drops_unsupported: endpoint.drops_unsupported,
+            may_be_resumed: endpoint.resumes,
             signals,
         };
         let span = spans::call(&call, request.api_type);

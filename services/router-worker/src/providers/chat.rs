@@ -52,3 +52,11 @@ pub(super) fn last_user_text(chat: &Fields) -> String {
         _ => String::new(),
     }
 }
+
+/// The beginning of an answer that is to go on: the assistant's last message, if `continue_final_message` says so.
+pub(super) fn beginning(chat: &Fields) -> Option<String> {
+    chat.read::<bool>("continue_final_message").ok().flatten().filter(|continues| *continues)?;
+    let messages: Vec<Value> = chat.read("messages").ok().flatten()?;
+    let last = messages.last().filter(|last| last["role"] == "assistant")?;
+    last["content"].as_str().map(str::to_owned)
+}

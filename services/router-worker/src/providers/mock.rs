@@ -2,13 +2,15 @@
 //!
 //! The answer is `mock: ` and the text of the last user message, cut at the caller's maximum of tokens; a stream gives it
 //! word by word. An embedding is a short vector that means nothing. Tokens are counted by the gateway's estimate, (characters + 1) / 4. Its wire format is OpenAI's, so it
-//! takes the same way through the router as any other provider's. Some model names stand for faults:
+//! takes the same way through the router as any other provider's, and it goes on with an answer as vLLM does
+//! (`continue_final_message`). Some model names stand for faults:
 //!
 //! | model | what happens |
 //! | --- | --- |
 //! | `mock-429` | status 429 with `retry-after: 1` |
 //! | `mock-500` | status 500 |
 //! | `mock-timeout` | no answer, until the caller's time-out |
+//! | `mock-cut-<words>` | a stream that ends without a word after so many of the answer |
 //! | `mock-slow-<ms>` | waits that many milliseconds before the answer, and in a stream before each word |
 
 use super::{Asked, Encoded, Fields, Head, chat};
@@ -58,7 +60,7 @@ pub(super) async fn respond(asked: &Asked<'_>, request: &Encoded) -> (Head, Scri
     let head = Head { status: 200, retry_after: None, request_id: Some("mock".to_owned()), other_credential: false };
     let pieces = match request.path.as_str() {
         "/embeddings" => VecDeque::from([Bytes::from(embeddings(asked).to_string())]),
-        _ if asked.stream => stream(asked),
+        _ if asked.stream => stream(asked, fault.strip_prefix("cut-").and_then(|words| words.parse().ok())),
         _ => VecDeque::from([Bytes::from(whole(asked).to_string())]),
     };
     (head, Script { pause, due: None, pieces })
@@ -76,6 +78,9 @@ fn error(status: u16, kind: &str, retry_after: Option<Duration>) -> (Head, Scrip
 /// The answer's text and why it ends.
 fn text(asked: &Asked<'_>) -> (String, &'static str) {
     let mut text = format!("mock: {}", chat::last_user_text(asked.chat));
+    if let Some(rest) = chat::beginning(asked.chat).and_then(|begun| text.strip_prefix(&begun)) {
+        text = rest.to_owned();
+    }
     let max =
         ["max_completion_tokens", "max_tokens"].iter().find_map(|name| asked.chat.read::<u32>(name).ok().flatten());
     // `estimate` gives `max` for up to 4 × max characters.
@@ -140,7 +145,8 @@ fn seed(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-fn stream(asked: &Asked<'_>) -> VecDeque<Bytes> {
+/// `cut`: it ends after so many words.
+fn stream(asked: &Asked<'_>, cut: Option<usize>) -> VecDeque<Bytes> {
     let (text, finish) = text(asked);
     let event = |choices: Value, usage: Value| {
         let chunk = json!({
@@ -162,5 +168,8 @@ fn stream(asked: &Asked<'_>) -> VecDeque<Bytes> {
     pieces.push_back(delta(json!({}), Some(finish)));
     pieces.push_back(event(json!([]), usage(asked, &text)));
     pieces.push_back(Bytes::from_static(b"data: [DONE]\n\n"));
+    if let Some(words) = cut {
+        pieces.truncate(words.saturating_add(1));
+    }
     pieces
 }

@@ -5,8 +5,9 @@
 //! leaf's answers have OpenAI's chat shape, but for those that serve another API natively; `dialects` does the rest.
 //!
 //! What leaves have in common is beside them: `completions` for servers of OpenAI's own format; for translations
-//! `translate` and `conversation` (requests), `answers` and `chunks` (what comes back); `beside` for an API that a server has
-//! beside chat, such as `embeddings`. A leaf imports no other.
+//! `translate` and `conversation` (requests), `answers` and `chunks` (what comes back); `continuation` and `prefill` for answers that
+//! go on where another call broke off; `beside` for an API that a server has beside chat, such as `embeddings`. A leaf imports no
+//! other.
 //!
 //! Deliberately absent: an `Idempotency-Key` to the provider. Neither kind documents one for these calls, and the official SDKs,
 //! whose generator has the feature, name no header for it (`_idempotency_header = None` in openai-python's `_base_client.py`;
@@ -22,6 +23,7 @@ mod chat;
 mod chunks;
 mod cohere;
 mod completions;
+mod continuation;
 mod conversation;
 mod credentials;
 mod databricks;
@@ -35,6 +37,7 @@ mod mistral;
 mod mock;
 mod openai;
 mod path;
+mod prefill;
 mod responses;
 mod sse;
 mod token;
@@ -42,6 +45,7 @@ mod translate;
 mod transport;
 
 pub(crate) use assemble::Assembler;
+pub(crate) use continuation::{Begun, Continuation};
 pub(crate) use fields::Fields;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use framing::Unframed;
@@ -84,6 +88,8 @@ pub(crate) struct Asked<'a> {
     pub created: i64,
     /// The request's id here, for answers that carry none of their own.
     pub request_id: RequestId,
+    /// The beginning of the answer, which broke off elsewhere: only the rest is asked for. Of a model that [`Wire::continues`].
+    pub begun: Option<&'a Begun>,
 }
 
 #[cfg(any(test, feature = "fuzz"))]
@@ -101,6 +107,7 @@ impl<'a> Asked<'a> {
             is_only_destination: false,
             created: 1_795_400_000,
             request_id: RequestId(Default::default()),
+            begun: None,
         }
     }
 }
@@ -193,17 +200,18 @@ impl Answer {
     }
 
     /// What the call used: the provider's count, else an estimate from the texts.
-    pub(crate) fn usage_or_estimate(&self, chat: &Fields) -> Usage {
+    pub(crate) fn usage_or_estimate(&self, asked: &Asked<'_>) -> Usage {
         self.usage.clone().unwrap_or_else(|| {
-            let prompt = prompt_estimate(chat);
+            let prompt = prompt_estimate(asked);
             Usage { tokens: Tokens { output: estimate(self.output_chars), ..prompt.tokens }, ..prompt }
         })
     }
 }
 
-/// What a call used of which only the prompt is known.
-pub(crate) fn prompt_estimate(chat: &Fields) -> Usage {
-    let tokens = Tokens { input: estimate(chat::prompt_chars(chat)), ..Tokens::default() };
+/// What a call used of which only the prompt is known. The beginning of an answer is part of it.
+pub(crate) fn prompt_estimate(asked: &Asked<'_>) -> Usage {
+    let begun = asked.begun.map_or(0, |begun| begun.text.chars().count());
+    let tokens = Tokens { input: estimate(chat::prompt_chars(asked.chat) + begun), ..Tokens::default() };
     Usage { tokens, source: TokenSource::Estimated, raw: None }
 }
 
@@ -230,6 +238,12 @@ pub(crate) trait StreamDecoder: Send {
     }
     /// The answer as far as it came.
     fn answer(self: Box<Self>) -> Answer;
+    /// The same of a stream that broke, and what another call needs to go on with it; `None`: none can.
+    fn broken(self: Box<Self>) -> (Answer, Option<Begun>) {
+        let answer = self.answer();
+        let begun = Begun::of(&answer);
+        (answer, begun)
+    }
 }
 
 /// The wire format of a kind of provider.
@@ -261,6 +275,15 @@ pub(crate) trait Wire: Send + Sync {
     /// and the field `thinking`.
     fn takes_marks(&self) -> bool {
         false
+    }
+    /// What a model sends that is shown the beginning of its answer ([`Asked::begun`]); `None`: it does not go on with one.
+    fn continues(&self, _model: &str) -> Option<Continuation> {
+        None
+    }
+    /// A decoder for one stream that goes on with `begun`: of both together.
+    fn resumed(&self, asked: &Asked<'_>, begun: &Begun) -> Box<dyn StreamDecoder> {
+        let continuation = self.continues(asked.upstream_model).unwrap_or(Continuation::Rest);
+        Box::new(continuation::Joined::new(self.decoder(asked), continuation, begun))
     }
 }
 
@@ -355,7 +378,7 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
                 base_url: None,
                 price_name: "mock",
                 free: true,
-                ..Kind::at(provider, "", "", openai::OpenAi::new(None))
+                ..Kind::at(provider, "", "", openai::OpenAi::mock())
             };
             mock.and(ApiType::Embeddings, Beside { of: openai::OpenAi::new(None), side: embeddings::Embeddings })
         }

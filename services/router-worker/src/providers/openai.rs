@@ -1,15 +1,21 @@
 //! OpenAI, and by a preset or an address any other server of its chat completions format (vLLM, Ollama, TGI, …).
 //!
-//! Sources: those of `completions`, and for each preset the reference that stands beside it in the configuration's table.
+//! Sources: those of `completions`, and for each preset the reference that stands beside it in the configuration's table. Some go on
+//! with the beginning of an answer: vLLM by `continue_final_message`, of which its reference says that it cannot stand together with
+//! `add_generation_prompt` (`ChatCompletionRequest` in <https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html>), DeepSeek
+//! by `prefix` at its beta address (<https://api-docs.deepseek.com/guides/chat_prefix_completion>). OpenAI itself does not.
 //! No idempotency key is sent: the reference documents none, and the official SDKs make one but send no header with it.
 
 use super::{
-    Answer, Asked, Encoded, Leaving, StreamDecoder, Wire,
+    Answer, Asked, Continuation, Encoded, Leaving, StreamDecoder, Wire,
     completions::{self, Quirks},
+    continuation,
 };
 use crate::failure::Failure;
-use tollgate_runtime::config::Preset;
+use serde_json::{Value, json};
+use tollgate_runtime::config::{Continues, Preset};
 
+const PATH: &str = "/chat/completions";
 const HOST: &str = "api.openai.com";
 
 /// The leaf.
@@ -17,6 +23,7 @@ const HOST: &str = "api.openai.com";
 pub(super) struct OpenAi {
     otel_name: &'static str,
     quirks: Quirks,
+    continues: Option<Continues>,
 }
 
 impl OpenAi {
@@ -26,7 +33,21 @@ impl OpenAi {
             no_stream_options: preset.no_stream_options,
             max_tokens_only: preset.max_tokens_only,
         });
-        Self { otel_name: preset.map_or("openai", |preset| preset.otel_name), quirks }
+        let continues = preset.and_then(|preset| preset.continues);
+        Self { otel_name: preset.map_or("openai", |preset| preset.otel_name), quirks, continues }
+    }
+
+    /// For the provider that answers by itself.
+    pub(super) fn mock() -> Self {
+        Self { continues: Some(Continues::FinalMessage), ..Self::new(None) }
+    }
+
+    /// The beginning of an answer as the last message.
+    fn last_message(&self, text: &str) -> Value {
+        match self.continues {
+            Some(Continues::Prefix(_)) => json!({ "role": "assistant", "content": text, "prefix": true }),
+            Some(Continues::FinalMessage) | None => json!({ "role": "assistant", "content": text }),
+        }
     }
 }
 
@@ -43,8 +64,20 @@ impl Wire for OpenAi {
     }
 
     fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
-        let body = completions::encode(asked, self.quirks)?;
-        Ok(Encoded::new("/chat/completions", body.to_json()))
+        let begun = continuation::chat(asked, |text| self.last_message(text))?;
+        let asked = &Asked { chat: begun.as_ref().unwrap_or(asked.chat), ..*asked };
+        let mut body = completions::encode(asked, self.quirks)?;
+        let path = match self.continues.filter(|_| begun.is_some()) {
+            Some(Continues::FinalMessage) => {
+                body.put("continue_final_message", &true);
+                body.put("add_generation_prompt", &false);
+                body.remove("echo");
+                PATH.to_owned()
+            }
+            Some(Continues::Prefix(at)) => format!("{at}{PATH}"),
+            None => PATH.to_owned(),
+        };
+        Ok(Encoded::new(path, body.to_json()))
     }
 
     fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
@@ -65,6 +98,14 @@ impl Wire for OpenAi {
 
     fn request_id_header(&self) -> &'static str {
         "x-request-id"
+    }
+
+    fn continues(&self, _: &str) -> Option<Continuation> {
+        self.continues.map(|continues| match continues {
+            // It repeats nothing without `echo`.
+            Continues::FinalMessage => Continuation::Rest,
+            Continues::Prefix(_) => Continuation::PerhapsAll,
+        })
     }
 }
 

@@ -56,6 +56,23 @@ fn a_credential_that_is_refused_uses_up_no_attempt_while_there_is_another() {
 }
 
 #[test]
+fn who_broke_an_answer_off_goes_on_with_it_first_then_who_has_not_been_called() {
+    let policy = policy(1, 3);
+    let first = outcome(1, Class::Connect, None);
+    let heirs = |history: &[Outcome], cooling: [Option<Cooling>; 4], left, same| {
+        let on = [Vec::new(), Vec::new(), vec![Trigger::Timeout], vec![Trigger::ContextWindow]];
+        let plan = Plan { order: &[0, 1, 2, 3], on: &on, policy: &policy, is_patient: false };
+        super::heirs(&plan, history, &Now { cooling: &cooling, patience: Duration::ZERO, left }, same)
+    };
+    assert_eq!(heirs(&[first], [None; 4], LONG, Some(1)), [1, 0, 2]);
+    assert_eq!(heirs(&[first], [None; 4], LONG, None), [0, 2], "it has been asked");
+    assert_eq!(heirs(&[first], [None, cooling(1, false), None, None], LONG, Some(1)), [0, 2]);
+    assert_eq!(heirs(&[outcome(0, Class::Server, Some(500)), first], [None; 4], LONG, Some(1)), [1, 2]);
+    assert_eq!(heirs(&[first, first, first], [None; 4], LONG, Some(1)), [0; 0], "no attempt is left");
+    assert_eq!(heirs(&[first], [None; 4], Duration::ZERO, Some(1)), [0; 0], "no time is left");
+}
+
+#[test]
 fn what_each_class_leads_to() {
     let policy = policy(2, 3);
     let after = |class, status| match then(&[0, 1], &policy, &[outcome(0, class, status)]) {

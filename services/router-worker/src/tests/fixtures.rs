@@ -187,7 +187,7 @@ fn a_stream_that_is_cut_off_is_not_complete_and_is_still_counted() {
         assert!(!decoder.is_complete() && !decoder.is_done(), "{kind_name}");
         let answer = decoder.answer();
         assert_eq!(json_of(&answer)["choices"][0]["message"]["content"], "Wait, été 😀", "{kind_name}");
-        let usage = answer.usage_or_estimate(&chat);
+        let usage = answer.usage_or_estimate(&Asked::of(&chat));
         assert_eq!(json!(usage.source), "estimated", "{kind_name}");
         // Some say at the beginning what the prompt was; reasoning came before the text in every stream but two.
         let (input, output) = match kind_name {

@@ -10,6 +10,7 @@ mod owner;
 mod presets;
 mod requests;
 mod responses;
+mod resume;
 mod routing;
 mod shadow;
 mod waiting;

@@ -65,3 +65,20 @@ fn usage_that_comes_unasked_is_counted_and_shown_once_at_the_end() {
         assert_eq!(decoder.answer().usage.expect("usage").tokens.output, 2);
     }
 }
+
+#[test]
+fn the_configuration_knows_who_goes_on_with_an_answer() {
+    use ProviderKind::{Anthropic, Azure, Bedrock, Cohere, Databricks, Gemini, Mistral, Mock, Openai, Vertex};
+    let some = |text: &str| Some(text.to_owned());
+    let of = |kind: ProviderKind| {
+        let base_url = matches!(kind, Azure | Databricks).then(|| "https://x.test".to_owned());
+        let (project, location, region) = (some("a-project"), some("global"), some("us-east-1"));
+        Provider { base_url, project, location, region, ..Provider::of(kind) }
+    };
+    let kinds = [Anthropic, Azure, Bedrock, Cohere, Databricks, Gemini, Mistral, Mock, Openai, Vertex].map(of);
+    let presets = PRESETS.iter().map(|preset| named(preset.name));
+    for provider in kinds.into_iter().chain(presets) {
+        let wire = kind(&provider).expect("supported").wire;
+        assert_eq!(wire.continues("claude-haiku-4-5").is_some(), provider.may_continue(), "{provider:?}");
+    }
+}

@@ -37,8 +37,12 @@ impl ChunkSink for Chunks {
 }
 
 impl Chunks {
+    pub(super) fn documents(&self) -> Vec<Value> {
+        self.0.iter().flatten().map(|event| serde_json::from_str(&event.data).expect("json")).collect()
+    }
+
     pub(super) fn text(&self) -> String {
-        let chunks = self.0.iter().flatten().map(|event| serde_json::from_str::<Value>(&event.data).expect("json"));
+        let chunks = self.documents().into_iter();
         chunks.filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
     }
 }
@@ -150,7 +154,7 @@ prices: [ {{ provider: first, model: m, input: 3, output: 6 }} ]
     }
 }
 
-fn request(endpoint: &str, body: Value) -> Request {
+pub(super) fn request(endpoint: &str, body: Value) -> Request {
     let now_us = tollgate_schemas::now_us();
     Request {
         request_id: RequestId::new(),
@@ -191,7 +195,7 @@ pub(super) fn ask_stream(endpoint: &str) -> Request {
     )
 }
 
-fn body(finished: &Finished) -> Value {
+pub(super) fn body(finished: &Finished) -> Value {
     match &finished.terminal.body {
         Some(Body::Inline(raw)) => serde_json::from_str(raw.get()).expect("json"),
         other => panic!("{other:?}"),

@@ -163,7 +163,7 @@ fn a_native_stream_that_is_cut_off_is_kept_as_far_as_it_came() {
         (&json!("in_progress"), &json!("Wait, été 😀"))
     );
     assert_eq!(kept["output"][2]["arguments"], r#"{"city":"#);
-    let usage = answer.usage_or_estimate(&given);
+    let usage = answer.usage_or_estimate(&Asked::of(&given));
     assert_eq!((usage.tokens.input, usage.tokens.output), (2, 7));
 }
 

@@ -1,7 +1,8 @@
-//! Wildcards; `endpoints[].routing`, `.sticky`, `.hedge`, `.cache`, `.retry`, `.shadows`, and the conditions of destinations.
+//! Wildcards; `endpoints[].routing`, `.sticky`, `.hedge`, `.cache`, `.retry`, `.on_midstream_failure`, `.shadows`, and the conditions of
+//! destinations.
 
 use super::Checker;
-use crate::config::{Destination, Endpoint, Routing, Shadow, Trigger, wildcard};
+use crate::config::{Destination, Endpoint, OnMidstreamFailure, Provider, Routing, Shadow, Trigger, wildcard};
 
 /// The longest `hedge.after`.
 const HEDGE_AFTER_MAX_MS: u64 = 10 * 60_000;
@@ -84,6 +85,7 @@ impl Checker<'_> {
                 self.fatal(format!("{path}.fallbacks[{at}].priority"), why);
             }
         }
+        self.midstream(path, endpoint);
         let retry = &endpoint.retry;
         if !(1..=10).contains(&retry.attempts) || !(1..=10).contains(&retry.max_attempts) {
             self.fatal(format!("{path}.retry"), "attempts and max_attempts must be from 1 to 10");
@@ -93,6 +95,24 @@ impl Checker<'_> {
             let word = serde_json::to_value(trigger).unwrap_or_default();
             let why = format!("{word} would come again from the same destination; name it in `on` of a fallback");
             self.fatal(format!("{path}.retry.on[{at}]"), why);
+        }
+    }
+
+    /// `resume` that can do nothing is no error: what it stands for is what happens without it.
+    fn midstream(&mut self, path: &str, endpoint: &Endpoint) {
+        if endpoint.on_midstream_failure != OnMidstreamFailure::Resume {
+            return;
+        }
+        let at = format!("{path}.on_midstream_failure");
+        let all = endpoint.destinations.iter().chain(&endpoint.fallbacks);
+        let mut providers = all.filter_map(|destination| self.config.providers.get(&destination.provider));
+        if !providers.any(Provider::may_continue) {
+            let why = "no destination's provider goes on with an answer (docs/providers.md), so it is as error";
+            self.warn(at, why);
+        } else if endpoint.guardrails.output.any() {
+            self.warn(at, "answers that are checked are not seen in part: a broken one is tried again as a whole");
+        } else if endpoint.retry.max_attempts < 2 {
+            self.warn(at, "going on is another attempt, and retry.max_attempts allows only one, so it is as error");
         }
     }
 }
@@ -131,6 +151,29 @@ endpoints:
         assert_eq!(model_for("x-*", "openai/*", "openai/gpt-4o"), "x-gpt-4o");
         assert_eq!(model_for("fixed", "openai/*", "openai/gpt-4o"), "fixed");
         assert_eq!(model_for("m", "chat", "alias"), "m");
+    }
+
+    #[test]
+    fn resume_without_anybody_who_can_is_pointed_out() {
+        let text = r#"
+providers:
+  demo: { kind: mock }
+  openai: { kind: openai }
+  vllm: { kind: openai, preset: vllm }
+endpoints:
+  - { name: a, on_midstream_failure: resume, destinations: [ { name: d, provider: openai, model: m } ] }
+  - { name: b, on_midstream_failure: resume, destinations: [ { name: d, provider: openai, model: m } ], fallbacks: [ { name: f, provider: vllm, model: m } ] }
+  - { name: c, on_midstream_failure: resume, retry: { max_attempts: 1 }, destinations: [ { name: d, provider: demo, model: m } ] }
+  - { name: d, on_midstream_failure: error, destinations: [ { name: d, provider: openai, model: m } ] }
+  - name: e
+    on_midstream_failure: resume
+    destinations: [ { name: d, provider: demo, model: m } ]
+    guardrails: { output: { keywords: { action: block, words: [ x ] } } }
+"#;
+        let loaded = parse(text, Role::RouterWorker, &|_| Ok(None)).expect("nothing is fatal");
+        let named = loaded.warnings.iter().filter(|warning| warning.path.ends_with(".on_midstream_failure"));
+        let named: Vec<&str> = named.map(|warning| &warning.path[..12]).collect();
+        assert_eq!(named, ["endpoints[0]", "endpoints[2]", "endpoints[4]"]);
     }
 
     #[test]

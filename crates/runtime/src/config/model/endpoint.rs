@@ -36,6 +36,8 @@ pub struct Endpoint {
     pub on_disconnect: tollgate_schemas::OnDisconnect,
     #[serde(default)]
     pub on_unsupported: OnUnsupported,
+    #[serde(default)]
+    pub on_midstream_failure: OnMidstreamFailure,
     #[serde(default = "default_reserve_output")]
     pub reserve_output: u32,
     #[serde(default)]
@@ -73,6 +75,16 @@ pub enum OnUnsupported {
     #[default]
     Error,
     Drop,
+}
+
+/// `endpoints[].on_midstream_failure`: what becomes of a stream that breaks after its caller has seen its beginning.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum OnMidstreamFailure {
+    #[default]
+    Error,
+    Resume,
 }
 
 /// `endpoints[].task`.

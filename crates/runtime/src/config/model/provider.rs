@@ -63,6 +63,19 @@ impl Provider {
     pub fn price_name(&self) -> &'static str {
         self.preset().map_or(self.kind.as_str(), |preset| preset.price_name)
     }
+
+    /// Whether some of its models go on with the beginning of an answer (`on_midstream_failure: resume`).
+    pub fn may_continue(&self) -> bool {
+        match self.kind {
+            ProviderKind::Anthropic | ProviderKind::Bedrock | ProviderKind::Mistral | ProviderKind::Mock => true,
+            ProviderKind::Openai => self.preset().is_some_and(|preset| preset.continues.is_some()),
+            ProviderKind::Azure
+            | ProviderKind::Gemini
+            | ProviderKind::Vertex
+            | ProviderKind::Cohere
+            | ProviderKind::Databricks => false,
+        }
+    }
 }
 
 fn default_concurrency() -> usize {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tollgate_schemas::StreamEvent;
 
 /// The state between two chunks.
+#[derive(Clone)]
 pub(super) struct State {
     shown_model: String,
     has_begun: bool,
@@ -35,6 +36,7 @@ enum Kind {
 }
 
 /// A tool call that is not passed on yet.
+#[derive(Clone)]
 struct Call {
     index: u64,
     block: Value,
@@ -206,6 +208,10 @@ impl Answering for State {
 
     fn whole(self: Box<Self>, completion: &Value) -> Value {
         message(completion, &self.shown_model)
+    }
+
+    fn fork(&self) -> Box<dyn Answering> {
+        Box::new(self.clone())
     }
 }
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tollgate_schemas::StreamEvent;
 
 /// The state between two chunks.
+#[derive(Clone)]
 pub(super) struct State {
     head: Head,
     has_begun: bool,
@@ -280,6 +281,10 @@ impl Answering for State {
             self.end();
         }
         self.response()
+    }
+
+    fn fork(&self) -> Box<dyn Answering> {
+        Box::new(self.clone())
     }
 }
 

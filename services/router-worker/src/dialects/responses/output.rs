@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 const REPEATED_MAX_BYTES: usize = 64 * 1024;
 
 /// What a response says beside its output.
+#[derive(Clone)]
 pub(super) struct Head {
     /// The request's id, in hexadecimal digits.
     id: String,
@@ -91,6 +92,7 @@ impl Head {
 }
 
 /// An item of the output, as far as it has come.
+#[derive(Clone)]
 pub(super) enum Item {
     /// What the model thought, as the one part of a summary.
     Reasoning(String),
@@ -107,6 +109,7 @@ pub(super) enum Item {
 }
 
 /// A part of a message.
+#[derive(Clone)]
 pub(super) struct Part {
     /// It says why there is no more, rather than what was asked for.
     pub is_refusal: bool,

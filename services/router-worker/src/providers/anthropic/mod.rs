@@ -12,7 +12,7 @@ mod response;
 mod stream;
 mod usage;
 
-use super::{Answer, Asked, Encoded, Leaving, StreamDecoder, Wire};
+use super::{Answer, Asked, Continuation, Encoded, Leaving, StreamDecoder, Wire, prefill};
 use crate::failure::{Class, Failure};
 use serde::Deserialize;
 use serde_json::Value;
@@ -32,6 +32,8 @@ impl Wire for Anthropic {
     }
 
     fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
+        let begun = prefill::chat(asked)?;
+        let asked = &Asked { chat: begun.as_ref().unwrap_or(asked.chat), ..*asked };
         Ok(Encoded::new("/messages", request::encode(asked)?.to_string()))
     }
 
@@ -66,6 +68,10 @@ impl Wire for Anthropic {
 
     fn takes_marks(&self) -> bool {
         true
+    }
+
+    fn continues(&self, model: &str) -> Option<Continuation> {
+        prefill::continues(model)
     }
 }
 

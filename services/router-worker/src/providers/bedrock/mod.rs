@@ -13,7 +13,7 @@ mod response;
 mod sigv4;
 mod stream;
 
-use super::{Answer, Asked, Encoded, Framing, Leaving, StreamDecoder, Wire};
+use super::{Answer, Asked, Continuation, Encoded, Framing, Leaving, StreamDecoder, Wire, prefill};
 use crate::failure::{Class, Failure};
 use serde_json::Value;
 use sigv4::Signer;
@@ -48,6 +48,8 @@ impl Wire for Bedrock {
     fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
         let operation = if asked.stream { "converse-stream" } else { "converse" };
         let path = format!("/model/{}/{operation}", sigv4::encode(asked.upstream_model, b""));
+        let begun = prefill::chat(asked)?;
+        let asked = &Asked { chat: begun.as_ref().unwrap_or(asked.chat), ..*asked };
         Ok(Encoded::new(path, request::encode(asked)?.to_string()))
     }
 
@@ -91,6 +93,10 @@ impl Wire for Bedrock {
 
     fn takes_marks(&self) -> bool {
         true
+    }
+
+    fn continues(&self, model: &str) -> Option<Continuation> {
+        prefill::continues(model)
     }
 }
 

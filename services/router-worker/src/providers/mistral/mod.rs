@@ -2,17 +2,19 @@
 //!
 //! Sources: <https://docs.mistral.ai/api/endpoint/chat>, <https://docs.mistral.ai/capabilities/reasoning> and the models of
 //! `mistralai/client-python`. The API refuses every field that it does not know, so what it cannot express is refused here with
-//! the field's name, before a call. It takes no `stream_options`: usage comes with the last chunk that has a choice.
+//! the field's name, before a call. It takes no `stream_options`: usage comes with the last chunk that has a choice. With `prefix` at
+//! the last message (`AssistantMessage` of the reference) a model goes on with it; examples show answers that begin with it again.
 
 mod embeddings;
 mod request;
 
 use super::{
-    Answer, Asked, Decoded, Encoded, Fields, Frame, Leaving, StreamDecoder, Wire, answers, chunks,
+    Answer, Asked, Continuation, Decoded, Encoded, Fields, Frame, Leaving, StreamDecoder, Wire, answers, chunks,
     completions::{self, Quirks, parts},
+    continuation,
 };
 use crate::failure::{Class, Failure};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 pub(super) use embeddings::Embeddings;
 
@@ -28,6 +30,8 @@ impl Wire for Mistral {
     }
 
     fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
+        let begun = continuation::chat(asked, |text| json!({ "role": "assistant", "content": text, "prefix": true }))?;
+        let asked = &Asked { chat: begun.as_ref().unwrap_or(asked.chat), ..*asked };
         Ok(Encoded::new("/chat/completions", request::encode(asked)?.to_json()))
     }
 
@@ -51,6 +55,10 @@ impl Wire for Mistral {
 
     fn request_id_header(&self) -> &'static str {
         "mistral-correlation-id"
+    }
+
+    fn continues(&self, _: &str) -> Option<Continuation> {
+        Some(Continuation::PerhapsAll)
     }
 }
 
