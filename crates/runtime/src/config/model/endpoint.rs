@@ -84,6 +84,7 @@ pub enum Task {
     Chat,
     Embeddings,
     Completions,
+    Moderations,
 }
 
 /// `endpoints[].destinations[]` and `.fallbacks[]`.
