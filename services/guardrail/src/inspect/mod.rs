@@ -1,8 +1,9 @@
 //! Finds the texts of a request or an answer of any of the APIs, and replaces those that a check rewrites.
 //!
 //! Looked at: everything below `messages` (all roles, string content and parts, tool calls, tool results), `system`, `prediction`,
-//! `input`, `prompt`, `suffix`, and the fields by which other API shapes carry a prompt; of an answer, everything below `choices`, a
-//! message's `content`, a response's `output` or the texts of `results`. Arguments of tools are read as JSON, so that escapes hide nothing and a replaced number stays valid JSON.
+//! `input`, `prompt`, `suffix`, and the fields by which other API shapes carry a prompt; of an answer, everything below `choices`,
+//! a message's `content`, a response's `output` or the `results` of a moderation. Arguments of tools are read as JSON, so that
+//! escapes hide nothing and a replaced number stays valid JSON.
 //!
 //! Not looked at: ids, names, roles, tool definitions, binary content (images, audio, files), and texts that a caller has turned
 //! into numbers itself (token ids as the input of embeddings; as a prompt the door takes none where requests are checked).

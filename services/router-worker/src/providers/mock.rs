@@ -1,7 +1,8 @@
 //! A provider that answers by itself: no key, no network, no cost. For the quick start, demonstrations and tests.
 //!
 //! The answer is `mock: ` and the text of the last user message, cut at the caller's maximum of tokens; a stream gives it
-//! word by word. An embedding is a short vector that means nothing. Tokens are counted by the gateway's estimate, (characters + 1) / 4. Its wire format is OpenAI's, so it
+//! word by word. An embedding is a short vector that means nothing, and a moderation finds nothing. Tokens are counted by the
+//! gateway's estimate, (characters + 1) / 4. Its wire format is OpenAI's, so it
 //! takes the same way through the router as any other provider's. Some model names stand for faults:
 //!
 //! | model | what happens |
@@ -21,6 +22,23 @@ use tokio::time::Instant;
 /// How long an embedding is, unless the caller says so, and at the most.
 const DIMENSIONS: usize = 8;
 const DIMENSIONS_MAX: usize = 4_096;
+
+/// What OpenAI's moderations look for.
+const CATEGORIES: [&str; 13] = [
+    "harassment",
+    "harassment/threatening",
+    "hate",
+    "hate/threatening",
+    "illicit",
+    "illicit/violent",
+    "self-harm",
+    "self-harm/instructions",
+    "self-harm/intent",
+    "sexual",
+    "sexual/minors",
+    "violence",
+    "violence/graphic",
+];
 
 /// What is still to be sent.
 #[derive(Debug, Default)]
@@ -58,6 +76,7 @@ pub(super) async fn respond(asked: &Asked<'_>, request: &Encoded) -> (Head, Scri
     let head = Head { status: 200, retry_after: None, request_id: Some("mock".to_owned()), other_credential: false };
     let pieces = match request.path.as_str() {
         "/embeddings" => VecDeque::from([Bytes::from(embeddings(asked).to_string())]),
+        "/moderations" => VecDeque::from([Bytes::from(moderations(asked).to_string())]),
         _ if asked.stream => stream(asked),
         _ => VecDeque::from([Bytes::from(whole(asked).to_string())]),
     };
@@ -133,6 +152,23 @@ fn embeddings(asked: &Asked<'_>) -> Value {
         "model": asked.upstream_model,
         "usage": { "prompt_tokens": prompt, "total_tokens": prompt },
     })
+}
+
+/// Nothing found, once for each text, or for all parts of one input.
+fn moderations(asked: &Asked<'_>) -> Value {
+    let inputs = match asked.chat.read::<Value>("input") {
+        Ok(Some(Value::Array(inputs))) if inputs.iter().all(Value::is_string) => inputs.len(),
+        _ => 1,
+    };
+    let each =
+        |value: Value| Value::Object(CATEGORIES.map(|name| (name.to_owned(), value.clone())).into_iter().collect());
+    let result = json!({
+        "flagged": false,
+        "categories": each(false.into()),
+        "category_scores": each(json!(0.0)),
+        "category_applied_input_types": each(json!(["text"])),
+    });
+    json!({ "id": "modr-mock", "model": asked.upstream_model, "results": vec![result; inputs] })
 }
 
 /// A number for a text; which one does not matter.

@@ -33,10 +33,12 @@ mod google;
 mod http;
 mod mistral;
 mod mock;
+mod moderations;
 mod openai;
 mod path;
 mod responses;
 mod sse;
+mod text_completions;
 mod token;
 mod translate;
 mod transport;
@@ -312,7 +314,8 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
             let version = provider.api_version.as_deref();
             let new = || azure::Azure::new(version);
             let azure = Kind::at(provider, needed(provider)?, "azure", new())
-                .and(ApiType::Embeddings, Beside { of: new(), side: azure::Embeddings(new()) });
+                .and(ApiType::Embeddings, Beside { of: new(), side: azure::Embeddings(new()) })
+                .and(ApiType::Completions, Beside { of: new(), side: azure::TextCompletions(new()) });
             match version {
                 None => {
                     let side = responses::Responses { path: "/openai/v1/responses" };
@@ -329,7 +332,8 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
                 .and(ApiType::Embeddings, Beside { of: new(), side: databricks::Embeddings })
         }
         ProviderKind::Mistral => Kind::at(provider, "https://api.mistral.ai/v1", "mistral", mistral::Mistral)
-            .and(ApiType::Embeddings, Beside { of: mistral::Mistral, side: mistral::Embeddings }),
+            .and(ApiType::Embeddings, Beside { of: mistral::Mistral, side: mistral::Embeddings })
+            .and(ApiType::Moderations, Beside { of: mistral::Mistral, side: moderations::Moderations }),
         ProviderKind::Cohere => Kind::at(provider, "https://api.cohere.com/v2", "cohere", cohere::Cohere)
             .and(ApiType::Embeddings, Beside { of: cohere::Cohere, side: cohere::Embeddings }),
         ProviderKind::Gemini => {
@@ -358,6 +362,7 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
                 ..Kind::at(provider, "", "", openai::OpenAi::new(None))
             };
             mock.and(ApiType::Embeddings, Beside { of: openai::OpenAi::new(None), side: embeddings::Embeddings })
+                .and(ApiType::Moderations, Beside { of: openai::OpenAi::new(None), side: moderations::Moderations })
         }
     })
 }
@@ -366,8 +371,11 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
 fn of_openai(provider: &Provider) -> Kind {
     let (preset, new) = (provider.preset(), || openai::OpenAi::new(provider.preset()));
     let base_url = preset.map_or("https://api.openai.com/v1", |preset| preset.base_url);
+    let texts = text_completions::TextCompletions(new().quirks);
     let kind = Kind::at(provider, base_url, provider.price_name(), new())
-        .and(ApiType::Embeddings, Beside { of: new(), side: embeddings::Embeddings });
+        .and(ApiType::Embeddings, Beside { of: new(), side: embeddings::Embeddings })
+        .and(ApiType::Completions, Beside { of: new(), side: texts })
+        .and(ApiType::Moderations, Beside { of: new(), side: moderations::Moderations });
     let is_own = || provider.base_url.as_deref().is_none_or(openai::is_own);
     if preset.map_or_else(is_own, |preset| preset.responses) {
         kind.and(ApiType::Responses, Beside { of: new(), side: responses::Responses { path: "/responses" } })
