@@ -13,7 +13,7 @@ use tollgate_schemas::StreamEvent;
 
 /// What the API produces at most if the caller sets no maximum.
 const MAX_TOKENS: u32 = 16;
-const ONE_TEXT: &str = "must be one text for this model's provider; send several as so many requests, and tokens as text";
+const ONE_TEXT: &str = "must be one text for this model's provider: send a request for each, and tokens as text";
 
 /// The dialect.
 pub(super) struct Completions;

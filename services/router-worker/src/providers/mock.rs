@@ -2,8 +2,8 @@
 //!
 //! The answer is `mock: ` and the text of the last user message, cut at the caller's maximum of tokens; a stream gives it
 //! word by word. An embedding is a short vector that means nothing, and a moderation finds nothing. Tokens are counted by the
-//! gateway's estimate, (characters + 1) / 4. Its wire format is OpenAI's, so it
-//! takes the same way through the router as any other provider's. Some model names stand for faults:
+//! gateway's estimate, (characters + 1) / 4. Its wire format is OpenAI's, so it takes the same way through the router as any other
+//! provider's. Some model names stand for faults:
 //!
 //! | model | what happens |
 //! | --- | --- |

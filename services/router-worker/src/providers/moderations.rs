@@ -27,3 +27,28 @@ impl Side for Moderations {
         Ok(Answer { usage, ..Answer::passed_on(fields, asked.shown_model) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_and_answers_pass_but_for_the_model() {
+        let body = r#"{"input":[{"type":"text","text":"1234567"}],"stream":true,"yet_unknown":1.50,"model":"shown"}"#;
+        let chat = Fields::parse(body).expect("an object");
+        let asked = Asked { upstream_model: "omni", shown_model: "shown", ..Asked::of(&chat) };
+        let sent = Moderations.encode(&asked).expect("expressible");
+        let passed = r#"{"input":[{"type":"text","text":"1234567"}],"yet_unknown":1.50,"model":"omni"}"#;
+        assert_eq!((sent.path.as_str(), sent.body.as_str()), ("/moderations", passed));
+        let answer = r#"{"id":"modr-1","model":"omni-2024","results":[{"flagged":true,"category_scores":{"hate":1.0e-7}}]}"#;
+        let decoded = Moderations.decode(&asked, answer.as_bytes()).expect("decodes");
+        assert_eq!(decoded.body.get(), answer.replace("omni-2024", "shown"));
+        assert_eq!(decoded.response_model.as_deref(), Some("omni-2024"));
+        // Nobody counts, and nothing is written: what was read is estimated.
+        let usage = decoded.usage_or_estimate(&chat);
+        assert_eq!((usage.tokens.input, usage.tokens.output), (2, 0));
+        for nonsense in ["{}", "[]", r#"{"results":7}"#, "<html>"] {
+            assert!(Moderations.decode(&asked, nonsense.as_bytes()).is_err(), "{nonsense}");
+        }
+    }
+}

@@ -12,6 +12,7 @@ mod requests;
 mod responses;
 mod routing;
 mod shadow;
+mod text_completions;
 mod waiting;
 
 pub(crate) use requests::ask;
