@@ -187,7 +187,7 @@ fn unnamed_wires() -> Vec<Arc<dyn Wire>> {
 fn wires_of(apis: &[ApiType]) -> Vec<Arc<dyn Wire>> {
     let kinds = [ProviderKind::Anthropic, ProviderKind::Openai, ProviderKind::Mistral];
     let spoken = kinds.map(|of| kind(&Provider::of(of)).expect("a kind that is spoken"));
-    spoken.iter().flat_map(|kind| apis.iter().filter_map(|api| kind.speaks(*api))).collect()
+    spoken.iter().flat_map(|kind| apis.iter().filter_map(move |api| kind.speaks(*api))).collect()
 }
 
 fn each_kind(check: impl Fn(&dyn Wire, &Asked<'_>)) {
