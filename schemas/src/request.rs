@@ -134,12 +134,24 @@ pub enum ApiType {
     /// Anthropic's `POST /v1/messages`.
     #[serde(rename = "anthropic/v1/messages")]
     Messages,
+    /// OpenAI's `POST /v1/completions`: a text goes on.
+    #[serde(rename = "openai/v1/completions")]
+    Completions,
+    /// OpenAI's `POST /v1/moderations`.
+    #[serde(rename = "openai/v1/moderations")]
+    Moderations,
 }
 
 impl ApiType {
     /// Every API.
-    pub const ALL: [ApiType; 4] =
-        [ApiType::ChatCompletions, ApiType::Responses, ApiType::Embeddings, ApiType::Messages];
+    pub const ALL: [ApiType; 6] = [
+        ApiType::ChatCompletions,
+        ApiType::Responses,
+        ApiType::Embeddings,
+        ApiType::Messages,
+        ApiType::Completions,
+        ApiType::Moderations,
+    ];
 
     /// Its name in the usage table.
     pub fn as_str(self) -> &'static str {
@@ -148,6 +160,8 @@ impl ApiType {
             ApiType::Responses => "openai/v1/responses",
             ApiType::Embeddings => "openai/v1/embeddings",
             ApiType::Messages => "anthropic/v1/messages",
+            ApiType::Completions => "openai/v1/completions",
+            ApiType::Moderations => "openai/v1/moderations",
         }
     }
 
@@ -158,14 +172,28 @@ impl ApiType {
             ApiType::Responses => "/v1/responses",
             ApiType::Embeddings => "/v1/embeddings",
             ApiType::Messages => "/v1/messages",
+            ApiType::Completions => "/v1/completions",
+            ApiType::Moderations => "/v1/moderations",
         }
     }
 
     /// What its errors look like.
     pub fn errors(self) -> crate::error::Shape {
         match self {
-            ApiType::ChatCompletions | ApiType::Responses | ApiType::Embeddings => crate::error::Shape::OpenAi,
+            ApiType::ChatCompletions
+            | ApiType::Responses
+            | ApiType::Embeddings
+            | ApiType::Completions
+            | ApiType::Moderations => crate::error::Shape::OpenAi,
             ApiType::Messages => crate::error::Shape::Anthropic,
+        }
+    }
+
+    /// Whether its answers may come piece by piece.
+    pub fn has_streams(self) -> bool {
+        match self {
+            ApiType::ChatCompletions | ApiType::Responses | ApiType::Messages | ApiType::Completions => true,
+            ApiType::Embeddings | ApiType::Moderations => false,
         }
     }
 

@@ -1,4 +1,5 @@
-"""A provider to test against: OpenAI's `/v1/chat/completions` and `/v1/responses`, Anthropic's `/v1/messages`, with faults on demand.
+"""A provider to test against: OpenAI's chat completions, text completions, responses, embeddings and moderations, Anthropic's
+messages, below the paths that they have there, with faults on demand.
 
 In a test: `FakeProvider().start()`; by itself: `python fake_provider.py --port 8000`. Base URL: `http://HOST:PORT/v1`, or
 `http://HOST:PORT/p/NAME/v1` where one server plays several providers; NAME is noted with each call.
@@ -71,6 +72,8 @@ class Handler(BaseHTTPRequestHandler):
             "/v1/responses": wire.RESPONSES,
             "/v1/messages": wire.ANTHROPIC,
             "/v1/embeddings": wire.EMBEDDINGS,
+            "/v1/completions": wire.COMPLETIONS,
+            "/v1/moderations": wire.MODERATIONS,
         }
         kind = kinds.get(path)
         if kind is None:
@@ -139,8 +142,9 @@ class Handler(BaseHTTPRequestHandler):
         if what == "malformed":
             self.chunk('data: {"id":"chatcmpl-fake","choices":[{"ind\n\n')
             return self.end_chunks()
-        # The first content is the second event of OpenAI's chat, the fourth of Anthropic's and the fifth of a response.
-        head = {wire.OPENAI: 2, wire.RESPONSES: 5}.get(kind, 4)
+        # The first content is the second event of OpenAI's chat, the first of its text completions, the fourth of Anthropic's and
+        # the fifth of a response.
+        head = {wire.OPENAI: 2, wire.COMPLETIONS: 1, wire.RESPONSES: 5}.get(kind, 4)
         if what == "failed":
             events, head = [events[0], wire.failed_event("server_error")], 2
         for text in events[:head]:

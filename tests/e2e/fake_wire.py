@@ -1,7 +1,7 @@
-"""What the fake provider answers: OpenAI's chat completions and Responses and Anthropic's Messages, as JSON and as server-sent events.
+"""What the fake provider answers: OpenAI's APIs and Anthropic's Messages, as JSON and as server-sent events.
 
 Pure functions from a request document to an answer document or to a list of event texts; `fake_provider.py` does the I/O.
-The answer to a chat is `echo: ` and the last user text, or what follows `say:` in it; a request that offers tools is
+The answer to a chat or a prompt is `echo: ` and the last user text, or what follows `say:` in it; a request that offers tools is
 answered by a call of the first tool; a tool's result is answered by `tool said: ` and the result. With vLLM's
 `continue_final_message` the answer goes on behind what the assistant's last message has of it.
 """
@@ -29,6 +29,11 @@ ANTHROPIC_USAGE = {
 PIECE_CHARS = 7  # small and odd, so that words, e-mail addresses and keywords are cut between chunks
 TOOL_CALL_ID = "call_1"
 OPENAI, ANTHROPIC, EMBEDDINGS, RESPONSES = "openai", "anthropic", "embeddings", "responses"
+COMPLETIONS, MODERATIONS = "completions", "moderations"
+CATEGORIES = [
+    *("harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent", "self-harm"),
+    *("self-harm/instructions", "self-harm/intent", "sexual", "sexual/minors", "violence", "violence/graphic"),
+]
 
 
 class Invalid(Exception):
@@ -48,9 +53,13 @@ def pieces(text):
 
 def validate(kind, request):
     """Raises Invalid where the real API would answer 400."""
-    if kind == EMBEDDINGS:
+    if kind in (EMBEDDINGS, MODERATIONS):
         if not request.get("input"):
             raise Invalid("input: this field is required")
+        return
+    if kind == COMPLETIONS:
+        if not request.get("prompt"):
+            raise Invalid("prompt: this field is required")
         return
     if kind == RESPONSES:
         if why := fake_responses.invalid(request):
@@ -91,8 +100,12 @@ def answer_of(kind, request):
         tool = request["tools"][0]
         name = tool["function"]["name"] if kind == OPENAI else tool["name"]
         return ("tool", name, json.dumps({"said": said}))
-    text = said[len("say:") :].strip() if said.startswith("say:") else "echo: " + said
+    text = reply_to(said)
     return ("text", text.removeprefix(text_of(last["content"])) if request.get("continue_final_message") else text)
+
+
+def reply_to(said):
+    return said[len("say:") :].strip() if said.startswith("say:") else "echo: " + said
 
 
 def error(kind, status, message, code=None):
@@ -122,6 +135,10 @@ def whole(kind, request):
     """The answer document."""
     if kind == EMBEDDINGS:
         return embeddings(request)
+    if kind == COMPLETIONS:
+        return completions_whole(request)
+    if kind == MODERATIONS:
+        return moderations(request)
     if kind == RESPONSES:
         return fake_responses.whole(request)
     answer = answer_of(kind, request)
@@ -132,6 +149,8 @@ def events(kind, request):
     """The answer as the texts of server-sent events, in order."""
     if kind == RESPONSES:
         return fake_responses.events(request, pieces)
+    if kind == COMPLETIONS:
+        return completions_events(request)
     answer = answer_of(kind, request)
     return openai_events(request, answer) if kind == OPENAI else anthropic_events(request, answer)
 
@@ -146,6 +165,60 @@ def embeddings(request):
     data = [{"object": "embedding", "index": at, "embedding": vector(t)} for at, t in enumerate(texts)]
     usage = {"prompt_tokens": 8 * len(texts), "total_tokens": 8 * len(texts)}
     return {"object": "list", "data": data, "model": request["model"], "usage": usage}
+
+
+def completions_texts(request):
+    """The answers: as many as are wanted to each prompt."""
+    prompts = request["prompt"] if isinstance(request["prompt"], list) else [request["prompt"]]
+    return [reply_to(prompt) for prompt in prompts for _ in range(request.get("n") or 1)]
+
+
+def completions_document(request, choices):
+    return {
+        "id": "cmpl-fake",
+        "object": "text_completion",
+        "created": 1700000000,
+        "model": request["model"] + "-2026-01-01",
+        "choices": choices,
+    }
+
+
+def completions_choice(index, text, finish):
+    return {"text": text, "index": index, "logprobs": None, "finish_reason": finish}
+
+
+def completions_whole(request):
+    choices = [completions_choice(index, text, "stop") for index, text in enumerate(completions_texts(request))]
+    return {**completions_document(request, choices), "usage": OPENAI_USAGE}
+
+
+def completions_events(request):
+    wants_usage = bool((request.get("stream_options") or {}).get("include_usage"))
+    documents = []
+    for index, text in enumerate(completions_texts(request)):
+        documents += [completions_document(request, [completions_choice(index, piece, None)]) for piece in pieces(text)]
+        documents.append(completions_document(request, [completions_choice(index, "", "stop")]))
+    if wants_usage:
+        documents = [{**document, "usage": None} for document in documents]
+        documents.append({**completions_document(request, []), "usage": OPENAI_USAGE})
+    return [f"data: {json.dumps(document)}\n\n" for document in documents] + ["data: [DONE]\n\n"]
+
+
+def moderations(request):
+    """What speaks of a bomb is flagged. Parts are one input together."""
+    given = request["input"] if isinstance(request["input"], list) else [request["input"]]
+    texts = given if all(isinstance(each, str) for each in given) else [text_of(given)]
+
+    def result(text):
+        found = {name: "bomb" in text and name.startswith("violence") for name in CATEGORIES}
+        return {
+            "flagged": any(found.values()),
+            "categories": found,
+            "category_scores": {name: 0.9 if is_found else 1.5e-07 for name, is_found in found.items()},
+            "category_applied_input_types": {name: ["text"] for name in CATEGORIES},
+        }
+
+    return {"id": "modr-fake", "model": request["model"] + "-2026", "results": [result(text) for text in texts]}
 
 
 def openai_whole(request, answer):

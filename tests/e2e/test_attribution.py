@@ -74,7 +74,7 @@ def test_callers_of_databricks(running, fake_provider):
         response = http.post("/serving-endpoints/chat/invocations", json=body)
         vector = http.post("/serving-endpoints/vectors/invocations", json={"input": "hi"})
         unknown = http.post("/serving-endpoints/nothing/invocations", json=body)
-        wrong = http.post("/serving-endpoints/chat/invocations", json={"prompt": "hi"})
+        wrong = http.post("/serving-endpoints/chat/invocations", json={"question": "hi"})
         stream = http.post("/serving-endpoints/chat/invocations", json={**body, "stream": True})
     assert response.json()["choices"][0]["message"]["content"] == "echo: hi"
     assert "usage_context" not in json.loads(fake_provider.calls_of(model="fake-large")[-1]["body"])

@@ -5,6 +5,7 @@
 //! pixels says, which is not looked at; a fixed amount stands for each.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use tollgate_schemas::ApiType;
 
@@ -16,6 +17,11 @@ const DATA_TOKENS: u64 = 1_600;
 const DATA_MARKS: [&str; 3] = [";base64,", "\"data\":\"", "\"data\": \""];
 /// Shorter strings behind a mark are counted as text.
 const DATA_MIN_BYTES: usize = 1_024;
+/// More answers to one prompt no API gives.
+const CHOICES_MAX: u64 = 128;
+/// What a text completion may produce if the caller sets no maximum
+/// (<https://platform.openai.com/docs/api-reference/completions/create>).
+const COMPLETION_TOKENS: u64 = 16;
 
 /// What the body says of its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +44,14 @@ struct Peek<'a> {
     _rest: Option<Cow<'a, str>>,
 }
 
+/// What else says how many answers of a text completion there are.
+#[derive(Deserialize)]
+struct Prompts<'a> {
+    #[serde(borrow)]
+    prompt: Option<&'a RawValue>,
+    best_of: Option<u64>,
+}
+
 impl Estimate {
     /// The most it may produce, all choices together; `default` a choice if the caller sets no maximum.
     pub fn output(&self, default: u64) -> u64 {
@@ -53,14 +67,30 @@ pub fn of(api: ApiType, body: &str) -> Estimate {
     Estimate {
         input_tokens: text.div_ceil(BYTES_PER_TOKEN) + pieces * DATA_TOKENS,
         output_tokens: match api {
-            ApiType::Embeddings => Some(0),
+            ApiType::Embeddings | ApiType::Moderations => Some(0),
+            ApiType::Completions => Some(peek.as_ref().and_then(|peek| peek.max_tokens).unwrap_or(COMPLETION_TOKENS)),
             ApiType::Responses => peek.as_ref().and_then(|peek| peek.max_output_tokens),
             ApiType::ChatCompletions | ApiType::Messages => {
                 peek.as_ref().and_then(|peek| peek.max_completion_tokens.or(peek.max_tokens))
             }
         },
-        choices: peek.and_then(|peek| peek.n).unwrap_or(1).clamp(1, 128),
+        choices: match api {
+            ApiType::Completions => texts(body, peek.and_then(|peek| peek.n)),
+            _ => peek.and_then(|peek| peek.n).unwrap_or(1).clamp(1, CHOICES_MAX),
+        },
     }
+}
+
+/// How many texts a completion produces: so many for each of its prompts, those that are thrown away included.
+fn texts(body: &str, n: Option<u64>) -> u64 {
+    let Ok(Prompts { prompt, best_of }) = serde_json::from_str(body) else { return n.unwrap_or(1).max(1) };
+    let list = prompt.and_then(|prompt| serde_json::from_str::<Vec<&RawValue>>(prompt.get()).ok());
+    let prompts = match list.as_deref() {
+        // Numbers are the tokens of one prompt.
+        Some(list @ [first, ..]) if first.get().starts_with(['"', '[']) => list.len() as u64,
+        _ => 1,
+    };
+    n.unwrap_or(1).max(best_of.unwrap_or(1)).clamp(1, CHOICES_MAX).saturating_mul(prompts)
 }
 
 /// Bytes of base64 data, and in how many pieces.
@@ -110,5 +140,21 @@ mod tests {
         assert_eq!(of(ApiType::ChatCompletions, r#"{"max_tokens":"many"}"#).output_tokens, None);
         assert_eq!(of(ApiType::ChatCompletions, r#"{"n":0}"#).choices, 1);
         assert_eq!(of(ApiType::Responses, r#"{"max_tokens":5,"max_output_tokens":9}"#).output_tokens, Some(9));
+    }
+
+    #[test]
+    fn a_text_completion_has_an_answer_for_each_prompt_and_a_maximum_of_its_own() {
+        for (body, expected) in [
+            (r#"{"prompt":"a"}"#, 16),
+            (r#"{"prompt":"a","max_tokens":9,"n":2,"best_of":3}"#, 27),
+            (r#"{"prompt":["a","b"],"max_tokens":9,"n":2}"#, 36),
+            (r#"{"prompt":[1,2,3],"max_tokens":9}"#, 9),
+            (r#"{"prompt":[[1,2],[3]],"max_tokens":9}"#, 18),
+            (r#"{"prompt":[],"n":0}"#, 16),
+            (r#"{"prompt":"a","best_of":"many"}"#, 16),
+        ] {
+            assert_eq!(of(ApiType::Completions, body).output(4096), expected, "{body}");
+        }
+        assert_eq!(of(ApiType::Moderations, r#"{"input":["a","b"]}"#).output(4096), 0);
     }
 }

@@ -14,6 +14,8 @@ use tollgate_schemas::{
 
 /// A longer `user` is cut in the ledger; the provider gets it whole.
 const END_USER_MAX_CHARS: usize = 256;
+/// Moderations need not name a model (<https://platform.openai.com/docs/api-reference/moderations/create>).
+const MODERATION_MODEL: &str = "omni-moderation-latest";
 
 /// Which way a request came in.
 #[derive(Debug)]
@@ -70,6 +72,8 @@ struct Peek<'a> {
     messages: Option<&'a RawValue>,
     #[serde(borrow)]
     input: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompt: Option<&'a RawValue>,
     metadata: Option<serde_json::Value>,
 }
 
@@ -78,14 +82,15 @@ impl Peek<'_> {
     fn prompt(&self, api: ApiType) -> Result<(), ApiError> {
         let (name, prompt) = match api {
             ApiType::ChatCompletions | ApiType::Messages => ("messages", self.messages),
-            ApiType::Responses | ApiType::Embeddings => ("input", self.input),
+            ApiType::Responses | ApiType::Embeddings | ApiType::Moderations => ("input", self.input),
+            ApiType::Completions => ("prompt", self.prompt),
         };
         let text = prompt.map_or("null", RawValue::get);
         let is_full_list = || text.strip_prefix('[').is_some_and(|rest| !rest.trim_start().starts_with(']'));
         let is_there = match api {
             ApiType::ChatCompletions | ApiType::Messages => is_full_list(),
             ApiType::Responses => text.starts_with('"') || is_full_list(),
-            ApiType::Embeddings => text != "null",
+            ApiType::Embeddings | ApiType::Moderations | ApiType::Completions => text != "null",
         };
         match is_there {
             true => Ok(()),
@@ -97,6 +102,21 @@ impl Peek<'_> {
         }
     }
 
+    /// Refuses a prompt that the endpoint's checks could not read and a model could: numbers that stand for its tokens.
+    fn readable(&self, endpoint: &Endpoint, api: ApiType) -> Result<(), ApiError> {
+        if api != ApiType::Completions || !endpoint.guardrails.input.any() {
+            return Ok(());
+        }
+        let is_text = |prompt: &RawValue| {
+            prompt.get().starts_with('"') || serde_json::from_str::<Vec<Cow<'_, str>>>(prompt.get()).is_ok()
+        };
+        if self.prompt.is_some_and(is_text) {
+            return Ok(());
+        }
+        let message = "`prompt` must be text: what is sent to this model is checked, and tokens cannot be read";
+        Err(ApiError::new(ErrorCode::InvalidRequest, message).param("prompt"))
+    }
+
     /// The caller's own user, and the tags of the body. Anthropic's user stands in its metadata, which are no tags.
     fn attribution(self, api: ApiType) -> (Option<String>, BTreeMap<String, String>) {
         let (user, tags) = match api {
@@ -104,7 +124,11 @@ impl Peek<'_> {
                 let user = self.metadata.as_ref().and_then(|metadata| metadata["user_id"].as_str());
                 (user.map(str::to_owned), BTreeMap::new())
             }
-            ApiType::ChatCompletions | ApiType::Responses | ApiType::Embeddings => {
+            ApiType::ChatCompletions
+            | ApiType::Responses
+            | ApiType::Embeddings
+            | ApiType::Completions
+            | ApiType::Moderations => {
                 (self.user.or(self.safety_identifier).map(Cow::into_owned), tags::of_metadata(self.metadata))
             }
         };
@@ -117,7 +141,8 @@ fn fits(endpoint: &Endpoint, api: ApiType) -> Result<(), ApiError> {
     let wanted = match endpoint.task {
         Task::Chat => [ApiType::ChatCompletions, ApiType::Responses, ApiType::Messages].as_slice(),
         Task::Embeddings => &[ApiType::Embeddings],
-        Task::Completions => &[],
+        Task::Completions => &[ApiType::Completions],
+        Task::Moderations => &[ApiType::Moderations],
     };
     if wanted.contains(&api) {
         return Ok(());
@@ -131,11 +156,13 @@ impl Admission<'_> {
     /// Checks permission and shape. Errors are the caller's.
     pub(crate) fn admit(self, config: &IngressConfig) -> Result<Request, ApiError> {
         let peek: Peek<'_> = serde_json::from_str(self.body.get()).map_err(|error| invalid(&error))?;
-        let model = peek.model.as_deref().ok_or_else(|| missing("model"))?.to_owned();
+        let usual = (self.api_type == ApiType::Moderations).then_some(MODERATION_MODEL);
+        let model = peek.model.as_deref().or(usual).ok_or_else(|| missing("model"))?.to_owned();
         peek.prompt(self.api_type)?;
-        let stream = peek.stream.unwrap_or(false) && self.api_type != ApiType::Embeddings;
+        let stream = peek.stream.unwrap_or(false) && self.api_type.has_streams();
         let endpoint = config.endpoint(&self.caller, &model).ok_or_else(|| not_found(&model))?;
         fits(endpoint, self.api_type)?;
+        peek.readable(endpoint, self.api_type)?;
         let (end_user, in_body) = peek.attribution(self.api_type);
         let tags = tags::together(self.tags, in_body, config.access.tags(&self.caller))?;
         let accepted_us = now_us();

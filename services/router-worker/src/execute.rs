@@ -232,9 +232,9 @@ impl Executor {
 fn cap_output(body: &mut Fields, api: ApiType, most: u64) {
     let names: &[&str] = match api {
         ApiType::ChatCompletions => &["max_completion_tokens", "max_tokens"],
-        ApiType::Messages => &["max_tokens"],
+        ApiType::Messages | ApiType::Completions => &["max_tokens"],
         ApiType::Responses => &["max_output_tokens"],
-        ApiType::Embeddings => return,
+        ApiType::Embeddings | ApiType::Moderations => return,
     };
     let given = names.iter().find(|name| body.get(name).is_some());
     let name = given.unwrap_or(&names[0]);

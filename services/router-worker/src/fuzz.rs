@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use std::sync::Arc;
 use tollgate_runtime::config::{Provider, ProviderKind};
-use tollgate_schemas::ApiType;
+use tollgate_schemas::{ApiType, StreamEvent};
 
 /// A stream's frames are the same however its bytes are split: whole, in pieces of `piece` bytes, and byte by byte.
 pub fn sse(stream: &[u8], piece: usize) {
@@ -73,26 +73,36 @@ pub fn stream(stream: &[u8]) {
         }
         let _ = answer.usage_or_estimate(asked);
     });
-    for wire in other_wires() {
-        let chat = Fields::default();
-        let mut decoder = wire.decoder(&asked(&chat));
-        let mut events = Vec::new();
-        for frame in &frames {
-            let Ok(decoded) = decoder.frame(frame) else { break };
-            events.extend(decoded.events);
-        }
-        events.extend(decoder.end());
-        for event in events {
+    for wire in named_wires() {
+        for event in events_of(&*wire, &frames) {
             let document = serde_json::from_str::<Value>(&event.data).expect("a document");
             assert!(document["type"].is_null() || event.event.as_deref() == document["type"].as_str());
         }
-        let _ = decoder.answer();
     }
+    for wire in unnamed_wires() {
+        for event in events_of(&*wire, &frames) {
+            // Raw, as below.
+            assert!(event.event.is_none() && serde_json::from_str::<&RawValue>(&event.data).is_ok());
+        }
+    }
+}
+
+/// What a caller sees of a stream, until it breaks.
+fn events_of(wire: &dyn Wire, frames: &[Frame]) -> Vec<StreamEvent> {
+    let chat = Fields::default();
+    let (mut decoder, mut events) = (wire.decoder(&asked(&chat)), Vec::new());
+    for frame in frames {
+        let Ok(decoded) = decoder.frame(frame) else { break };
+        events.extend(decoded.events);
+    }
+    events.extend(decoder.end());
+    let _ = decoder.answer();
+    events
 }
 
 /// A whole answer, and an error document, of each kind of provider.
 pub fn answer(body: &[u8]) {
-    for wire in other_wires() {
+    for wire in named_wires().into_iter().chain(unnamed_wires()) {
         let chat = Fields::default();
         if let Ok(answer) = wire.decode(&asked(&chat), body) {
             let document = Fields::parse(answer.body.get()).expect("a document");
@@ -114,7 +124,7 @@ pub fn request(body: &[u8]) {
     let Ok(text) = std::str::from_utf8(body) else { return };
     let Ok(chat) = Fields::parse(text) else { return };
     for stream in [false, true] {
-        for kind in wires().chain(other_wires()) {
+        for kind in wires().chain(named_wires()).chain(unnamed_wires()) {
             if let Ok(encoded) = kind.encode(&Asked { stream, ..asked(&chat) }) {
                 assert!(Fields::parse(&encoded.body).is_ok(), "an object");
             }
@@ -163,15 +173,21 @@ fn wires() -> impl Iterator<Item = Arc<dyn Wire>> {
     kinds().into_iter().map(|(_, kind)| kind.wire)
 }
 
-/// For callers of the Messages and the Responses API: a provider's own, and translations; and every kind's embeddings.
-fn other_wires() -> Vec<Arc<dyn Wire>> {
+/// For callers of APIs whose events have names: a provider's own, and translations.
+fn named_wires() -> Vec<Arc<dyn Wire>> {
+    wires_of(&[ApiType::Messages, ApiType::Responses])
+}
+
+/// The same for APIs whose events have none, or that have no stream; and every kind's embeddings.
+fn unnamed_wires() -> Vec<Arc<dyn Wire>> {
+    let embeddings = kinds().into_iter().filter_map(|(_, kind)| kind.speaks(ApiType::Embeddings));
+    wires_of(&[ApiType::Completions, ApiType::Moderations]).into_iter().chain(embeddings).collect()
+}
+
+fn wires_of(apis: &[ApiType]) -> Vec<Arc<dyn Wire>> {
     let kinds = [ProviderKind::Anthropic, ProviderKind::Openai, ProviderKind::Mistral];
-    let wires = |of| {
-        let kind = kind(&Provider::of(of)).expect("a kind that is spoken");
-        [ApiType::Messages, ApiType::Responses].map(|api| kind.speaks(api))
-    };
-    let embeddings = self::kinds().into_iter().filter_map(|(_, kind)| kind.speaks(ApiType::Embeddings));
-    kinds.into_iter().flat_map(wires).flatten().chain(embeddings).collect()
+    let spoken = kinds.map(|of| kind(&Provider::of(of)).expect("a kind that is spoken"));
+    spoken.iter().flat_map(|kind| apis.iter().filter_map(move |api| kind.speaks(*api))).collect()
 }
 
 fn each_kind(check: impl Fn(&dyn Wire, &Asked<'_>)) {

@@ -63,6 +63,13 @@ fn the_provider_s_name_comes_before_its_kind_and_the_configuration_before_the_li
 }
 
 #[test]
+fn a_moderation_at_openai_is_free_and_not_without_a_price() {
+    let cost = PriceBook::new(&[], "local").cost(&call("any", "openai", "omni-moderation-latest"), &USED);
+    assert_eq!((usd(&cost).as_deref(), cost.status), (Some("0"), PriceStatus::Free));
+    assert!(cost.version.is_some());
+}
+
+#[test]
 fn a_component_without_a_price_gives_no_cost() {
     let rows = configured(
         json!([{ "provider": "p", "model": "m", "input": "1", "output": "0" }, { "provider": "p", "model": "zero", "input": "0", "output": "0" }]),

@@ -5,7 +5,7 @@ mod kafka;
 mod limits;
 mod routing;
 
-use super::{Checks, Config, Destination, Endpoint, Judged, Preset, Problem, Provider, ProviderKind, Shadow, Task};
+use super::{Checks, Config, Destination, Endpoint, Judged, Preset, Problem, Provider, ProviderKind, Shadow};
 use crate::seal::Sealer;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -211,9 +211,6 @@ impl Checker<'_> {
     fn endpoint(&mut self, path: &str, endpoint: &Endpoint) {
         if endpoint.name.is_empty() || endpoint.name.len() > 256 {
             self.fatal(format!("{path}.name"), "must have 1 to 256 characters");
-        }
-        if endpoint.task == Task::Completions {
-            self.fatal(format!("{path}.task"), "completions is not in this version; there are chat and embeddings");
         }
         if endpoint.destinations.is_empty() {
             self.fatal(format!("{path}.destinations"), "needs at least one destination");

@@ -1,11 +1,12 @@
 //! Finds the texts of a request or an answer of any of the APIs, and replaces those that a check rewrites.
 //!
 //! Looked at: everything below `messages` (all roles, string content and parts, tool calls, tool results), `system`, `prediction`,
-//! `input`, and the fields by which other API shapes carry a prompt; of an answer, everything below `choices`, a message's
-//! `content` or a response's `output`. Arguments of tools are read as JSON, so that escapes hide nothing and a replaced number stays valid JSON.
+//! `input`, `prompt`, `suffix`, and the fields by which other API shapes carry a prompt; of an answer, everything below `choices`,
+//! a message's `content`, a response's `output` or the `results` of a moderation. Arguments of tools are read as JSON, so that
+//! escapes hide nothing and a replaced number stays valid JSON.
 //!
 //! Not looked at: ids, names, roles, tool definitions, binary content (images, audio, files), and texts that a caller has turned
-//! into numbers itself (token ids as the input of embeddings).
+//! into numbers itself (token ids as the input of embeddings; as a prompt the door takes none where requests are checked).
 
 mod json;
 
@@ -17,7 +18,7 @@ use std::ops::Range;
 pub type MapText<'f> = &'f mut dyn FnMut(&str, &str) -> Option<String>;
 
 /// Fields of a request that carry a prompt, here or in another API shape that a provider might understand.
-const PROMPTS: &[&str] = &["messages", "prediction", "system", "instructions", "prompt", "input"];
+const PROMPTS: &[&str] = &["messages", "prediction", "system", "instructions", "prompt", "suffix", "input"];
 
 /// Fields that hold no text: enumerations, identifiers, and binary data with its address.
 const NO_TEXT: &[&str] = &[
@@ -66,9 +67,8 @@ pub fn request(body: &RawValue, map: MapText<'_>) -> Option<String> {
     walk.finish(body)
 }
 
-/// Shows every text of an answer to `map`: of a chat completion's choices, of a message's content, of a response's output;
-/// embeddings hold none. The new
-/// body, if any text was replaced.
+/// Shows every text of an answer to `map`: of a completion's choices, of a message's content, of a response's output; embeddings
+/// hold none, and the results of a moderation are names and numbers. The new body, if any text was replaced.
 pub fn answer(body: &RawValue, map: MapText<'_>) -> Option<String> {
     let mut walk = Walk::new(body, map);
     let Node::Object(fields) = json::open(body) else {
@@ -88,6 +88,8 @@ pub fn answer(body: &RawValue, map: MapText<'_>) -> Option<String> {
         of("content").for_each(|value| walk.value(value, 0));
     } else if is("object", "\"response\"") {
         of("output").for_each(|value| walk.output(value));
+    } else if of("results").next().is_some() {
+        of("results").for_each(|value| walk.value(value, 0));
     } else if !is("object", "\"list\"") {
         walk.all(body);
     }

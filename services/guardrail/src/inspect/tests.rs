@@ -153,3 +153,26 @@ fn other_apis_are_read_too() {
     let (changed, seen) = run(answer, r#"{"object":"list","data":[{"embedding":[0.1],"index":0}],"model":"bad"}"#);
     assert_eq!((changed, seen.len()), (None, 0));
 }
+
+#[test]
+fn text_completions_and_moderations_are_read_too() {
+    let (changed, seen) = run(
+        request,
+        r#"{"model":"m-bad","prompt":["bad a","b"],"suffix":"bad s","stop":"bad","user":"bad","best_of":2}"#,
+    );
+    assert_eq!(seen, ["bad a", "b", "bad s"]);
+    let expected = r#"{"model":"m-bad","prompt":["[X] a","b"],"suffix":"[X] s","stop":"bad","user":"bad","best_of":2}"#;
+    assert_eq!(changed.as_deref(), Some(expected));
+    let (changed, seen) = run(
+        answer,
+        r#"{"object":"text_completion","model":"bad","choices":[{"index":0,"text":"bad","logprobs":{"tokens":["bad"]},"finish_reason":"stop"}]}"#,
+    );
+    assert_eq!(seen, ["bad"]);
+    assert!(changed.expect("changed").contains(r#""text":"[X]","logprobs":null"#));
+    let parts = r#"{"input":[{"type":"text","text":"bad"},{"type":"image_url","image_url":{"url":"bad"}}]}"#;
+    let (changed, seen) = run(request, parts);
+    assert_eq!((changed.as_deref(), seen.len()), (Some(parts.replacen("bad", "[X]", 1).as_str()), 1));
+    let result = r#"{"id":"bad","model":"bad","results":[{"flagged":true,"category_scores":{"hate":4.11e-5},"why":"bad"}]}"#;
+    let (changed, seen) = run(answer, result);
+    assert_eq!((changed, seen.join(" ")), (Some(result.replace(r#""why":"bad""#, r#""why":"[X]""#)), "bad".to_owned()));
+}

@@ -1,5 +1,4 @@
-//! A call of any of the APIs: `POST /v1/chat/completions`, `/v1/responses`, `/v1/embeddings`, `/v1/messages`, and the same under
-//! the paths of other gateways (`named`).
+//! A call of any of the APIs (`ApiType`), under its own path or under those of other gateways (`named`).
 //!
 //! Sources: <https://platform.openai.com/docs/api-reference>, <https://platform.claude.com/docs/en/api/messages>.
 

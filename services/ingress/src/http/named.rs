@@ -3,9 +3,9 @@
 //! | path | whose |
 //! | --- | --- |
 //! | `/serving-endpoints/{name}/invocations` | Databricks (<https://docs.databricks.com/aws/en/machine-learning/foundation-model-apis/api-reference>) |
-//! | `/serving-endpoints/chat/completions`, `…/responses`, `…/embeddings` | Databricks, by OpenAI's SDK |
-//! | `/openai/deployments/{name}/chat/completions`, `…/responses`, `…/embeddings` | Azure OpenAI (<https://learn.microsoft.com/azure/ai-foundry/openai/reference>) |
-//! | `/openai/v1/chat/completions`, `…/responses`, `…/embeddings` | Azure OpenAI, without a version |
+//! | `/serving-endpoints/chat/completions`, `…/responses`, `…/embeddings`, `…/completions` | Databricks, by OpenAI's SDK |
+//! | `/openai/deployments/{name}/chat/completions` and the others | Azure OpenAI (<https://learn.microsoft.com/azure/ai-foundry/openai/reference>) |
+//! | `/openai/v1/chat/completions` and the others | Azure OpenAI, without a version |
 //!
 //! What stands in the path is the model, whatever the body says: the name of an endpoint here, or an alias.
 
@@ -23,7 +23,7 @@ use tollgate_schemas::{ApiError, ApiType, ErrorCode};
 /// Databricks' route for any kind of model.
 pub(super) const INVOCATIONS: &str = "/serving-endpoints/{name}/invocations";
 /// APIs that both have under paths of their own.
-const SHARED: [ApiType; 3] = [ApiType::ChatCompletions, ApiType::Responses, ApiType::Embeddings];
+const SHARED: [ApiType; 4] = [ApiType::ChatCompletions, ApiType::Responses, ApiType::Embeddings, ApiType::Completions];
 /// Where Databricks' callers say what a call is billed to.
 const USAGE_CONTEXT: &str = "usage_context";
 
@@ -110,8 +110,9 @@ impl Path {
             Some(api) => api,
             None if has("messages") => ApiType::ChatCompletions,
             None if has("input") => ApiType::Embeddings,
+            None if has("prompt") => ApiType::Completions,
             None => {
-                let message = "the body needs `messages` (chat) or `input` (embeddings)";
+                let message = "the body needs `messages` (chat), `input` (embeddings) or `prompt` (completions)";
                 return Err(ApiError::new(ErrorCode::InvalidRequest, message).param("messages"));
             }
         };
@@ -140,8 +141,9 @@ mod tests {
         assert_eq!((found.api_type, found.tags["project"].as_str()), (ApiType::ChatCompletions, "p"));
         assert_eq!(found.body.get(), r#"{"messages":[{"a":1.50}],"model":"chat"}"#);
         assert_eq!(call(invocations(), r#"{"input":"x"}"#).expect("embeddings").api_type, ApiType::Embeddings);
+        assert_eq!(call(invocations(), r#"{"prompt":"x"}"#).expect("completions").api_type, ApiType::Completions);
         for (body, param) in [
-            (r#"{"prompt":"x"}"#, Some("messages")),
+            (r#"{"question":"x"}"#, Some("messages")),
             (r#"{"input":"x","usage_context":[]}"#, Some("usage_context")),
             ("[]", None),
         ] {

@@ -46,6 +46,9 @@ struct Envelope {
     metadata: Option<Value>,
 }
 
+/// What a bare body is known by.
+const PROMPTS: [&str; 3] = ["\"messages\"", "\"input\"", "\"prompt\""];
+
 /// Larger metadata is refused, because it travels in every record of the request and comes back with the answer.
 pub(crate) const METADATA_MAX_BYTES: usize = 64 * 1024;
 
@@ -86,8 +89,11 @@ pub(crate) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
         Some(body) => (body, envelope.metadata, envelope.url.or(envelope.path)),
         // A bare body: `metadata` and the like are the body's own.
         None => match serde_json::from_str::<Box<RawValue>>(text) {
-            Ok(body) if text.contains("\"messages\"") || text.contains("\"input\"") => (body, None, None),
-            _ => return Err(fail(custom_id, "the record is no job: it has neither `body` nor `messages` nor `input`")),
+            Ok(body) if PROMPTS.iter().any(|name| text.contains(name)) => (body, None, None),
+            _ => {
+                let message = "the record is no job: it has neither `body` nor `messages`, `input` or `prompt`";
+                return Err(fail(custom_id, message));
+            }
         },
     };
     if metadata.as_ref().is_some_and(|metadata| metadata.to_string().len() > METADATA_MAX_BYTES) {
@@ -142,6 +148,7 @@ mod tests {
         assert_eq!((kubeai.custom_id, kubeai.metadata), (None, Some(serde_json::json!({"a":1}))));
         let bare = parse(r#"{"model":"m","messages":[],"metadata":{"mine":"x"}}"#).expect("job");
         assert_eq!((bare.metadata, bare.body.get().len()), (None, 51));
+        assert!(parse(r#"{"model":"m","prompt":"a"}"#).is_ok() && parse(r#"{"model":"m","question":"a"}"#).is_err());
     }
 
     /// Found by fuzzing: a long number came back as its neighbour.

@@ -7,6 +7,7 @@
 //! Pure, like the leaves. What chat completions cannot express is refused with the name of the field. A provider that speaks the
 //! API itself is never translated for: see [`crate::providers::Kind::speaks`].
 
+mod completions;
 mod messages;
 mod responses;
 
@@ -53,7 +54,8 @@ pub(crate) fn over(api: ApiType, chat: &Arc<dyn Wire>) -> Option<Arc<dyn Wire>> 
     let dialect: &'static dyn Dialect = match api {
         ApiType::Messages => &messages::Messages,
         ApiType::Responses => &responses::Responses,
-        ApiType::ChatCompletions | ApiType::Embeddings => return None,
+        ApiType::Completions => &completions::Completions,
+        ApiType::ChatCompletions | ApiType::Embeddings | ApiType::Moderations => return None,
     };
     Some(Arc::new(Translated { dialect, chat: chat.clone() }))
 }

@@ -1,6 +1,7 @@
 //! Puts the chunks of a stream together into the answer they amount to.
 //!
-//! Source: <https://platform.openai.com/docs/api-reference/chat/streaming>. A delta's strings are appended, lists whose
+//! Sources: <https://platform.openai.com/docs/api-reference/chat/streaming> and, for choices that have a `text` and no delta,
+//! <https://platform.openai.com/docs/api-reference/completions>. A delta's strings are appended, lists whose
 //! items carry an `index` are merged by it, other lists grow, names and ids are set once: so fields this gateway has
 //! never heard of survive too.
 
@@ -36,15 +37,28 @@ impl Assembler {
             let Value::Object(mut choice) = choice else { continue };
             let index = choice.remove("index").and_then(|i| i.as_u64()).unwrap_or(0);
             let delta = choice.remove("delta").unwrap_or(Value::Null);
-            content |= has_content(&delta) || choice.get("finish_reason").is_some_and(|reason| !reason.is_null());
+            // That of a text completion; beside a delta it is a field like any other.
+            let text = if delta.is_null() { choice.remove("text") } else { None };
+            content |= has_content(&delta) || text.as_ref().is_some_and(is_full);
+            content |= choice.get("finish_reason").is_some_and(|reason| !reason.is_null());
             // A choice is found by its index; the few there are make a list as good as a map.
             let at = self.choices.iter().position(|known| known["index"] == index).unwrap_or_else(|| {
-                self.choices.push(json!({ "index": index, "message": { "role": "assistant", "content": null } }));
+                self.choices.push(match &text {
+                    Some(_) => json!({ "index": index, "text": "" }),
+                    None => json!({ "index": index, "message": { "role": "assistant", "content": null } }),
+                });
                 self.choices.len() - 1
             });
             self.bytes += ITEM_BYTES;
             self.count(&delta);
-            merge(&mut self.choices[at]["message"], delta);
+            if !delta.is_null() {
+                merge(&mut self.choices[at]["message"], delta);
+            }
+            if let Some(text) = text {
+                self.count(&text);
+                self.chars += text.as_str().map_or(0, |text| text.chars().count());
+                merge_value("text", &mut self.choices[at]["text"], text);
+            }
             for (name, value) in choice {
                 let logprobs = name == "logprobs";
                 let Some(field) =
@@ -133,6 +147,10 @@ fn tidy_message(message: &mut Value) {
     if message.get("tool_calls").is_some_and(Value::is_array) && message["content"] == "" {
         message["content"] = Value::Null;
     }
+}
+
+fn is_full(text: &Value) -> bool {
+    text.as_str().is_some_and(|text| !text.is_empty())
 }
 
 fn has_content(delta: &Value) -> bool {

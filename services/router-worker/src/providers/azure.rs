@@ -84,7 +84,7 @@ impl Wire for Azure {
     }
 
     fn decoder(&self, asked: &Asked<'_>) -> Box<dyn StreamDecoder> {
-        Box::new(Decoder { inner: completions::Decoder::new(asked, self.quirks()), head: None, prompt: None })
+        Box::new(Decoder::new(completions::Decoder::new(asked, self.quirks()), "chat.completion.chunk"))
     }
 
     fn classify(&self, status: u16, body: &[u8]) -> Failure {
@@ -135,11 +135,33 @@ impl Side for Embeddings {
     }
 }
 
+/// Text completions of the same resource.
+#[derive(Debug)]
+pub(super) struct TextCompletions(pub(super) Azure);
+
+impl Side for TextCompletions {
+    fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
+        let body = completions::encode(asked, self.0.quirks())?.to_json();
+        Ok(Encoded::new(self.0.place(asked.upstream_model, "completions"), body))
+    }
+
+    fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
+        completions::decode(asked, body)
+    }
+
+    fn decoder(&self, asked: &Asked<'_>) -> Box<dyn StreamDecoder> {
+        let inner = completions::Decoder::of_texts(asked, self.0.quirks());
+        Box::new(Decoder::new(inner, completions::TEXT_COMPLETION))
+    }
+}
+
 /// A stream with what filters say in it: a first chunk about the prompt, with neither id nor choices, and, where the filter runs
 /// beside the answer, others without an id. To callers each chunk looks like OpenAI's: such a chunk takes the answer's head, and
 /// what is said of the prompt comes with the first choice.
 struct Decoder {
     inner: completions::Decoder,
+    /// What a chunk is called.
+    object: &'static str,
     /// `id` and `created` of the answer.
     head: Option<(Value, Value)>,
     /// `prompt_filter_results`, until there is a choice to send them with.
@@ -147,6 +169,10 @@ struct Decoder {
 }
 
 impl Decoder {
+    fn new(inner: completions::Decoder, object: &'static str) -> Self {
+        Self { inner, object, head: None, prompt: None }
+    }
+
     fn chunk(&mut self, mut fields: Fields) -> Result<Decoded, Failure> {
         let value = |name: &str, fields: &Fields| fields.read::<Value>(name).ok().flatten().unwrap_or_default();
         let (id, choices) = (value("id", &fields), value("choices", &fields));
@@ -164,7 +190,7 @@ impl Decoder {
             fields.put("created", created);
         }
         if fields.read::<String>("object").ok().flatten().is_none_or(|object| object.is_empty()) {
-            fields.put("object", "chat.completion.chunk");
+            fields.put("object", self.object);
         }
         if choices.as_array().is_some_and(|choices| !choices.is_empty()) {
             match self.prompt.take() {

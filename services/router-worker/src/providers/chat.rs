@@ -7,9 +7,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+/// What a token stands for, where a caller sends its number instead of its text.
+const TOKEN_CHARS: usize = 4;
+
 /// Characters of prompt text of any API, for estimates: message texts and tool call arguments; images and files do not count.
 pub(super) fn prompt_chars(body: &Fields) -> usize {
-    let prompts = ["system", "instructions", "messages", "input"]
+    let prompts = ["system", "instructions", "messages", "input", "prompt", "suffix"]
         .iter()
         .filter_map(|name| body.read::<Value>(name).ok().flatten());
     prompts.map(|prompt| text_chars(&prompt)).sum()
@@ -18,6 +21,7 @@ pub(super) fn prompt_chars(body: &Fields) -> usize {
 fn text_chars(value: &Value) -> usize {
     match value {
         Value::String(text) => text.chars().count(),
+        Value::Number(_) => TOKEN_CHARS,
         Value::Array(items) => items.iter().map(text_chars).sum(),
         Value::Object(map) => map
             .iter()

@@ -1,9 +1,9 @@
 //! A provider that answers by itself: no key, no network, no cost. For the quick start, demonstrations and tests.
 //!
 //! The answer is `mock: ` and the text of the last user message, cut at the caller's maximum of tokens; a stream gives it
-//! word by word. An embedding is a short vector that means nothing. Tokens are counted by the gateway's estimate, (characters + 1) / 4. Its wire format is OpenAI's, so it
-//! takes the same way through the router as any other provider's, and it goes on with an answer as vLLM does
-//! (`continue_final_message`). Some model names stand for faults:
+//! word by word. An embedding is a short vector that means nothing, and a moderation finds nothing. Tokens are counted by the
+//! gateway's estimate, (characters + 1) / 4. Its wire format is OpenAI's, so it takes the same way through the router as any other
+//! provider's, and it goes on with an answer as vLLM does (`continue_final_message`). Some model names stand for faults:
 //!
 //! | model | what happens |
 //! | --- | --- |
@@ -23,6 +23,23 @@ use tokio::time::Instant;
 /// How long an embedding is, unless the caller says so, and at the most.
 const DIMENSIONS: usize = 8;
 const DIMENSIONS_MAX: usize = 4_096;
+
+/// What OpenAI's moderations look for.
+const CATEGORIES: [&str; 13] = [
+    "harassment",
+    "harassment/threatening",
+    "hate",
+    "hate/threatening",
+    "illicit",
+    "illicit/violent",
+    "self-harm",
+    "self-harm/instructions",
+    "self-harm/intent",
+    "sexual",
+    "sexual/minors",
+    "violence",
+    "violence/graphic",
+];
 
 /// What is still to be sent.
 #[derive(Debug, Default)]
@@ -60,6 +77,7 @@ pub(super) async fn respond(asked: &Asked<'_>, request: &Encoded) -> (Head, Scri
     let head = Head { status: 200, retry_after: None, request_id: Some("mock".to_owned()), other_credential: false };
     let pieces = match request.path.as_str() {
         "/embeddings" => VecDeque::from([Bytes::from(embeddings(asked).to_string())]),
+        "/moderations" => VecDeque::from([Bytes::from(moderations(asked).to_string())]),
         _ if asked.stream => stream(asked, fault.strip_prefix("cut-").and_then(|words| words.parse().ok())),
         _ => VecDeque::from([Bytes::from(whole(asked).to_string())]),
     };
@@ -138,6 +156,23 @@ fn embeddings(asked: &Asked<'_>) -> Value {
         "model": asked.upstream_model,
         "usage": { "prompt_tokens": prompt, "total_tokens": prompt },
     })
+}
+
+/// Nothing found, once for each text, or for all parts of one input.
+fn moderations(asked: &Asked<'_>) -> Value {
+    let inputs = match asked.chat.read::<Value>("input") {
+        Ok(Some(Value::Array(inputs))) if inputs.iter().all(Value::is_string) => inputs.len(),
+        _ => 1,
+    };
+    let each =
+        |value: Value| Value::Object(CATEGORIES.map(|name| (name.to_owned(), value.clone())).into_iter().collect());
+    let result = json!({
+        "flagged": false,
+        "categories": each(false.into()),
+        "category_scores": each(json!(0.0)),
+        "category_applied_input_types": each(json!(["text"])),
+    });
+    json!({ "id": "modr-mock", "model": asked.upstream_model, "results": vec![result; inputs] })
 }
 
 /// A number for a text; which one does not matter.

@@ -35,11 +35,13 @@ mod google;
 mod http;
 mod mistral;
 mod mock;
+mod moderations;
 mod openai;
 mod path;
 mod prefill;
 mod responses;
 mod sse;
+mod text_completions;
 mod token;
 mod translate;
 mod transport;
@@ -335,7 +337,8 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
             let version = provider.api_version.as_deref();
             let new = || azure::Azure::new(version);
             let azure = Kind::at(provider, needed(provider)?, "azure", new())
-                .and(ApiType::Embeddings, Beside { of: new(), side: azure::Embeddings(new()) });
+                .and(ApiType::Embeddings, Beside { of: new(), side: azure::Embeddings(new()) })
+                .and(ApiType::Completions, Beside { of: new(), side: azure::TextCompletions(new()) });
             match version {
                 None => {
                     let side = responses::Responses { path: "/openai/v1/responses" };
@@ -352,7 +355,8 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
                 .and(ApiType::Embeddings, Beside { of: new(), side: databricks::Embeddings })
         }
         ProviderKind::Mistral => Kind::at(provider, "https://api.mistral.ai/v1", "mistral", mistral::Mistral)
-            .and(ApiType::Embeddings, Beside { of: mistral::Mistral, side: mistral::Embeddings }),
+            .and(ApiType::Embeddings, Beside { of: mistral::Mistral, side: mistral::Embeddings })
+            .and(ApiType::Moderations, Beside { of: mistral::Mistral, side: moderations::Moderations }),
         ProviderKind::Cohere => Kind::at(provider, "https://api.cohere.com/v2", "cohere", cohere::Cohere)
             .and(ApiType::Embeddings, Beside { of: cohere::Cohere, side: cohere::Embeddings }),
         ProviderKind::Gemini => {
@@ -381,6 +385,7 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
                 ..Kind::at(provider, "", "", openai::OpenAi::mock())
             };
             mock.and(ApiType::Embeddings, Beside { of: openai::OpenAi::new(None), side: embeddings::Embeddings })
+                .and(ApiType::Moderations, Beside { of: openai::OpenAi::new(None), side: moderations::Moderations })
         }
     })
 }
@@ -389,8 +394,11 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
 fn of_openai(provider: &Provider) -> Kind {
     let (preset, new) = (provider.preset(), || openai::OpenAi::new(provider.preset()));
     let base_url = preset.map_or("https://api.openai.com/v1", |preset| preset.base_url);
+    let texts = text_completions::TextCompletions(new().quirks);
     let kind = Kind::at(provider, base_url, provider.price_name(), new())
-        .and(ApiType::Embeddings, Beside { of: new(), side: embeddings::Embeddings });
+        .and(ApiType::Embeddings, Beside { of: new(), side: embeddings::Embeddings })
+        .and(ApiType::Completions, Beside { of: new(), side: texts })
+        .and(ApiType::Moderations, Beside { of: new(), side: moderations::Moderations });
     let is_own = || provider.base_url.as_deref().is_none_or(openai::is_own);
     if preset.map_or_else(is_own, |preset| preset.responses) {
         kind.and(ApiType::Responses, Beside { of: new(), side: responses::Responses { path: "/responses" } })

@@ -22,7 +22,8 @@ const HOST: &str = "api.openai.com";
 #[derive(Debug)]
 pub(super) struct OpenAi {
     otel_name: &'static str,
-    quirks: Quirks,
+    /// What the server does otherwise, whichever of its APIs is called.
+    pub(super) quirks: Quirks,
     continues: Option<Continues>,
 }
 

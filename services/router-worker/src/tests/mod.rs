@@ -13,6 +13,7 @@ mod responses;
 mod resume;
 mod routing;
 mod shadow;
+mod text_completions;
 mod waiting;
 
 pub(crate) use requests::ask;

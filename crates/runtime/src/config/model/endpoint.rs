@@ -96,6 +96,7 @@ pub enum Task {
     Chat,
     Embeddings,
     Completions,
+    Moderations,
 }
 
 /// `endpoints[].destinations[]` and `.fallbacks[]`.

@@ -2,24 +2,10 @@
 //!
 //! Source: <https://platform.openai.com/docs/api-reference/chat/streaming>.
 
+use super::wants_usage;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tollgate_schemas::{Request, StreamEvent};
-
-/// Whether the caller asked for the usage chunk.
-fn wants_usage(request: &Request) -> bool {
-    #[derive(Deserialize)]
-    struct Peek {
-        stream_options: Option<Options>,
-    }
-    #[derive(Deserialize)]
-    struct Options {
-        include_usage: Option<bool>,
-    }
-    let tollgate_schemas::Body::Inline(body) = &request.body else { return false };
-    serde_json::from_str::<Peek>(body.get())
-        .is_ok_and(|p| p.stream_options.is_some_and(|o| o.include_usage == Some(true)))
-}
 
 /// What a caller has been sent, as far as it is needed to send the rest of the answer.
 #[derive(Default)]

@@ -3,9 +3,11 @@
 //! No header leaves before the first content or keep-alive, so that a failure before it is a plain error response. After
 //! it a failure is a last event in the API's own shape. Never compressed: axum compresses nothing by itself.
 //!
-//! What is particular to an API (how an answer is cut into events, how a stream ends) is in [`chat`], [`messages`] and [`responses`].
+//! What is particular to an API (how an answer is cut into events, how a stream ends) is in [`chat`], [`completions`],
+//! [`messages`] and [`responses`].
 
 mod chat;
+mod completions;
 mod messages;
 mod responses;
 
@@ -19,6 +21,7 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
+use serde::Deserialize;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -155,6 +158,21 @@ fn frames(events: &[StreamEvent]) -> Vec<u8> {
     bytes
 }
 
+/// Whether the caller asked for the usage chunk.
+fn wants_usage(request: &Request) -> bool {
+    #[derive(Deserialize)]
+    struct Peek {
+        stream_options: Option<Options>,
+    }
+    #[derive(Deserialize)]
+    struct Options {
+        include_usage: Option<bool>,
+    }
+    let tollgate_schemas::Body::Inline(body) = &request.body else { return false };
+    serde_json::from_str::<Peek>(body.get())
+        .is_ok_and(|p| p.stream_options.is_some_and(|o| o.include_usage == Some(true)))
+}
+
 /// What a caller has been sent, as far as it is needed to send the rest of the answer.
 pub(super) struct Sent {
     api: ApiType,
@@ -165,6 +183,7 @@ pub(super) struct Sent {
 
 enum Shape {
     Chat(chat::Sent),
+    Completions(completions::Sent),
     Messages(messages::Sent),
     Responses(responses::Sent),
 }
@@ -175,7 +194,10 @@ impl Sent {
         let shape = match request.api_type {
             ApiType::Messages => Shape::Messages(messages::Sent::default()),
             ApiType::Responses => Shape::Responses(responses::Sent::default()),
-            ApiType::ChatCompletions | ApiType::Embeddings => Shape::Chat(chat::Sent::of(request)),
+            ApiType::Completions => Shape::Completions(completions::Sent::of(request)),
+            ApiType::ChatCompletions | ApiType::Embeddings | ApiType::Moderations => {
+                Shape::Chat(chat::Sent::of(request))
+            }
         };
         Self { api: request.api_type, shape, destination: None, attempts: None }
     }
@@ -183,6 +205,7 @@ impl Sent {
     fn note(&mut self, events: &[StreamEvent]) {
         match &mut self.shape {
             Shape::Chat(sent) => sent.note(events),
+            Shape::Completions(sent) => sent.note(events),
             Shape::Messages(sent) => sent.note(),
             Shape::Responses(sent) => sent.note(events),
         }
@@ -194,6 +217,7 @@ impl Sent {
             .shape
         {
             Shape::Chat(sent) => sent.rest(&body),
+            Shape::Completions(sent) => sent.rest(&body),
             Shape::Messages(sent) => sent.rest(&body),
             Shape::Responses(sent) => sent.rest(&body),
         });
@@ -207,7 +231,7 @@ impl Sent {
     /// What is sent in silence. Clients of the Messages API know `ping`, and some count on it.
     fn keep_alive(&self) -> Vec<u8> {
         match self.shape {
-            Shape::Chat(_) | Shape::Responses(_) => b": keep-alive\n\n".to_vec(),
+            Shape::Chat(_) | Shape::Completions(_) | Shape::Responses(_) => b": keep-alive\n\n".to_vec(),
             Shape::Messages(_) => b"event: ping\ndata: {\"type\": \"ping\"}\n\n".to_vec(),
         }
     }
@@ -215,7 +239,7 @@ impl Sent {
     /// What follows the last event of a stream that ended well.
     fn last(&self) -> &'static [u8] {
         match self.shape {
-            Shape::Chat(_) => b"data: [DONE]\n\n",
+            Shape::Chat(_) | Shape::Completions(_) => b"data: [DONE]\n\n",
             Shape::Messages(_) | Shape::Responses(_) => b"",
         }
     }
@@ -225,7 +249,7 @@ impl Sent {
         let document = error.document(self.api.errors(), Some(&pending.id().to_string()));
         let named = |data: Value| StreamEvent { event: Some("error".to_owned()), data: data.to_string() };
         frames(&[match &self.shape {
-            Shape::Chat(_) => StreamEvent { event: None, data: document.to_string() },
+            Shape::Chat(_) | Shape::Completions(_) => StreamEvent { event: None, data: document.to_string() },
             Shape::Messages(_) => named(document),
             Shape::Responses(sent) => named(sent.failed(document)),
         }])

@@ -9,7 +9,7 @@ mod request;
 mod stream;
 
 pub(super) use request::encode;
-pub(super) use stream::{Decoder, Over};
+pub(super) use stream::{Decoder, Over, TEXT_COMPLETION};
 
 use super::{Answer, Asked, Fields};
 use crate::{
@@ -46,7 +46,7 @@ pub(super) fn decode(asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> 
     Ok(Answer {
         finish_reason: choices.first().and_then(|choice| choice.finish_reason.clone()),
         usage: fields.get("usage").and_then(usage),
-        output_chars: choices.iter().map(|choice| choice.message.chars()).sum(),
+        output_chars: choices.iter().map(Choice::chars).sum(),
         service_tier: fields.read("service_tier").ok().flatten(),
         ..Answer::passed_on(fields, asked.shown_model)
     })
@@ -66,7 +66,15 @@ pub(super) fn classify(status: u16, body: &[u8]) -> Failure {
 struct Choice {
     #[serde(default)]
     message: Message,
+    /// Of a text completion, which has no message.
+    text: Option<String>,
     finish_reason: Option<String>,
+}
+
+impl Choice {
+    fn chars(&self) -> usize {
+        self.message.chars() + self.text.as_ref().map_or(0, |text| text.chars().count())
+    }
 }
 
 #[derive(Deserialize, Default)]

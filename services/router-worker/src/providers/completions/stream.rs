@@ -1,6 +1,6 @@
 //! A stream of this format, passed on chunk by chunk and put together.
 //!
-//! Source: <https://platform.openai.com/docs/api-reference/chat/streaming>. Usage goes to a caller who asked for it, in a chunk
+//! Sources: <https://platform.openai.com/docs/api-reference/chat/streaming>, and `…/completions` for text completions. Usage goes to a caller who asked for it, in a chunk
 //! of its own at the end, wherever the server puts it.
 
 use super::{
@@ -11,8 +11,13 @@ use crate::{failure::Failure, tokens::Usage};
 use serde_json::{Value, json};
 use tollgate_schemas::StreamEvent;
 
+/// What a text completion is called, and each of its chunks.
+pub(in super::super) const TEXT_COMPLETION: &str = "text_completion";
+
 /// The state between two events.
 pub(in super::super) struct Decoder {
+    /// What the whole answer is called.
+    object: &'static str,
     shown_model: String,
     wants_usage: bool,
     quirks: Quirks,
@@ -31,6 +36,7 @@ impl Decoder {
     /// A decoder for the answer to `asked`.
     pub(in super::super) fn new(asked: &Asked<'_>, quirks: Quirks) -> Self {
         Self {
+            object: "chat.completion",
             shown_model: asked.shown_model.to_owned(),
             wants_usage: asked.wants_usage_chunk(),
             quirks,
@@ -43,6 +49,11 @@ impl Decoder {
             response_model: None,
             service_tier: None,
         }
+    }
+
+    /// The same for a text completion.
+    pub(in super::super) fn of_texts(asked: &Asked<'_>, quirks: Quirks) -> Self {
+        Self { object: TEXT_COMPLETION, ..Self::new(asked, quirks) }
     }
 
     /// Sets a top-level field of the whole answer.
@@ -62,7 +73,7 @@ impl Decoder {
         self.response_model = fields.read("model").ok().flatten();
         let created = fields.read::<i64>("created").ok().flatten().unwrap_or(self.created);
         self.assembler.set("id", fields.read("id").ok().flatten().unwrap_or(Value::Null));
-        self.assembler.set("object", "chat.completion".into());
+        self.assembler.set("object", self.object.into());
         self.assembler.set("created", created.into());
         self.assembler.set("model", self.shown_model.clone().into());
         if let Some(fingerprint) = fields.read::<Value>("system_fingerprint").ok().flatten() {

@@ -19,7 +19,7 @@ const TIMEOUT_MAX_MS: u64 = 86_400_000;
 /// Deployments that callers call by one name.
 struct Group {
     name: String,
-    embeddings: bool,
+    task: Option<&'static str>,
     entries: Vec<Entry>,
     aliases: Vec<String>,
 }
@@ -54,14 +54,13 @@ fn grouped(entries: Vec<Entry>, notes: &mut Notes) -> Vec<Group> {
         match groups.iter_mut().find(|group| group.name == entry.group) {
             None => groups.push(Group {
                 name: entry.group.clone(),
-                embeddings: entry.embeddings,
+                task: entry.task,
                 entries: vec![entry],
                 aliases: Vec::new(),
             }),
-            Some(group) if group.embeddings == entry.embeddings => group.entries.push(entry),
+            Some(group) if group.task == entry.task => group.entries.push(entry),
             Some(_) => {
-                let why =
-                    "does other than the first of its name, embeddings or chat: left out. Give it another model_name";
+                let why = "has another mode than the first of its name: left out. Give it another model_name";
                 notes.add(entry.path, why);
             }
         }
@@ -103,7 +102,7 @@ fn found(groups: &[Group], rules: &[Rule], notes: &mut Notes) -> Vec<Found> {
                 notes.add(&rule.path, format!("names `{name}`, which is not in the outcome: left out"));
                 continue;
             };
-            let is_other = |from: usize| from == at || groups[from].embeddings != groups[at].embeddings;
+            let is_other = |from: usize| from == at || groups[from].task != groups[at].task;
             if groups[at].has_wildcard_model() || from.is_some_and(is_other) {
                 notes.add(&rule.path, format!("names `{name}`, which cannot stand in here: left out"));
             } else {
@@ -145,7 +144,7 @@ fn endpoint(at: usize, groups: &[Group], rules: &[Found], settings: &Settings, n
     Fields::default()
         .with("name", Yaml::plain(&group.name))
         .maybe("aliases", (!aliases.is_empty()).then_some(Yaml::List(aliases)))
-        .maybe("task", group.embeddings.then(|| Yaml::bare("embeddings")))
+        .maybe("task", group.task.map(Yaml::bare))
         .with("destinations", Yaml::List(destinations))
         .maybe("fallbacks", (!fallbacks.is_empty()).then_some(Yaml::List(fallbacks)))
         .maybe("routing", settings.routing.map(Yaml::bare))
@@ -188,7 +187,7 @@ fn fallbacks(at: usize, groups: &[Group], rules: &[Found], names: &mut BTreeSet<
         let mut seen = BTreeSet::from([at]);
         let meant = rules.iter().filter(|rule| rule.on == on).filter(is_meant);
         for to in meant.flat_map(|rule| &rule.to).copied() {
-            if groups[to].embeddings != groups[at].embeddings || !seen.insert(to) {
+            if groups[to].task != groups[at].task || !seen.insert(to) {
                 continue;
             }
             let mut entries: Vec<&Entry> = groups[to].entries.iter().collect();

@@ -75,9 +75,13 @@ impl Kind {
         KINDS.iter().find(|kind| kind.prefixes.contains(&prefix))
     }
 
-    /// Whether Tollgate's calls of it can be for embeddings.
-    pub(super) fn embeds(&self) -> bool {
-        self.kind != "anthropic"
+    /// Whether Tollgate's calls of it can be for that `task`.
+    pub(super) fn serves(&self, task: &str) -> bool {
+        match task {
+            "embeddings" => self.kind != "anthropic",
+            "moderations" => matches!(self.kind, "openai" | "mistral"),
+            _ => true,
+        }
     }
 }
 

@@ -23,8 +23,8 @@ pub(super) struct Entry {
     pub(super) provider: String,
     /// Its name at the provider.
     pub(super) model: String,
-    /// Whether it makes embeddings; else it chats.
-    pub(super) embeddings: bool,
+    /// What it does (`endpoints[].task`), if it does not chat.
+    pub(super) task: Option<&'static str>,
     /// Its part of the group's traffic.
     pub(super) weight: Option<Decimal>,
     /// The lowest goes first.
@@ -83,7 +83,7 @@ fn entry(path: String, value: Value, credentials: &Credentials, work: &mut Work)
     let model = model(&mut params, &group, &mut work.notes)?;
     let given = params.text("custom_llm_provider", &mut work.notes);
     let told = told(&model, given.as_deref(), &params, &mut work.notes)?;
-    let embeddings = embeddings(&told, &params, &mut info, &mut work.notes)?;
+    let task = task(&told, &params, &mut info, &mut work.notes)?;
     let (provider, model) = providers::place(&told, &mut params, work)?;
     let notes = &mut work.notes;
     work.prices.take(&provider, &model, &mut params, &mut info, notes);
@@ -108,7 +108,7 @@ fn entry(path: String, value: Value, credentials: &Credentials, work: &mut Work)
         group,
         provider,
         model,
-        embeddings,
+        task,
         weight,
         order,
         rpm,
@@ -187,28 +187,32 @@ fn model(params: &mut Section, group: &str, notes: &mut Notes) -> Option<String>
     None
 }
 
-/// Whether an entry makes embeddings. `None` if Tollgate has nothing for what it does, which is then said.
-fn embeddings(model: &Model<'_>, params: &Section, info: &mut Section, notes: &mut Notes) -> Option<bool> {
+/// What an entry does, `Some(None)` if it chats. `None` if Tollgate has nothing for it, which is then said.
+fn task(model: &Model<'_>, params: &Section, info: &mut Section, notes: &mut Notes) -> Option<Option<&'static str>> {
     let mode = info.text("mode", notes);
-    let is_embedding = match mode.as_deref() {
-        Some("embedding") => true,
-        Some("chat" | "responses") => false,
+    let task = match mode.as_deref() {
+        Some("chat" | "responses") => None,
+        Some("embedding") => Some("embeddings"),
+        Some("completion") => Some("completions"),
+        Some("moderation") => Some("moderations"),
         Some(_) => {
-            let why = "is neither chat nor embedding, and Tollgate has nothing else: the entry was left out";
+            let why = "is one for which Tollgate has nothing: the entry was left out";
             notes.add(info.at("mode"), why);
             return None;
         }
         None if model.name.contains("embed") => {
             notes.add(info.at("mode"), "is missing: taken for embedding by the model's name");
-            true
+            Some("embeddings")
         }
-        None => false,
+        None => None,
     };
-    if is_embedding && !model.kind.embeds() {
-        let why =
-            format!("makes embeddings, for which Tollgate does not call {}: the entry was left out", model.kind.name);
+    if let Some(task) = task
+        && !model.kind.serves(task)
+    {
+        let name = model.kind.name;
+        let why = format!("is for {task}, for which Tollgate does not call {name}: the entry was left out");
         notes.add(params.at("model"), why);
         return None;
     }
-    Some(is_embedding)
+    Some(task)
 }

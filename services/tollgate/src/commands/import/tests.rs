@@ -75,6 +75,22 @@ fn a_large_file_becomes_one_that_passes() {
 }
 
 #[test]
+fn a_mode_becomes_a_task_where_the_provider_has_it() {
+    let imported = imported(
+        r"
+model_list:
+  - { model_name: old, litellm_params: { model: openai/gpt-3.5-turbo-instruct }, model_info: { mode: completion } }
+  - { model_name: safe, litellm_params: { model: mistral/mistral-moderation-latest }, model_info: { mode: moderation } }
+  - { model_name: none, litellm_params: { model: anthropic/claude }, model_info: { mode: moderation } }
+",
+    );
+    let config = config(&imported);
+    let tasks: Vec<(&str, Task)> = config.endpoints.iter().map(|it| (it.name.as_str(), it.task)).collect();
+    assert_eq!(tasks, [("old", Task::Completions), ("safe", Task::Moderations)]);
+    assert_eq!(at(&imported, "model_list[2].litellm_params.model").len(), 1);
+}
+
+#[test]
 fn providers_and_prices_of_the_large_file() {
     let imported = imported(LARGE);
     let config = config(&imported);
