@@ -93,7 +93,6 @@ def test_chat_for_bedrock(client, bedrock, model):
     assert sent["inferenceConfig"] == {"temperature": 0.5, "stopSequences": ["END"], "maxTokens": 9}
 
 
-
 def test_tools_with_bedrock(client, bedrock):
     asked = user("the weather")
     message = client.chat.completions.create(model="signed", messages=asked, tools=TOOLS).choices[0].message

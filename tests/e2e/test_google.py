@@ -74,7 +74,6 @@ def test_chat(client, google, kind):
     assert sent["generationConfig"] == {"temperature": 0.5, "stopSequences": ["END"], "thinkingConfig": thinking}
 
 
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_loop_of_tools_brings_the_signature_back(client, google, kind, stream):
