@@ -23,6 +23,14 @@ if shared_broker.FLAVOUR == "embedded":
     os.environ.setdefault("TOLLGATE_E2E_BROKER_COMMAND", shared_broker.SERVE + " --port {port} --dir {dir}")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--write-provider-matrix",
+        action="store_true",
+        help="test_kinds.py writes its table into docs/providers.md instead of comparing the two",
+    )
+
+
 def pytest_collection_modifyitems(config, items):
     """Tests that are about one broker alone are no part of the other's run; a skip would look the same in both."""
     others = {"embedded": "only_kafka", "kafka": "only_embedded"}[shared_broker.FLAVOUR]

@@ -5,9 +5,11 @@ In a test: `FakeProvider().start()`; by itself: `python fake_provider.py --port 
 `http://HOST:PORT/p/NAME/v1` where one server plays several providers; NAME is noted with each call.
 
 Faults are chosen by the model's name (`fault-KIND`, as in `fault-429`) or set through `POST /_fault` with
-`{"fault": KIND, "model": …, "name": …, "key": …, "times": N, "retry_after": SECONDS}`; without `times` a fault stays.
+`{"fault": KIND, "model": …, "name": …, "key": …, "times": N, "retry_after": SECONDS, "location": URL}`; without `times` a fault
+stays. Those in the bytes of an answer are in `fake_faults.py`; the others are
 
-    429, 500, 503, … any status  an error document of that status; with retry-after: that of the fault, or 1 of a 429
+    429, 500, 302, … any status  an error document of that status, with the fault's location if it has one; with retry-after: that
+                                 of the fault, or 1 of a 429
     hang                         no answer at all
     hang-stream                  a stream that stops after its first content
     gate, gate-stream            the same, until `POST /_gate` with {"model": …} opens it
@@ -26,12 +28,14 @@ Nothing here sleeps for a time that a test could depend on: what waits, waits fo
 
 import argparse
 import json
+import os
 import select
 import socket
 import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import fake_faults
 import fake_responses
 import fake_wire as wire
 
@@ -106,6 +110,8 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, kind, request, call, fault):
         what = fault["fault"] if fault else None
         stream = request.get("stream") is True
+        if what in fake_faults.FAULTS:
+            return fake_faults.FAULTS[what](self, kind, request, call)
         if what in ("hang", "gate"):
             if not self.wait(call, gate=what == "gate"):
                 return self.drop()
@@ -121,7 +127,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.send_json(400, wire.error(kind, 400, f"this is a fault: {what}", code))
         elif what and what.isdigit():
             after = fault.get("retry_after", 1 if what == "429" else None)
-            headers = {"retry-after": str(after)} if after is not None else {}
+            headers = {"retry-after": after, "location": fault.get("location")}
+            headers = {name: str(value) for name, value in headers.items() if value is not None}
             return self.send_json(int(what), wire.error(kind, int(what), f"this is a fault: {what}"), headers)
         try:
             wire.validate(kind, request)
@@ -134,11 +141,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_json(200, wire.whole(kind, request))
 
     def stream(self, kind, events, call, what):
-        self.send_response(200)
-        self.request_id_header(kind)
-        self.send_header("content-type", "text/event-stream")
-        self.send_header("transfer-encoding", "chunked")
-        self.end_headers()
+        self.begin_chunks(kind, "text/event-stream")
         if what == "malformed":
             self.chunk('data: {"id":"chatcmpl-fake","choices":[{"ind\n\n')
             return self.end_chunks()
@@ -184,12 +187,20 @@ class Handler(BaseHTTPRequestHandler):
 
     def drop(self, reset=False):
         self.close_connection = True
+        self.wfile.flush()
         if reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        # The file objects hold the socket open: without detaching it here, the close waits for their end.
-        self.wfile.flush()
-        if not reset:
+            # Closed here, because the server would say FIN before, and the file objects hold the socket open.
+            os.close(self.connection.detach())
+        else:
             self.connection.shutdown(socket.SHUT_RDWR)
+
+    def begin_chunks(self, kind, content_type):
+        self.send_response(200)
+        self.request_id_header(kind)
+        self.send_header("content-type", content_type)
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
 
     def chunk(self, text):
         data = text.encode()

@@ -93,16 +93,6 @@ def test_chat_for_bedrock(client, bedrock, model):
     assert sent["inferenceConfig"] == {"temperature": 0.5, "stopSequences": ["END"], "maxTokens": 9}
 
 
-def test_streams_from_bedrock(client):
-    asked = {"model": "signed", "messages": user("one two three"), "stream_options": {"include_usage": True}}
-    with client.chat.completions.create(stream=True, **asked) as stream:
-        chunks = list(stream)
-    assert text_of_stream(chunks) == "echo: one two three"
-    finishes = [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices and chunk.choices[0].finish_reason]
-    assert finishes == ["stop"] and len({chunk.id for chunk in chunks}) == 1
-    assert chunks[-1].usage.prompt_tokens == 1000 and chunks[-1].usage.completion_tokens == 200
-
-
 def test_tools_with_bedrock(client, bedrock):
     asked = user("the weather")
     message = client.chat.completions.create(model="signed", messages=asked, tools=TOOLS).choices[0].message

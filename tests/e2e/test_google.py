@@ -5,7 +5,7 @@ import json
 import openai
 import pytest
 from fake_google import API_KEY, RETRY_SECONDS, SIGNATURE, TOKEN, FakeGoogle
-from support import endpoint, text_of_stream, user
+from support import endpoint, user
 from test_http_door import TOOLS
 
 KINDS = ["gemini", "vertex"]
@@ -72,19 +72,6 @@ def test_chat(client, google, kind):
     assert [content["role"] for content in sent["contents"]] == ["user", "model", "user"]
     thinking = {"includeThoughts": True, "thinkingLevel": "LOW"}
     assert sent["generationConfig"] == {"temperature": 0.5, "stopSequences": ["END"], "thinkingConfig": thinking}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_streams(client, google, kind):
-    with client.chat.completions.create(
-        model=kind, messages=user("one two three"), stream=True, stream_options={"include_usage": True}
-    ) as stream:
-        chunks = list(stream)
-    assert text_of_stream(chunks) == "echo: one two three"
-    finishes = [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices and chunk.choices[0].finish_reason]
-    assert finishes == ["stop"]
-    assert (chunks[-1].usage.prompt_tokens, chunks[-1].usage.completion_tokens) == (1000, 200)
-    assert google.calls[-1]["method"] == "streamGenerateContent?alt=sse"
 
 
 @pytest.mark.parametrize("kind", KINDS)

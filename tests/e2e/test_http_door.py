@@ -28,8 +28,6 @@ def running(gateway):
             endpoint("chat", ["main alpha fake-large"], aliases=["gpt-4o"]),
             endpoint(BIG_MODEL, ["big alpha fake-large"]),
             endpoint("gated", ["main alpha fault-gate-stream"]),
-            endpoint("broken", ["main alpha fault-truncate"]),
-            endpoint("hanging", ["main alpha fault-hang-stream"], timeout={"between_chunks": "300ms"}),
         ]
     )
 
@@ -92,17 +90,6 @@ def test_a_stream_on_the_wire(running, fake_provider):
     assert response.text.rstrip().endswith("data: [DONE]")
     uuid.UUID(response.headers["x-request-id"])
     assert response.headers["x-tollgate-destination"] == "main"
-
-
-@pytest.mark.parametrize("model", ["broken", "hanging"])
-def test_a_stream_that_breaks_says_so_and_is_not_done(running, fake_provider, model):
-    response = running.chat({"model": model, "messages": user("hello there"), "stream": True})
-    assert response.status_code == 200
-    events = [line[len("data: ") :] for line in response.text.splitlines() if line.startswith("data: ")]
-    error = json.loads(events[-1])["error"]
-    assert error["code"] == ("provider_timeout" if model == "hanging" else "provider_error")
-    assert "[DONE]" not in response.text
-    assert len(fake_provider.calls) == 1, "nothing is tried again once content has gone out"
 
 
 def test_tools(client):
