@@ -59,6 +59,10 @@ impl<S: ChunkSink> Stream<'_, S> {
             let parsed = self.parser.push(&bytes, &mut frames);
             for frame in frames.drain(..) {
                 self.take(&frame, last).map_err(Broken::Failed)?;
+                // What stands behind the end is no part of the answer.
+                if self.decoder.is_done() {
+                    break;
+                }
             }
             self.frames = frames;
             parsed.map_err(|error| Broken::Failed(Failure::malformed(&error.to_string())))?;
