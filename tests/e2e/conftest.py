@@ -31,12 +31,30 @@ def pytest_addoption(parser):
     )
 
 
+# What callers, Tollgate and providers say to each other, and files that are only read: which broker is beside it makes no
+# difference, so one run has it.
+_OF_ONE_RUN = {
+    f"test_{name}"
+    for name in """admin_schema apis attribution bad_input bedrock cache compose fake_provider gemini_door google import kinds
+    more_apis node_sdk other_clients real_upstreams responses resume routing shadow upstream_faults""".split()
+}
+
+
+def _why_left_out(item):
+    """Why a test is no part of this run; none if it is."""
+    others = {"embedded": "only_kafka", "kafka": "only_embedded"}[shared_broker.FLAVOUR]
+    if marker := item.get_closest_marker(others):
+        return marker.kwargs["reason"]
+    if shared_broker.FLAVOUR == "kafka" and item.path.stem in _OF_ONE_RUN:
+        return "what callers and providers are told is the same on both"
+    return None
+
+
 def pytest_collection_modifyitems(config, items):
     """Tests that are about one broker alone are no part of the other's run; a skip would look the same in both."""
-    others = {"embedded": "only_kafka", "kafka": "only_embedded"}[shared_broker.FLAVOUR]
-    left_out = [item for item in items if item.get_closest_marker(others)]
+    left_out = [item for item in items if _why_left_out(item)]
     if left_out:
-        reasons = {item.get_closest_marker(others).kwargs["reason"] for item in left_out}
+        reasons = {_why_left_out(item) for item in left_out}
         config.stash[_LEFT_OUT] = f"{len(left_out)} tests are for the other broker: {'; '.join(sorted(reasons))}"
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
