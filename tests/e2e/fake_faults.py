@@ -3,6 +3,7 @@
 `FAULTS` is fault → function of the handler (`fake_provider.Handler`), the kind, the request and the noted call:
 
     quoted          401, with the credential in the message
+    quoted-400      the same with 400, which is passed on in the provider's words
     empty           200, and no body
     gzip            a compressed answer, though nobody asked for one
     octets          an answer whose content type says that it is none
@@ -53,8 +54,12 @@ def with_text(kind, request, text):
     return content_type, body.replace(said.encode(), b'"' + text + b'"')
 
 
-def quoted(handler, kind, _request, call):
-    handler.send_json(401, wire.error(kind, 401, f"Incorrect API key provided: {call['key']}"))
+def quoted(handler, kind, _request, call, status=401):
+    handler.send_json(status, wire.error(kind, status, f"Incorrect API key provided: {call['key']}"))
+
+
+def quoted_400(*asked):
+    quoted(*asked, status=400)
 
 
 def empty(handler, kind, request, _call):
@@ -120,6 +125,7 @@ def reset_headers(handler, _kind, _request, _call):
 
 FAULTS = {
     "quoted": quoted,
+    "quoted-400": quoted_400,
     "empty": empty,
     "gzip": gzipped,
     "octets": octets,

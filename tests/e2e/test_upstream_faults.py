@@ -76,6 +76,7 @@ STATUSES = {
 FAULTS = {
     **{str(given): both(broken((given, own), code, status)) for given, (status, code, own) in STATUSES.items()},
     "quoted": both(broken((401, "authentication_error"))),
+    "quoted-400": both(broken((400, "invalid_request_error"), "provider_rejected", 400)),
     "html": both(broken((502, "server_error"))),
     "html-200": {False: MALFORMED, True: CUT_OFF},
     "malformed": both(MALFORMED),

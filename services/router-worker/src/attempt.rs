@@ -215,6 +215,9 @@ impl Call<'_> {
             load.took(pace, time, Instant::now());
         }
         ended.broken = ended.broken.map(Broken::refined);
+        if let Some(Broken::Failed(failure)) = &mut ended.broken {
+            self.destination.provider.transport.hide_credentials(&mut failure.message);
+        }
         admitted.tell(match &ended.broken {
             None => Sign::Well,
             Some(Broken::Failed(failure)) => Sign::of(failure),

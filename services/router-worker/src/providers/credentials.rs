@@ -16,6 +16,9 @@ const THROTTLED: Duration = Duration::from_secs(5);
 /// A provider that asks for more patience than this is asked again all the same.
 const ASKED_MAX: Duration = Duration::from_secs(600);
 
+/// What is shorter is a word rather than a secret.
+const HIDDEN_MIN_BYTES: usize = 8;
+
 /// Which credential a call was made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Turn(usize);
@@ -68,6 +71,17 @@ impl Credentials {
         state.cooling.iter().any(|until| until.is_none_or(|until| until <= now))
     }
 
+    /// Takes every credential, and every part of one that has several, out of a text of the provider's.
+    pub(crate) fn hide(&self, text: &mut String) {
+        for key in self.keys.iter().map(Secret::expose) {
+            for part in std::iter::once(key).chain(key.split(':')) {
+                if part.len() >= HIDDEN_MIN_BYTES && text.contains(part) {
+                    *text = text.replace(part, "***");
+                }
+            }
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -111,5 +125,17 @@ mod tests {
         assert!(credentials.told(b, 200, None, now), "well again");
         assert_eq!((used(&credentials, now).1, used(&credentials, now).1), ("b".into(), "b".into()));
         assert!(all(&[]).take(now).is_none());
+    }
+
+    #[test]
+    fn a_credential_that_a_provider_quotes_is_taken_out() {
+        let hidden = |keys: &[&str], text: &str| {
+            let mut text = text.to_owned();
+            all(keys).hide(&mut text);
+            text
+        };
+        assert_eq!(hidden(&["sk-canary-1", "sk-canary-2"], "no sk-canary-2, sk-canary-1"), "no ***, ***");
+        assert_eq!(hidden(&["AKIAIOSFODNN:secret-part"], "AKIAIOSFODNN is unknown"), "*** is unknown");
+        assert_eq!(hidden(&["short", ""], "a short one"), "a short one");
     }
 }

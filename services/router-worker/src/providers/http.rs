@@ -83,6 +83,11 @@ impl Http {
         Ok((head, response))
     }
 
+    /// Takes its credentials out of a text of the provider's.
+    pub(crate) fn hide_credentials(&self, text: &mut String) {
+        self.credentials.hide(text);
+    }
+
     /// The token that a credential gives, if it is not shown itself.
     async fn token(
         &self,

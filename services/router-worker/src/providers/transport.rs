@@ -58,6 +58,14 @@ impl Transport {
             }
         }
     }
+
+    /// Takes the provider's credentials out of a text of its own, which may go to callers: some quote the key that they were shown.
+    pub(crate) fn hide_credentials(&self, text: &mut String) {
+        match self {
+            Transport::Http(http) => http.hide_credentials(text),
+            Transport::Mock => {}
+        }
+    }
 }
 
 impl Incoming {
