@@ -122,6 +122,12 @@ pub enum ApiType {
     /// OpenAI's `POST /v1/chat/completions`.
     #[serde(rename = "openai/v1/chat/completions")]
     ChatCompletions,
+    /// Google's `POST /v1beta/models/{model}:generateContent`, and the same as a stream.
+    #[serde(rename = "gemini/v1beta/generateContent")]
+    GenerateContent,
+    /// Anthropic's `POST /v1/messages/count_tokens`.
+    #[serde(rename = "anthropic/v1/messages/count_tokens")]
+    CountTokens,
     /// OpenAI's `POST /v1/embeddings`.
     #[serde(rename = "openai/v1/embeddings")]
     Embeddings,
@@ -135,23 +141,33 @@ pub enum ApiType {
 
 impl ApiType {
     /// Every API.
-    pub const ALL: [ApiType; 4] =
-        [ApiType::ChatCompletions, ApiType::Responses, ApiType::Embeddings, ApiType::Messages];
+    pub const ALL: [ApiType; 6] = [
+        ApiType::ChatCompletions,
+        ApiType::GenerateContent,
+        ApiType::CountTokens,
+        ApiType::Responses,
+        ApiType::Embeddings,
+        ApiType::Messages,
+    ];
 
     /// Its name in the usage table.
     pub fn as_str(self) -> &'static str {
         match self {
             ApiType::ChatCompletions => "openai/v1/chat/completions",
+            ApiType::GenerateContent => "gemini/v1beta/generateContent",
+            ApiType::CountTokens => "anthropic/v1/messages/count_tokens",
             ApiType::Responses => "openai/v1/responses",
             ApiType::Embeddings => "openai/v1/embeddings",
             ApiType::Messages => "anthropic/v1/messages",
         }
     }
 
-    /// The HTTP path of the API, as jobs name it in `url`.
+    /// The HTTP path of the API, as jobs name it in `url`; with `{model}` where the model's name stands in it.
     pub fn path(self) -> &'static str {
         match self {
             ApiType::ChatCompletions => "/v1/chat/completions",
+            ApiType::GenerateContent => "/v1beta/models/{model}:generateContent",
+            ApiType::CountTokens => "/v1/messages/count_tokens",
             ApiType::Responses => "/v1/responses",
             ApiType::Embeddings => "/v1/embeddings",
             ApiType::Messages => "/v1/messages",
@@ -163,10 +179,17 @@ impl ApiType {
         match self {
             ApiType::ChatCompletions | ApiType::Responses | ApiType::Embeddings => crate::error::Shape::OpenAi,
             ApiType::Messages => crate::error::Shape::Anthropic,
+            ApiType::CountTokens => crate::error::Shape::Anthropic,
+            ApiType::GenerateContent => crate::error::Shape::Google,
         }
     }
 
-    /// The API of a path.
+    /// Whether a call's model stands in its path, and not in its body.
+    pub fn names_model_in_path(self) -> bool {
+        self == ApiType::GenerateContent
+    }
+
+    /// The API of a path in which no model stands.
     pub fn of_path(path: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|api| api.path() == path)
     }

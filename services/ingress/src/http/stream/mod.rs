@@ -3,9 +3,11 @@
 //! No header leaves before the first content or keep-alive, so that a failure before it is a plain error response. After
 //! it a failure is a last event in the API's own shape. Never compressed: axum compresses nothing by itself.
 //!
-//! What is particular to an API (how an answer is cut into events, how a stream ends) is in [`chat`], [`messages`] and [`responses`].
+//! What is particular to an API (how an answer is cut into events, how a stream ends) is in [`chat`], [`google`],
+//! [`messages`] and [`responses`].
 
 mod chat;
+mod google;
 mod messages;
 mod responses;
 
@@ -165,6 +167,7 @@ pub(super) struct Sent {
 
 enum Shape {
     Chat(chat::Sent),
+    Google(google::Sent),
     Messages(messages::Sent),
     Responses(responses::Sent),
 }
@@ -173,7 +176,9 @@ impl Sent {
     /// Nothing yet of the answer to this request.
     pub(super) fn of(request: &Request) -> Self {
         let shape = match request.api_type {
-            ApiType::Messages => Shape::Messages(messages::Sent::default()),
+            ApiType::GenerateContent => Shape::Google(google::Sent::default()),
+            // A count is never one.
+            ApiType::Messages | ApiType::CountTokens => Shape::Messages(messages::Sent::default()),
             ApiType::Responses => Shape::Responses(responses::Sent::default()),
             ApiType::ChatCompletions | ApiType::Embeddings => Shape::Chat(chat::Sent::of(request)),
         };
@@ -183,6 +188,7 @@ impl Sent {
     fn note(&mut self, events: &[StreamEvent]) {
         match &mut self.shape {
             Shape::Chat(sent) => sent.note(events),
+            Shape::Google(sent) => sent.note(),
             Shape::Messages(sent) => sent.note(),
             Shape::Responses(sent) => sent.note(events),
         }
@@ -194,6 +200,7 @@ impl Sent {
             .shape
         {
             Shape::Chat(sent) => sent.rest(&body),
+            Shape::Google(sent) => sent.rest(&body),
             Shape::Messages(sent) => sent.rest(&body),
             Shape::Responses(sent) => sent.rest(&body),
         });
@@ -208,6 +215,7 @@ impl Sent {
     fn keep_alive(&self) -> Vec<u8> {
         match self.shape {
             Shape::Chat(_) | Shape::Responses(_) => b": keep-alive\n\n".to_vec(),
+            Shape::Google(_) => google::KEEP_ALIVE.to_vec(),
             Shape::Messages(_) => b"event: ping\ndata: {\"type\": \"ping\"}\n\n".to_vec(),
         }
     }
@@ -216,7 +224,7 @@ impl Sent {
     fn last(&self) -> &'static [u8] {
         match self.shape {
             Shape::Chat(_) => b"data: [DONE]\n\n",
-            Shape::Messages(_) | Shape::Responses(_) => b"",
+            Shape::Google(_) | Shape::Messages(_) | Shape::Responses(_) => b"",
         }
     }
 
@@ -225,7 +233,7 @@ impl Sent {
         let document = error.document(self.api.errors(), Some(&pending.id().to_string()));
         let named = |data: Value| StreamEvent { event: Some("error".to_owned()), data: data.to_string() };
         frames(&[match &self.shape {
-            Shape::Chat(_) => StreamEvent { event: None, data: document.to_string() },
+            Shape::Chat(_) | Shape::Google(_) => StreamEvent { event: None, data: document.to_string() },
             Shape::Messages(_) => named(document),
             Shape::Responses(sent) => named(sent.failed(document)),
         }])
