@@ -21,7 +21,7 @@ use tollgate_runtime::config::Timeout;
 use tollgate_schemas::{Lane, StreamEvent};
 
 /// Fields without which there is no request.
-const ESSENTIAL: [&str; 5] = ["model", "messages", "input", "previous_response_id", "conversation"];
+const ESSENTIAL: [&str; 6] = ["model", "messages", "input", "contents", "previous_response_id", "conversation"];
 const LATE: &str = "the provider did not answer in time";
 
 /// Takes the chunks of a stream on their way to the caller.

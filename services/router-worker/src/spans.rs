@@ -7,7 +7,13 @@ use tracing::field::Empty;
 /// A client span with OpenTelemetry's GenAI attributes
 /// (<https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/>). No content is in it.
 pub(crate) fn call(call: &Call<'_>, api: ApiType) -> tracing::Span {
-    let operation = if api == ApiType::Embeddings { "embeddings" } else { "chat" };
+    let operation = match api {
+        ApiType::Embeddings => "embeddings",
+        ApiType::GenerateContent => "generate_content",
+        // The conventions have no word for it.
+        ApiType::CountTokens => "count_tokens",
+        ApiType::ChatCompletions | ApiType::Responses | ApiType::Messages => "chat",
+    };
     tracing::info_span!(
         "provider_call",
         otel.name = %format_args!("{operation} {}", call.asked.upstream_model),

@@ -206,6 +206,13 @@ pub(crate) fn prompt_estimate(chat: &Fields) -> Usage {
     Usage { tokens, source: TokenSource::Estimated, raw: None }
 }
 
+/// The answer to a caller who wants to know how many tokens a message has, for a provider that does not count: an estimate from its
+/// texts and tools, in the shape of <https://platform.claude.com/docs/en/api/messages-count-tokens>.
+pub(crate) fn token_count_estimate(message: &Fields) -> Box<RawValue> {
+    let tools = message.get("tools").map_or(0, |tools| tools.get().chars().count());
+    raw(&serde_json::json!({ "input_tokens": estimate(chat::prompt_chars(message) + tools) }))
+}
+
 /// What one frame of a provider's stream becomes.
 #[derive(Debug, Default)]
 pub(crate) struct Decoded {
@@ -306,6 +313,7 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
         ProviderKind::Anthropic => {
             Kind::at(provider, "https://api.anthropic.com/v1", "anthropic", anthropic::Anthropic)
                 .and(ApiType::Messages, Beside { of: anthropic::Anthropic, side: anthropic::Native })
+                .and(ApiType::CountTokens, Beside { of: anthropic::Anthropic, side: anthropic::Count })
         }
         ProviderKind::Azure => {
             let version = provider.api_version.as_deref();
@@ -327,11 +335,15 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
         ProviderKind::Cohere => Kind::at(provider, "https://api.cohere.com/v2", "cohere", cohere::Cohere),
         ProviderKind::Gemini => {
             let base_url = "https://generativelanguage.googleapis.com/v1beta";
-            Kind::at(provider, base_url, "gemini", google::Google::Gemini)
+            Kind::at(provider, base_url, "gemini", google::Google::Gemini).and(
+                ApiType::GenerateContent,
+                Beside { of: google::Google::Gemini, side: google::Native(google::Google::Gemini) },
+            )
         }
         ProviderKind::Vertex => {
             let (wire, base_url) = google::Google::vertex(provider.project.as_deref(), provider.location.as_deref())?;
-            Kind::at(provider, &base_url, "vertex", wire)
+            let native = Beside { of: wire.clone(), side: google::Native(wire.clone()) };
+            Kind::at(provider, &base_url, "vertex", wire).and(ApiType::GenerateContent, native)
         }
         ProviderKind::Bedrock => {
             let region = provider.region.clone().ok_or("kind `bedrock` needs a region")?;

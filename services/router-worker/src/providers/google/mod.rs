@@ -12,6 +12,7 @@
 mod contents;
 mod errors;
 mod media;
+mod native;
 mod request;
 mod response;
 mod service_account;
@@ -21,8 +22,10 @@ mod tools;
 use super::{Answer, Asked, Encoded, Grant, Leaving, StreamDecoder, Wire};
 use crate::failure::Failure;
 
+pub(super) use native::Native;
+
 /// The leaf, by where the models are.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Google {
     /// The Gemini API, with an API key.
     Gemini,
