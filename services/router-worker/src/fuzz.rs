@@ -73,7 +73,7 @@ pub fn stream(stream: &[u8]) {
         }
         let _ = answer.usage_or_estimate(asked.chat);
     });
-    for wire in other_wires() {
+    for wire in other_wires().into_iter().chain(google_wires()) {
         let chat = Fields::default();
         let mut decoder = wire.decoder(&asked(&chat));
         let mut events = Vec::new();
@@ -99,6 +99,13 @@ pub fn answer(body: &[u8]) {
             assert_eq!(document.read::<String>("model").ok().flatten().as_deref(), Some("shown"));
         }
     }
+    for wire in google_wires() {
+        let chat = Fields::default();
+        if let Ok(answer) = wire.decode(&asked(&chat), body) {
+            let document: Value = serde_json::from_str(answer.body.get()).unwrap_or_default();
+            assert!(document["modelVersion"].is_null() || document["modelVersion"] == "shown");
+        }
+    }
     each_kind(|wire, asked| {
         if let Ok(answer) = wire.decode(asked, body) {
             check(&answer, asked);
@@ -114,7 +121,7 @@ pub fn request(body: &[u8]) {
     let Ok(text) = std::str::from_utf8(body) else { return };
     let Ok(chat) = Fields::parse(text) else { return };
     for stream in [false, true] {
-        for kind in wires().chain(other_wires()) {
+        for kind in wires().chain(other_wires()).chain(google_wires()).chain(count_wires()) {
             if let Ok(encoded) = kind.encode(&Asked { stream, ..asked(&chat) }) {
                 assert!(Fields::parse(&encoded.body).is_ok(), "an object");
             }
@@ -171,6 +178,16 @@ fn other_wires() -> Vec<Arc<dyn Wire>> {
         [ApiType::Messages, ApiType::Responses].map(|api| kind.speaks(api))
     };
     kinds.into_iter().flat_map(wires).flatten().collect()
+}
+
+/// For callers of Google's API: its own, and translations.
+fn google_wires() -> impl Iterator<Item = Arc<dyn Wire>> {
+    kinds().into_iter().filter_map(|(_, kind)| kind.speaks(ApiType::GenerateContent))
+}
+
+/// For callers who count tokens.
+fn count_wires() -> impl Iterator<Item = Arc<dyn Wire>> {
+    kinds().into_iter().filter_map(|(_, kind)| kind.speaks(ApiType::CountTokens))
 }
 
 fn each_kind(check: impl Fn(&dyn Wire, &Asked<'_>)) {

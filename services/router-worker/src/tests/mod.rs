@@ -3,6 +3,7 @@
 mod dialects;
 mod fake;
 mod fixtures;
+mod generate;
 mod handover;
 mod limited;
 mod owner;

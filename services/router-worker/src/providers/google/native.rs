@@ -175,7 +175,10 @@ impl Decoder {
         });
         let (known, mut content) = (&mut self.candidates[at], candidate["finishReason"].is_string());
         for (name, value) in candidate.as_object().into_iter().flatten().filter(|(name, _)| *name != "content") {
-            known.fields.insert(name.clone(), value.clone());
+            match known.fields.get_mut(name) {
+                Some(before) if name == "logprobsResult" => grow(before, value),
+                _ => drop(known.fields.insert(name.clone(), value.clone())),
+            }
         }
         for part in candidate["content"]["parts"].as_array().into_iter().flatten() {
             self.bytes += ITEM_BYTES + part.to_string().len();
@@ -232,6 +235,16 @@ impl Decoder {
             response.insert("modelVersion".to_owned(), self.shown_model.clone().into());
         }
         Value::Object(response)
+    }
+}
+
+/// Log probabilities are told step by step, in lists.
+fn grow(before: &mut Value, more: &Value) {
+    for (name, value) in more.as_object().into_iter().flatten() {
+        match (before.get_mut(name), value) {
+            (Some(Value::Array(before)), Value::Array(more)) => before.extend(more.iter().cloned()),
+            _ => drop(before.as_object_mut().map(|before| before.insert(name.clone(), value.clone()))),
+        }
     }
 }
 
