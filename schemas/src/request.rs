@@ -242,7 +242,7 @@ pub struct Caller {
     pub ip_address: Option<String>,
     /// `user-agent` header, at most 256 bytes.
     pub user_agent: Option<String>,
-    /// Path and query that were called, or the topic.
+    /// Path that was called, or the topic.
     pub url: Option<String>,
 }
 

@@ -1,4 +1,5 @@
-"""A provider to test against: OpenAI's `/v1/chat/completions` and `/v1/responses`, Anthropic's `/v1/messages`, with faults on demand.
+"""A provider to test against: OpenAI's `/v1/chat/completions` and `/v1/responses`, Anthropic's `/v1/messages` and
+`/v1/messages/count_tokens`, with faults on demand.
 
 In a test: `FakeProvider().start()`; by itself: `python fake_provider.py --port 8000`. Base URL: `http://HOST:PORT/v1`, or
 `http://HOST:PORT/p/NAME/v1` where one server plays several providers; NAME is noted with each call.
@@ -70,6 +71,7 @@ class Handler(BaseHTTPRequestHandler):
             "/v1/chat/completions": wire.OPENAI,
             "/v1/responses": wire.RESPONSES,
             "/v1/messages": wire.ANTHROPIC,
+            "/v1/messages/count_tokens": wire.COUNT,
             "/v1/embeddings": wire.EMBEDDINGS,
         }
         kind = kinds.get(path)
