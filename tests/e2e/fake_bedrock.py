@@ -1,8 +1,9 @@
 """A fake Amazon Bedrock: Converse and ConverseStream in Amazon's binary framing, with every call's signature and shape checked.
 
-The server and its memory are those of `fake_provider.py`. botocore is the referee: its `SigV4Auth` makes the signature that a call
-must have, and its model of the API says which bodies are good. Base URL: `http://127.0.0.1:PORT/p/NAME`. What is answered, and the
-counts, are as in `fake_wire.py`; a stream thinks first. Faults are chosen by the model's name, `fault-KIND`:
+InvokeModel makes embeddings, by Titan and by Cohere. The server and its memory are those of `fake_provider.py`. botocore is the
+referee: its `SigV4Auth` makes the signature that a call must have, and its model of the API says which bodies are good. Base URL:
+`http://127.0.0.1:PORT/p/NAME`. What is answered, and the counts, are as in `fake_wire.py`; a stream thinks first. Faults are chosen
+by the model's name, `fault-KIND`:
 
     429, 500, … any status    an error document of that status, its name in the header only
     early, late               a stream with a throttling exception before its first content, or after it and once the gate is open
@@ -22,7 +23,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.validate import ParamValidator
 from fake_provider import WAIT_MAX_SECONDS
-from fake_wire import pieces
+from fake_wire import pieces, vector
 
 REGION = "eu-west-1"
 KEY, TEMPORARY = ("AKIDE2E", "canary/Secret+1"), ("ASIAE2E", "canary/Secret+2", "canary/Token==")
@@ -117,6 +118,14 @@ def events(request):
     ]
 
 
+def embed(model, request):
+    """Vectors as in `fake_wire.py`; Cohere's counts are in a header of the real one only."""
+    if "titan" in model:
+        return {"embedding": vector(request["inputText"]), "inputTextTokenCount": 8}
+    assert request["embedding_types"] == ["float"] and request["input_type"]
+    return {"embeddings": {"float": [vector(text) for text in request["texts"]]}, "response_type": "embeddings_by_type"}
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -126,7 +135,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        name, model, operation = re.fullmatch(r"/p/(\w+)/model/([^/]+)/(converse|converse-stream)", self.path).groups()
+        name, model, operation = re.fullmatch(r"/p/(\w+)/model/([^/]+)/(converse|converse-stream|invoke)", self.path).groups()
         model = urllib.parse.unquote(model)
         self.server.provider.note("bedrock", name, model, headers, body.decode())
         fault = model.partition("fault-")[2]
@@ -135,6 +144,8 @@ class Handler(BaseHTTPRequestHandler):
         if fault.isdigit():
             return self.fail(int(fault), f"this is a fault: {fault}")
         request = json.loads(body)
+        if operation == "invoke":
+            return self.answer(200, "application/json", json.dumps(embed(model, request)).encode())
         shape = MODEL.operation_model("Converse").input_shape
         report = ParamValidator().validate({"modelId": model, **request}, shape)
         if report.has_errors():

@@ -4,7 +4,7 @@ In a test: `FakeGoogle().start()`. Paths are Google's own, `/v1beta/models/MODEL
 `/v1/projects/P/locations/L/publishers/google/models/MODEL:METHOD` with a token that `/token` gave for a signed assertion
 (RFC 7523), which it verifies as Google does. The answer to a chat is `echo: ` and the last user text; a request that declares
 functions is answered by two calls at once, whose signature must come back with them; their responses by `tools said: ` and the
-outputs. A model's name may be a fault:
+outputs. Vectors are as in `fake_wire.py`, of 8 tokens each. A model's name may be a fault:
 
     fault-429   429, with the time to wait in the document's details
     fault-503   503
@@ -21,6 +21,7 @@ import urllib.parse
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from fake_wire import vector
 from support import free_port
 
 API_KEY = "AIza-canary-gemini-20c4"
@@ -117,12 +118,16 @@ class FakeGoogle:
         resource, _, method = path.rpartition(":")
         place, _, model = resource.rpartition("/models/")
         places = {"/v1beta": self.is_key, "/v1/projects/a-project/locations/europe-west4/publishers/google": self.is_token}
-        if place not in places or method not in ("generateContent", "streamGenerateContent?alt=sse"):
+        chats = ("generateContent", "streamGenerateContent?alt=sse")
+        embeds = ("batchEmbedContents",) if place == "/v1beta" else ("predict", "embedContent")
+        if place not in places or method not in chats + embeds:
             return 404, "application/json", json.dumps(error(404, "NOT_FOUND", f"no such path: {path}"))
         request = json.loads(body)
         self.calls.append({"model": model, "method": method, "headers": dict(headers.items()), "body": request})
         if not places[place](headers):
             return 401, "application/json", json.dumps(error(401, "UNAUTHENTICATED", "who are you?"))
+        if method in embeds:
+            return 200, "application/json", json.dumps(embed(model, method, request))
         status, responses = respond(model, request)
         if status != 200 or method == "generateContent":
             return status, "application/json", json.dumps(responses if status != 200 else joined(responses))
@@ -157,6 +162,23 @@ class FakeGoogle:
         assert header == {"alg": "RS256", "typ": "JWT", "kid": "key-1"}
         self.key.public_key().verify(unpadded(signature), message.encode(), padding.PKCS1v15(), hashes.SHA256())
         return claims
+
+
+def embed(model, method, request):
+    """Vectors, in the shape of each method; a request in the shape of another fails here."""
+
+    def text(content):
+        return content["content"]["parts"][0]["text"]
+
+    if method == "batchEmbedContents":
+        assert {one["model"] for one in request["requests"]} == {f"models/{model}"}
+        values = [{"values": vector(text(one))} for one in request["requests"]]
+        return {"embeddings": values, "usageMetadata": {"promptTokenCount": 8 * len(values)}}
+    if method == "embedContent":
+        return {"embedding": {"values": vector(text(request))}, "usageMetadata": {"promptTokenCount": 8}}
+    counts = {"truncated": False, "token_count": 8}
+    of = [{"values": vector(one["content"]), "statistics": counts} for one in request["instances"]]
+    return {"predictions": [{"embeddings": one} for one in of]}
 
 
 def respond(model, request):

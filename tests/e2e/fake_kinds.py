@@ -1,8 +1,9 @@
-"""Providers that are told apart by their paths: Azure OpenAI, Databricks, Mistral and Cohere, each in its own wire format.
+"""Providers that are told apart by their paths: Azure OpenAI, Databricks, Mistral and Cohere, each in its own wire format: chat and
+embeddings.
 
 In a test: `FakeKinds().start()`, then `url(NAME)` as a provider's base URL: the path below it says which kind is meant. Every
-answer is `echo: ` and the last user text. `calls` holds each call: name, path with its query, headers, body as a document.
-Databricks' token endpoint gives a new token each time.
+answer is `echo: ` and the last user text; vectors are as in `fake_wire.py`, always as numbers. `calls` holds each call: name, path
+with its query, headers, body as a document. Databricks' token endpoint gives a new token each time.
 """
 
 import json
@@ -12,13 +13,25 @@ import urllib.parse
 from http.server import BaseHTTPRequestHandler
 
 from fake_provider import Server
-from fake_wire import OPENAI_USAGE, pieces, text_of
+from fake_wire import OPENAI_USAGE, embeddings, pieces, text_of, vector
 
 KINDS = {
     "azure": r"/openai/(v1|deployments/[^/]+)/chat/completions(\?api-version=[\d-]+)?",
     "databricks": r"/serving-endpoints/[^/]+/invocations",
     "mistral": r"/v1/chat/completions",
     "cohere": r"/v2/chat",
+}
+# Databricks asks for embeddings at the path of chats.
+EMBEDDINGS = {
+    "azure": r"/openai/(v1|deployments/[^/]+)/embeddings(\?api-version=[\d-]+)?",
+    "mistral": r"/v1/embeddings",
+    "cohere": r"/v2/embed",
+}
+# The fields that a kind knows; those of Azure are OpenAI's.
+KNOWN = {
+    "databricks": {"input", "instruction"},
+    "mistral": {"model", "input", "output_dimension", "output_dtype", "encoding_format"},
+    "cohere": {"model", "texts", "input_type", "embedding_types", "output_dimension", "truncate", "max_tokens"},
 }
 FILTER = {"hate": {"filtered": False, "severity": "safe"}}
 COHERE_USAGE = {
@@ -33,6 +46,18 @@ def unknown_fields(kind, request):
     if kind == "mistral":
         return sorted(request.keys() & {"stream_options", "max_completion_tokens", "seed", "user"})
     return sorted(request.keys() & {"model"}) if kind == "databricks" else []
+
+
+def vectors(kind, request):
+    """The answer to a request for embeddings; `None` if the real API would refuse it."""
+    if request.keys() - KNOWN.get(kind, request.keys()):
+        return None
+    if kind != "cohere":
+        return embeddings({"model": "fake", **request})
+    if request["embedding_types"] != ["float"] or request["input_type"] not in ("search_document", "search_query"):
+        return None
+    meta = {"api_version": {"version": "2"}, "billed_units": {"input_tokens": 8 * len(request["texts"])}}
+    return {"id": "e-1", "embeddings": {"float": [vector(t) for t in request["texts"]]}, "texts": request["texts"], "meta": meta}
 
 
 def whole(kind, text):
@@ -100,6 +125,10 @@ class Handler(BaseHTTPRequestHandler):
         kind = next((kind for kind, pattern in KINDS.items() if re.fullmatch(pattern, path)), None)
         request = json.loads(body)
         provider.calls.append({"name": name, "path": path, "headers": headers, "body": request})
+        embeds = next((kind for kind, pattern in EMBEDDINGS.items() if re.fullmatch(pattern, path)), None)
+        if embeds or (kind == "databricks" and "input" in request):
+            document = vectors(embeds or kind, request)
+            return self.send(200 if document else 422, "application/json", json.dumps(document or {"message": "unknown fields"}))
         if kind is None or unknown_fields(kind, request):
             return self.send(422, "application/json", json.dumps({"message": f"{path}: {unknown_fields(kind, request)}"}))
         text = "echo: " + text_of([m for m in request["messages"] if m["role"] == "user"][-1]["content"])

@@ -1,11 +1,18 @@
-"""Kinds of providers with paths, credentials or a language of their own: Azure OpenAI, Databricks, Mistral, Cohere."""
+"""Kinds of providers with paths, credentials or a language of their own: Azure OpenAI, Databricks, Mistral, Cohere; and the
+embeddings of every kind."""
 
 import base64
+import json
 
+import fake_bedrock
 import openai
 import pytest
+from fake_google import API_KEY, FakeGoogle
 from fake_kinds import FakeKinds
-from support import endpoint, user
+from fake_provider import FakeProvider
+from fake_wire import vector
+from ledger import ledger_of
+from support import endpoint, eventually, user
 
 KEY = "sk-canary-kinds-4d1f"
 BEARER = ("authorization", f"Bearer {KEY}")
@@ -17,6 +24,20 @@ KINDS = {
     "mistral": ("/v1/chat/completions", BEARER, None),
     "cohere": ("/v2/chat", BEARER, None),
 }
+# Where embeddings are made: provider and model, texts per call, and the tokens that are counted for them.
+VECTORS = {
+    "azure": ("azure small", 2, 16),
+    "dated": ("dated small", 2, 16),
+    "databricks": ("databricks small", 2, 16),
+    "mistral": ("mistral small", 2, 16),
+    "cohere": ("cohere small", 2, 16),
+    "gemini": ("gemini gemini-embedding-001", 2, 16),
+    "vertex": ("vertex text-embedding-005", 2, 16),
+    "vertex-content": ("vertex gemini-embedding-2", 1, 8),
+    "titan": ("bedrock amazon.titan-embed-text-v2:0", 1, 8),
+    # Bedrock tells no counts of Cohere's in the answer: five characters are estimated.
+    "bedrock-cohere": ("bedrock cohere.embed-v4:0", 2, 1),
+}
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +48,32 @@ def fake():
 
 
 @pytest.fixture(scope="module")
-def running(gateway, fake):
+def elsewhere(tmp_path_factory):
+    """Providers whose fakes have tests of their own."""
+    google, bedrock = FakeGoogle().start(), FakeProvider(handler=fake_bedrock.Handler).start()
+    key_file = tmp_path_factory.mktemp("secrets") / "vertex.json"
+    key_file.write_text(json.dumps(google.key_file()))
+    place = {"project": "a-project", "location": "europe-west4", "api_key": "${file:%s}" % key_file}
+    address = f"http://127.0.0.1:{bedrock.port}/p/bedrock"
+    yield {
+        "gemini": {"kind": "gemini", "base_url": google.url + "/v1beta", "api_key": API_KEY},
+        "vertex": {"kind": "vertex", "base_url": google.url + "/v1", **place},
+        "bedrock": {"kind": "bedrock", "region": fake_bedrock.REGION, "base_url": address, "api_key": ":".join(fake_bedrock.KEY)},
+    }
+    google.stop()
+    bedrock.stop()
+
+
+@pytest.fixture(scope="module")
+def running(gateway, fake, elsewhere):
     def provider(kind, name, below="", key=KEY, **more):
         return {"kind": kind, "base_url": fake.url(name, below), "api_key": key, **more}
 
     endpoints = {name: endpoint(name, [f"main {name} fake-large"]) for name in [*KINDS, "principal"]}
     # A deployment's name may hold what a path may not.
     endpoints["dated"]["destinations"][0]["model"] = "fake large"
+    for name, (destination, *_) in VECTORS.items():
+        endpoints[f"vectors-{name}"] = endpoint(f"vectors-{name}", [f"main {destination}"], task="embeddings")
     return gateway(
         list(endpoints.values()),
         providers={
@@ -43,6 +83,7 @@ def running(gateway, fake):
             "principal": provider("databricks", "principal", key="app-1:s3cret-canary"),
             "mistral": provider("mistral", "mistral", "/v1"),
             "cohere": provider("cohere", "cohere", "/v2"),
+            **elsewhere,
         },
     )
 
@@ -96,3 +137,38 @@ def test_what_a_kind_cannot_express_is_refused_by_name_and_without_a_call(runnin
         running.openai().chat.completions.create(model=name, messages=user("hello"), **field)
     assert caught.value.param == next(iter(field))
     assert len(fake.calls) == before
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_embeddings_are_openais_whoever_makes_them(running, name):
+    _, texts, tokens = VECTORS[name]
+    create = running.openai().embeddings.with_raw_response.create
+    wanted = {"model": f"vectors-{name}", "input": ["a", "four"][:texts], "dimensions": 2, "user": "u-1"}
+    if name == "databricks":  # whose reference knows neither
+        wanted = {key: wanted[key] for key in ("model", "input")}
+    # The SDK asks for base64 unless it is told otherwise, and makes numbers of it.
+    for told, kind in (({}, str), ({"encoding_format": "float"}, list)):
+        raw = create(**wanted, **told)
+        assert {type(item["embedding"]) for item in raw.http_response.json()["data"]} == {kind}
+        answer = raw.parse()
+        assert [item.embedding for item in answer.data] == [vector(text) for text in wanted["input"]]
+        assert [item.index for item in answer.data] == list(range(texts))
+        assert (answer.model, answer.usage.prompt_tokens, answer.usage.total_tokens) == (wanted["model"], tokens, tokens)
+
+
+def test_embeddings_of_every_kind_are_counted(running):
+    create, ids = running.openai().embeddings.with_raw_response.create, {}
+    for name, (_, texts, tokens) in VECTORS.items():
+        raw = create(model=f"vectors-{name}", input=["a", "four"][:texts])
+        ids[raw.headers["x-request-id"]] = (tokens, 0, "estimated" if name == "bedrock-cohere" else "provider")
+    listed = ", ".join(f"'{request_id}'" for request_id in ids)
+    sql = f"SELECT request_id, input_tokens, output_tokens, token_source FROM usage WHERE request_id IN ({listed})"
+    rows = eventually(lambda: len(rows := ledger_of(running).query(sql)) == len(ids) and rows, "every row", 60)
+    assert {row["request_id"]: (row["input_tokens"], row["output_tokens"], row["token_source"]) for row in rows} == ids
+
+
+@pytest.mark.parametrize(("name", "texts"), [("cohere", [1, 2]), ("titan", ["a", "b"])])
+def test_an_input_that_a_kind_does_not_take_is_refused_by_name(running, name, texts):
+    with pytest.raises(openai.BadRequestError) as caught:
+        running.openai().embeddings.create(model=f"vectors-{name}", input=texts)
+    assert caught.value.param == "input"

@@ -190,14 +190,15 @@ fn wires() -> impl Iterator<Item = Arc<dyn Wire>> {
     kinds().into_iter().map(|(_, kind)| kind.wire)
 }
 
-/// For callers of the Messages and the Responses API: a provider's own, and translations.
+/// For callers of the Messages and the Responses API: a provider's own, and translations; and every kind's embeddings.
 fn other_wires() -> Vec<Arc<dyn Wire>> {
     let kinds = [ProviderKind::Anthropic, ProviderKind::Openai, ProviderKind::Mistral];
     let wires = |of| {
         let kind = kind(&Provider::of(of)).expect("a kind that is spoken");
         [ApiType::Messages, ApiType::Responses].map(|api| kind.speaks(api))
     };
-    kinds.into_iter().flat_map(wires).flatten().collect()
+    let embeddings = self::kinds().into_iter().filter_map(|(_, kind)| kind.speaks(ApiType::Embeddings));
+    kinds.into_iter().flat_map(wires).flatten().chain(embeddings).collect()
 }
 
 /// For callers of Google's API: its own, and translations.

@@ -10,8 +10,9 @@
 
 use super::{
     Answer, Asked, Decoded, Encoded, Fields, Frame, Grant, Leaving, StreamDecoder, Wire,
+    beside::Side,
     completions::{self, Quirks},
-    path,
+    embeddings, path,
 };
 use crate::failure::Failure;
 use serde::Deserialize;
@@ -40,6 +41,17 @@ impl Azure {
         let is_old = self.version.as_deref().is_some_and(|version| version < STREAM_OPTIONS_SINCE);
         Quirks { no_stream_options: is_old, ..Quirks::default() }
     }
+
+    /// Where a deployment does something. v1 has its name in the body.
+    fn place(&self, deployment: &str, operation: &str) -> String {
+        match &self.version {
+            None => format!("/openai/v1/{operation}"),
+            Some(version) => {
+                let (deployment, version) = (path::segment(deployment), path::segment(version));
+                format!("/openai/deployments/{deployment}/{operation}?api-version={version}")
+            }
+        }
+    }
 }
 
 /// The parts of an application's credential. `None`: it is a key. Errors if it is neither.
@@ -64,14 +76,7 @@ impl Wire for Azure {
 
     fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
         let body = completions::encode(asked, self.quirks())?.to_json();
-        let path = match &self.version {
-            None => "/openai/v1/chat/completions".to_owned(),
-            Some(version) => {
-                let (deployment, version) = (path::segment(asked.upstream_model), path::segment(version));
-                format!("/openai/deployments/{deployment}/chat/completions?api-version={version}")
-            }
-        };
-        Ok(Encoded::new(path, body))
+        Ok(Encoded::new(self.place(asked.upstream_model, "chat/completions"), body))
     }
 
     fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
@@ -112,6 +117,21 @@ impl Wire for Azure {
 
     fn request_id_header(&self) -> &'static str {
         "apim-request-id"
+    }
+}
+
+/// The side for embeddings, at the same resource.
+#[derive(Debug)]
+pub(super) struct Embeddings(pub(super) Azure);
+
+impl Side for Embeddings {
+    fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
+        let body = completions::encode(asked, Quirks::default())?.to_json();
+        Ok(Encoded::new(self.0.place(asked.upstream_model, "embeddings"), body))
+    }
+
+    fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
+        embeddings::decode(asked, body)
     }
 }
 

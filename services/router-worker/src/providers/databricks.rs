@@ -9,8 +9,9 @@
 
 use super::{
     Answer, Asked, Decoded, Encoded, Fields, Frame, Grant, Leaving, StreamDecoder, Wire,
+    beside::Side,
     completions::{self, Quirks, parts},
-    path, token,
+    embeddings, path, token,
 };
 use crate::failure::Failure;
 use base64::Engine;
@@ -44,8 +45,7 @@ impl Wire for Databricks {
         {
             body.put("messages", &messages);
         }
-        let path = format!("/serving-endpoints/{}/invocations", path::segment(asked.upstream_model));
-        Ok(Encoded::new(path, body.to_json()))
+        Ok(Encoded::new(invocations(asked), body.to_json()))
     }
 
     fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
@@ -85,6 +85,28 @@ impl Wire for Databricks {
     fn request_id_header(&self) -> &'static str {
         "x-request-id"
     }
+}
+
+/// The side for embeddings. The reference knows no format but numbers.
+#[derive(Debug)]
+pub(super) struct Embeddings;
+
+impl Side for Embeddings {
+    fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
+        let mut body = completions::encode(asked, Quirks::default())?;
+        body.remove("model");
+        embeddings::ask_for_numbers(&mut body)?;
+        Ok(Encoded::new(invocations(asked), body.to_json()))
+    }
+
+    fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
+        embeddings::decode(asked, body)
+    }
+}
+
+/// An endpoint is asked at the same path, whatever it is for.
+fn invocations(asked: &Asked<'_>) -> String {
+    format!("/serving-endpoints/{}/invocations", path::segment(asked.upstream_model))
 }
 
 /// The failure that an error document stands for. Its code is a word, or the status again.

@@ -5,7 +5,8 @@
 //! leaf's answers have OpenAI's chat shape, but for those that serve another API natively; `dialects` does the rest.
 //!
 //! What leaves have in common is beside them: `completions` for servers of OpenAI's own format; for translations
-//! `translate` and `conversation` (requests), `answers` and `chunks` (what comes back). A leaf imports no other.
+//! `translate` and `conversation` (requests), `answers` and `chunks` (what comes back); `beside` for an API that a server has
+//! beside chat, such as `embeddings`. A leaf imports no other.
 //!
 //! Deliberately absent: an `Idempotency-Key` to the provider. Neither kind documents one for these calls, and the official SDKs,
 //! whose generator has the feature, name no header for it (`_idempotency_header = None` in openai-python's `_base_client.py`;
@@ -317,11 +318,13 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
         }
         ProviderKind::Azure => {
             let version = provider.api_version.as_deref();
-            let azure = Kind::at(provider, needed(provider)?, "azure", azure::Azure::new(version));
+            let new = || azure::Azure::new(version);
+            let azure = Kind::at(provider, needed(provider)?, "azure", new())
+                .and(ApiType::Embeddings, Beside { of: new(), side: azure::Embeddings(new()) });
             match version {
                 None => {
                     let side = responses::Responses { path: "/openai/v1/responses" };
-                    azure.and(ApiType::Responses, Beside { of: azure::Azure::new(None), side })
+                    azure.and(ApiType::Responses, Beside { of: new(), side })
                 }
                 // Dated versions keep their models in the path of a deployment, where this API is not.
                 Some(_) => azure,
@@ -329,25 +332,32 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
         }
         ProviderKind::Databricks => {
             let host = needed(provider)?;
-            Kind::at(provider, host, "databricks", databricks::Databricks::new(host))
+            let new = || databricks::Databricks::new(host);
+            Kind::at(provider, host, "databricks", new())
+                .and(ApiType::Embeddings, Beside { of: new(), side: databricks::Embeddings })
         }
-        ProviderKind::Mistral => Kind::at(provider, "https://api.mistral.ai/v1", "mistral", mistral::Mistral),
-        ProviderKind::Cohere => Kind::at(provider, "https://api.cohere.com/v2", "cohere", cohere::Cohere),
+        ProviderKind::Mistral => Kind::at(provider, "https://api.mistral.ai/v1", "mistral", mistral::Mistral)
+            .and(ApiType::Embeddings, Beside { of: mistral::Mistral, side: mistral::Embeddings }),
+        ProviderKind::Cohere => Kind::at(provider, "https://api.cohere.com/v2", "cohere", cohere::Cohere)
+            .and(ApiType::Embeddings, Beside { of: cohere::Cohere, side: cohere::Embeddings }),
         ProviderKind::Gemini => {
             let base_url = "https://generativelanguage.googleapis.com/v1beta";
-            Kind::at(provider, base_url, "gemini", google::Google::Gemini).and(
-                ApiType::GenerateContent,
-                Beside { of: google::Google::Gemini, side: google::Native(google::Google::Gemini) },
-            )
+            let google = google::Google::Gemini;
+            Kind::at(provider, base_url, "gemini", google.clone())
+                .and(ApiType::Embeddings, Beside { of: google.clone(), side: google::Embeddings(google.clone()) })
+                .and(ApiType::GenerateContent, Beside { of: google.clone(), side: google::Native(google) })
         }
         ProviderKind::Vertex => {
-            let (wire, base_url) = google::Google::vertex(provider.project.as_deref(), provider.location.as_deref())?;
-            let native = Beside { of: wire.clone(), side: google::Native(wire.clone()) };
-            Kind::at(provider, &base_url, "vertex", wire).and(ApiType::GenerateContent, native)
+            let (google, base_url) = google::Google::vertex(provider.project.as_deref(), provider.location.as_deref())?;
+            Kind::at(provider, &base_url, "vertex", google.clone())
+                .and(ApiType::Embeddings, Beside { of: google.clone(), side: google::Embeddings(google.clone()) })
+                .and(ApiType::GenerateContent, Beside { of: google.clone(), side: google::Native(google) })
         }
         ProviderKind::Bedrock => {
             let region = provider.region.clone().ok_or("kind `bedrock` needs a region")?;
-            Kind::at(provider, &bedrock::Bedrock::base_url(&region), "bedrock", bedrock::Bedrock { region })
+            let (base_url, of) = (bedrock::Bedrock::base_url(&region), bedrock::Bedrock { region });
+            Kind::at(provider, &base_url, "bedrock", of.clone())
+                .and(ApiType::Embeddings, Beside { of, side: bedrock::Embeddings })
         }
         // The mock answers in OpenAI's format, so that its answers take the same way as any other.
         ProviderKind::Mock => {

@@ -42,7 +42,7 @@ pub(super) fn stream_bytes(kind_name: &str, kind: &Kind) -> Vec<u8> {
     frames.iter().flat_map(message).collect()
 }
 
-fn of(name: &str) -> Kind {
+pub(super) fn of(name: &str) -> Kind {
     kinds().into_iter().find(|(known, _)| *known == name).expect("a kind").1
 }
 

@@ -6,6 +6,7 @@
 //! botocore's `data/bedrock-runtime/2023-09-30/service-2.json`. What Converse cannot express is refused with the name of the
 //! field, never dropped. Requests are signed with AWS's Signature Version 4 (`sigv4`), or carry a Bedrock API key.
 
+mod embeddings;
 mod messages;
 mod request;
 mod response;
@@ -17,6 +18,8 @@ use crate::failure::{Class, Failure};
 use serde_json::Value;
 use sigv4::Signer;
 
+pub(super) use embeddings::Embeddings;
+
 /// The service's name in signatures, not that of its host.
 const SERVICE: &str = "bedrock";
 /// What `http` sends.
@@ -24,7 +27,7 @@ const CONTENT_TYPE: &str = "application/json";
 const CREDENTIAL: &str = "must be ACCESS_KEY_ID:SECRET_ACCESS_KEY, with :SESSION_TOKEN behind it if there is one, or an API key of Bedrock's, which has no colon";
 
 /// The leaf.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Bedrock {
     /// Whose models are called, such as `us-east-1`.
     pub region: String,

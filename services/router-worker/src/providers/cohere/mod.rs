@@ -5,6 +5,7 @@
 //! <https://docs.cohere.com/reference/errors> and the types of `cohere-ai/cohere-python`. What the API cannot express is refused
 //! with the name of the field. What it says beside OpenAI's shape stays under its own names: `tool_plan` and `citations`.
 
+mod embeddings;
 mod messages;
 mod request;
 mod response;
@@ -13,6 +14,8 @@ mod stream;
 use super::{Answer, Asked, Encoded, Leaving, StreamDecoder, Wire};
 use crate::failure::Failure;
 use serde_json::Value;
+
+pub(super) use embeddings::Embeddings;
 
 /// The leaf.
 #[derive(Debug)]

@@ -10,6 +10,7 @@
 //! of a tool call, or of the message where no call carries it; a caller sends both back as they came.
 
 mod contents;
+mod embeddings;
 mod errors;
 mod media;
 mod native;
@@ -22,6 +23,7 @@ mod tools;
 use super::{Answer, Asked, Encoded, Grant, Leaving, StreamDecoder, Wire};
 use crate::failure::Failure;
 
+pub(super) use embeddings::Embeddings;
 pub(super) use native::Native;
 
 /// The leaf, by where the models are.
@@ -55,8 +57,13 @@ impl Google {
         Ok((Self::Vertex { project: project.to_owned(), location: location.to_owned() }, format!("https://{host}/v1")))
     }
 
-    /// A model's name with a slash in it is a whole resource's: a tuned model, an endpoint, another publisher's.
     fn path(&self, model: &str, stream: bool) -> String {
+        self.place(model, if stream { "streamGenerateContent?alt=sse" } else { "generateContent" })
+    }
+
+    /// The path of a model's method. A name with a slash in it is a whole resource's: a tuned model, an endpoint, another
+    /// publisher's.
+    fn place(&self, model: &str, method: &str) -> String {
         let name = match self {
             _ if model.contains('/') => model.split('/').map(segment).collect::<Vec<_>>().join("/"),
             Self::Gemini => format!("models/{}", segment(model)),
@@ -66,7 +73,6 @@ impl Google {
             Self::Gemini => String::new(),
             Self::Vertex { project, location } => format!("/projects/{}/locations/{location}", segment(project)),
         };
-        let method = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
         format!("{parent}/{name}:{method}")
     }
 }

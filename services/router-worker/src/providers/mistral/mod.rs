@@ -4,6 +4,7 @@
 //! `mistralai/client-python`. The API refuses every field that it does not know, so what it cannot express is refused here with
 //! the field's name, before a call. It takes no `stream_options`: usage comes with the last chunk that has a choice.
 
+mod embeddings;
 mod request;
 
 use super::{
@@ -12,6 +13,8 @@ use super::{
 };
 use crate::failure::{Class, Failure};
 use serde_json::{Map, Value};
+
+pub(super) use embeddings::Embeddings;
 
 const QUIRKS: Quirks = Quirks { no_stream_options: true, max_tokens_only: true };
 

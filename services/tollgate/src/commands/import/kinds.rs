@@ -77,7 +77,7 @@ impl Kind {
 
     /// Whether Tollgate's calls of it can be for embeddings.
     pub(super) fn embeds(&self) -> bool {
-        self.kind == "openai"
+        self.kind != "anthropic"
     }
 }
 

@@ -203,10 +203,8 @@ fn embeddings(model: &Model<'_>, params: &Section, info: &mut Section, notes: &m
         None => false,
     };
     if is_embedding && !model.kind.embeds() {
-        let why = format!(
-            "makes embeddings, for which Tollgate calls servers of OpenAI's format only, not {}: the entry was left out",
-            model.kind.name
-        );
+        let why =
+            format!("makes embeddings, for which Tollgate does not call {}: the entry was left out", model.kind.name);
         notes.add(params.at("model"), why);
         return None;
     }

@@ -207,6 +207,9 @@ fn api_key(kind: &Kind, is_elsewhere: bool, params: &mut Section, work: &mut Wor
     }
 }
 
+/// How Google's own models on Vertex AI begin: those that chat, and those that make embeddings.
+const GOOGLES: [&str; 3] = ["gemini", "text-embedding", "text-multilingual-embedding"];
+
 /// Vertex AI: Google's own models there.
 fn vertex<'m>(
     kind: &Kind,
@@ -214,8 +217,8 @@ fn vertex<'m>(
     params: &mut Section,
     work: &mut Work,
 ) -> Option<(Provider, Option<String>, &'m str)> {
-    if !model.starts_with("gemini") {
-        let why = "is no Gemini model: Tollgate calls only those on Vertex AI, so the entry was left out";
+    if !GOOGLES.iter().any(|start| model.starts_with(start)) {
+        let why = "is none of Google's own models: Tollgate calls only those on Vertex AI, so the entry was left out";
         work.notes.add(params.at("model"), why);
         return None;
     }
