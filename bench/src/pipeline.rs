@@ -154,6 +154,7 @@ fn admitted(gateway: &Gateway, body: Box<RawValue>) -> anyhow::Result<Request> {
         api_headers: Default::default(),
         request_id: RequestId::new(),
         api_type: ApiType::ChatCompletions,
+        called: None,
         body,
         tags: Default::default(),
         cache: Default::default(),

@@ -31,6 +31,7 @@ pub enum Shape {
     OpenAi,
     Anthropic,
     Databricks,
+    Google,
 }
 
 macro_rules! codes {
@@ -190,12 +191,54 @@ impl ApiError {
         serde_json::json!({ "error_code": code, "message": self.message, "code": self.code.as_str() })
     }
 
+    /// Google's error document, `{"error":{"code","message","status","details"}}` (<https://google.aip.dev/193>, and
+    /// `google/rpc/error_details.proto` in googleapis/googleapis). The gateway's own code, the field at fault and the checks stand
+    /// in an `ErrorInfo`, how long to wait in a `RetryInfo`.
+    pub fn google(&self) -> serde_json::Value {
+        let code = self.code.status();
+        let status = match code {
+            401 => "UNAUTHENTICATED",
+            403 => "PERMISSION_DENIED",
+            404 => "NOT_FOUND",
+            412 => "FAILED_PRECONDITION",
+            429 => "RESOURCE_EXHAUSTED",
+            499 => "CANCELLED",
+            502 | 503 => "UNAVAILABLE",
+            504 => "DEADLINE_EXCEEDED",
+            400..=499 => "INVALID_ARGUMENT",
+            _ => "INTERNAL",
+        };
+        let mut metadata = serde_json::Map::new();
+        if let Some(param) = &self.param {
+            metadata.insert("param".to_owned(), param.clone().into());
+        }
+        if !self.checks.is_empty() {
+            metadata.insert("checks".to_owned(), self.checks.join(", ").into());
+        }
+        let mut details = vec![serde_json::json!({
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": self.code.as_str().to_ascii_uppercase(),
+            "domain": "tollgate",
+            "metadata": metadata,
+        })];
+        if let Some((_, seconds)) = self.headers.iter().find(|(name, _)| *name == "retry-after") {
+            let delay = format!("{seconds}s");
+            details.push(
+                serde_json::json!({ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay }),
+            );
+        }
+        serde_json::json!({
+            "error": { "code": code, "message": self.message, "status": status, "details": details },
+        })
+    }
+
     /// The error document as callers of that kind know it.
     pub fn document(&self, shape: Shape, request_id: Option<&str>) -> serde_json::Value {
         match shape {
             Shape::OpenAi => self.openai(),
             Shape::Anthropic => self.anthropic(request_id),
             Shape::Databricks => self.databricks(),
+            Shape::Google => self.google(),
         }
     }
 }

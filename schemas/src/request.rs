@@ -125,6 +125,12 @@ pub enum ApiType {
     /// OpenAI's `POST /v1/chat/completions`.
     #[serde(rename = "openai/v1/chat/completions")]
     ChatCompletions,
+    /// Google's `POST /v1beta/models/{model}:generateContent`, and the same as a stream.
+    #[serde(rename = "gemini/v1beta/generateContent")]
+    GenerateContent,
+    /// Anthropic's `POST /v1/messages/count_tokens`.
+    #[serde(rename = "anthropic/v1/messages/count_tokens")]
+    CountTokens,
     /// OpenAI's `POST /v1/embeddings`.
     #[serde(rename = "openai/v1/embeddings")]
     Embeddings,
@@ -144,11 +150,13 @@ pub enum ApiType {
 
 impl ApiType {
     /// Every API.
-    pub const ALL: [ApiType; 6] = [
+    pub const ALL: [ApiType; 8] = [
         ApiType::ChatCompletions,
         ApiType::Responses,
         ApiType::Embeddings,
         ApiType::Messages,
+        ApiType::CountTokens,
+        ApiType::GenerateContent,
         ApiType::Completions,
         ApiType::Moderations,
     ];
@@ -157,6 +165,8 @@ impl ApiType {
     pub fn as_str(self) -> &'static str {
         match self {
             ApiType::ChatCompletions => "openai/v1/chat/completions",
+            ApiType::GenerateContent => "gemini/v1beta/generateContent",
+            ApiType::CountTokens => "anthropic/v1/messages/count_tokens",
             ApiType::Responses => "openai/v1/responses",
             ApiType::Embeddings => "openai/v1/embeddings",
             ApiType::Messages => "anthropic/v1/messages",
@@ -165,10 +175,12 @@ impl ApiType {
         }
     }
 
-    /// The HTTP path of the API, as jobs name it in `url`.
+    /// The HTTP path of the API, as jobs name it in `url`; with `{model}` where the model's name stands in it.
     pub fn path(self) -> &'static str {
         match self {
             ApiType::ChatCompletions => "/v1/chat/completions",
+            ApiType::GenerateContent => "/v1beta/models/{model}:generateContent",
+            ApiType::CountTokens => "/v1/messages/count_tokens",
             ApiType::Responses => "/v1/responses",
             ApiType::Embeddings => "/v1/embeddings",
             ApiType::Messages => "/v1/messages",
@@ -185,19 +197,29 @@ impl ApiType {
             | ApiType::Embeddings
             | ApiType::Completions
             | ApiType::Moderations => crate::error::Shape::OpenAi,
-            ApiType::Messages => crate::error::Shape::Anthropic,
+            ApiType::Messages | ApiType::CountTokens => crate::error::Shape::Anthropic,
+            ApiType::GenerateContent => crate::error::Shape::Google,
         }
     }
 
     /// Whether its answers may come piece by piece.
     pub fn has_streams(self) -> bool {
         match self {
-            ApiType::ChatCompletions | ApiType::Responses | ApiType::Messages | ApiType::Completions => true,
-            ApiType::Embeddings | ApiType::Moderations => false,
+            ApiType::ChatCompletions
+            | ApiType::Responses
+            | ApiType::Messages
+            | ApiType::GenerateContent
+            | ApiType::Completions => true,
+            ApiType::Embeddings | ApiType::Moderations | ApiType::CountTokens => false,
         }
     }
 
-    /// The API of a path.
+    /// Whether a call's model stands in its path, and not in its body.
+    pub fn names_model_in_path(self) -> bool {
+        self == ApiType::GenerateContent
+    }
+
+    /// The API of a path in which no model stands.
     pub fn of_path(path: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|api| api.path() == path)
     }
@@ -250,7 +272,7 @@ pub struct Caller {
     pub ip_address: Option<String>,
     /// `user-agent` header, at most 256 bytes.
     pub user_agent: Option<String>,
-    /// Path and query that were called, or the topic.
+    /// Path that was called, or the topic.
     pub url: Option<String>,
 }
 

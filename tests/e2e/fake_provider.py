@@ -1,5 +1,5 @@
 """A provider to test against: OpenAI's chat completions, text completions, responses, embeddings and moderations, Anthropic's
-messages, below the paths that they have there, with faults on demand.
+messages and its count of tokens, below the paths that they have there, with faults on demand.
 
 In a test: `FakeProvider().start()`; by itself: `python fake_provider.py --port 8000`. Base URL: `http://HOST:PORT/v1`, or
 `http://HOST:PORT/p/NAME/v1` where one server plays several providers; NAME is noted with each call.
@@ -75,6 +75,7 @@ class Handler(BaseHTTPRequestHandler):
             "/v1/chat/completions": wire.OPENAI,
             "/v1/responses": wire.RESPONSES,
             "/v1/messages": wire.ANTHROPIC,
+            "/v1/messages/count_tokens": wire.COUNT,
             "/v1/embeddings": wire.EMBEDDINGS,
             "/v1/completions": wire.COMPLETIONS,
             "/v1/moderations": wire.MODERATIONS,

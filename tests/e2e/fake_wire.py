@@ -34,6 +34,7 @@ CATEGORIES = [
     *("harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent", "self-harm"),
     *("self-harm/instructions", "self-harm/intent", "sexual", "sexual/minors", "violence", "violence/graphic"),
 ]
+COUNT, COUNTED = "count", 4711
 
 
 class Invalid(Exception):
@@ -64,6 +65,10 @@ def validate(kind, request):
     if kind == RESPONSES:
         if why := fake_responses.invalid(request):
             raise Invalid(why)
+        return
+    if kind == COUNT:
+        if unknown := set(request) - {"model", "messages", "system", "tools", "tool_choice", "thinking"}:
+            raise Invalid(f"{min(unknown)}: Extra inputs are not permitted")
         return
     messages = request.get("messages")
     if not isinstance(messages, list) or not messages:
@@ -112,7 +117,7 @@ def error(kind, status, message, code=None):
     """An error document in the provider's shape."""
     types = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
     name = types.get(status, "api_error" if status != 529 else "overloaded_error")
-    if kind == ANTHROPIC:
+    if kind in (ANTHROPIC, COUNT):
         return {"type": "error", "error": {"type": name, "message": message}, "request_id": "req_fake"}
     return {"error": {"message": message, "type": name, "param": None, "code": code}}
 
@@ -133,6 +138,8 @@ def failed_event(code):
 
 def whole(kind, request):
     """The answer document."""
+    if kind == COUNT:
+        return {"input_tokens": COUNTED}
     if kind == EMBEDDINGS:
         return embeddings(request)
     if kind == COMPLETIONS:

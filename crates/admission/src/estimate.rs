@@ -52,7 +52,26 @@ struct Prompts<'a> {
     best_of: Option<u64>,
 }
 
+/// What a GenerateContent body says of it. Google's parsers take both spellings of a name.
+#[derive(Deserialize)]
+struct Generate {
+    #[serde(rename = "generationConfig", alias = "generation_config")]
+    config: Option<GenerationConfig>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GenerationConfig {
+    #[serde(alias = "max_output_tokens")]
+    max_output_tokens: Option<u64>,
+    #[serde(alias = "candidate_count")]
+    candidate_count: Option<u64>,
+}
+
 impl Estimate {
+    /// Of a request that uses no tokens.
+    const NOTHING: Self = Self { input_tokens: 0, output_tokens: Some(0), choices: 1 };
+
     /// The most it may produce, all choices together; `default` a choice if the caller sets no maximum.
     pub fn output(&self, default: u64) -> u64 {
         self.output_tokens.unwrap_or(default).saturating_mul(self.choices)
@@ -61,14 +80,20 @@ impl Estimate {
 
 /// Of a body that is a JSON document.
 pub fn of(api: ApiType, body: &str) -> Estimate {
+    if api == ApiType::CountTokens {
+        return Estimate::NOTHING;
+    }
     let peek: Option<Peek<'_>> = serde_json::from_str(body).ok();
+    let generate = (api == ApiType::GenerateContent).then(|| serde_json::from_str::<Generate>(body).ok()).flatten();
+    let generation = generate.and_then(|generate| generate.config);
     let (data, pieces) = data_in(body);
     let text = (body.len() - data) as u64;
     Estimate {
         input_tokens: text.div_ceil(BYTES_PER_TOKEN) + pieces * DATA_TOKENS,
         output_tokens: match api {
-            ApiType::Embeddings | ApiType::Moderations => Some(0),
+            ApiType::Embeddings | ApiType::Moderations | ApiType::CountTokens => Some(0),
             ApiType::Completions => Some(peek.as_ref().and_then(|peek| peek.max_tokens).unwrap_or(COMPLETION_TOKENS)),
+            ApiType::GenerateContent => generation.as_ref().and_then(|config| config.max_output_tokens),
             ApiType::Responses => peek.as_ref().and_then(|peek| peek.max_output_tokens),
             ApiType::ChatCompletions | ApiType::Messages => {
                 peek.as_ref().and_then(|peek| peek.max_completion_tokens.or(peek.max_tokens))
@@ -76,9 +101,14 @@ pub fn of(api: ApiType, body: &str) -> Estimate {
         },
         choices: match api {
             ApiType::Completions => texts(body, peek.and_then(|peek| peek.n)),
-            _ => peek.and_then(|peek| peek.n).unwrap_or(1).clamp(1, CHOICES_MAX),
+            ApiType::GenerateContent => choices(generation.and_then(|config| config.candidate_count)),
+            _ => choices(peek.and_then(|peek| peek.n)),
         },
     }
+}
+
+fn choices(wanted: Option<u64>) -> u64 {
+    wanted.unwrap_or(1).clamp(1, CHOICES_MAX)
 }
 
 /// How many texts a completion produces: so many for each of its prompts, those that are thrown away included.
@@ -129,6 +159,19 @@ mod tests {
         assert_eq!(of(ApiType::Embeddings, &text).output(4096), 0);
         assert!((1_600..1_700).contains(&estimate.input_tokens), "{estimate:?}");
         assert_eq!((estimate.output_tokens, estimate.choices), (Some(7), 3));
+    }
+
+    #[test]
+    fn a_content_names_its_maximum_in_its_configuration_and_a_count_uses_nothing() {
+        for body in [
+            r#"{"contents":[],"generationConfig":{"maxOutputTokens":7,"candidateCount":2}}"#,
+            r#"{"contents":[],"generation_config":{"max_output_tokens":7,"candidate_count":2}}"#,
+        ] {
+            let estimate = of(ApiType::GenerateContent, body);
+            assert_eq!((estimate.output_tokens, estimate.choices, estimate.output(9)), (Some(7), 2, 14), "{body}");
+        }
+        assert_eq!(of(ApiType::GenerateContent, r#"{"max_tokens":5,"n":3}"#).output(9), 9);
+        assert_eq!(of(ApiType::CountTokens, r#"{"messages":[]}"#), Estimate::NOTHING);
     }
 
     #[test]

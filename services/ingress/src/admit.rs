@@ -1,6 +1,10 @@
 //! Admission: from a body and a caller to a request that may be published. Pure; both doors use it.
 
+mod called;
 mod tags;
+
+pub use called::Called;
+pub(crate) use called::MODELS;
 
 use crate::config::IngressConfig;
 use serde::Deserialize;
@@ -42,6 +46,8 @@ pub struct Admission<'a> {
     pub request_id: RequestId,
     /// The API it speaks.
     pub api_type: ApiType,
+    /// What its path says, for an API whose bodies do not.
+    pub called: Option<Called>,
     /// Headers that are part of the API.
     pub api_headers: BTreeMap<String, String>,
     /// The body as it came.
@@ -74,21 +80,27 @@ struct Peek<'a> {
     input: Option<&'a RawValue>,
     #[serde(borrow)]
     prompt: Option<&'a RawValue>,
+    #[serde(borrow)]
+    contents: Option<&'a RawValue>,
     metadata: Option<serde_json::Value>,
+    labels: Option<serde_json::Value>,
 }
 
 impl Peek<'_> {
     /// Refuses a body without what the API is about.
     fn prompt(&self, api: ApiType) -> Result<(), ApiError> {
         let (name, prompt) = match api {
-            ApiType::ChatCompletions | ApiType::Messages => ("messages", self.messages),
+            ApiType::ChatCompletions | ApiType::Messages | ApiType::CountTokens => ("messages", self.messages),
+            ApiType::GenerateContent => ("contents", self.contents),
             ApiType::Responses | ApiType::Embeddings | ApiType::Moderations => ("input", self.input),
             ApiType::Completions => ("prompt", self.prompt),
         };
         let text = prompt.map_or("null", RawValue::get);
         let is_full_list = || text.strip_prefix('[').is_some_and(|rest| !rest.trim_start().starts_with(']'));
         let is_there = match api {
-            ApiType::ChatCompletions | ApiType::Messages => is_full_list(),
+            ApiType::ChatCompletions | ApiType::Messages | ApiType::CountTokens | ApiType::GenerateContent => {
+                is_full_list()
+            }
             ApiType::Responses => text.starts_with('"') || is_full_list(),
             ApiType::Embeddings | ApiType::Moderations | ApiType::Completions => text != "null",
         };
@@ -117,10 +129,12 @@ impl Peek<'_> {
         Err(ApiError::new(ErrorCode::InvalidRequest, message).param("prompt"))
     }
 
-    /// The caller's own user, and the tags of the body. Anthropic's user stands in its metadata, which are no tags.
+    /// The caller's own user, and the tags of the body. Anthropic's user stands in its metadata, which are no tags; Google's API has
+    /// labels, and no word for a user.
     fn attribution(self, api: ApiType) -> (Option<String>, BTreeMap<String, String>) {
         let (user, tags) = match api {
-            ApiType::Messages => {
+            ApiType::GenerateContent => (None, tags::of_metadata(self.labels)),
+            ApiType::Messages | ApiType::CountTokens => {
                 let user = self.metadata.as_ref().and_then(|metadata| metadata["user_id"].as_str());
                 (user.map(str::to_owned), BTreeMap::new())
             }
@@ -139,7 +153,14 @@ impl Peek<'_> {
 /// Refuses a request that the endpoint is not for.
 fn fits(endpoint: &Endpoint, api: ApiType) -> Result<(), ApiError> {
     let wanted = match endpoint.task {
-        Task::Chat => [ApiType::ChatCompletions, ApiType::Responses, ApiType::Messages].as_slice(),
+        Task::Chat => [
+            ApiType::ChatCompletions,
+            ApiType::Responses,
+            ApiType::Messages,
+            ApiType::GenerateContent,
+            ApiType::CountTokens,
+        ]
+        .as_slice(),
         Task::Embeddings => &[ApiType::Embeddings],
         Task::Completions => &[ApiType::Completions],
         Task::Moderations => &[ApiType::Moderations],
@@ -156,10 +177,15 @@ impl Admission<'_> {
     /// Checks permission and shape. Errors are the caller's.
     pub(crate) fn admit(self, config: &IngressConfig) -> Result<Request, ApiError> {
         let peek: Peek<'_> = serde_json::from_str(self.body.get()).map_err(|error| invalid(&error))?;
-        let usual = (self.api_type == ApiType::Moderations).then_some(MODERATION_MODEL);
-        let model = peek.model.as_deref().or(usual).ok_or_else(|| missing("model"))?.to_owned();
+        let (model, stream) = match self.called {
+            Some(Called { model, stream }) => (model, stream),
+            None => {
+                let usual = (self.api_type == ApiType::Moderations).then_some(MODERATION_MODEL);
+                let model = peek.model.as_deref().or(usual).ok_or_else(|| missing("model"))?.to_owned();
+                (model, self.api_type.has_streams() && peek.stream.unwrap_or(false))
+            }
+        };
         peek.prompt(self.api_type)?;
-        let stream = peek.stream.unwrap_or(false) && self.api_type.has_streams();
         let endpoint = config.endpoint(&self.caller, &model).ok_or_else(|| not_found(&model))?;
         fits(endpoint, self.api_type)?;
         peek.readable(endpoint, self.api_type)?;

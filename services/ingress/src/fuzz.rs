@@ -3,8 +3,9 @@
 //! Panics are how a fuzzer is told. Not compiled into the product.
 
 use crate::{
-    Admission, Door, IngressConfig,
-    jobs::parse::{self, CUSTOM_ID_MAX_BYTES, METADATA_MAX_BYTES},
+    Admission, Called, Door, IngressConfig,
+    admit::MODELS,
+    jobs::parse::{self, CUSTOM_ID_MAX_BYTES, Job, METADATA_MAX_BYTES},
 };
 use object_store::memory::InMemory;
 use serde::Serialize;
@@ -42,19 +43,28 @@ pub fn job(value: &[u8], id: Option<&[u8]>, subject: Option<&[u8]>, expires: Opt
         value.windows(job.body.get().len()).any(|part| part == job.body.get().as_bytes()),
         "the body is the bytes that came"
     );
+    let url = url(&job);
     // Raw, because a body need only be JSON's grammar: it may hold half a surrogate pair, which is no text.
     let line = Line {
         custom_id: job.custom_id.as_deref(),
         method: "POST",
-        url: job.api_type.path(),
+        url: &url,
         body: &job.body,
         metadata: job.metadata.as_ref(),
     };
     let line = serde_json::to_vec(&line).expect("a line");
     let again = parse::job(&line, &Headers::default()).expect("a batch line");
     assert_eq!((again.custom_id, again.metadata), (job.custom_id.clone(), job.metadata));
+    assert_eq!((again.api_type, &again.called), (job.api_type, &job.called));
     let (expires_ms, idempotency_key) = (job.expires_ms, job.idempotency_key);
     admit(job.body, &Door::Topic { expires_ms, default_ms: 60_000, idempotency_key });
+}
+
+/// The path of a job's API, with its model where that stands in it.
+fn url(job: &Job) -> String {
+    let Some(Called { model, stream }) = &job.called else { return job.api_type.path().to_owned() };
+    let model: String = model.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    format!("{MODELS}/{model}:{}", if *stream { "streamGenerateContent" } else { "generateContent" })
 }
 
 /// A body at the HTTP door.
@@ -71,6 +81,7 @@ fn admit(body: Box<RawValue>, door: &Door) {
     let admission = Admission {
         request_id: RequestId::new(),
         api_type: ApiType::ChatCompletions,
+        called: None,
         api_headers: Default::default(),
         body: body.clone(),
         tags: Default::default(),
@@ -104,11 +115,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_three_shapes_and_a_body_hold() {
-        let bodies: [&[u8]; 3] = [
+    fn the_shapes_and_a_body_hold() {
+        let bodies: [&[u8]; 4] = [
             br#"{"custom_id":"a","url":"/v1/chat/completions","body":{"model":"m","messages":[{}]},"metadata":{"a":1.5}}"#,
             br#"{"metadata":{"a":1},"path":"/v1/chat/completions","body":{"model":"m","messages":[{}]}}"#,
             br#"{"model":"m","messages":[{"role":"user"}],"user":"u","metadata":{"k":"v"}}"#,
+            br#"{"url":"/v1beta/models/a%2Fm:generateContent","body":{"contents":[{}]}}"#,
         ];
         for text in bodies {
             job(text, Some(b"id"), Some(b"/v1/chat/completions"), Some(b"2030-01-01T00:00:00Z"));

@@ -32,7 +32,7 @@ mod reserve;
 mod results;
 mod waiters;
 
-pub use admit::{Admission, Door};
+pub use admit::{Admission, Called, Door};
 pub use auth::roles;
 pub use config::IngressConfig;
 pub use error::Error;

@@ -21,7 +21,8 @@ use tollgate_runtime::config::Timeout;
 use tollgate_schemas::{Lane, StreamEvent};
 
 /// Fields without which there is no request.
-const ESSENTIAL: [&str; 6] = ["model", "messages", "input", "prompt", "previous_response_id", "conversation"];
+const ESSENTIAL: [&str; 7] =
+    ["model", "messages", "input", "prompt", "contents", "previous_response_id", "conversation"];
 const LATE: &str = "the provider did not answer in time";
 
 /// Takes the chunks of a stream on their way to the caller.

@@ -4,7 +4,9 @@
 //! `resume` goes on with a stream that broke, `ending` says how the end is told, and `shadow` who gets a copy.
 
 mod again;
+mod cap;
 mod choose;
+mod count;
 mod ending;
 mod hedge;
 mod resume;
@@ -27,6 +29,7 @@ use crate::{
     spans,
 };
 use again::Place;
+use cap::cap_output;
 use ending::failed;
 use hedge::Hedged;
 use std::{borrow::Cow, sync::Arc, time::Duration};
@@ -105,6 +108,8 @@ struct Execution<'a, S> {
 /// The last word on a request.
 enum End {
     Answered(Ended),
+    /// Answered without a call.
+    Counted,
     /// Broken or cancelled after the caller had seen a part; by which destination.
     Broken(usize, Ended),
     Cancelled,
@@ -155,8 +160,9 @@ impl Executor {
             Err(Unread::HandedOver) => return Done::HandedOver(Box::new(request.clone())),
         };
         let ledger = carried(request);
-        // A judge's answer is itself part of a check.
-        let is_checked = endpoint.is_checked && request.lane != Lane::Judge;
+        // A judge's answer is itself part of a check, and a count says nothing.
+        let is_checked =
+            endpoint.is_checked && request.lane != Lane::Judge && request.api_type != ApiType::CountTokens;
         let place = Place::of(&self.cache, &endpoint, request, &chat);
         if let Some(place) = &place
             && let Some(kept) = place.take().await
@@ -226,20 +232,6 @@ impl Executor {
         }
         Ok((chat, body.get().len()))
     }
-}
-
-/// Nobody is asked for more output than a strict budget has reserved.
-fn cap_output(body: &mut Fields, api: ApiType, most: u64) {
-    let names: &[&str] = match api {
-        ApiType::ChatCompletions => &["max_completion_tokens", "max_tokens"],
-        ApiType::Messages | ApiType::Completions => &["max_tokens"],
-        ApiType::Responses => &["max_output_tokens"],
-        ApiType::Embeddings | ApiType::Moderations => return,
-    };
-    let given = names.iter().find(|name| body.get(name).is_some());
-    let name = given.unwrap_or(&names[0]);
-    let asked = body.read::<u64>(name).ok().flatten().unwrap_or(u64::MAX);
-    body.put(name, &asked.min(most));
 }
 
 /// Far enough away to mean never, near enough for the clock's arithmetic.
@@ -372,7 +364,7 @@ impl<S: ChunkSink> Execution<'_, S> {
         is_forced: bool,
         hedge: Option<Hedged>,
     ) -> Option<End> {
-        let wire = self.wire(index)?;
+        let Some(wire) = self.wire(index) else { return self.counted() };
         let calls = self.ledger.calls();
         // A later round begins with the first destination again.
         let is_again = calls > 0 && action == AttemptAction::InitialAttempt;

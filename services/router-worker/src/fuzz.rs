@@ -82,7 +82,8 @@ pub fn stream(stream: &[u8]) {
     for wire in unnamed_wires() {
         for event in events_of(&*wire, &frames) {
             // Raw, as below.
-            assert!(event.event.is_none() && serde_json::from_str::<&RawValue>(&event.data).is_ok());
+            assert!(event.event.is_none() && !event.data.contains('\n'));
+            serde_json::from_str::<&RawValue>(&event.data).expect("a document");
         }
     }
 }
@@ -109,6 +110,13 @@ pub fn answer(body: &[u8]) {
             assert_eq!(document.read::<String>("model").ok().flatten().as_deref(), Some("shown"));
         }
     }
+    for wire in google_wires() {
+        let chat = Fields::default();
+        if let Ok(answer) = wire.decode(&asked(&chat), body) {
+            let document: Value = serde_json::from_str(answer.body.get()).unwrap_or_default();
+            assert!(document["modelVersion"].is_null() || document["modelVersion"] == "shown");
+        }
+    }
     each_kind(|wire, asked| {
         if let Ok(answer) = wire.decode(asked, body) {
             check(&answer, asked);
@@ -124,7 +132,7 @@ pub fn request(body: &[u8]) {
     let Ok(text) = std::str::from_utf8(body) else { return };
     let Ok(chat) = Fields::parse(text) else { return };
     for stream in [false, true] {
-        for kind in wires().chain(named_wires()).chain(unnamed_wires()) {
+        for kind in wires().chain(named_wires()).chain(unnamed_wires()).chain(count_wires()) {
             if let Ok(encoded) = kind.encode(&Asked { stream, ..asked(&chat) }) {
                 assert!(Fields::parse(&encoded.body).is_ok(), "an object");
             }
@@ -178,16 +186,22 @@ fn named_wires() -> Vec<Arc<dyn Wire>> {
     wires_of(&[ApiType::Messages, ApiType::Responses])
 }
 
-/// The same for APIs whose events have none, or that have no stream; and every kind's embeddings.
+/// The same for APIs whose events have none, or that have no stream; and every kind's of Google's and of embeddings.
 fn unnamed_wires() -> Vec<Arc<dyn Wire>> {
-    let embeddings = kinds().into_iter().filter_map(|(_, kind)| kind.speaks(ApiType::Embeddings));
-    wires_of(&[ApiType::Completions, ApiType::Moderations]).into_iter().chain(embeddings).collect()
+    let every = |(_, kind): (_, Kind)| [ApiType::Embeddings, ApiType::GenerateContent].map(|api| kind.speaks(api));
+    let every = kinds().into_iter().flat_map(every).flatten();
+    wires_of(&[ApiType::Completions, ApiType::Moderations]).into_iter().chain(every).collect()
 }
 
 fn wires_of(apis: &[ApiType]) -> Vec<Arc<dyn Wire>> {
     let kinds = [ProviderKind::Anthropic, ProviderKind::Openai, ProviderKind::Mistral];
     let spoken = kinds.map(|of| kind(&Provider::of(of)).expect("a kind that is spoken"));
     spoken.iter().flat_map(|kind| apis.iter().filter_map(move |api| kind.speaks(*api))).collect()
+}
+
+/// For callers who count tokens.
+fn count_wires() -> impl Iterator<Item = Arc<dyn Wire>> {
+    kinds().into_iter().filter_map(|(_, kind)| kind.speaks(ApiType::CountTokens))
 }
 
 fn each_kind(check: impl Fn(&dyn Wire, &Asked<'_>)) {

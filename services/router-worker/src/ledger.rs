@@ -94,8 +94,10 @@ impl Ledger {
             None => was_left_at_work(ended).then(|| prompt_estimate(&call.asked)),
         };
         let tier = ended.answer.as_ref().and_then(|answer| answer.service_tier.clone()).map(word);
-        let cost =
-            usage.as_ref().map(|usage| cost(router, (destination, model), tier.as_deref(), start_us, &usage.tokens));
+        let cost = usage.as_ref().map(|usage| match is_nothing(usage) {
+            true => Cost { usd: Some(Decimal::ZERO), status: PriceStatus::Free, version: None },
+            false => cost(router, (destination, model), tier.as_deref(), start_us, &usage.tokens),
+        });
         let error_code = ended.broken.as_ref().map(Broken::error_code);
         let tokens = usage.as_ref().map(|usage| usage.tokens);
         let provider_request_id = match &ended.broken {
@@ -201,6 +203,11 @@ impl Ledger {
         }
         row.attempts = self.attempts;
     }
+}
+
+/// Whether the provider says that nothing was used, as when it counts tokens.
+fn is_nothing(usage: &Usage) -> bool {
+    usage.source == TokenSource::Provider && usage.tokens == Tokens::default()
 }
 
 /// What so many tokens of a destination cost. `start_us`: microseconds since the Unix epoch.

@@ -9,10 +9,12 @@ use tracing::field::Empty;
 pub(crate) fn call(call: &Call<'_>, api: ApiType) -> tracing::Span {
     let operation = match api {
         ApiType::ChatCompletions | ApiType::Responses | ApiType::Messages => "chat",
+        ApiType::GenerateContent => "generate_content",
         ApiType::Embeddings => "embeddings",
         ApiType::Completions => "text_completion",
-        // The conventions have no word for it.
+        // The conventions have no word for these.
         ApiType::Moderations => "moderation",
+        ApiType::CountTokens => "count_tokens",
     };
     tracing::info_span!(
         "provider_call",

@@ -1,9 +1,10 @@
 //! Finds the texts of a request or an answer of any of the APIs, and replaces those that a check rewrites.
 //!
 //! Looked at: everything below `messages` (all roles, string content and parts, tool calls, tool results), `system`, `prediction`,
-//! `input`, `prompt`, `suffix`, and the fields by which other API shapes carry a prompt; of an answer, everything below `choices`,
-//! a message's `content`, a response's `output` or the `results` of a moderation. Arguments of tools are read as JSON, so that
-//! escapes hide nothing and a replaced number stays valid JSON.
+//! `input`, `prompt`, `suffix`, Google's `contents` and `systemInstruction`, and the fields by which other API shapes carry a prompt;
+//! of an answer, everything below `choices`, a message's `content`, a response's `output`, Google's `candidates` or the `results` of
+//! a moderation. Arguments of tools, and what functions give back, are read as JSON, so that escapes hide nothing and a replaced
+//! number stays valid JSON.
 //!
 //! Not looked at: ids, names, roles, tool definitions, binary content (images, audio, files), and texts that a caller has turned
 //! into numbers itself (token ids as the input of embeddings; as a prompt the door takes none where requests are checked).
@@ -18,7 +19,21 @@ use std::ops::Range;
 pub type MapText<'f> = &'f mut dyn FnMut(&str, &str) -> Option<String>;
 
 /// Fields of a request that carry a prompt, here or in another API shape that a provider might understand.
-const PROMPTS: &[&str] = &["messages", "prediction", "system", "instructions", "prompt", "suffix", "input"];
+const PROMPTS: &[&str] = &[
+    "messages",
+    "prediction",
+    "system",
+    "instructions",
+    "prompt",
+    "suffix",
+    "input",
+    "contents",
+    "systemInstruction",
+    "system_instruction",
+];
+
+/// Fields that hold what a tool is called with, or gave back: JSON, or JSON in a text.
+const ARGUMENTS: &[&str] = &["arguments", "input", "args", "response"];
 
 /// Fields that hold no text: enumerations, identifiers, and binary data with its address.
 const NO_TEXT: &[&str] = &[
@@ -47,6 +62,17 @@ const NO_TEXT: &[&str] = &[
     "cache_control",
     "signature",
     "encrypted_content",
+    // Google's, whose parsers take both spellings.
+    "thoughtSignature",
+    "thought_signature",
+    "mimeType",
+    "mime_type",
+    "fileUri",
+    "file_uri",
+    "uri",
+    "finishReason",
+    "blockReason",
+    "safetyRatings",
 ];
 
 /// Below this depth everything is text: no API nests deeper on purpose.
@@ -67,8 +93,8 @@ pub fn request(body: &RawValue, map: MapText<'_>) -> Option<String> {
     walk.finish(body)
 }
 
-/// Shows every text of an answer to `map`: of a completion's choices, of a message's content, of a response's output; embeddings
-/// hold none, and the results of a moderation are names and numbers. The new body, if any text was replaced.
+/// Shows every text of an answer to `map`: of a completion's choices, of a message's content, of a response's output, of Google's
+/// candidates; embeddings hold none, and the results of a moderation are names and numbers. The new body, if any text was replaced.
 pub fn answer(body: &RawValue, map: MapText<'_>) -> Option<String> {
     let mut walk = Walk::new(body, map);
     let Node::Object(fields) = json::open(body) else {
@@ -90,6 +116,15 @@ pub fn answer(body: &RawValue, map: MapText<'_>) -> Option<String> {
         of("output").for_each(|value| walk.output(value));
     } else if of("results").next().is_some() {
         of("results").for_each(|value| walk.value(value, 0));
+    } else if of("candidates").chain(of("promptFeedback")).next().is_some() {
+        for value in of("candidates") {
+            match json::open(value) {
+                Node::Array(candidates) => candidates.iter().for_each(|candidate| walk.candidate(candidate)),
+                _ => walk.value(value, 0),
+            }
+        }
+        // A prompt that was blocked has no candidates, and may have a message.
+        of("promptFeedback").for_each(|value| walk.value(value, 0));
     } else if !is("object", "\"list\"") {
         walk.all(body);
     }
@@ -131,7 +166,7 @@ impl<'f> Walk<'f> {
             Node::Object(fields) => {
                 for (key, value) in &fields {
                     match key.as_ref() {
-                        "arguments" | "input" => self.arguments(value),
+                        key if ARGUMENTS.contains(&key) => self.arguments(value),
                         key if NO_TEXT.contains(&key) => {}
                         _ => self.value(value, depth + 1),
                     }
@@ -173,7 +208,7 @@ impl<'f> Walk<'f> {
             for (key, value) in &fields {
                 match (key.as_ref(), json::open(value)) {
                     ("content", Node::Array(parts)) if is_message => {
-                        parts.iter().for_each(|part| self.spelled(part, "[]"));
+                        parts.iter().for_each(|part| self.spelled(part, "logprobs", "[]"));
                     }
                     ("arguments" | "input", _) => self.arguments(value),
                     (key, _) if NO_TEXT.contains(&key) => {}
@@ -185,23 +220,27 @@ impl<'f> Walk<'f> {
 
     /// One choice of an answer.
     fn choice(&mut self, raw: &RawValue) {
-        self.spelled(raw, "null");
+        self.spelled(raw, "logprobs", "null");
+    }
+
+    /// One of Google's.
+    fn candidate(&mut self, raw: &RawValue) {
+        self.spelled(raw, "logprobsResult", "null");
     }
 
     /// Texts with the log-probabilities of their tokens, which spell them again: they become `none` when a text is changed.
-    fn spelled(&mut self, raw: &RawValue, none: &str) {
+    fn spelled(&mut self, raw: &RawValue, logprobs: &str, none: &str) {
         let Node::Object(fields) = json::open(raw) else { return self.value(raw, 0) };
         let before = self.edits.len();
-        for (key, value) in fields.iter().filter(|(key, _)| key != "logprobs" && !NO_TEXT.contains(&key.as_ref())) {
+        for (key, value) in fields.iter().filter(|(key, _)| key != logprobs && !NO_TEXT.contains(&key.as_ref())) {
             match key.as_ref() {
                 "arguments" => self.arguments(value),
                 _ => self.value(value, 0),
             }
         }
         let changed = self.edits.len() > before;
-        for (_, logprobs) in fields.iter().filter(|(key, value)| changed && key == "logprobs" && value.get() != "null")
-        {
-            self.replace(logprobs, none.to_owned());
+        for (_, spelt) in fields.iter().filter(|(key, value)| changed && key == logprobs && value.get() != "null") {
+            self.replace(spelt, none.to_owned());
         }
     }
 }

@@ -176,3 +176,32 @@ fn text_completions_and_moderations_are_read_too() {
     let (changed, seen) = run(answer, result);
     assert_eq!((changed, seen.join(" ")), (Some(result.replace(r#""why":"bad""#, r#""why":"[X]""#)), "bad".to_owned()));
 }
+
+#[test]
+fn every_text_of_googles_contents_and_candidates_is_seen() {
+    let (changed, seen) = run(
+        request,
+        r#"{"system_instruction":{"parts":[{"text":"s"}]},"systemInstruction":{"parts":[{"text":"t"}]},"contents":[
+            {"role":"user","parts":[{"text":"bad u"},{"inlineData":{"mimeType":"bad","data":"bad"}},{"fileData":{"fileUri":"bad"}}]},
+            {"role":"model","parts":[{"text":"m","thoughtSignature":"bad"},{"functionCall":{"id":"bad","name":"f-bad","args":{"k":["v",7]}}}]},
+            {"role":"user","parts":[{"functionResponse":{"id":"bad","name":"f-bad","response":{"output":"bad r"}}}]}],
+          "tools":[{"functionDeclarations":[{"description":"bad"}]}],"generationConfig":{"stopSequences":["bad"]}}"#,
+    );
+    assert_eq!(seen, ["s", "t", "bad u", "m", "k", "v", "7", "output", "bad r"]);
+    let changed = changed.expect("changed");
+    assert!(changed.contains(r#"{"text":"[X] u"}"#) && changed.contains(r#"{"output":"[X] r"}"#), "{changed}");
+    let (changed, seen) = run(
+        answer,
+        r#"{"candidates":[
+            {"content":{"role":"model","parts":[{"text":"bad"},{"functionCall":{"name":"f-bad","args":{"k":"bad"}}}]},"finishReason":"bad",
+             "logprobsResult":{"chosenCandidates":[{"token":"bad"}]}},
+            {"content":{"parts":[{"text":"fine"}]},"finishMessage":"why","logprobsResult":{"chosenCandidates":[{"token":"fine"}]}}],
+          "usageMetadata":{"totalTokenCount":7},"modelVersion":"m-bad","responseId":"bad"}"#,
+    );
+    assert_eq!(seen, ["bad", "k", "bad", "fine", "why"]);
+    let changed = changed.expect("changed");
+    assert!(changed.contains(r#""args":{"k":"[X]"}"#) && changed.contains(r#""logprobsResult":null"#), "{changed}");
+    assert!(changed.contains(r#"{"token":"fine"}"#) && changed.contains(r#""modelVersion":"m-bad""#), "{changed}");
+    let blocked = r#"{"promptFeedback":{"blockReason":"bad","blockReasonMessage":"m"},"usageMetadata":{"totalTokenCount":7}}"#;
+    assert_eq!(run(answer, blocked), (None, vec!["m".to_owned()]));
+}

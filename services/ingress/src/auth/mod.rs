@@ -7,7 +7,7 @@
 //! headers ─► roles: admin keys and tokens ─► Actor ─► may
 //! ```
 //!
-//! A key comes from `Authorization: Bearer`, `x-api-key` or `api-key`. It is hashed as soon as it is read and never stored,
+//! A key comes from `Authorization: Bearer`, `x-api-key`, `api-key` or `x-goog-api-key`. It is hashed as soon as it is read and never stored,
 //! logged or passed on.
 
 pub(crate) mod access;
@@ -20,6 +20,9 @@ pub(crate) use keys::unhex;
 
 use axum::http::{HeaderMap, header};
 use tollgate_schemas::{ApiError, Caller, ErrorCode};
+
+/// Where clients of Google's API have their key.
+pub(crate) const GOOGLE_KEY: &str = "x-goog-api-key";
 
 /// Chooses among the teams of a token.
 pub(crate) const TEAM_HEADER: &str = "x-tollgate-team";
@@ -56,10 +59,13 @@ pub(crate) fn secret_of(headers: &HeaderMap) -> Result<&[u8], ApiError> {
     let found = bearer
         .or_else(|| plain("x-api-key"))
         .or_else(|| plain("api-key"))
+        .or_else(|| plain(GOOGLE_KEY))
         .map(<[u8]>::trim_ascii)
         .filter(|key| !key.is_empty());
     found.ok_or_else(|| {
-        refused("no API key was given; send it as `Authorization: Bearer KEY`, `x-api-key` or `api-key`")
+        refused(
+            "no API key was given; send it as `Authorization: Bearer KEY`, `x-api-key`, `api-key` or `x-goog-api-key`",
+        )
     })
 }
 

@@ -1,4 +1,4 @@
-//! A call of any of the APIs (`ApiType`), under its own path or under those of other gateways (`named`).
+//! A call of any of the APIs (`ApiType`), under its own path, under those of other gateways (`named`), or Google's (`google`).
 //!
 //! Sources: <https://platform.openai.com/docs/api-reference>, <https://platform.claude.com/docs/en/api/messages>.
 
@@ -61,11 +61,12 @@ async fn answer(gateway: Arc<Gateway>, path: Path, request: Request, trace: Trac
     let door = Door::Http { idempotency_key: idempotency_key(&parts.headers)? };
     let accepted = async {
         let (body, held) = body::json(&parts.headers, body, (&gateway.bodies, gateway.config().body_max_bytes)).await?;
-        let named::Call { api_type, body, mut tags } = path.call(body)?;
+        let named::Call { api_type, called, body, mut tags } = path.call(body)?;
         tags.extend(header_tags(&parts.headers)?);
         let (reply, api_headers) = (gateway.reply_to(), api_headers(api_type, &parts.headers));
         let cache = cache_use(&parts.headers)?;
-        let admission = Admission { request_id, api_type, api_headers, body, tags, cache, caller, reply, door: &door };
+        let door = &door;
+        let admission = Admission { request_id, api_type, called, api_headers, body, tags, cache, caller, reply, door };
         let request = gateway.admit(admission)?;
         let stream = request.stream.then(|| Sent::of(&request));
         let pending = gateway.submit_holding(request, &trace, held).await?;
@@ -202,7 +203,7 @@ fn cache_use(headers: &HeaderMap) -> Result<CacheUse, ApiError> {
 
 /// The caller's headers that a destination of the same API is to have.
 fn api_headers(api: ApiType, headers: &HeaderMap) -> BTreeMap<String, String> {
-    if api != ApiType::Messages {
+    if !matches!(api, ApiType::Messages | ApiType::CountTokens) {
         return BTreeMap::new();
     }
     // Several lines of one header mean the same as one line with commas.

@@ -43,7 +43,11 @@ pub(super) fn respond(status: u16, headers: &BTreeMap<String, String>, error: &A
 
 /// An error's response in the shape of the API that was called.
 pub(super) fn shaped(mut response: Response, shape: Shape, request_id: &str) -> Response {
-    if let Some(error) = response.extensions_mut().remove::<ApiError>().filter(|_| shape != Shape::OpenAi) {
+    if let Some(mut error) = response.extensions_mut().remove::<ApiError>().filter(|_| shape != Shape::OpenAi) {
+        // Google's documents say it too. An error that came with a terminal has its headers there.
+        if let Some(seconds) = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()) {
+            error.headers = vec![("retry-after", seconds.to_owned())];
+        }
         let document = error.document(shape, Some(request_id)).to_string();
         response.headers_mut().remove(header::CONTENT_LENGTH);
         *response.body_mut() = document.into();
@@ -72,6 +76,20 @@ pub(super) fn set_headers(response: &mut Response, headers: &BTreeMap<String, St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn googles_document_says_when_to_come_back_too() {
+        let headers = BTreeMap::from([("retry-after".to_owned(), "7".to_owned())]);
+        let error = ApiError::new(ErrorCode::RateLimitExceeded, "slow down").param("p");
+        let response = shaped(respond(429, &headers, &error), Shape::Google, "id");
+        let body = axum::body::to_bytes(response.into_body(), 4096).await.expect("a body");
+        let document: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        let error = &document["error"];
+        assert_eq!((error["code"].as_u64(), error["status"].as_str()), (Some(429), Some("RESOURCE_EXHAUSTED")));
+        assert_eq!(error["details"][0]["reason"], "RATE_LIMIT_EXCEEDED");
+        assert_eq!(error["details"][0]["metadata"]["param"], "p");
+        assert_eq!(error["details"][1]["retryDelay"], "7s");
+    }
 
     #[test]
     fn a_full_bound_says_when_to_come_back() {

@@ -5,6 +5,7 @@ mod body;
 mod cors;
 mod error;
 mod extract;
+mod google;
 mod models;
 mod named;
 mod requests;
@@ -14,7 +15,7 @@ pub(crate) use body::json as json_body;
 pub(crate) use error::Failure;
 pub(crate) use extract::{Path, Query};
 
-use crate::Gateway;
+use crate::{Gateway, admit::MODELS};
 use axum::{
     Router,
     extract::{MatchedPath, Request, State},
@@ -34,12 +35,14 @@ const ANTHROPIC_REQUEST_ID: &str = "request-id";
 
 /// All routes of the API.
 pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
-    let apis = ApiType::ALL.into_iter().fold(Router::new(), |all, api| all.route(api.path(), answer::route(api)));
+    let in_body = ApiType::ALL.into_iter().filter(|api| !api.names_model_in_path());
+    let apis = in_body.fold(Router::new(), |all, api| all.route(api.path(), answer::route(api)));
     let apis = apis
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::retrieve))
         .route("/v1/requests/{id}", get(requests::retrieve).delete(requests::cancel))
         .merge(named::routes())
+        .merge(google::routes())
         // Before the layer, which answers for methods that no route takes.
         .method_not_allowed_fallback(no_method);
     let apis = match cors::layer(gateway.config().cors.as_ref()) {
@@ -54,7 +57,7 @@ pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
 }
 
 async fn no_route() -> Failure {
-    ApiError::new(ErrorCode::NotFound, "there is no such route; the API is under /v1, the admin API under /admin/v1")
+    ApiError::new(ErrorCode::NotFound, "there is no such route; the API is under /v1 and /v1beta, the admin API under /admin/v1")
         .into()
 }
 
@@ -88,18 +91,13 @@ async fn every_request(State(gateway): State<Arc<Gateway>>, mut request: Request
     response
 }
 
-/// How errors look to the callers of a route.
+/// How errors look to the callers of a route. Clients of Anthropic's API have the list of models under the same path as OpenAI's;
+/// they always say which version of the API they mean.
 fn shape_of(route: &str, headers: &HeaderMap) -> Shape {
     match route {
         named::INVOCATIONS => Shape::Databricks,
-        _ if speaks_anthropic(route, headers) => Shape::Anthropic,
-        _ => Shape::OpenAi,
+        _ if route.starts_with(MODELS) => Shape::Google,
+        _ if route.starts_with("/v1/models") && headers.contains_key("anthropic-version") => Shape::Anthropic,
+        _ => ApiType::of_path(route).map_or(Shape::OpenAi, ApiType::errors),
     }
-}
-
-/// Whether the caller is a client of Anthropic's API, which has the list of models under the same path as OpenAI's: its clients
-/// always say which version of the API they mean.
-fn speaks_anthropic(route: &str, headers: &HeaderMap) -> bool {
-    let is_shared = route.starts_with("/v1/models");
-    ApiType::of_path(route) == Some(ApiType::Messages) || is_shared && headers.contains_key("anthropic-version")
 }

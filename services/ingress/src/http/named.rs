@@ -10,7 +10,7 @@
 //! What stands in the path is the model, whatever the body says: the name of an endpoint here, or an alias.
 
 use super::answer;
-use crate::Gateway;
+use crate::{Called, Gateway};
 use axum::{
     Router,
     extract::{Path as Captured, Request, State},
@@ -36,12 +36,15 @@ pub(super) enum Path {
     Deployment(ApiType, String),
     /// The model; the API is what the body looks like.
     Invocations(String),
+    /// Google's, and all that its body does not say.
+    Called(Called),
 }
 
 /// A call as any other.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) api_type: ApiType,
+    pub(super) called: Option<Called>,
     pub(super) body: Box<RawValue>,
     pub(super) tags: BTreeMap<String, String>,
 }
@@ -86,13 +89,18 @@ impl Path {
         match self {
             Path::Api(api) | Path::Deployment(api, _) => api.path(),
             Path::Invocations(_) => INVOCATIONS,
+            Path::Called(_) => ApiType::GenerateContent.path(),
         }
     }
 
     /// The call that a body makes under this path.
     pub(super) fn call(self, body: Box<RawValue>) -> Result<Call, ApiError> {
         let (api, name) = match self {
-            Path::Api(api_type) => return Ok(Call { api_type, body, tags: BTreeMap::new() }),
+            Path::Api(api_type) => return Ok(Call { api_type, called: None, body, tags: BTreeMap::new() }),
+            Path::Called(called) => {
+                let (api_type, called) = (ApiType::GenerateContent, Some(called));
+                return Ok(Call { api_type, called, body, tags: BTreeMap::new() });
+            }
             Path::Deployment(api, name) => (Some(api), name),
             Path::Invocations(name) => (None, name),
         };
@@ -121,7 +129,7 @@ impl Path {
             to_raw_value(&fields)
         });
         let body = written.map_err(|_| ApiError::new(ErrorCode::Internal, "the body could not be written again"))?;
-        Ok(Call { api_type, body, tags })
+        Ok(Call { api_type, called: None, body, tags })
     }
 }
 

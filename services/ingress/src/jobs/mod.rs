@@ -84,6 +84,7 @@ impl Jobs {
         let admission = Admission {
             request_id: id,
             api_type: job.api_type,
+            called: job.called,
             api_headers: BTreeMap::new(),
             body: job.body,
             tags: job.tags,

@@ -6,6 +6,7 @@
 //! * a bare body with CloudEvents headers: `ce_id` names the job, `ce_subject` the path.
 
 use super::{ID_HEADER, bad_job};
+use crate::Called;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use std::collections::BTreeMap;
@@ -17,6 +18,8 @@ use tollgate_schemas::{ApiError, ApiType, headers};
 pub(crate) struct Job {
     pub(crate) custom_id: Option<String>,
     pub(crate) api_type: ApiType,
+    /// What its path says, for an API whose bodies do not.
+    pub(crate) called: Option<Called>,
     pub(crate) body: Box<RawValue>,
     pub(crate) metadata: Option<Value>,
     /// From `ce_expirytime`, milliseconds since the Unix epoch.
@@ -46,11 +49,11 @@ struct Envelope {
     metadata: Option<Value>,
 }
 
-/// What a bare body is known by.
-const PROMPTS: [&str; 3] = ["\"messages\"", "\"input\"", "\"prompt\""];
-
 /// Larger metadata is refused, because it travels in every record of the request and comes back with the answer.
 pub(crate) const METADATA_MAX_BYTES: usize = 64 * 1024;
+
+/// One of these is in every bare body.
+const PROMPTS: [&str; 4] = ["\"messages\"", "\"input\"", "\"prompt\"", "\"contents\""];
 
 /// Longer ids are refused, because they come back as record keys and headers.
 pub(crate) const CUSTOM_ID_MAX_BYTES: usize = 512;
@@ -91,7 +94,8 @@ pub(crate) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
         None => match serde_json::from_str::<Box<RawValue>>(text) {
             Ok(body) if PROMPTS.iter().any(|name| text.contains(name)) => (body, None, None),
             _ => {
-                let message = "the record is no job: it has neither `body` nor `messages`, `input` or `prompt`";
+                let message =
+                    "the record is no job: it has neither `body` nor `messages`, `input`, `prompt` or `contents`";
                 return Err(fail(custom_id, message));
             }
         },
@@ -100,8 +104,7 @@ pub(crate) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
         return Err(fail(custom_id, "metadata may have at most 64 KiB"));
     }
     let path = path.or_else(|| all.get(headers::SUBJECT).map(str::to_owned));
-    let api_type = path.as_deref().map_or(Some(ApiType::ChatCompletions), ApiType::of_path);
-    let Some(api_type) = api_type else {
+    let Some((api_type, called)) = api(path.as_deref()) else {
         let known = ApiType::ALL.map(ApiType::path).join(", ");
         return Err(fail(custom_id, &format!("the job's url must be one of {known}")));
     };
@@ -120,7 +123,16 @@ pub(crate) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
         Ok(tags) => tags.unwrap_or_default(),
         Err(error) => return Err(fail(custom_id, &error.message)),
     };
-    Ok(Job { user, tags, custom_id, api_type, body, metadata, expires_ms, idempotency_key })
+    Ok(Job { user, tags, custom_id, api_type, called, body, metadata, expires_ms, idempotency_key })
+}
+
+/// The API of a path, and what else the path says; without one it is a chat.
+fn api(path: Option<&str>) -> Option<(ApiType, Option<Called>)> {
+    let Some(path) = path else { return Some((ApiType::ChatCompletions, None)) };
+    match Called::of_path(path) {
+        Some(called) => Some((ApiType::GenerateContent, Some(called))),
+        None => Some((ApiType::of_path(path).filter(|api| !api.names_model_in_path())?, None)),
+    }
 }
 
 /// The id a broken record names, if that much of it can be read.
@@ -149,6 +161,15 @@ mod tests {
         let bare = parse(r#"{"model":"m","messages":[],"metadata":{"mine":"x"}}"#).expect("job");
         assert_eq!((bare.metadata, bare.body.get().len()), (None, 51));
         assert!(parse(r#"{"model":"m","prompt":"a"}"#).is_ok() && parse(r#"{"model":"m","question":"a"}"#).is_err());
+    }
+
+    #[test]
+    fn the_url_of_a_content_names_its_model() {
+        let line = |url: &str| parse(&format!(r#"{{"url":"{url}","body":{{"contents":[]}}}}"#)).map(|job| job.called);
+        let called = line("/v1beta/models/openai%2Fgpt:generateContent").expect("job").expect("a model");
+        assert_eq!((called.model.as_str(), called.stream), ("openai/gpt", false));
+        assert!(line("/v1beta/models/m:embedContent").is_err());
+        assert_eq!(line("/v1/chat/completions").expect("job"), None);
     }
 
     /// Found by fuzzing: a long number came back as its neighbour.

@@ -8,6 +8,7 @@
 //! API itself is never translated for: see [`crate::providers::Kind::speaks`].
 
 mod completions;
+mod generate;
 mod messages;
 mod responses;
 
@@ -22,6 +23,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, value::RawValue};
 use std::sync::Arc;
 use tollgate_schemas::{ApiType, StreamEvent};
+
+/// Budgets of thinking, in tokens, below which the effort is low, and medium.
+const LOW_BELOW: u64 = 4_096;
+const MEDIUM_BELOW: u64 = 16_384;
 
 const NO_EQUIVALENT: &str = "has no equivalent at this model's provider; leave it out or use another endpoint";
 
@@ -55,7 +60,8 @@ pub(crate) fn over(api: ApiType, chat: &Arc<dyn Wire>) -> Option<Arc<dyn Wire>> 
         ApiType::Messages => &messages::Messages,
         ApiType::Responses => &responses::Responses,
         ApiType::Completions => &completions::Completions,
-        ApiType::ChatCompletions | ApiType::Embeddings | ApiType::Moderations => return None,
+        ApiType::GenerateContent => &generate::GenerateContent,
+        ApiType::ChatCompletions | ApiType::Embeddings | ApiType::Moderations | ApiType::CountTokens => return None,
     };
     Some(Arc::new(Translated { dialect, chat: chat.clone() }))
 }
@@ -185,6 +191,26 @@ impl StreamDecoder for Decoder {
 /// A field of a body as `T`.
 fn read<T: DeserializeOwned>(name: &str, raw: &RawValue) -> Result<T, Failure> {
     serde_json::from_str(raw.get()).map_err(|_| Failure::inexpressible(name, "is not what this API takes"))
+}
+
+/// A budget of thinking, in tokens, as an effort.
+fn effort(budget: u64) -> &'static str {
+    if budget < LOW_BELOW {
+        "low"
+    } else if budget < MEDIUM_BELOW {
+        "medium"
+    } else {
+        "high"
+    }
+}
+
+/// The arguments of a call as an object. What a model wrote instead of one is shown as it is.
+fn arguments(written: &str) -> Value {
+    if written.trim().is_empty() {
+        return serde_json::json!({});
+    }
+    let parsed = serde_json::from_str::<Value>(written).ok().filter(Value::is_object);
+    parsed.unwrap_or_else(|| serde_json::json!({ "arguments": written }))
 }
 
 /// A text that is not empty.

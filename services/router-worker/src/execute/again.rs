@@ -1,14 +1,13 @@
 //! An answer that was kept, given again; and the keeping.
 
-use super::{Executor, Finished, carried};
+use super::{Executor, Finished, carried, count::costs_nothing};
 use crate::{
     cache::{Cache, Kept, Key},
     config::Endpoint,
     providers::Fields,
 };
-use rust_decimal::Decimal;
 use std::time::Duration;
-use tollgate_schemas::{ApiError, CacheUse, ErrorCode, Lane, PriceStatus, Request, Terminal, UsageRow, now_us};
+use tollgate_schemas::{ApiError, CacheUse, ErrorCode, Lane, Request, Terminal, UsageRow, now_us};
 
 /// Tells the caller what came of kept answers: `hit`, `miss` or `bypass`.
 const CACHE_HEADER: &str = "x-tollgate-cache";
@@ -64,9 +63,7 @@ impl Executor {
         terminal.attempts = u32::try_from(ledger.calls()).unwrap_or(u32::MAX);
         ledger.fill(&mut usage, Some(now_us()), finish_reason);
         (usage.cache_hit, usage.saved_usd) = (true, cost_usd);
-        if usage.attempts.is_empty() {
-            (usage.cost_usd, usage.price_status) = (Some(Decimal::ZERO), Some(PriceStatus::Free));
-        }
+        costs_nothing(&mut usage);
         Finished { terminal, usage, is_checked, copies: Vec::new() }
     }
 }

@@ -1,6 +1,6 @@
 //! How the end of a request is told: to the caller, and in its row.
 
-use super::{AGAIN_AFTER, Done, End, Execution, Finished, cancelled, carried, shadow};
+use super::{AGAIN_AFTER, Done, End, Execution, Finished, cancelled, carried, count::costs_nothing, shadow};
 use crate::{
     attempt::{Broken, ChunkSink, Ended},
     failure::{Class, Failure, RECOVERING},
@@ -16,12 +16,14 @@ const COST_HEADER: &str = "x-tollgate-cost-usd";
 impl<S: ChunkSink> Execution<'_, S> {
     pub(super) async fn finish(self, end: End, mut usage: UsageRow) -> Finished {
         let (attempts, last) = (self.ledger.calls(), self.ledger.destination().map(str::to_owned));
+        let is_counted = matches!(end, End::Counted);
         let (terminal, first_content_us, finish_reason) = match end {
             End::Answered(ended) => {
                 let first = ended.first_content_us;
                 let reason = ended.answer.as_ref().and_then(|answer| answer.finish_reason.clone());
                 (self.answered(ended).await, first, reason)
             }
+            End::Counted => (self.estimate(), None, None),
             End::Broken(_, ended) => {
                 let first = ended.first_content_us;
                 (self.interrupted(ended).await, first, None)
@@ -35,6 +37,9 @@ impl<S: ChunkSink> Execution<'_, S> {
         let mut terminal =
             Terminal { destination: last, attempts: u32::try_from(attempts).unwrap_or(u32::MAX), ..terminal };
         self.ledger.fill(&mut usage, first_content_us, finish_reason);
+        if is_counted {
+            costs_nothing(&mut usage);
+        }
         if let (None, Some(usd)) = (&terminal.error, usage.cost_usd) {
             terminal.headers.insert(COST_HEADER.to_owned(), usd.normalize().to_string());
         }

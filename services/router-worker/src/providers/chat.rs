@@ -7,12 +7,25 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+/// Where prompts stand, in any API.
+const PROMPTS: [&str; 9] = [
+    "system",
+    "instructions",
+    "messages",
+    "input",
+    "prompt",
+    "suffix",
+    "systemInstruction",
+    "system_instruction",
+    "contents",
+];
+
 /// What a token stands for, where a caller sends its number instead of its text.
 const TOKEN_CHARS: usize = 4;
 
 /// Characters of prompt text of any API, for estimates: message texts and tool call arguments; images and files do not count.
 pub(super) fn prompt_chars(body: &Fields) -> usize {
-    let prompts = ["system", "instructions", "messages", "input", "prompt", "suffix"]
+    let prompts = PROMPTS
         .iter()
         .filter_map(|name| body.read::<Value>(name).ok().flatten());
     prompts.map(|prompt| text_chars(&prompt)).sum()
@@ -29,7 +42,11 @@ fn text_chars(value: &Value) -> usize {
                 ("content" | "text" | "arguments" | "refusal" | "input" | "output", Value::String(text)) => {
                     text.chars().count()
                 }
-                ("content" | "tool_calls" | "function" | "output", nested) => text_chars(nested),
+                ("input" | "args" | "response", Value::Object(_)) => value.to_string().chars().count(),
+                ("content" | "tool_calls" | "function" | "output" | "parts", nested) => text_chars(nested),
+                ("functionCall" | "function_call" | "functionResponse" | "function_response", nested) => {
+                    text_chars(nested)
+                }
                 _ => 0,
             })
             .sum(),

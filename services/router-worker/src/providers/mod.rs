@@ -217,6 +217,13 @@ pub(crate) fn prompt_estimate(asked: &Asked<'_>) -> Usage {
     Usage { tokens, source: TokenSource::Estimated, raw: None }
 }
 
+/// The answer to a caller who wants to know how many tokens a message has, for a provider that does not count: an estimate from its
+/// texts and tools, in the shape of <https://platform.claude.com/docs/en/api/messages-count-tokens>.
+pub(crate) fn token_count_estimate(message: &Fields) -> Box<RawValue> {
+    let tools = message.get("tools").map_or(0, |tools| tools.get().chars().count());
+    raw(&serde_json::json!({ "input_tokens": estimate(chat::prompt_chars(message) + tools) }))
+}
+
 /// What one frame of a provider's stream becomes.
 #[derive(Debug, Default)]
 pub(crate) struct Decoded {
@@ -332,6 +339,7 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
         ProviderKind::Anthropic => {
             Kind::at(provider, "https://api.anthropic.com/v1", "anthropic", anthropic::Anthropic)
                 .and(ApiType::Messages, Beside { of: anthropic::Anthropic, side: anthropic::Native })
+                .and(ApiType::CountTokens, Beside { of: anthropic::Anthropic, side: anthropic::Count })
         }
         ProviderKind::Azure => {
             let version = provider.api_version.as_deref();
@@ -361,14 +369,16 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
             .and(ApiType::Embeddings, Beside { of: cohere::Cohere, side: cohere::Embeddings }),
         ProviderKind::Gemini => {
             let base_url = "https://generativelanguage.googleapis.com/v1beta";
-            let side = google::Embeddings(google::Google::Gemini);
-            Kind::at(provider, base_url, "gemini", google::Google::Gemini)
-                .and(ApiType::Embeddings, Beside { of: google::Google::Gemini, side })
+            let google = google::Google::Gemini;
+            Kind::at(provider, base_url, "gemini", google.clone())
+                .and(ApiType::Embeddings, Beside { of: google.clone(), side: google::Embeddings(google.clone()) })
+                .and(ApiType::GenerateContent, Beside { of: google.clone(), side: google::Native(google) })
         }
         ProviderKind::Vertex => {
-            let (wire, base_url) = google::Google::vertex(provider.project.as_deref(), provider.location.as_deref())?;
-            let beside = Beside { of: wire.clone(), side: google::Embeddings(wire.clone()) };
-            Kind::at(provider, &base_url, "vertex", wire).and(ApiType::Embeddings, beside)
+            let (google, base_url) = google::Google::vertex(provider.project.as_deref(), provider.location.as_deref())?;
+            Kind::at(provider, &base_url, "vertex", google.clone())
+                .and(ApiType::Embeddings, Beside { of: google.clone(), side: google::Embeddings(google.clone()) })
+                .and(ApiType::GenerateContent, Beside { of: google.clone(), side: google::Native(google) })
         }
         ProviderKind::Bedrock => {
             let region = provider.region.clone().ok_or("kind `bedrock` needs a region")?;

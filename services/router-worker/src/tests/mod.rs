@@ -4,6 +4,7 @@ mod dialects;
 mod embeddings;
 mod fake;
 mod fixtures;
+mod generate;
 mod handover;
 mod limited;
 mod owner;

@@ -3,11 +3,12 @@
 //! No header leaves before the first content or keep-alive, so that a failure before it is a plain error response. After
 //! it a failure is a last event in the API's own shape. Never compressed: axum compresses nothing by itself.
 //!
-//! What is particular to an API (how an answer is cut into events, how a stream ends) is in [`chat`], [`completions`],
+//! What is particular to an API (how an answer is cut into events, how a stream ends) is in [`chat`], [`completions`], [`google`],
 //! [`messages`] and [`responses`].
 
 mod chat;
 mod completions;
+mod google;
 mod messages;
 mod responses;
 
@@ -184,6 +185,7 @@ pub(super) struct Sent {
 enum Shape {
     Chat(chat::Sent),
     Completions(completions::Sent),
+    Google(google::Sent),
     Messages(messages::Sent),
     Responses(responses::Sent),
 }
@@ -192,7 +194,9 @@ impl Sent {
     /// Nothing yet of the answer to this request.
     pub(super) fn of(request: &Request) -> Self {
         let shape = match request.api_type {
-            ApiType::Messages => Shape::Messages(messages::Sent::default()),
+            ApiType::GenerateContent => Shape::Google(google::Sent::default()),
+            // A count is never one.
+            ApiType::Messages | ApiType::CountTokens => Shape::Messages(messages::Sent::default()),
             ApiType::Responses => Shape::Responses(responses::Sent::default()),
             ApiType::Completions => Shape::Completions(completions::Sent::of(request)),
             ApiType::ChatCompletions | ApiType::Embeddings | ApiType::Moderations => {
@@ -206,6 +210,7 @@ impl Sent {
         match &mut self.shape {
             Shape::Chat(sent) => sent.note(events),
             Shape::Completions(sent) => sent.note(events),
+            Shape::Google(sent) => sent.note(),
             Shape::Messages(sent) => sent.note(),
             Shape::Responses(sent) => sent.note(events),
         }
@@ -218,6 +223,7 @@ impl Sent {
         {
             Shape::Chat(sent) => sent.rest(&body),
             Shape::Completions(sent) => sent.rest(&body),
+            Shape::Google(sent) => sent.rest(&body),
             Shape::Messages(sent) => sent.rest(&body),
             Shape::Responses(sent) => sent.rest(&body),
         });
@@ -232,6 +238,7 @@ impl Sent {
     fn keep_alive(&self) -> Vec<u8> {
         match self.shape {
             Shape::Chat(_) | Shape::Completions(_) | Shape::Responses(_) => b": keep-alive\n\n".to_vec(),
+            Shape::Google(_) => google::KEEP_ALIVE.to_vec(),
             Shape::Messages(_) => b"event: ping\ndata: {\"type\": \"ping\"}\n\n".to_vec(),
         }
     }
@@ -240,7 +247,7 @@ impl Sent {
     fn last(&self) -> &'static [u8] {
         match self.shape {
             Shape::Chat(_) | Shape::Completions(_) => b"data: [DONE]\n\n",
-            Shape::Messages(_) | Shape::Responses(_) => b"",
+            Shape::Google(_) | Shape::Messages(_) | Shape::Responses(_) => b"",
         }
     }
 
@@ -249,7 +256,9 @@ impl Sent {
         let document = error.document(self.api.errors(), Some(&pending.id().to_string()));
         let named = |data: Value| StreamEvent { event: Some("error".to_owned()), data: data.to_string() };
         frames(&[match &self.shape {
-            Shape::Chat(_) | Shape::Completions(_) => StreamEvent { event: None, data: document.to_string() },
+            Shape::Chat(_) | Shape::Completions(_) | Shape::Google(_) => {
+                StreamEvent { event: None, data: document.to_string() }
+            }
             Shape::Messages(_) => named(document),
             Shape::Responses(sent) => named(sent.failed(document)),
         }])

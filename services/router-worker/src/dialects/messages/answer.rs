@@ -1,6 +1,6 @@
 //! A chat completion as a message.
 
-use super::super::text;
+use super::super::{arguments, text};
 use serde_json::{Value, json};
 
 /// A whole message, or what there is of one.
@@ -49,22 +49,13 @@ pub(super) fn thinking_block(thinking: &str) -> Value {
 }
 
 fn tool_use(call: &Value) -> Value {
-    let arguments = call["function"]["arguments"].as_str().unwrap_or_default();
+    let written = call["function"]["arguments"].as_str().unwrap_or_default();
     json!({
         "type": "tool_use",
         "id": call["id"],
         "name": call["function"]["name"],
-        "input": input(arguments),
+        "input": arguments(written),
     })
-}
-
-/// A tool's input is an object. What a model wrote instead of one is shown as it is.
-fn input(arguments: &str) -> Value {
-    if arguments.trim().is_empty() {
-        return json!({});
-    }
-    let parsed = serde_json::from_str::<Value>(arguments).ok().filter(Value::is_object);
-    parsed.unwrap_or_else(|| json!({ "arguments": arguments }))
 }
 
 /// A finish reason in Anthropic's words.

@@ -1,15 +1,11 @@
 //! A Messages body as a chat completions body: all but its messages.
 
 use super::{
-    super::{NO_EQUIVALENT, read},
+    super::{NO_EQUIVALENT, effort, read},
     turns,
 };
 use crate::{failure::Failure, providers::Fields};
 use serde_json::{Value, json, value::RawValue};
-
-/// Budgets of thinking, in tokens, below which the effort is low, and medium.
-const LOW_BELOW: u64 = 4_096;
-const MEDIUM_BELOW: u64 = 16_384;
 
 /// The chat body. `marks`: see [`super::super::Dialect::request`].
 pub(super) fn chat(body: &Fields, marks: bool) -> Result<Fields, Failure> {
@@ -106,15 +102,8 @@ fn tool_choice(chat: &mut Fields, choice: &Value) -> Result<(), Failure> {
 /// A budget becomes an effort. `adaptive` and `disabled` ask for nothing: what a model does by itself is its provider's default.
 fn thinking(chat: &mut Fields, thinking: &Value) {
     let Some(budget) = thinking["budget_tokens"].as_u64().filter(|_| thinking["type"] == "enabled") else { return };
-    let effort = if budget < LOW_BELOW {
-        "low"
-    } else if budget < MEDIUM_BELOW {
-        "medium"
-    } else {
-        "high"
-    };
     if chat.get("reasoning_effort").is_none() {
-        chat.put("reasoning_effort", effort);
+        chat.put("reasoning_effort", effort(budget));
     }
 }
 

@@ -5,6 +5,7 @@
 //! Messages API cannot express is refused with the name of the field, never dropped. No idempotency key is sent: the
 //! reference documents none.
 
+mod count;
 mod messages;
 mod native;
 mod request;
@@ -17,6 +18,7 @@ use crate::failure::{Class, Failure};
 use serde::Deserialize;
 use serde_json::Value;
 
+pub(super) use count::Count;
 pub(super) use native::Native;
 
 /// Version of the API, <https://platform.claude.com/docs/en/api/versioning>.

@@ -24,18 +24,13 @@ pub(in super::super) struct Native;
 
 impl Side for Native {
     fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
-        let mut body = asked.passed_on();
+        let mut body = signed_only(asked.passed_on());
         if asked.stream {
             body.put("stream", &true);
         } else {
             body.remove("stream");
         }
-        if body.get("messages").is_some_and(|messages| messages.get().contains(r#""signature":"""#)) {
-            signed_only(&mut body);
-        }
-        let headers = asked.api_headers.get("anthropic-beta").map(|beta| ("anthropic-beta", beta.clone()));
-        let headers = headers.into_iter().collect();
-        Ok(Encoded { headers, ..Encoded::new("/messages", body.to_json()) })
+        Ok(Encoded { headers: beta(asked), ..Encoded::new("/messages", body.to_json()) })
     }
 
     fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
@@ -60,14 +55,23 @@ impl Side for Native {
     }
 }
 
-fn signed_only(body: &mut Fields) {
-    let Ok(Some(mut messages)) = body.read::<Vec<Value>>("messages") else { return };
-    for message in &mut messages {
-        if let Some(blocks) = message["content"].as_array_mut() {
-            blocks.retain(|block| !(block["type"] == "thinking" && block["signature"] == ""));
-        }
+/// The betas that the caller asks for.
+pub(super) fn beta(asked: &Asked<'_>) -> Vec<(&'static str, String)> {
+    let beta = asked.api_headers.get("anthropic-beta").map(|beta| ("anthropic-beta", beta.clone()));
+    beta.into_iter().collect()
+}
+
+/// The body without thinking that has no signature.
+pub(super) fn signed_only(mut body: Fields) -> Fields {
+    if !body.get("messages").is_some_and(|messages| messages.get().contains(r#""signature":"""#)) {
+        return body;
+    }
+    let Ok(Some(mut messages)) = body.read::<Vec<Value>>("messages") else { return body };
+    for blocks in messages.iter_mut().filter_map(|message| message.get_mut("content")?.as_array_mut()) {
+        blocks.retain(|block| !(block["type"] == "thinking" && block["signature"] == ""));
     }
     body.put("messages", &messages);
+    body
 }
 
 fn chars(block: &Value) -> usize {

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 
 /// What Google's page on thought signatures gives for calls that another model made: Gemini 3 refuses the first call of a step
 /// that has no signature, so that without this no conversation could move here from another provider.
-const NOT_SIGNED: &str = "skip_thought_signature_validator";
+pub(super) const NOT_SIGNED: &str = "skip_thought_signature_validator";
 
 /// Fields of an assistant's message. Thoughts stay behind: what the provider uses of them is in the signatures. So do another
 /// provider's signed ones, which nobody else can read.

@@ -13,6 +13,7 @@ mod contents;
 mod embeddings;
 mod errors;
 mod media;
+mod native;
 mod request;
 mod response;
 mod service_account;
@@ -23,6 +24,7 @@ use super::{Answer, Asked, Encoded, Grant, Leaving, StreamDecoder, Wire};
 use crate::failure::Failure;
 
 pub(super) use embeddings::Embeddings;
+pub(super) use native::Native;
 
 /// The leaf, by where the models are.
 #[derive(Debug, Clone)]

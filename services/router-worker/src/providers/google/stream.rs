@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use tollgate_schemas::TokenSource;
 
 /// Most candidates of an answer: as many as OpenAI allows choices.
-const CANDIDATES_MAX: usize = 128;
+pub(super) const CANDIDATES_MAX: usize = 128;
 
 /// A whole answer.
 pub(super) fn whole(asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
