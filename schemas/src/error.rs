@@ -223,9 +223,8 @@ impl ApiError {
         })];
         if let Some((_, seconds)) = self.headers.iter().find(|(name, _)| *name == "retry-after") {
             let delay = format!("{seconds}s");
-            details.push(
-                serde_json::json!({ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay }),
-            );
+            details
+                .push(serde_json::json!({ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay }));
         }
         serde_json::json!({
             "error": { "code": code, "message": self.message, "status": status, "details": details },

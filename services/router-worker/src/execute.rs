@@ -161,8 +161,7 @@ impl Executor {
         };
         let ledger = carried(request);
         // A judge's answer is itself part of a check, and a count says nothing.
-        let is_checked =
-            endpoint.is_checked && request.lane != Lane::Judge && request.api_type != ApiType::CountTokens;
+        let is_checked = endpoint.is_checked && request.lane != Lane::Judge && request.api_type != ApiType::CountTokens;
         let place = Place::of(&self.cache, &endpoint, request, &chat);
         if let Some(place) = &place
             && let Some(kept) = place.take().await

@@ -172,7 +172,8 @@ fn text_completions_and_moderations_are_read_too() {
     let parts = r#"{"input":[{"type":"text","text":"bad"},{"type":"image_url","image_url":{"url":"bad"}}]}"#;
     let (changed, seen) = run(request, parts);
     assert_eq!((changed.as_deref(), seen.len()), (Some(parts.replacen("bad", "[X]", 1).as_str()), 1));
-    let result = r#"{"id":"bad","model":"bad","results":[{"flagged":true,"category_scores":{"hate":4.11e-5},"why":"bad"}]}"#;
+    let result =
+        r#"{"id":"bad","model":"bad","results":[{"flagged":true,"category_scores":{"hate":4.11e-5},"why":"bad"}]}"#;
     let (changed, seen) = run(answer, result);
     assert_eq!((changed, seen.join(" ")), (Some(result.replace(r#""why":"bad""#, r#""why":"[X]""#)), "bad".to_owned()));
 }
@@ -202,6 +203,7 @@ fn every_text_of_googles_contents_and_candidates_is_seen() {
     let changed = changed.expect("changed");
     assert!(changed.contains(r#""args":{"k":"[X]"}"#) && changed.contains(r#""logprobsResult":null"#), "{changed}");
     assert!(changed.contains(r#"{"token":"fine"}"#) && changed.contains(r#""modelVersion":"m-bad""#), "{changed}");
-    let blocked = r#"{"promptFeedback":{"blockReason":"bad","blockReasonMessage":"m"},"usageMetadata":{"totalTokenCount":7}}"#;
+    let blocked =
+        r#"{"promptFeedback":{"blockReason":"bad","blockReasonMessage":"m"},"usageMetadata":{"totalTokenCount":7}}"#;
     assert_eq!(run(answer, blocked), (None, vec!["m".to_owned()]));
 }

@@ -57,8 +57,11 @@ pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
 }
 
 async fn no_route() -> Failure {
-    ApiError::new(ErrorCode::NotFound, "there is no such route; the API is under /v1 and /v1beta, the admin API under /admin/v1")
-        .into()
+    ApiError::new(
+        ErrorCode::NotFound,
+        "there is no such route; the API is under /v1 and /v1beta, the admin API under /admin/v1",
+    )
+    .into()
 }
 
 async fn no_method() -> Failure {

@@ -38,9 +38,7 @@ fn prompt() -> String {
 
 /// Each tool's name, what it is for, and its parameters.
 fn tools() -> [(&'static str, &'static str, Value); 2] {
-    let of = |required: &str, properties: Value| {
-        json!({ "type": "object", "properties": properties, "required": [required] })
-    };
+    let of = |required: &str, properties: Value| json!({ "type": "object", "properties": properties, "required": [required] });
     let query = json!({ "type": "string", "description": "Words to look for, or a part of them" });
     let minutes = json!({ "type": "integer", "description": "How far back to look" });
     let search = of("query", json!({ "query": query, "minutes": minutes }));
@@ -70,9 +68,8 @@ pub(super) fn chat() -> Value {
 
 /// A Messages body.
 pub(super) fn messages() -> Value {
-    let tools = tools().map(|(name, description, schema)| {
-        json!({ "name": name, "description": description, "input_schema": schema })
-    });
+    let tools = tools()
+        .map(|(name, description, schema)| json!({ "name": name, "description": description, "input_schema": schema }));
     json!({
         "model": "chat",
         "system": SYSTEM,

@@ -25,9 +25,7 @@ const TOKEN_CHARS: usize = 4;
 
 /// Characters of prompt text of any API, for estimates: message texts and tool call arguments; images and files do not count.
 pub(super) fn prompt_chars(body: &Fields) -> usize {
-    let prompts = PROMPTS
-        .iter()
-        .filter_map(|name| body.read::<Value>(name).ok().flatten());
+    let prompts = PROMPTS.iter().filter_map(|name| body.read::<Value>(name).ok().flatten());
     prompts.map(|prompt| text_chars(&prompt)).sum()
 }
 

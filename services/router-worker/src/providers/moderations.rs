@@ -40,7 +40,8 @@ mod tests {
         let sent = Moderations.encode(&asked).expect("expressible");
         let passed = r#"{"input":[{"type":"text","text":"1234567"}],"yet_unknown":1.50,"model":"omni"}"#;
         assert_eq!((sent.path.as_str(), sent.body.as_str()), ("/moderations", passed));
-        let answer = r#"{"id":"modr-1","model":"omni-2024","results":[{"flagged":true,"category_scores":{"hate":1.0e-7}}]}"#;
+        let answer =
+            r#"{"id":"modr-1","model":"omni-2024","results":[{"flagged":true,"category_scores":{"hate":1.0e-7}}]}"#;
         let decoded = Moderations.decode(&asked, answer.as_bytes()).expect("decodes");
         assert_eq!(decoded.body.get(), answer.replace("omni-2024", "shown"));
         assert_eq!(decoded.response_model.as_deref(), Some("omni-2024"));

@@ -65,7 +65,9 @@ fn calls_of_another_model_are_let_pass_by_models_that_demand_signatures() {
     let of = |parts: Value| json!({ "contents": [{ "role": "user", "parts": [call(None)] }, { "role": "model", "parts": parts }] });
     let encoded = |model: &str, parts: Value| {
         let body = fields(&of(parts));
-        document(&generate("gemini").encode(&Asked { upstream_model: model, ..Asked::of(&body) }).expect("expressible").body)
+        document(
+            &generate("gemini").encode(&Asked { upstream_model: model, ..Asked::of(&body) }).expect("expressible").body,
+        )
     };
     let word = "skip_thought_signature_validator";
     let foreign = json!([{ "text": "hm" }, call(None), call(None)]);
@@ -99,7 +101,10 @@ fn a_native_answer_and_stream_pass_through_and_are_counted() {
         assert_eq!(answer.finish_reason.as_deref(), Some("tool_calls"));
         assert!(answer.response_model.is_some_and(|model| model.starts_with("gemini-")));
         let tokens = answer.usage.expect("usage").tokens;
-        assert_eq!((tokens.input, tokens.output, tokens.cache_read, tokens.reasoning), (8095, 503, Some(5000), Some(320)));
+        assert_eq!(
+            (tokens.input, tokens.output, tokens.cache_read, tokens.reasoning),
+            (8095, 503, Some(5000), Some(320))
+        );
         // What the parts amount to is what a whole answer would have been.
         let whole = document(answer.body.get());
         let again = generate(kind).decode(&asked, whole.to_string().as_bytes()).expect("decodes");
@@ -224,7 +229,8 @@ fn a_conversation_with_functions_becomes_a_chat() {
 
 #[test]
 fn a_whole_answer_has_googles_words() {
-    let given = fields(&json!({ "contents": [], "generationConfig": { "thinkingConfig": { "includeThoughts": true } } }));
+    let given =
+        fields(&json!({ "contents": [], "generationConfig": { "thinkingConfig": { "includeThoughts": true } } }));
     let message = json!({
         "role": "assistant", "content": "hi", "reasoning_content": "hm",
         "tool_calls": [{ "id": "c", "type": "function", "function": { "name": "f", "arguments": "{\"a\":1}" } }],
@@ -273,10 +279,19 @@ fn what_a_chat_cannot_say_is_named() {
         (with("generationConfig", json!({ "topK": 4 })), "generationConfig.topK"),
         (with("generationConfig", json!({ "responseModalities": ["IMAGE"] })), "generationConfig.responseModalities"),
         (with("generationConfig", json!({ "responseMimeType": "text/x.enum" })), "generationConfig.responseMimeType"),
-        (of(json!({ "fileData": { "mimeType": "image/png", "fileUri": "gs://b/a.png" } })), "contents[0].parts[0].fileData.fileUri"),
-        (of(json!({ "inlineData": { "mimeType": "video/mp4", "data": "" } })), "contents[0].parts[0].inlineData.mimeType"),
+        (
+            of(json!({ "fileData": { "mimeType": "image/png", "fileUri": "gs://b/a.png" } })),
+            "contents[0].parts[0].fileData.fileUri",
+        ),
+        (
+            of(json!({ "inlineData": { "mimeType": "video/mp4", "data": "" } })),
+            "contents[0].parts[0].inlineData.mimeType",
+        ),
         (of(json!({ "executableCode": {} })), "contents[0].parts[0].executableCode"),
-        (of(json!({ "functionResponse": { "name": "f", "response": {} } })), "contents[0].parts[0].functionResponse.name"),
+        (
+            of(json!({ "functionResponse": { "name": "f", "response": {} } })),
+            "contents[0].parts[0].functionResponse.name",
+        ),
         (json!({ "contents": [{ "role": "tool", "parts": [] }] }), "contents[0].role"),
         (json!({ "contents": "hi" }), "contents"),
         (json!({}), "contents"),
@@ -292,7 +307,8 @@ fn what_a_chat_cannot_say_is_named() {
 
 #[test]
 fn tokens_are_counted_by_who_counts_and_estimated_elsewhere() {
-    let text = r#"{"model":"chat","system":"1234","messages":[{"role":"user","content":"567"}],"tools":[ {"name":"f"} ]}"#;
+    let text =
+        r#"{"model":"chat","system":"1234","messages":[{"role":"user","content":"567"}],"tools":[ {"name":"f"} ]}"#;
     let given = Fields::parse(text).expect("an object");
     let headers = [("anthropic-beta".to_owned(), "token-counting-2024-11-01".to_owned())].into();
     let asked = Asked { upstream_model: "claude", api_headers: &headers, ..Asked::of(&given) };

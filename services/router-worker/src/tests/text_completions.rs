@@ -150,9 +150,7 @@ fn a_prompt_becomes_a_chat_and_its_answer_a_text() {
     let plain = fields(&json!({ "prompt": "hi" }));
     let sent = |kind: &str| document(&over(kind).encode(&Asked::of(&plain)).expect("expressible").body);
     assert_eq!((&sent("openai")["max_completion_tokens"], &sent("anthropic")["max_tokens"]), (&json!(16), &json!(16)));
-    let choice = |index: u64, message: Value, finish: &str| {
-        json!({ "index": index, "message": message, "finish_reason": finish })
-    };
+    let choice = |index: u64, message: Value, finish: &str| json!({ "index": index, "message": message, "finish_reason": finish });
     let chat = json!({ "id": "c", "object": "chat.completion", "created": 5, "model": "up-1", "service_tier": "default",
         "choices": [
             choice(0, json!({ "role": "assistant", "content": "This", "reasoning_content": "hm" }), "length"),

@@ -181,8 +181,8 @@ fn pack(data: &mut [Fields]) -> Result<bool, Failure> {
 }
 
 fn packed(vector: &RawValue) -> Result<String, Failure> {
-    let numbers: Vec<f32> =
-        serde_json::from_str(vector.get()).map_err(|_| Failure::malformed("an embedding that does not hold numbers"))?;
+    let numbers: Vec<f32> = serde_json::from_str(vector.get())
+        .map_err(|_| Failure::malformed("an embedding that does not hold numbers"))?;
     let bytes: Vec<u8> = numbers.into_iter().flat_map(f32::to_le_bytes).collect();
     Ok(STANDARD.encode(bytes))
 }

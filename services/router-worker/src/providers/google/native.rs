@@ -42,7 +42,8 @@ impl Side for Native {
     fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
         let mut fields = Fields::of_answer(body)?;
         let mut decoder = Decoder::new(asked);
-        let document: Value = serde_json::from_slice(body).map_err(|_| Failure::malformed("an answer that is not JSON"))?;
+        let document: Value =
+            serde_json::from_slice(body).map_err(|_| Failure::malformed("an answer that is not JSON"))?;
         decoder.take(&document)?;
         if decoder.candidates.is_empty() && decoder.blocked.is_none() {
             return Err(Failure::malformed("an answer without candidates"));

@@ -50,7 +50,8 @@ impl Prices {
             return;
         }
         if model.contains('*') {
-            let why = "and other costs of a name with a * are of no model in particular: write a row of `prices` for each";
+            let why =
+                "and other costs of a name with a * are of no model in particular: write a row of `prices` for each";
             notes.add(params.at("input_cost_per_token"), why);
             return;
         }
