@@ -1,7 +1,8 @@
 //! One request from its approval to its end: try destinations until one answers, and account for every call.
 //!
 //! `patience` says whether it may wait in place, `choose` in which order destinations are tried, `hedge` makes two calls at once,
-//! `resume` goes on with a stream that broke, `ending` says how the end is told, and `shadow` who gets a copy.
+//! `resume` goes on with a stream that broke, `again` and `count` answer without a call, `cap` lowers what may be produced, `ending` says
+//! how the end is told, and `shadow` who gets a copy.
 
 mod again;
 mod cap;

@@ -73,6 +73,7 @@ fn field(chat: &mut Fields, name: &str, raw: &RawValue) -> Result<(), Failure> {
 }
 
 /// What an answer needs to know of its request; between two chunks there is nothing to remember.
+#[derive(Clone)]
 struct State {
     shown_model: String,
     wants_usage: bool,
@@ -136,5 +137,9 @@ impl Answering for State {
         let mut document = self.document(completion, choices.map(|told| choice(told, &told["message"])).collect());
         document["usage"] = completion["usage"].clone();
         document
+    }
+
+    fn fork(&self) -> Box<dyn Answering> {
+        Box::new(self.clone())
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 use std::sync::Arc;
 use tollgate_schemas::{
-    ApiError, CacheUse, Caller, ErrorCode, Lane, OnDisconnect, ReplyTo, Request, RequestId, Terminal, now_us,
+    ApiError, ApiType, CacheUse, Caller, ErrorCode, Lane, OnDisconnect, ReplyTo, Request, RequestId, Terminal, now_us,
 };
 
 impl Executor {
@@ -29,7 +29,9 @@ impl Executor {
 
 /// The copies of a request that has ended, if it was answered: for each shadow whose share it falls into, which its id decides.
 pub(super) fn copies(endpoint: &Endpoint, request: &Request, terminal: &Terminal) -> Vec<Request> {
-    if endpoint.shadows.is_empty() || terminal.error.is_some() || request.lane == Lane::Judge {
+    // A count says nothing of a model.
+    let is_asked = request.lane != Lane::Judge && request.api_type != ApiType::CountTokens;
+    if endpoint.shadows.is_empty() || terminal.error.is_some() || !is_asked {
         return Vec::new();
     }
     let id = request.request_id.to_string();

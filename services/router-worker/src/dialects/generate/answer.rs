@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use tollgate_schemas::StreamEvent;
 
 /// The state between two chunks.
+#[derive(Clone)]
 pub(super) struct State {
     shown_model: String,
     /// Of the response, until the provider says one.
@@ -25,7 +26,7 @@ pub(super) struct State {
 }
 
 /// What is not passed on yet of a choice.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Kept {
     /// By their index in the chunks.
     calls: BTreeMap<u64, Call>,
@@ -33,7 +34,7 @@ struct Kept {
     finish_reason: Option<String>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Call {
     id: Value,
     name: Value,
@@ -164,6 +165,10 @@ impl Answering for State {
         });
         let candidates = candidates.collect();
         self.response(candidates, true)
+    }
+
+    fn fork(&self) -> Box<dyn Answering> {
+        Box::new(self.clone())
     }
 }
 
