@@ -1,11 +1,14 @@
 """Other APIs than chat completions: Anthropic's Messages with its SDK for Python, OpenAI's embeddings, native and translated."""
 
 import json
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import anthropic
 import openai
 import pytest
+import requests
 from kafka_tools import produce_all, read
 from ledger import ledger_of
 from support import SEARCH_KEY, endpoint, eventually, user
@@ -29,6 +32,7 @@ def running(gateway):
             endpoint("cut-native", ["main claude fault-truncate"]),
             endpoint("cut-translated", ["main alpha fault-truncate"]),
             endpoint("demo", ["main demo mock-1"]),
+            endpoint("silent", ["main alpha fault-gate"]),
             endpoint("lenient", ["main alpha fake-large"], on_unsupported="drop"),
             endpoint("vectors", ["main alpha fake-embed"], task="embeddings"),
             endpoint("demo-vectors", ["main demo mock-embed"], task="embeddings"),
@@ -115,6 +119,106 @@ def test_what_a_native_destination_knows_passes_unchanged(claude, fake_provider)
     assert sent["yet_unknown"] == {"a": [1.5, None]} and sent["model"] == "fake-claude"
     assert call["headers"]["anthropic-beta"] == "context-management-2025-06-27,interleaved-thinking-2025-05-14"
     assert call["headers"]["x-api-key"] != SEARCH_KEY
+
+
+CLAUDE_CODE = {
+    "max_tokens": 32000,
+    "system": [
+        {"type": "text", "text": "You are a coding agent.", "cache_control": {"type": "ephemeral"}},
+        {"type": "text", "text": "<env>", "cache_control": {"type": "ephemeral", "ttl": "1h"}},
+    ],
+    "tools": [
+        {
+            "name": name,
+            "description": f"{name}: what it does",
+            "input_schema": {
+                "$schema": "http://json-schema.org/draft-07/schema#",
+                "type": "object",
+                "properties": {"command": {"type": "string"}, "timeout": {"type": "number"}},
+                "required": ["command"],
+                "additionalProperties": False,
+            },
+        }
+        for name in ("Bash", "Read", "Edit", "Grep", "Task", "TodoWrite")
+    ],
+    "thinking": {"type": "enabled", "budget_tokens": 31999},
+    "metadata": {"user_id": "user_0199_account__session_0199"},
+    "stream": True,
+}
+
+
+def claude_code_messages(turns):
+    """A session of Claude Code: what was said, then so many calls of tools with their results and signed thoughts."""
+    reminder = {"type": "text", "text": "<system-reminder>"}
+    said = [{"role": "user", "content": [reminder, {"type": "text", "text": "list the files"}]}]
+    for at in range(turns):
+        call = {"type": "tool_use", "id": f"toolu_{at}", "name": "Bash", "input": {"command": "ls", "timeout": 1.50}}
+        thought = {"type": "thinking", "thinking": "hm", "signature": f"c2ln{at}"}
+        said.append({"role": "assistant", "content": [thought, {"type": "text", "text": "I look."}, call]})
+        result = {"type": "tool_result", "tool_use_id": f"toolu_{at}", "content": "a.txt\n" * 100, "is_error": False}
+        said.append({"role": "user", "content": [result]})
+    said[-1]["content"][-1]["cache_control"] = {"type": "ephemeral"}
+    return said
+
+
+@pytest.mark.parametrize("model", CHATS)
+def test_a_session_of_claude_code(running, fake_provider, model):
+    betas = "claude-code-20250219,interleaved-thinking-2025-05-14,fine-grained-tool-streaming-2025-05-14"
+    headers = {"x-api-key": SEARCH_KEY, "anthropic-version": "2023-06-01", "anthropic-beta": betas, "x-app": "cli"}
+    for turns in (0, 500):
+        body = {"model": model, **CLAUDE_CODE, "messages": claude_code_messages(turns)}
+        answer = requests.post(running.url + "/v1/messages?beta=true", json=body, headers=headers, timeout=60)
+        assert answer.status_code == 200, answer.text
+        events = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line.startswith("data: ")]
+        assert (events[0]["type"], events[-1]["type"]) == ("message_start", "message_stop")
+        parts = [event["delta"] for event in events if event["type"] == "content_block_delta"]
+        said = "".join(part.get("text", "") + part.get("partial_json", "") for part in parts)
+        assert said == ("tool said: " + "a.txt\n" * 100 if turns else json.dumps({"said": "list the files"}))
+        call = fake_provider.calls[-1]
+        sent = json.loads(call["body"])
+        if model == "native":
+            assert sent == {**body, "model": "fake-claude"} and call["headers"]["anthropic-beta"] == betas
+        else:
+            roles = [message["role"] for message in sent["messages"]]
+            assert roles == ["system", "user", *["assistant", "tool"] * turns]
+            assert [tool["function"]["name"] for tool in sent["tools"]] == [tool["name"] for tool in CLAUDE_CODE["tools"]]
+            assert "anthropic-beta" not in call["headers"] and "cache_control" not in call["body"]
+
+
+def test_silence_is_filled_as_each_api_has_it(running, fake_provider):
+    apis = {
+        b": keep-alive\n\n": ("/v1/chat/completions", {"model": "silent", "messages": user("hi"), "stream": True}),
+        b'event: ping\ndata: {"type": "ping"}\n\n': (
+            "/v1/messages",
+            {"model": "silent", "messages": user("hi"), "max_tokens": 9, "stream": True},
+        ),
+        b"\n": ("/v1beta/models/silent:streamGenerateContent?alt=sse", {"contents": [{"parts": [{"text": "hi"}]}]}),
+    }
+    all_wait = threading.Barrier(len(apis))
+
+    def ask_and_wait(filler, path, body):
+        headers = {"authorization": f"Bearer {SEARCH_KEY}"}
+        with requests.post(running.url + path, json=body, headers=headers, stream=True, timeout=60) as answer:
+            pieces = answer.iter_content(chunk_size=None)
+            assert next(pieces) == filler
+            all_wait.wait(60)
+            fake_provider.open_gate("fault-gate")
+            return b"".join(pieces)
+
+    with ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(ask_and_wait, filler, *call) for filler, call in apis.items()]
+        assert all(b"echo: hi" in each.result() for each in waiting)
+
+
+def test_a_reader_that_is_slower_than_the_provider_gets_all_of_it(running):
+    """More than queues and sockets hold: what did not fit comes from the whole answer."""
+    text = "word " * 100_000
+    stream = running.openai().chat.completions.create(model="translated", messages=user("say: " + text), stream=True)
+    said = [next(iter(stream)).choices[0].delta.content or ""]
+    row = ledger_of(running).row(stream.response.headers["x-request-id"])  # so it has ended
+    assert row["status_code"] == 200
+    said += [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
+    assert "".join(said) == text.strip()
 
 
 def test_what_cannot_be_said_elsewhere_is_refused_by_name(claude, fake_provider):
