@@ -49,6 +49,7 @@ class Asked:
         self.again = []  # the same, of each repeat after its end
         self.told = set()  # every request id that any response named
         self.timed_out = []  # (door, since, until) of each answer that did not come
+        self.in_vain = []  # (door, since, until, what came) of each try that brought no end
         self.tries, self.broken, self.over, self.gave_up = 0, 0, False, False
         self.sent, self.acknowledged = 0, 0  # records of a job
 
@@ -183,7 +184,10 @@ class Callers:
                 time.sleep(AGAIN_SECONDS)
                 continue
             asked.tries += 1
+            began = time.time()
             end, sent = self.try_once(http, door, asked, headers)
+            if end is None or end[2] in AGAIN:
+                asked.in_vain.append((door.name, began, time.time(), end and end[2]))
             if end is None and sent:
                 if not asked.key:
                     return

@@ -162,6 +162,8 @@ def hung_caller(world):
 
 def caller_that_gave_up(world):
     world.caller.gave_up = True
+    world.caller.in_vain = [("ingress-0", ASKED_AT, ASKED_AT + 20, None), ("ingress-1", ASKED_AT + 60, ASKED_AT + 65, None)]
+    world.happened("killed", "ingress-0", ASKED_AT + 19)
 
 
 def repeat_told_otherwise(world):
@@ -255,7 +257,7 @@ CONTIGUOUS = "the files' ranges are contiguous and disjoint"
         (answer_to_nobody, "each answer is of a job that was asked"),
         (hung_door, "an answer comes, unless its door is paused or killed"),
         (hung_caller, "no caller waits for ever"),
-        (caller_that_gave_up, "no caller gives up"),
+        (caller_that_gave_up, "no caller gives up, unless harm met each of its tries"),
         (repeat_told_otherwise, "who asks again is told the same"),
         (end_that_nobody_wrote, "what a caller saw is an end that the log has"),
         (wrong_answer, "an answer is the answer to what was asked"),
@@ -278,6 +280,18 @@ def test_what_is_wrong_is_found(wrong, promise):
     assert world.broken() == []
     wrong(world)
     assert promise in world.broken()
+
+
+def caller_that_met_harm_wherever_it_asked(world):
+    caller_that_gave_up(world)
+    world.caller.seen = []
+    world.happened("back", "broker", ASKED_AT + 55)
+
+
+def caller_that_waited_for_a_claim_of_the_dead(world):
+    world.caller.gave_up = True
+    world.caller.in_vain = [("ingress-0", ASKED_AT, ASKED_AT + 45, "refused at the door")]
+    world.happened("killed", "ingress-1", ASKED_AT - 20)
 
 
 def killed_meanwhile(world):
@@ -314,6 +328,8 @@ def hung_while_paused(world):
     "right",
     [
         killed_meanwhile,
+        caller_that_met_harm_wherever_it_asked,
+        caller_that_waited_for_a_claim_of_the_dead,
         rebalance_before,
         broker_away,
         acknowledged_twice_by_one_execution,

@@ -9,6 +9,13 @@ from .callers import KINDS
 from .watch import STORED
 
 SHOWN = 5
+# What is done to a process, or to what it stands on, and its end.
+HARM = ("killed", "paused", "asked to end", "away", "ended by itself")
+BACK = ("started", "resumed", "back")
+# How long it takes after that until a door answers as before.
+SETTLING_SECONDS = 10
+# Whoever has a key that another door holds waits until that one's claim is stale, and is refused after 45 s.
+CLAIM_SECONDS = 30
 
 
 class Verdict:
@@ -69,7 +76,7 @@ def doors(verdict, callers, accepted, watch):
         keyed = [a for a in asked if a.key and not a.is_job]
         verdict.check(
             "a caller with a key has one request and its end",
-            [a for a in keyed if len(by_number[a.number]) != 1 or len(a.seen) != 1],
+            [a for a in keyed if not has_one(a, by_number[a.number])],
             lambda a: f"number {a.number}: requests {by_number[a.number]}, its caller saw {a.seen}, told {a.told}",
         )
     once = [a for a in asked if a.kind.startswith("once")]
@@ -93,6 +100,13 @@ def doors(verdict, callers, accepted, watch):
     )
 
 
+def has_one(asked, requests):
+    """One request, and its end; whoever gave up may have neither."""
+    if asked.gave_up:
+        return len(requests) <= 1
+    return len(requests) == 1 and len(asked.seen) == 1
+
+
 def waits(verdict, callers, timeline):
     """Nobody waits for ever: neither for an answer at a door that ran, nor in all."""
     asked = callers.asked.values()
@@ -107,12 +121,30 @@ def waits(verdict, callers, timeline):
             if not any(name == door and since <= time <= until for name, time in harmed)
         ],
     )
-    verdict.check("no caller gives up", [a for a in asked if a.gave_up], lambda a: f"number {a.number}, {a.kind}")
+    gave_up = [a for a in asked if a.gave_up]
+    verdict.figures["callers that gave up after five minutes"] = len(gave_up)
+    verdict.check(
+        "no caller gives up, unless harm met each of its tries",
+        [(a, tries) for a in gave_up if (tries := [each for each in a.in_vain if not met_harm(each, timeline)])],
+        lambda found: f"number {found[0].number}, {found[0].kind}, of {found[0].tries} tries without harm: {found[1]}",
+    )
     verdict.check(
         "no caller waits for ever",
         [a for a in asked if not a.over and not a.is_job],
         lambda a: f"number {a.number}, {a.kind}: {a.tries} tries, {a.broken} broken, told {a.told}",
     )
+
+
+def met_harm(tried, timeline):
+    """Whether its door, or what the door stands on, was harmed or had just come back; who waited for another door's claim, that one."""
+    door, since, until, _ = tried
+    waited = until - since > CLAIM_SECONDS
+    for event in timeline.of(*HARM, *BACK):
+        is_own = event["name"] in (door, "broker", "storage") and since - SETTLING_SECONDS <= event["time"] <= until
+        is_claimants = waited and event["name"].startswith("ingress") and since - CLAIM_SECONDS <= event["time"] <= until
+        if is_own or is_claimants:
+            return True
+    return False
 
 
 def ends(verdict, accepted, watch, callers):

@@ -79,7 +79,7 @@ pub fn stream(stream: &[u8]) {
             assert!(document["type"].is_null() || event.event.as_deref() == document["type"].as_str());
         }
     }
-    for wire in unnamed_wires() {
+    for wire in unnamed_wires().into_iter().chain(google_wires()) {
         for event in events_of(&*wire, &frames) {
             // Raw, as below.
             assert!(event.event.is_none() && !event.data.contains('\n'));
@@ -132,7 +132,7 @@ pub fn request(body: &[u8]) {
     let Ok(text) = std::str::from_utf8(body) else { return };
     let Ok(chat) = Fields::parse(text) else { return };
     for stream in [false, true] {
-        for kind in wires().chain(named_wires()).chain(unnamed_wires()).chain(count_wires()) {
+        for kind in wires().chain(named_wires()).chain(unnamed_wires()).chain(google_wires()).chain(count_wires()) {
             if let Ok(encoded) = kind.encode(&Asked { stream, ..asked(&chat) }) {
                 assert!(Fields::parse(&encoded.body).is_ok(), "an object");
             }
@@ -186,11 +186,15 @@ fn named_wires() -> Vec<Arc<dyn Wire>> {
     wires_of(&[ApiType::Messages, ApiType::Responses])
 }
 
-/// The same for APIs whose events have none, or that have no stream; and every kind's of Google's and of embeddings.
+/// The same for APIs whose events have none, or that have no stream; and every kind's embeddings.
 fn unnamed_wires() -> Vec<Arc<dyn Wire>> {
-    let every = |(_, kind): (_, Kind)| [ApiType::Embeddings, ApiType::GenerateContent].map(|api| kind.speaks(api));
-    let every = kinds().into_iter().flat_map(every).flatten();
-    wires_of(&[ApiType::Completions, ApiType::Moderations]).into_iter().chain(every).collect()
+    let embeddings = kinds().into_iter().filter_map(|(_, kind)| kind.speaks(ApiType::Embeddings));
+    wires_of(&[ApiType::Completions, ApiType::Moderations]).into_iter().chain(embeddings).collect()
+}
+
+/// For callers of Google's API, whose events have no names either: its own, and translations.
+fn google_wires() -> impl Iterator<Item = Arc<dyn Wire>> {
+    kinds().into_iter().filter_map(|(_, kind)| kind.speaks(ApiType::GenerateContent))
 }
 
 fn wires_of(apis: &[ApiType]) -> Vec<Arc<dyn Wire>> {

@@ -46,7 +46,7 @@ mod tests {
         assert_eq!(decoded.body.get(), answer.replace("omni-2024", "shown"));
         assert_eq!(decoded.response_model.as_deref(), Some("omni-2024"));
         // Nobody counts, and nothing is written: what was read is estimated.
-        let usage = decoded.usage_or_estimate(&chat);
+        let usage = decoded.usage_or_estimate(&asked);
         assert_eq!((usage.tokens.input, usage.tokens.output), (2, 0));
         for nonsense in ["{}", "[]", r#"{"results":7}"#, "<html>"] {
             assert!(Moderations.decode(&asked, nonsense.as_bytes()).is_err(), "{nonsense}");

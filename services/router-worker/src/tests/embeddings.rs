@@ -27,7 +27,7 @@ fn requests_answers_and_counts() {
         let answer = wire.decode(&asked, fixture["response"].to_string().as_bytes()).expect("decodes");
         let shown: Value = serde_json::from_str(answer.body.get()).expect("JSON");
         assert_eq!(shown, fixture["answer"], "{name}: answer");
-        let usage = answer.usage_or_estimate(&body);
+        let usage = answer.usage_or_estimate(&asked);
         assert_eq!(json!(usage.tokens.input), fixture["tokens"], "{name}: tokens");
         assert_eq!(json!(usage.source), fixture["counted_by"], "{name}: who counted");
         assert_eq!(usage.tokens.output, 0, "{name}: output");

@@ -137,7 +137,7 @@ pub(super) fn answer(asked: &Asked<'_>, vectors: Vec<Box<RawValue>>, usage: Opti
     let data = vectors.into_iter().enumerate().map(item).collect::<Result<Vec<_>, Failure>>()?;
     // Clients read the counts unasked, so there are some even if the provider gives none.
     let counted = usage.as_ref().map(|usage| usage.tokens.input);
-    let tokens = counted.unwrap_or_else(|| prompt_estimate(asked.chat).tokens.input);
+    let tokens = counted.unwrap_or_else(|| prompt_estimate(asked).tokens.input);
     let shown = json!({ "prompt_tokens": tokens, "total_tokens": tokens });
     let body = raw(&List { object: "list", data, model: asked.shown_model, usage: shown });
     Ok(Answer { usage, ..Answer::bare(body) })
