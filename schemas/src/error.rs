@@ -19,6 +19,9 @@ pub struct ApiError {
     /// Names of the checks that blocked (guardrails only).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<String>,
+    /// What kinds of things they found (guardrails only).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub categories: Vec<String>,
     /// Headers that go with it at the HTTP door. Not part of records.
     #[serde(skip)]
     pub headers: Vec<(&'static str, String)>,
@@ -125,7 +128,7 @@ codes! {
 impl ApiError {
     /// An error without a field at fault.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), param: None, checks: Vec::new(), headers: Vec::new() }
+        Self { code, message: message.into(), param: None, checks: Vec::new(), categories: Vec::new(), headers: Vec::new() }
     }
 
     /// The same, naming the request field at fault.
@@ -135,7 +138,16 @@ impl ApiError {
         self
     }
 
-    /// The OpenAI error document: `{"error":{"message","type","param","code"}}`, plus `checks` for guardrails.
+    /// The checks of a guardrail that refused it and what they found, in the document of an error.
+    fn add_checks(&self, error: &mut serde_json::Value) {
+        for (name, all) in [("checks", &self.checks), ("categories", &self.categories)] {
+            if !all.is_empty() {
+                error[name] = all.clone().into();
+            }
+        }
+    }
+
+    /// The OpenAI error document: `{"error":{"message","type","param","code"}}`, plus `checks` and `categories` for guardrails.
     pub fn openai(&self) -> serde_json::Value {
         let mut error = serde_json::json!({
             "message": self.message,
@@ -143,9 +155,7 @@ impl ApiError {
             "param": self.param,
             "code": self.code.as_str(),
         });
-        if !self.checks.is_empty() {
-            error["checks"] = self.checks.clone().into();
-        }
+        self.add_checks(&mut error);
         serde_json::json!({ "error": error })
     }
 
@@ -168,14 +178,14 @@ impl ApiError {
         if let Some(param) = &self.param {
             error["param"] = param.clone().into();
         }
-        if !self.checks.is_empty() {
-            error["checks"] = self.checks.clone().into();
-        }
+        self.add_checks(&mut error);
         serde_json::json!({ "type": "error", "error": error, "request_id": request_id })
     }
 
     /// Databricks' error document, `{"error_code","message"}`
-    /// (<https://docs.databricks.com/api/workspace/introduction>). The gateway's own code goes with it.
+    /// (<https://docs.databricks.com/api/workspace/introduction>). The gateway's own code goes with it, and what Databricks' own
+    /// guardrails say: `finishReason` (`input_guardrail_triggered` or `output_guardrail_triggered`) and, under the guardrail's side,
+    /// `flagged` with the `categories`.
     pub fn databricks(&self) -> serde_json::Value {
         let code = match self.code.status() {
             401 => "UNAUTHENTICATED",
@@ -188,7 +198,18 @@ impl ApiError {
             400..=499 => "BAD_REQUEST",
             _ => "INTERNAL_ERROR",
         };
-        serde_json::json!({ "error_code": code, "message": self.message, "code": self.code.as_str() })
+        let mut error =
+            serde_json::json!({ "error_code": code, "message": self.message, "code": self.code.as_str() });
+        self.add_checks(&mut error);
+        if self.code == ErrorCode::GuardrailBlocked {
+            let is_output = self.checks.iter().any(|check| check.starts_with("output."));
+            let side = if is_output { "output_guardrail" } else { "input_guardrail" };
+            let flags = self.categories.iter().map(|name| (name.clone(), serde_json::Value::Bool(true)));
+            let found: serde_json::Map<String, serde_json::Value> = flags.collect();
+            error["finishReason"] = format!("{side}_triggered").into();
+            error[side] = serde_json::json!([{ "flagged": true, "categories": found }]);
+        }
+        error
     }
 
     /// Google's error document, `{"error":{"code","message","status","details"}}` (<https://google.aip.dev/193>, and
@@ -214,6 +235,9 @@ impl ApiError {
         }
         if !self.checks.is_empty() {
             metadata.insert("checks".to_owned(), self.checks.join(", ").into());
+        }
+        if !self.categories.is_empty() {
+            metadata.insert("categories".to_owned(), self.categories.join(", ").into());
         }
         let mut details = vec![serde_json::json!({
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",

@@ -24,7 +24,8 @@ pub const TRACESTATE: &str = "tracestate";
 pub const CORRELATION_ID: &str = "ce_correlationid";
 /// Boot id of the ingress replica a reply is for; lets other readers of the partition skip it without parsing.
 pub const BOOT_ID: &str = "tollgate-boot-id";
-/// `chunk` or `terminal` on `replies`; lets the results group skip chunks without parsing.
+/// `chunk`, `terminal` or, for a guardrail's question to a judge, `verdict` on `replies`; lets the results group keep terminals alone
+/// without parsing.
 pub const REPLY_KIND: &str = "tollgate-reply-kind";
 /// On `in.<team>`: the user of the team whom the job is for. It narrows what the job may use to what that user may.
 pub const USER: &str = "tollgate-user";

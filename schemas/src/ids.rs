@@ -61,11 +61,11 @@ impl RequestId {
         Self::made_of(&ms[2..], hash)
     }
 
-    /// The id of the copy of a request that a shadow gets: the request's time, the other bits = a hash of both, so that a
-    /// request that is worked on twice has one copy.
-    pub fn of_shadow(parent: Self, shadow: &str) -> Self {
+    /// The id of a request that another one causes, such as a shadow's copy or a question to a judge: the parent's time, the other
+    /// bits = a hash of the parent and of what it is for, so that a parent that is worked on twice causes one request.
+    pub fn of_child(parent: Self, what: &str) -> Self {
         let parent = parent.0.as_bytes();
-        Self::made_of(&parent[..6], fnv1a_128(&[shadow.as_bytes(), parent]))
+        Self::made_of(&parent[..6], fnv1a_128(&[what.as_bytes(), parent]))
     }
 
     /// A UUIDv7 of six bytes of time and of what a hash has for the rest.
@@ -106,11 +106,11 @@ mod tests {
     }
 
     #[test]
-    fn a_shadows_copy_has_one_id_and_the_time_of_its_request() {
+    fn a_child_has_one_id_and_the_time_of_its_parent() {
         let parent = RequestId::new();
-        let copy = RequestId::of_shadow(parent, "candidate");
-        assert_eq!(copy, RequestId::of_shadow(parent, "candidate"));
-        let others = [parent, RequestId::of_shadow(parent, "another"), RequestId::of_shadow(copy, "candidate")];
+        let copy = RequestId::of_child(parent, "candidate");
+        assert_eq!(copy, RequestId::of_child(parent, "candidate"));
+        let others = [parent, RequestId::of_child(parent, "another"), RequestId::of_child(copy, "candidate")];
         assert!(!others.contains(&copy));
         assert_eq!((copy.0.get_version_num(), copy.unix_ms()), (7, parent.unix_ms()));
     }

@@ -35,7 +35,7 @@ pub use reply::{Origin, Reply, ReplyEvent, StreamEvent, Terminal};
 pub use request::{ApiType, CacheUse, Caller, Lane, OnDisconnect, ReplyTo, Request, Reserved, TopicReply, Waiting};
 pub use topic::{Topic, TopicSpec};
 pub use trace::TraceContext;
-pub use usage::{Attempt, AttemptAction, PriceStatus, TokenDetails, TokenSource, UsageRow};
+pub use usage::{Attempt, AttemptAction, GuardrailCheck, PriceStatus, TokenDetails, TokenSource, UsageRow};
 
 /// Microseconds since the Unix epoch, UTC. Used for every stored time.
 pub fn now_us() -> i64 {

@@ -13,7 +13,7 @@ pub struct Reply {
     pub request_id: RequestId,
     /// The run that produced this. A waiter binds its stream to the first it forwards.
     pub execution_id: ExecutionId,
-    /// The ingress replica this is for.
+    /// The replica this is for: of ingress, or of the guardrail that asks a judge.
     pub boot_id: Option<Uuid>,
     /// A chunk or the end.
     pub event: ReplyEvent,

@@ -1,6 +1,6 @@
 //! An accepted request on its way to a provider.
 
-use crate::{ApiError, Attempt, Body, RequestId};
+use crate::{ApiError, Attempt, Body, GuardrailCheck, RequestId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -58,6 +58,9 @@ pub struct Request {
     /// What the input checks did, once they have run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guardrail_outcome: Option<String>,
+    /// The same check by check.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guardrails: Vec<GuardrailCheck>,
     /// Version of the policy that `guardrail_outcome` was decided under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_version: Option<String>,
@@ -281,7 +284,7 @@ pub struct Caller {
 pub struct ReplyTo {
     /// Partition of `replies`. `None`: nobody waits there, any partition will do.
     pub partition: Option<i32>,
-    /// Boot id of the ingress replica that waits; replies of another boot are skipped.
+    /// Boot id of the replica that waits, of ingress or of the guardrail; replies of another boot are skipped.
     pub boot_id: Option<uuid::Uuid>,
     /// The team's topic, for jobs that came by topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,7 +5,7 @@
 //! decimals; a missing price gives `null`, never zero. `source_partition` and `source_offset` are not here: they are the
 //! record's own place on the `usage` topic, which only its reader knows.
 
-use crate::{ExecutionId, Lane, Request, RequestId};
+use crate::{ExecutionId, Request, RequestId};
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -87,9 +87,31 @@ pub struct UsageRow {
     pub cache_hit: bool,
     #[schemars(with = "Option<String>")]
     pub saved_usd: Option<Decimal>,
-    /// `none`, `passed`, `flagged`, `masked`, `blocked` or `not_run`: the gravest that happened.
+    /// `none`, `passed`, `flagged`, `masked`, `failed`, `not_run` or `blocked`: the gravest that happened.
     pub guardrail_outcome: Option<String>,
     pub policy_version: Option<String>,
+    /// What each check did, those of the input first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guardrails: Vec<GuardrailCheck>,
+}
+
+/// What one check of a guardrail policy did. Never what it found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs, reason = "fields are columns documented in docs/usage-table.md")]
+pub struct GuardrailCheck {
+    /// Stage and name: `input.pii`.
+    pub check: String,
+    /// `passed`, `flagged`, `masked`, `failed`, `not_run` or `blocked`.
+    pub outcome: String,
+    /// What kind of thing was found, in the words of whoever found it; several are separated by commas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
+    /// The judge that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<String>,
+    /// How long the judge took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<i64>,
 }
 
 /// Parts of the token counts; null where the provider says nothing.
@@ -234,12 +256,13 @@ impl UsageRow {
             saved_usd: None,
             guardrail_outcome: request.guardrail_outcome.clone(),
             policy_version: request.policy_version.clone(),
+            guardrails: request.guardrails.clone(),
         }
     }
 
-    /// Whether it tells of a shadow's call: of the batch lane nothing else has a parent.
-    pub fn is_shadow(&self) -> bool {
-        self.parent_request_id.is_some() && self.lane == Lane::Batch.as_str()
+    /// Whether another request has caused this one, a shadow's or a judge's: nobody has asked for it at a door.
+    pub fn is_internal(&self) -> bool {
+        self.parent_request_id.is_some()
     }
 
     /// Sets what the end of the request decides: status, error and latency. Call it last.

@@ -131,8 +131,8 @@ impl Policy {
     pub fn settlement(&self, row: &UsageRow, source: Option<Source>) -> Settlement {
         let who = Who::of_row(row);
         let tokens = counted(row.input_tokens) + counted(row.output_tokens);
-        // Refused at the door, it took nothing; a shadow's call never came by the door.
-        let took_nothing = row.is_shadow() || (row.status_code == 429 && row.attempts.is_empty());
+        // Refused at the door, it took nothing; a shadow's or a judge's call never came by the door.
+        let took_nothing = row.is_internal() || (row.status_code == 429 && row.attempts.is_empty());
         // A request belongs to the period of its provider call.
         let at_ms = row.attempts.first().map_or(row.event_time_us, |attempt| attempt.start_time_us) / 1000;
         let nano = money::call_nano(row.cost_usd.unwrap_or_else(|| self.doubtful(row, at_ms)));

@@ -111,6 +111,7 @@ fn request_of(broken: &Fields<'_>) -> Option<Request> {
         batch_id: field(broken, "batch_id"),
         idempotency_key: field(broken, "idempotency_key"),
         guardrail_outcome: field(broken, "guardrail_outcome"),
+        guardrails: field(broken, "guardrails").unwrap_or_default(),
         policy_version: field(broken, "policy_version"),
         reserved: None,
         waiting: field(broken, "waiting"),
@@ -126,6 +127,8 @@ pub fn reply(
 ) -> Result<Outgoing, Error> {
     let kind = match event {
         ReplyEvent::Chunk { .. } => "chunk",
+        // Nobody asks for it later, so it is not kept.
+        ReplyEvent::Terminal(_) if request.lane == Lane::Judge => "verdict",
         ReplyEvent::Terminal(_) => "terminal",
     };
     let value = Reply { request_id: request.request_id, execution_id, boot_id: request.reply.boot_id, event };

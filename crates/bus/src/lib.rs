@@ -26,6 +26,7 @@ pub mod ordered;
 mod producer;
 mod progress;
 mod record;
+pub mod replies;
 #[cfg(test)]
 mod testing;
 mod topic_id;

@@ -1,4 +1,5 @@
-//! What every service needs before it can do its own work: configuration, telemetry, health, the HTTP listener, storage, shutdown.
+//! What every service needs before it can do its own work: configuration, telemetry, health, the HTTP listener, calls to systems of
+//! one's own, storage, shutdown.
 //!
 //! Deliberately absent: Kafka (that is `bus`) and anything a single service needs alone.
 
@@ -7,6 +8,7 @@ pub mod config;
 pub mod control;
 pub mod health;
 pub mod listener;
+pub mod outbound;
 pub mod seal;
 pub mod secret;
 pub mod shutdown;

@@ -219,6 +219,7 @@ impl Admission<'_> {
             batch_id: None,
             idempotency_key,
             guardrail_outcome: None,
+            guardrails: Vec::new(),
             policy_version: None,
             reserved: None,
             waiting: None,

@@ -6,14 +6,15 @@ use crate::{
     config::{BODIES_MAX_BYTES, IngressConfig, REPEATS_MAX, WAITING_MAX},
     idempotency::{BodyHash, Claimant, Key, Keys, Settled},
     pending::Pending,
-    replies::Replies,
     reserve::Desk,
     results::Reader,
-    waiters::{Event, Waiters},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tollgate_bus::{Ack, Outgoing, Producer};
+use tollgate_bus::{
+    Ack, Outgoing, Producer,
+    replies::{Event, Replies, Waiters},
+};
 use tollgate_runtime::{BlobStore, Control, blob, control::Derived, supervised};
 use tollgate_schemas::{
     ApiError, Body, Cancellation, ErrorCode, KeyDoor, ReplyEvent, ReplyTo, Request, RequestId, Terminal, TraceContext,

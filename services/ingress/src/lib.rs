@@ -4,7 +4,7 @@
 //! HTTP ──► auth ─► admit ─► requests.<lane> (approved.<lane> where the policy has no input check)
 //! in.<team> ─► jobs ─► admit ─┘
 //! idempotency ─► idempotency: which requests repeat an earlier one
-//! replies ─► replies ─► waiters ─► HTTP        replies (group `results`) ─► results ─► GET /v1/requests/{id}
+//! replies ─► (bus) replies ─► HTTP              replies (group `results`) ─► results ─► GET /v1/requests/{id}
 //! ```
 //!
 //! Writes: `requests.*`, `approved.*`, `idempotency`, `cancellations`, `out.<team>` (answers of jobs that were refused here),
@@ -27,10 +27,8 @@ mod http;
 mod idempotency;
 mod jobs;
 mod pending;
-mod replies;
 mod reserve;
 mod results;
-mod waiters;
 
 pub use admit::{Admission, Called, Door};
 pub use auth::roles;
@@ -42,7 +40,7 @@ pub use pending::{Answer, Pending};
 use reserve::{Desk, Keeper};
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
-use tollgate_bus::{Bus, Profile};
+use tollgate_bus::{Bus, Profile, replies::Replies};
 use tollgate_runtime::{BlobStore, Control, Readiness, health, store};
 
 /// How long what runs in the background may take to commit and leave its groups, after the callers' time is over.
@@ -115,7 +113,7 @@ pub async fn start(
     let config = live.get();
     let interactive = bus.producer(Profile::Door)?;
     let blobs = BlobStore::new(config.store.clone());
-    let replies = replies::assign(&bus, background.clone()).await?;
+    let replies = Replies::assign(&bus, background.clone()).await?;
     let results = results::Results::start(&bus, &config, readiness, background.clone())?;
     let window = config.results_window;
     let keys = idempotency::Keys::start(&bus, interactive.clone(), window, readiness, background.clone()).await?;

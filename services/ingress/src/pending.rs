@@ -1,11 +1,11 @@
 //! A caller's wait for one answer.
 
-use crate::{Gateway, gateway::cancellation, waiters::Event};
+use crate::{Gateway, gateway::cancellation};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tollgate_admission::Figures;
-use tollgate_bus::{Ack, Outgoing};
+use tollgate_bus::{Ack, Outgoing, replies::Event};
 use tollgate_runtime::supervised;
 use tollgate_schemas::{
     ApiError, ErrorCode, OnDisconnect, Origin, Request, RequestId, StreamEvent, Terminal, TraceContext,

@@ -171,11 +171,13 @@ impl Router {
     pub(crate) fn new(config: &Config, last: Option<&Self>, gossip: Option<&Gossip>) -> Result<Self, Problems> {
         let mut problems = Vec::new();
         let mut providers = BTreeMap::new();
+        let judges = config.judge_endpoints();
+        let all: Vec<(String, &config::Endpoint)> = paths(config, &judges).collect();
         for (name, provider) in &config.providers {
             let made_of = MadeOf {
                 provider: provider.clone(),
                 credentials: credentials_of(config, name),
-                connect_timeouts: connect_timeouts(config, name),
+                connect_timeouts: connect_timeouts(&all, name),
             };
             let same = last.and_then(|last| last.providers.get(name)).filter(|last| last.made_of == made_of);
             if let Some(same) = same {
@@ -188,14 +190,14 @@ impl Router {
             }
         }
         let mut endpoints = HashMap::new();
-        for (index, endpoint) in config.endpoints.iter().enumerate() {
+        for (path, endpoint) in &all {
             let before = last.and_then(|last| last.endpoints.get(&endpoint.name));
             let make = |destination: &config::Destination, provider: &Arc<Provider>| {
                 let teller = gossip.map(|gossip| gossip.of(&endpoint.name, &destination.name));
                 let same = before.and_then(|last| last.all().find(|known| known.is(destination, provider)));
                 same.cloned().unwrap_or_else(|| Arc::new(Destination::new(destination, provider, teller)))
             };
-            let built = build_endpoint(index, endpoint, config, &providers, make, &mut problems);
+            let built = build_endpoint(path, endpoint, config, &providers, make, &mut problems);
             endpoints.insert(endpoint.name.clone(), Arc::new(built));
         }
         if !problems.is_empty() {
@@ -218,6 +220,15 @@ impl Router {
     pub(crate) fn endpoint(&self, name: &str) -> Option<Arc<Endpoint>> {
         self.endpoints.get(name).cloned()
     }
+}
+
+/// Every endpoint with its path in the file: those of the configuration, and those that its judges bring with them.
+fn paths<'c>(
+    config: &'c Config,
+    judges: &'c [(&str, config::Endpoint)],
+) -> impl Iterator<Item = (String, &'c config::Endpoint)> {
+    let named = config.endpoints.iter().enumerate().map(|(index, endpoint)| (format!("endpoints[{index}]"), endpoint));
+    named.chain(judges.iter().map(|(name, endpoint)| (format!("judges.{name}"), endpoint)))
 }
 
 fn problem(path: String, message: impl Into<String>) -> Problem {
@@ -260,16 +271,17 @@ fn credentials_of(config: &Config, provider: &str) -> Vec<Secret> {
 }
 
 /// Connect time-outs of the endpoints that use a provider; usually they are all the same.
-fn connect_timeouts(config: &Config, provider: &str) -> Vec<Duration> {
+fn connect_timeouts(all: &[(String, &config::Endpoint)], provider: &str) -> Vec<Duration> {
     let uses = |endpoint: &&config::Endpoint| {
         endpoint.destinations.iter().chain(&endpoint.fallbacks).any(|destination| destination.provider == provider)
             || endpoint.shadows.iter().any(|shadow| shadow.provider == provider)
     };
-    config.endpoints.iter().filter(uses).map(|endpoint| endpoint.timeout.connect.duration()).collect()
+    let endpoints = all.iter().map(|(_, endpoint)| *endpoint);
+    endpoints.filter(uses).map(|endpoint| endpoint.timeout.connect.duration()).collect()
 }
 
 fn build_endpoint(
-    index: usize,
+    path: &str,
     endpoint: &config::Endpoint,
     config: &Config,
     providers: &BTreeMap<String, Arc<Provider>>,
@@ -279,7 +291,7 @@ fn build_endpoint(
     let mut built = |list: &str, at: usize, destination: &config::Destination| {
         // A provider that could not be built has its own problem; one that is not there at all is named here.
         if !config.providers.contains_key(&destination.provider) {
-            let path = format!("endpoints[{index}].{list}[{at}].provider");
+            let path = format!("{path}.{list}[{at}].provider");
             problems.push(problem(path, format!("there is no provider `{}`", destination.provider)));
         }
         providers.get(&destination.provider).map(|provider| make(destination, provider))

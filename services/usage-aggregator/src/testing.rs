@@ -84,6 +84,7 @@ pub(crate) fn row(n: u64) -> UsageRow {
         saved_usd: None,
         guardrail_outcome: None,
         policy_version: None,
+        guardrails: Vec::new(),
     }
 }
 

@@ -23,14 +23,14 @@ pub struct Who<'a> {
 }
 
 impl<'a> Who<'a> {
-    /// Who a usage row is about. A shadow's call is its tags' and its own team's, not its endpoint's: whoever asks there must not
-    /// be refused for what nobody has asked for.
+    /// Who a usage row is about. A call that no caller has asked for, a shadow's or a judge's, is its tags' and its team's, not its
+    /// endpoint's: whoever asks there must not be refused for it.
     pub fn of_row(row: &'a UsageRow) -> Self {
         Self {
             team: &row.team,
             key_id: row.key_id.as_deref(),
             user: row.user_id.as_deref(),
-            endpoint: if row.is_shadow() { "" } else { &row.endpoint_name },
+            endpoint: if row.is_internal() { "" } else { &row.endpoint_name },
             tags: &row.request_tags,
         }
     }

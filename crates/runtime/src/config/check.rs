@@ -1,11 +1,12 @@
 //! What can be wrong with a configuration that parsed: references, duplicates, ranges, and what this version cannot do.
 
 mod governance;
+mod guardrails;
 mod kafka;
 mod limits;
 mod routing;
 
-use super::{Checks, Config, Destination, Endpoint, Judged, Preset, Problem, Provider, ProviderKind, Shadow};
+use super::{Config, Destination, Endpoint, Preset, Problem, Provider, ProviderKind, Shadow};
 use crate::seal::Sealer;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -212,6 +213,7 @@ impl Checker<'_> {
         if endpoint.name.is_empty() || endpoint.name.len() > 256 {
             self.fatal(format!("{path}.name"), "must have 1 to 256 characters");
         }
+        self.own_names(path, endpoint);
         if endpoint.destinations.is_empty() {
             self.fatal(format!("{path}.destinations"), "needs at least one destination");
         } else if endpoint.destinations.iter().map(|d| u64::from(d.weight)).sum::<u64>() == 0 {
@@ -239,8 +241,7 @@ impl Checker<'_> {
         {
             self.fatal(format!("{path}.guardrails.policy"), format!("there is no policy `{policy}` under guardrails"));
         }
-        self.checks(&format!("{path}.guardrails.input"), &endpoint.guardrails.input);
-        self.checks(&format!("{path}.guardrails.output"), &endpoint.guardrails.output);
+        self.guardrails(&format!("{path}.guardrails"), &endpoint.guardrails);
     }
 
     fn destinations(&mut self, path: &str, endpoint: &Endpoint) {
@@ -257,41 +258,6 @@ impl Checker<'_> {
         for (at, destination) in &all {
             if !self.config.providers.contains_key(&destination.provider) {
                 self.fatal(format!("{at}.provider"), format!("there is no provider `{}`", destination.provider));
-            }
-        }
-    }
-
-    fn checks(&mut self, path: &str, checks: &Checks) {
-        if let Some(keywords) = &checks.keywords
-            && (keywords.words.is_empty() || keywords.words.len() > 100_000)
-        {
-            self.fatal(format!("{path}.keywords.words"), "needs 1 to 100000 words");
-        }
-        let judged = [("safety", &checks.safety), ("injection", &checks.injection)];
-        for (name, check) in judged {
-            if let Some(Judged { judge, .. }) = check {
-                self.judged(&format!("{path}.{name}"), judge.as_deref());
-            }
-        }
-        if let Some(topics) = &checks.topics {
-            self.judged(&format!("{path}.topics"), Some(&topics.judge));
-        }
-    }
-
-    fn judged(&mut self, path: &str, judge: Option<&str>) {
-        if let Some(name) = judge.filter(|name| !self.config.judges.contains_key(*name)) {
-            self.fatal(format!("{path}.judge"), format!("there is no judge `{name}`"));
-        }
-        self.warn(
-            path,
-            "this check is not in this version: with action block every request is refused with guardrail_unavailable, with log it is recorded as not_run",
-        );
-    }
-
-    fn judges(&mut self) {
-        for (name, judge) in &self.config.judges {
-            if let Some(provider) = judge.provider.as_ref().filter(|p| !self.config.providers.contains_key(*p)) {
-                self.fatal(format!("judges.{name}.provider"), format!("there is no provider `{provider}`"));
             }
         }
     }

@@ -74,8 +74,8 @@ impl Config {
     pub(crate) fn resolve_policies(&mut self) {
         for endpoint in &mut self.endpoints {
             let policy = endpoint.guardrails.policy.as_ref().and_then(|name| self.guardrails.get(name));
-            if let Some(Guardrails { input, output, .. }) = policy.cloned() {
-                endpoint.guardrails = Guardrails { input, output, policy: endpoint.guardrails.policy.take() };
+            if let Some(policy) = policy.cloned() {
+                endpoint.guardrails = Guardrails { policy: endpoint.guardrails.policy.take(), ..policy };
             }
         }
     }

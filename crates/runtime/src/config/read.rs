@@ -241,6 +241,8 @@ fn uses(role: Role, path: &str) -> bool {
             Some(Role::RouterWorker)
         } else if path.starts_with("webhooks.") {
             Some(Role::Ingress)
+        } else if path.starts_with("judges.") && path.ends_with(".secret") {
+            Some(Role::Guardrail)
         } else if path.starts_with("kafka.users") {
             Some(Role::All)
         } else {

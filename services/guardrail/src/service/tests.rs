@@ -51,6 +51,7 @@ fn request(endpoint: &str, content: &str) -> Request {
         batch_id: None,
         idempotency_key: None,
         guardrail_outcome: None,
+        guardrails: Vec::new(),
         policy_version: None,
         reserved: None,
         waiting: None,

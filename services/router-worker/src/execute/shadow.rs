@@ -43,7 +43,7 @@ fn copy(endpoint: &Endpoint, shadow: &Shadow, request: &Request) -> Request {
     let accepted_us = now_us();
     let total_ms = i64::try_from(endpoint.timeout.total.0).unwrap_or(i64::MAX / 2);
     Request {
-        request_id: RequestId::of_shadow(request.request_id, &shadow.name),
+        request_id: RequestId::of_child(request.request_id, &shadow.name),
         lane: Lane::Batch,
         endpoint: request.endpoint.clone(),
         model: request.model.clone(),
@@ -64,6 +64,7 @@ fn copy(endpoint: &Endpoint, shadow: &Shadow, request: &Request) -> Request {
         idempotency_key: None,
         // Its input has been checked once.
         guardrail_outcome: None,
+        guardrails: Vec::new(),
         policy_version: None,
         // It did not come by the door.
         reserved: None,

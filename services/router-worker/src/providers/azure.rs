@@ -29,12 +29,19 @@ const STREAM_OPTIONS_SINCE: &str = "2024-09-01";
 pub(super) struct Azure {
     /// A dated version; `None`: the v1 API.
     version: Option<String>,
+    /// Which header a key is shown in.
+    key_header: &'static str,
 }
 
 impl Azure {
     /// For that version of the API; `None`: v1.
     pub(super) fn new(version: Option<&str>) -> Self {
-        Self { version: version.map(str::to_owned) }
+        Self { version: version.map(str::to_owned), key_header: "api-key" }
+    }
+
+    /// For the other services of a resource, such as Content Safety.
+    pub(super) fn services() -> Self {
+        Self { version: None, key_header: "ocp-apim-subscription-key" }
     }
 
     fn quirks(&self) -> Quirks {
@@ -110,7 +117,7 @@ impl Wire for Azure {
     fn headers(&self, key: Option<&str>, leaving: &Leaving<'_>) -> Result<Vec<(&'static str, String)>, String> {
         let header = key.map(|key| match leaving.is_token {
             true => ("authorization", format!("Bearer {key}")),
-            false => ("api-key", key.to_owned()),
+            false => (self.key_header, key.to_owned()),
         });
         Ok(header.into_iter().collect())
     }

@@ -23,6 +23,7 @@ mod chat;
 mod chunks;
 mod cohere;
 mod completions;
+mod content_safety;
 mod continuation;
 mod conversation;
 mod credentials;
@@ -346,7 +347,11 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
             let new = || azure::Azure::new(version);
             let azure = Kind::at(provider, needed(provider)?, "azure", new())
                 .and(ApiType::Embeddings, Beside { of: new(), side: azure::Embeddings(new()) })
-                .and(ApiType::Completions, Beside { of: new(), side: azure::TextCompletions(new()) });
+                .and(ApiType::Completions, Beside { of: new(), side: azure::TextCompletions(new()) })
+                .and(
+                    ApiType::Moderations,
+                    Beside { of: azure::Azure::services(), side: content_safety::ContentSafety },
+                );
             match version {
                 None => {
                     let side = responses::Responses { path: "/openai/v1/responses" };
@@ -384,7 +389,8 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
             let region = provider.region.clone().ok_or("kind `bedrock` needs a region")?;
             let (base_url, of) = (bedrock::Bedrock::base_url(&region), bedrock::Bedrock { region });
             Kind::at(provider, &base_url, "bedrock", of.clone())
-                .and(ApiType::Embeddings, Beside { of, side: bedrock::Embeddings })
+                .and(ApiType::Embeddings, Beside { of: of.clone(), side: bedrock::Embeddings })
+                .and(ApiType::Moderations, Beside { of, side: bedrock::Guardrail })
         }
         // The mock answers in OpenAI's format, so that its answers take the same way as any other.
         ProviderKind::Mock => {

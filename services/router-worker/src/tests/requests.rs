@@ -177,6 +177,7 @@ pub(super) fn request(endpoint: &str, body: Value) -> Request {
         batch_id: None,
         idempotency_key: None,
         guardrail_outcome: None,
+        guardrails: Vec::new(),
         policy_version: None,
         reserved: None,
         waiting: None,

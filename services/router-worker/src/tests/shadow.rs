@@ -96,7 +96,7 @@ async fn a_copy_asks_the_same_and_is_on_nobodys_account() {
     let topic = "tollgate.out.search".to_owned();
     request.reply.topic = Some(TopicReply { topic, key: None, custom_id: None, metadata: None });
     let copy = copy_of(&bench, &request).await;
-    assert_eq!(copy.request_id, RequestId::of_shadow(request.request_id, "candidate"));
+    assert_eq!(copy.request_id, RequestId::of_child(request.request_id, "candidate"));
     assert_eq!((copy.parent_request_id, copy.shadow.as_deref()), (Some(request.request_id), Some("candidate")));
     assert_eq!((copy.lane, copy.stream, copy.cache), (Lane::Batch, false, CacheUse::Bypass));
     assert_eq!((json!(copy.body), &copy.model), (json!(request.body), &request.model));
@@ -116,7 +116,7 @@ async fn a_copy_asks_the_same_and_is_on_nobodys_account() {
     assert_eq!((row.lane.as_str(), row.stream, row.team.as_str()), ("batch", false, ""));
     assert_eq!((&row.request_tags, row.endpoint_tags["cost_center"].as_str()), (&copy.tags, "7"));
     assert_eq!((row.destination_name.as_deref(), row.attempts.len()), (Some("candidate"), 1));
-    assert!(row.is_shadow() && row.requester.is_none() && row.key_id.is_none() && row.user_id.is_none());
+    assert!(row.is_internal() && row.requester.is_none() && row.key_id.is_none() && row.user_id.is_none());
     assert_eq!(topics(ended(finished), &copy), internal(&["usage"]));
 }
 

@@ -50,6 +50,34 @@ pub struct Endpoint {
     pub tags: BTreeMap<String, String>,
 }
 
+impl Endpoint {
+    /// With that destination alone, and all else as it is unless the file says so.
+    pub(super) fn single(name: String, task: Task, destination: Destination) -> Self {
+        Self {
+            name,
+            aliases: Vec::new(),
+            task,
+            destinations: vec![destination],
+            fallbacks: Vec::new(),
+            shadows: Vec::new(),
+            routing: Routing::default(),
+            sticky: None,
+            hedge: None,
+            cache: None,
+            retry: Retry::default(),
+            timeout: Timeout::default(),
+            on_disconnect: tollgate_schemas::OnDisconnect::default(),
+            on_unsupported: OnUnsupported::default(),
+            on_midstream_failure: OnMidstreamFailure::default(),
+            reserve_output: default_reserve_output(),
+            limits: Vec::new(),
+            guardrails: Guardrails::default(),
+            payload_log: None,
+            tags: BTreeMap::new(),
+        }
+    }
+}
+
 /// The beginning that a wildcard name stands for: of `openai/*` it is `openai/`.
 pub fn wildcard(name: &str) -> Option<&str> {
     name.strip_suffix('*')
@@ -122,6 +150,22 @@ pub struct Destination {
     pub limits: Vec<Limit>,
 }
 
+impl Destination {
+    /// A model at a provider, and nothing else.
+    pub(super) fn new(name: &str, provider: &str, model: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+            weight: default_weight(),
+            priority: 0,
+            on: Vec::new(),
+            concurrency: None,
+            limits: Vec::new(),
+        }
+    }
+}
+
 fn default_weight() -> u32 {
     1
 }
@@ -149,16 +193,8 @@ pub struct Shadow {
 impl Shadow {
     /// What is called.
     pub fn destination(&self) -> Destination {
-        Destination {
-            name: self.name.clone(),
-            provider: self.provider.clone(),
-            model: self.model.clone(),
-            weight: default_weight(),
-            priority: 0,
-            on: Vec::new(),
-            concurrency: self.concurrency,
-            limits: self.limits.clone(),
-        }
+        let bare = Destination::new(&self.name, &self.provider, &self.model);
+        Destination { concurrency: self.concurrency, limits: self.limits.clone(), ..bare }
     }
 }
 

@@ -1,6 +1,14 @@
 //! `guardrails` and `judges`: what is checked, and by whom.
 
+use super::{Config, Destination, Endpoint, Millis, Task};
+use crate::Secret;
 use serde::{Deserialize, Serialize};
+
+/// What the names of judges' own endpoints in the router begin with; no other endpoint's name does.
+pub const JUDGE_ENDPOINT: &str = "judge:";
+
+/// How long all judges of a side may take together, unless `budget` says so.
+pub const JUDGES_BUDGET: Millis = Millis(5_000);
 
 /// `endpoints[].guardrails`, and `guardrails.NAME`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, utoipa::ToSchema)]
@@ -9,7 +17,10 @@ use serde::{Deserialize, Serialize};
 pub struct Guardrails {
     pub input: Checks,
     pub output: Checks,
-    /// A policy of the section `guardrails`, instead of the two above.
+    /// How long all judges of a side may take together.
+    #[schema(value_type = Option<String>)]
+    pub budget: Option<Millis>,
+    /// A policy of the section `guardrails`, instead of the three above.
     pub policy: Option<String>,
 }
 
@@ -22,7 +33,8 @@ pub struct Checks {
     pub keywords: Option<Keywords>,
     pub topics: Option<Topics>,
     pub safety: Option<Judged>,
-    pub injection: Option<Judged>,
+    pub injection: Option<Injection>,
+    pub custom: Vec<Custom>,
 }
 
 impl Checks {
@@ -42,6 +54,16 @@ pub enum Action {
     Log,
 }
 
+/// `on_judge_failure`: what becomes of a text that a judge could not judge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum OnJudgeFailure {
+    #[default]
+    Block,
+    Allow,
+}
+
 /// `guardrails.*.pii`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
@@ -53,6 +75,11 @@ pub struct Pii {
     /// ISO 3166 region codes for numbers written without a country code.
     #[serde(default)]
     pub phone_regions: Vec<String>,
+    /// Who looks for what needs a model, such as names.
+    #[serde(default)]
+    pub judge: Option<String>,
+    #[serde(default)]
+    pub on_judge_failure: OnJudgeFailure,
 }
 
 /// `guardrails.*.keywords`.
@@ -71,16 +98,70 @@ pub struct Topics {
     pub allow: Vec<String>,
     #[serde(default)]
     pub deny: Vec<String>,
+    #[serde(default)]
+    pub examples: Vec<TopicExample>,
+    #[serde(default = "block")]
+    pub action: Action,
     pub judge: String,
+    #[serde(default)]
+    pub on_judge_failure: OnJudgeFailure,
 }
 
-/// `guardrails.*.safety` and `.injection`.
+fn block() -> Action {
+    Action::Block
+}
+
+/// `guardrails.*.topics.examples[]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
+pub struct TopicExample {
+    pub text: String,
+    /// Whether such a text may pass.
+    pub allowed: bool,
+}
+
+/// `guardrails.*.safety`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
 pub struct Judged {
     pub action: Action,
     #[serde(default)]
     pub judge: Option<String>,
+    #[serde(default)]
+    pub on_judge_failure: OnJudgeFailure,
+}
+
+/// `guardrails.*.injection`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, utoipa::ToSchema)]
+#[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
+pub struct Injection {
+    pub action: Action,
+    /// The score of the heuristics from which on a text counts as an injection, 0 to 1.
+    #[serde(default = "injection_threshold")]
+    pub threshold: f64,
+    /// Asked about what the heuristics let pass.
+    #[serde(default)]
+    pub judge: Option<String>,
+    #[serde(default)]
+    pub on_judge_failure: OnJudgeFailure,
+}
+
+fn injection_threshold() -> f64 {
+    0.6
+}
+
+/// `guardrails.*.custom[]`: a policy in one's own words.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
+pub struct Custom {
+    pub name: String,
+    /// What violates it, for a judge that reads. Others have policies of their own.
+    #[serde(default)]
+    pub policy: String,
+    pub action: Action,
+    pub judge: String,
+    #[serde(default)]
+    pub on_judge_failure: OnJudgeFailure,
 }
 
 /// `judges.NAME`.
@@ -92,8 +173,58 @@ pub struct Judge {
     pub provider: Option<String>,
     #[serde(default)]
     pub model: Option<String>,
+    /// Instead of `provider` and `model`: an endpoint for chats.
+    #[serde(default)]
+    pub endpoint: Option<String>,
     #[serde(default)]
     pub url: Option<String>,
+    /// `webhook`: `whsec_` and base64.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub secret: Option<Secret>,
+    /// `webhook`: whether its host may be on loopback or in a private network.
+    #[serde(default)]
+    pub allow_private: bool,
+    /// Those that count; none: all.
+    #[serde(default)]
+    pub categories: Vec<String>,
+    /// The score from which on something counts, 0 to 1; else what the judge itself says.
+    #[serde(default)]
+    pub threshold: Option<f64>,
+    /// `presidio`.
+    #[serde(default = "english")]
+    pub language: String,
+    /// `presidio`: what is looked for; none: all that it knows.
+    #[serde(default)]
+    pub entities: Vec<String>,
+    /// `llm`: whether the endpoint is asked for an answer by schema.
+    #[serde(default = "yes")]
+    pub json_schema: bool,
+    /// Verdicts that are given again.
+    #[serde(default)]
+    pub cache: Option<JudgeCache>,
+}
+
+fn english() -> String {
+    "en".to_owned()
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `judges.NAME.cache`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
+pub struct JudgeCache {
+    #[schema(value_type = String)]
+    pub ttl: Millis,
+    #[serde(default = "cache_entries")]
+    pub max_entries: usize,
+}
+
+fn cache_entries() -> usize {
+    10_000
 }
 
 /// `judges.NAME.kind`.
@@ -108,4 +239,57 @@ pub enum JudgeKind {
     Webhook,
     BedrockGuardrail,
     AzureContentSafety,
+}
+
+impl JudgeKind {
+    /// As written in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenaiModeration => "openai_moderation",
+            Self::LlamaGuard => "llama_guard",
+            Self::Llm => "llm",
+            Self::Presidio => "presidio",
+            Self::Webhook => "webhook",
+            Self::BedrockGuardrail => "bedrock_guardrail",
+            Self::AzureContentSafety => "azure_content_safety",
+        }
+    }
+
+    /// Whether it is asked through the router, rather than called by the guardrail itself.
+    pub fn is_routed(self) -> bool {
+        !matches!(self, Self::Presidio | Self::Webhook)
+    }
+
+    /// Whether it chats, so that an endpoint for chats can be it.
+    pub fn chats(self) -> bool {
+        matches!(self, Self::LlamaGuard | Self::Llm)
+    }
+}
+
+impl Judge {
+    /// The endpoint of the router that is asked: one of the configuration, or the judge's own.
+    pub fn asks(&self, name: &str) -> String {
+        self.endpoint.clone().unwrap_or_else(|| format!("{JUDGE_ENDPOINT}{name}"))
+    }
+
+    /// Its own endpoint, if it is asked through the router and has one: a single destination, and no rules.
+    fn own_endpoint(&self, name: &str) -> Option<Endpoint> {
+        let (Some(provider), None) = (&self.provider, &self.endpoint) else { return None };
+        if !self.kind.is_routed() {
+            return None;
+        }
+        let model = self.model.clone().unwrap_or_default();
+        let task = if self.kind.chats() { Task::Chat } else { Task::Moderations };
+        Some(Endpoint::single(self.asks(name), task, Destination::new(name, provider, &model)))
+    }
+}
+
+impl Config {
+    /// The endpoints that judges bring with them, by the judge's name. No caller may use or see them. One whose provider is gone
+    /// has none: what is asked of it fails.
+    pub fn judge_endpoints(&self) -> Vec<(&str, Endpoint)> {
+        let known = |judge: &&Judge| judge.provider.as_ref().is_some_and(|name| self.providers.contains_key(name));
+        let own = self.judges.iter().filter(|(_, judge)| known(judge));
+        own.filter_map(|(name, judge)| Some((name.as_str(), judge.own_endpoint(name)?))).collect()
+    }
 }

@@ -7,6 +7,7 @@
 //! field, never dropped. Requests are signed with AWS's Signature Version 4 (`sigv4`), or carry a Bedrock API key.
 
 mod embeddings;
+mod guardrail;
 mod messages;
 mod request;
 mod response;
@@ -19,6 +20,7 @@ use serde_json::Value;
 use sigv4::Signer;
 
 pub(super) use embeddings::Embeddings;
+pub(super) use guardrail::Guardrail;
 
 /// The service's name in signatures, not that of its host.
 const SERVICE: &str = "bedrock";

@@ -15,7 +15,7 @@ const QUEUE_MAX: usize = 1024;
 
 /// What a waiter receives.
 #[derive(Debug)]
-pub(crate) enum Event {
+pub enum Event {
     /// The next events of the stream, in order, without a gap.
     Chunk(Vec<StreamEvent>, Option<Origin>),
     /// The request was not published; nothing follows.
@@ -33,7 +33,7 @@ pub(crate) enum Event {
 
 /// All waiters. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Waiters(Arc<Mutex<HashMap<RequestId, Slot>>>);
+pub struct Waiters(Arc<Mutex<HashMap<RequestId, Slot>>>);
 
 struct Slot {
     team: String,
@@ -50,7 +50,7 @@ struct Slot {
 
 impl Waiters {
     /// Begins to wait. `None` at the bound.
-    pub(crate) fn register(&self, id: RequestId, team: &str, max: usize) -> Option<mpsc::Receiver<Event>> {
+    pub fn register(&self, id: RequestId, team: &str, max: usize) -> Option<mpsc::Receiver<Event>> {
         // One place more than chunks may use, so that the terminal always fits.
         let (sender, receiver) = mpsc::channel(QUEUE_MAX + 1);
         let mut slots = self.0.lock().ok()?;
@@ -74,7 +74,7 @@ impl Waiters {
 
     /// The end that somebody of the team waits for here, too. It comes to nothing if that one stops waiting. The caller bounds
     /// how many join.
-    pub(crate) fn join(&self, id: RequestId, team: &str) -> Option<oneshot::Receiver<Box<Terminal>>> {
+    pub fn join(&self, id: RequestId, team: &str) -> Option<oneshot::Receiver<Box<Terminal>>> {
         let mut slots = self.0.lock().ok()?;
         let slot = slots.get_mut(&id).filter(|slot| slot.team == team)?;
         let (sender, receiver) = oneshot::channel();
@@ -83,31 +83,46 @@ impl Waiters {
     }
 
     /// Stops waiting.
-    pub(crate) fn forget(&self, id: RequestId) {
+    pub fn forget(&self, id: RequestId) {
         if let Ok(mut slots) = self.0.lock() {
             slots.remove(&id);
         }
     }
 
+    /// The end of a request of the team, for whoever wants nothing else of it: another wait for the same one is joined. `None` at the
+    /// bound.
+    pub fn ending(&self, id: RequestId, team: &str, max: usize) -> Option<Ending> {
+        if let Some(joined) = self.join(id, team) {
+            return Some(Ending(Wait::Joined(joined)));
+        }
+        let events = self.register(id, team, max)?;
+        Some(Ending(Wait::Own { waiters: self.clone(), id, events }))
+    }
+
     /// Whether somebody of the team waits for it here.
-    pub(crate) fn waits(&self, id: RequestId, team: &str) -> bool {
+    pub fn waits(&self, id: RequestId, team: &str) -> bool {
         self.0.lock().is_ok_and(|slots| slots.get(&id).is_some_and(|slot| slot.team == team))
     }
 
     /// How many wait.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.0.lock().map_or(0, |slots| slots.len())
     }
 
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Tells a waiter that its request was not published.
-    pub(crate) fn fail(&self, id: RequestId) {
+    pub fn fail(&self, id: RequestId) {
         if let Some(slot) = self.0.lock().ok().and_then(|mut slots| slots.remove(&id)) {
             let _ = slot.sender.try_send(Event::Unpublished);
         }
     }
 
     /// Hands a reply to its waiter, if there is one.
-    pub(crate) fn deliver(&self, reply: Reply) {
+    pub fn deliver(&self, reply: Reply) {
         let Ok(mut slots) = self.0.lock() else { return };
         match reply.event {
             ReplyEvent::Chunk { seq, events, origin } => {
@@ -125,6 +140,38 @@ impl Waiters {
                     let _ = slot.sender.try_send(Event::Terminal { terminal, forwarded: slot.next_seq, interrupted });
                 }
             }
+        }
+    }
+}
+
+/// A wait for an end. Dropping it stops the wait, and that of those who joined it.
+pub struct Ending(Wait);
+
+enum Wait {
+    Own { waiters: Waiters, id: RequestId, events: mpsc::Receiver<Event> },
+    Joined(oneshot::Receiver<Box<Terminal>>),
+}
+
+impl Ending {
+    /// The end; `None`: none will come here. Safe to drop and call again.
+    pub async fn terminal(&mut self) -> Option<Box<Terminal>> {
+        match &mut self.0 {
+            Wait::Joined(joined) => joined.await.ok(),
+            Wait::Own { events, .. } => loop {
+                match events.recv().await? {
+                    Event::Chunk(..) => {}
+                    Event::Unpublished => return None,
+                    Event::Terminal { terminal, .. } => return Some(terminal),
+                }
+            },
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Wait::Own { waiters, id, .. } = &self.0 {
+            waiters.forget(*id);
         }
     }
 }
@@ -210,6 +257,22 @@ mod tests {
         waiters.deliver(terminal(id, a));
         let (data, end) = received(&mut receiver);
         assert_eq!((data.len(), end), (QUEUE_MAX, Some((QUEUE_MAX as u32, false))));
+    }
+
+    #[tokio::test]
+    async fn two_who_want_the_same_end_both_get_it() {
+        let (waiters, id, a) = (Waiters::default(), RequestId::new(), ExecutionId::new());
+        let mut first = waiters.ending(id, "t", 1).expect("room");
+        let mut second = waiters.ending(id, "t", 1).expect("it is joined");
+        assert!(waiters.ending(RequestId::new(), "t", 1).is_none());
+        for reply in [chunk(id, a, 0), terminal(id, a)] {
+            waiters.deliver(reply);
+        }
+        assert!(first.terminal().await.is_some() && second.terminal().await.is_some());
+        let gone = waiters.ending(id, "t", 1).expect("room");
+        let mut joined = waiters.ending(id, "t", 1).expect("it is joined");
+        drop(gone);
+        assert!(joined.terminal().await.is_none() && waiters.is_empty());
     }
 
     proptest! {
