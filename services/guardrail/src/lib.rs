@@ -2,22 +2,27 @@
 //!
 //! ```text
 //! requests.<lane> ─► input checks ─┬─ passed, masked ─► approved.<lane>
-//!                                  └─ blocked, expired, cancelled ─► replies, usage, out.<team>
+//!                        │  ▲      └─ blocked, expired, cancelled ─► replies, usage, out.<team>
+//!              approved.judge, replies: models that judge
+//!                        ▼  │
 //! completions ─► output checks ─┬─ passed, masked ─┐
 //!                               └─ blocked ────────┴─► replies, usage, out.<team>
 //! cancellations ─► what to end early
 //! ```
 //!
-//! [`pipeline`] is pure: (policy, body) → verdict. [`checks`] are its leaves, [`inspect`] finds the texts of a body,
-//! `service` connects all of it to the bus.
+//! [`pipeline`] is pure: (policy, body) → verdict, with the rulings of [`judges`] in between. [`checks`] and [`injection`] are its
+//! leaves, [`inspect`] finds the texts of a body, `court` asks the judges, `service` connects all of it to the bus.
 //!
-//! Deliberately absent: provider credentials (checks that need a model will be requests through the router's `judge` lane,
-//! which passes through here unchecked), matched text in logs, spans, errors or metrics, and any state that outlives a
-//! record, except what to end early.
+//! Deliberately absent: provider credentials (checks that need a model are requests through the router's `judge` lane, which are
+//! checked by nobody), matched text in logs, spans, errors or metrics, and any state that outlives a record, except what to end
+//! early and, where it is asked for, rulings by the hash of what was judged.
 
 pub mod checks;
 pub mod config;
+mod court;
+pub mod injection;
 pub mod inspect;
+pub mod judges;
 mod metric_definitions;
 pub mod pipeline;
 mod service;
@@ -27,6 +32,7 @@ use service::{CompletionHandler, RequestHandler, Service};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tollgate_bus::broadcast::Start;
+use tollgate_bus::replies::Replies;
 use tollgate_bus::work::{Options, Running};
 use tollgate_bus::{Bus, Profile};
 use tollgate_runtime::config::{Config, Problems};
@@ -57,7 +63,11 @@ pub async fn run(
     let config = &control.config();
     let stop = stop.child_token();
     let policies = control.derive("policies", &stop, |config, _| config::endpoints(config))?;
-    let service = Arc::new(Service::new(config, policies, blobs));
+    // Longer than the consumers: what is in flight while they drain may wait for judges.
+    let reading = CancellationToken::new();
+    let _ends_with_this = reading.clone().drop_guard();
+    let replies = Replies::assign(&bus, reading).await?;
+    let service = Arc::new(Service::new(config, policies, blobs, replies));
     read_cancellations(config, &bus, &service, &stop).await?;
     let running = start(config, &bus, &service, &readiness, &stop)?;
     let stopped = running.into_iter().map(|consumer| {

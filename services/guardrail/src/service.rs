@@ -3,13 +3,17 @@
 //! The owner rule: while the latest record of a request is in `requests` or `completions`, this service ends it.
 
 use crate::config::{Endpoint, Endpoints};
+use crate::court::{Court, Hearing, Sends};
+use crate::judges::Ruling;
 use crate::metric_definitions as metric;
-use crate::pipeline::{self, Outcome as Found, Verdict};
+use crate::pipeline::{self, Outcome as Found, Side, Sifted, Verdict};
 use rust_decimal::Decimal;
 use serde_json::value::RawValue;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use tollgate_bus::replies::Replies;
 use tollgate_bus::work::{Handler, Outcome};
 use tollgate_bus::{Cancelled, DeadLetter, Emitter, Incoming, Outgoing, end};
 use tollgate_runtime::config::Config;
@@ -17,7 +21,7 @@ use tollgate_runtime::control::Derived;
 use tollgate_runtime::{BlobStore, MAX_CLOCK_SKEW_MS};
 use tollgate_schemas::{
     ApiError, Body, Cancellation, Completion, ErrorCode, ExecutionId, Lane, PriceStatus, Request, Terminal,
-    TraceContext, UsageRow, headers, topic,
+    TraceContext, UsageRow, headers, left_until, topic,
 };
 
 /// Larger bodies are checked off the async threads.
@@ -31,7 +35,10 @@ pub(crate) struct Service {
     region: String,
     endpoints: Derived<Endpoints>,
     blobs: BlobStore,
+    court: Court,
     cancelled: Mutex<Cancelled>,
+    /// Something has been cancelled.
+    news: Notify,
 }
 
 /// Consumes `requests.<lane>`.
@@ -41,8 +48,8 @@ pub(crate) struct RequestHandler(pub(crate) Arc<Service>);
 pub(crate) struct CompletionHandler(pub(crate) Arc<Service>);
 
 impl Handler<Request> for RequestHandler {
-    async fn handle(&self, record: Incoming<Request>, _: Emitter) -> Outcome {
-        self.0.request(record).await.unwrap_or_else(dead)
+    async fn handle(&self, record: Incoming<Request>, emitter: Emitter) -> Outcome {
+        self.0.request(record, &emitter).await.unwrap_or_else(dead)
     }
 
     fn poisoned(&self, record: &Incoming<Vec<u8>>, _: &DeadLetter) -> Vec<Outgoing> {
@@ -51,9 +58,9 @@ impl Handler<Request> for RequestHandler {
 }
 
 impl Handler<Completion> for CompletionHandler {
-    async fn handle(&self, record: Incoming<Completion>, _: Emitter) -> Outcome {
+    async fn handle(&self, record: Incoming<Completion>, emitter: Emitter) -> Outcome {
         let Incoming { value, trace, .. } = record;
-        self.0.completion(value, &trace).await.unwrap_or_else(dead)
+        self.0.completion(value, &trace, &emitter).await.unwrap_or_else(dead)
     }
 
     fn poisoned(&self, record: &Incoming<Vec<u8>>, _: &DeadLetter) -> Vec<Outgoing> {
@@ -65,22 +72,39 @@ fn dead(error: tollgate_bus::Error) -> Outcome {
     Outcome::dead(DeadLetter::new("guardrail", error.to_string()))
 }
 
-/// Which checks to run.
-#[derive(Clone, Copy)]
-enum Side {
-    Input,
-    Output,
+/// Why a record does not simply go on.
+enum Stopped {
+    /// Its request ends.
+    Ended(ApiError),
+    /// A judge did not answer, and this process is leaving: whoever gets the record next asks again.
+    HandedBack,
+}
+
+impl From<ApiError> for Stopped {
+    fn from(error: ApiError) -> Self {
+        Stopped::Ended(error)
+    }
+}
+
+/// A body to be checked, and what it belongs to.
+struct Checking<'a> {
+    endpoint: &'a Arc<Endpoint>,
+    side: Side,
+    request: &'a Request,
+    trace: &'a TraceContext,
 }
 
 impl Service {
-    /// With what the configuration makes of the policies, and of each later one.
-    pub(crate) fn new(config: &Config, endpoints: Derived<Endpoints>, blobs: BlobStore) -> Self {
+    /// With what the configuration makes of the policies, and of each later one; judges answer at `replies`.
+    pub(crate) fn new(config: &Config, endpoints: Derived<Endpoints>, blobs: BlobStore, replies: Replies) -> Self {
         Self {
             gateway: config.gateway.clone(),
             region: config.region.clone(),
             endpoints,
+            court: Court::new(replies, blobs.clone()),
             blobs,
             cancelled: Mutex::default(),
+            news: Notify::new(),
         }
     }
 
@@ -91,6 +115,7 @@ impl Service {
     /// Remembers which request is to be ended early.
     pub(crate) fn cancel(&self, cancellation: Cancellation) {
         self.cancelled.lock().unwrap_or_else(PoisonError::into_inner).add(cancellation);
+        self.news.notify_waiters();
     }
 
     fn is_cancelled(&self, request: &Request) -> bool {
@@ -98,17 +123,37 @@ impl Service {
         cancelled.holds(request.request_id, &request.caller.team)
     }
 
+    /// Waits until a request is to be ended early.
+    async fn cancellation(&self, request: &Request) {
+        loop {
+            // Made before the look, so that nothing comes between the two.
+            let news = self.news.notified();
+            if self.is_cancelled(request) {
+                return;
+            }
+            news.await;
+        }
+    }
+
     /// The end of a request whose record cannot be processed.
     fn poisoned(&self, record: &Incoming<Vec<u8>>) -> Vec<Outgoing> {
         end::poisoned_request(&record.value, &self.gateway, &self.region, &record.trace)
     }
 
-    async fn request(&self, record: Incoming<Request>) -> Result<Outcome, tollgate_bus::Error> {
+    async fn request(
+        &self,
+        record: Incoming<Request>,
+        sends: &impl Sends,
+    ) -> Result<Outcome, tollgate_bus::Error> {
         let expiry = record.headers.get(headers::EXPIRY_TIME).map(str::to_owned);
         let Incoming { value: mut request, trace, .. } = record;
-        if let Err(error) = self.input(&mut request).await {
-            metric::ended_early(error.code.as_str());
-            return self.refuse(&request, error, &trace);
+        match self.input(&mut request, &trace, sends).await {
+            Ok(()) => {}
+            Err(Stopped::HandedBack) => return Ok(Outcome::hand_back()),
+            Err(Stopped::Ended(error)) => {
+                metric::ended_early(error.code.as_str());
+                return self.refuse(&request, error, &trace);
+            }
         }
         let mut approved = Outgoing::of(topic::approved(request.lane), request.request_id, &request, &trace)?;
         if let Some(expiry) = expiry {
@@ -118,21 +163,24 @@ impl Service {
     }
 
     /// Checks a request and stamps it with what they did; an error ends it.
-    async fn input(&self, request: &mut Request) -> Result<(), ApiError> {
+    async fn input(
+        &self,
+        request: &mut Request,
+        trace: &TraceContext,
+        sends: &impl Sends,
+    ) -> Result<(), Stopped> {
         if self.is_cancelled(request) {
-            return Err(cancelled());
+            return Err(cancelled().into());
         }
         if request.expired(tollgate_schemas::now_us() / 1000, MAX_CLOCK_SKEW_MS) {
-            return Err(request.expired_error());
+            return Err(request.expired_error().into());
         }
         if request.lane == Lane::Judge {
             return Ok(());
         }
         let Some(endpoint) = self.endpoint(&request.endpoint) else {
-            return Err(ApiError::new(
-                ErrorCode::ModelNotFound,
-                "the endpoint was removed after the request was accepted",
-            ));
+            let message = "the endpoint was removed after the request was accepted";
+            return Err(ApiError::new(ErrorCode::ModelNotFound, message).into());
         };
         request.policy_version.clone_from(&endpoint.policy.version);
         if endpoint.policy.input.is_empty() {
@@ -140,10 +188,17 @@ impl Service {
             return Ok(());
         }
         let body = self.fetch(&request.body).await?;
-        let verdict = check(endpoint.clone(), Side::Input, body).await;
+        let (asked, side) = (&*request, Side::Input);
+        let checking = Checking { endpoint: &endpoint, side, request: asked, trace };
+        let verdict = tokio::select! {
+            biased;
+            verdict = self.check(checking, body, sends) => verdict?,
+            () = self.cancellation(asked) => return Err(cancelled().into()),
+        };
         request.guardrail_outcome = Some(verdict.outcome.as_str().to_owned());
+        request.guardrails = verdict.checks.iter().map(pipeline::Checked::record).collect();
         if let Some(error) = verdict.error {
-            return Err(error);
+            return Err(error.into());
         }
         if let Some(body) = verdict.body {
             request.body = self.store(&request.request_id.to_string(), body).await?;
@@ -165,42 +220,98 @@ impl Service {
         end::end_request(request, execution_id, terminal, usage, trace).map(Outcome::emit)
     }
 
-    async fn completion(&self, completion: Completion, trace: &TraceContext) -> Result<Outcome, tollgate_bus::Error> {
+    async fn completion(
+        &self,
+        completion: Completion,
+        trace: &TraceContext,
+        sends: &impl Sends,
+    ) -> Result<Outcome, tollgate_bus::Error> {
         let Completion { request, mut terminal, mut usage } = completion;
         let execution_id = usage.execution_id;
         // An answer that exists is delivered and stored even if it is late or was cancelled meanwhile: it has been paid for, and
         // an earlier delivery of this record may have ended the request with it, so it must come to the same end again.
-        if let Err(error) = self.output(&request, &mut terminal, &mut usage).await {
-            // what was used stays in the row: a blocked answer has been billed by its provider
-            let Terminal { destination, attempts, .. } = terminal;
-            terminal = Terminal { destination, attempts, ..Terminal::failed(&request.caller.team, error) };
+        match self.output(&request, &mut terminal, &mut usage, (trace, sends)).await {
+            Ok(()) => {}
+            Err(Stopped::HandedBack) => return Ok(Outcome::hand_back()),
+            Err(Stopped::Ended(error)) => {
+                // what was used stays in the row: a blocked answer has been billed by its provider
+                let Terminal { destination, attempts, .. } = terminal;
+                terminal = Terminal { destination, attempts, ..Terminal::failed(&request.caller.team, error) };
+            }
         }
         terminal.ended_us = tollgate_schemas::now_us();
         end::end_request(&request, execution_id, terminal, usage, trace).map(Outcome::emit)
     }
 
     /// Checks an answer; an error takes its place.
-    async fn output(&self, request: &Request, terminal: &mut Terminal, usage: &mut UsageRow) -> Result<(), ApiError> {
+    async fn output(
+        &self,
+        request: &Request,
+        terminal: &mut Terminal,
+        usage: &mut UsageRow,
+        (trace, sends): (&TraceContext, &impl Sends),
+    ) -> Result<(), Stopped> {
         let Some(body) = &terminal.body else { return Ok(()) };
         let Some(endpoint) = self.endpoint(&request.endpoint) else {
             let message = "the endpoint was removed, and with it the checks of its answers; the answer is withheld";
-            return Err(ApiError::new(ErrorCode::GuardrailUnavailable, message));
+            return Err(ApiError::new(ErrorCode::GuardrailUnavailable, message).into());
         };
         if endpoint.policy.output.is_empty() {
             return Ok(());
         }
         let body = self.fetch(body).await?;
-        let verdict = check(endpoint.clone(), Side::Output, body).await;
+        let verdict = self.check(Checking { endpoint: &endpoint, side: Side::Output, request, trace }, body, sends).await?;
         let input = usage.guardrail_outcome.as_deref().and_then(Found::parse).unwrap_or(Found::None);
         usage.guardrail_outcome = Some(input.max(verdict.outcome).as_str().to_owned());
+        usage.guardrails.extend(verdict.checks.iter().map(pipeline::Checked::record));
         usage.policy_version.clone_from(&endpoint.policy.version);
         if let Some(error) = verdict.error {
-            return Err(error);
+            return Err(error.into());
         }
         if let Some(body) = verdict.body {
             terminal.body = Some(self.store(&request.request_id.to_string(), body).await?);
         }
         Ok(())
+    }
+
+    /// Runs one side's checks on a body: patterns and scores, then the judges.
+    async fn check(
+        &self,
+        checking: Checking<'_>,
+        body: Box<RawValue>,
+        sends: &impl Sends,
+    ) -> Result<Verdict, Stopped> {
+        let Checking { endpoint, side, request, trace } = checking;
+        let (started, stage) = (Instant::now(), side.stage(&endpoint.policy));
+        let span = tracing::info_span!(
+            "guardrail",
+            stage = side.as_str(),
+            outcome = tracing::field::Empty,
+            bytes = body.get().len()
+        );
+        let sifted = sift(endpoint, side, body).await;
+        let rulings = match &sifted.case {
+            None => Vec::new(),
+            Some(case) => {
+                let left = left_until(
+                    request.deadline_ms.saturating_add(MAX_CLOCK_SKEW_MS),
+                    tollgate_schemas::now_us() / 1000,
+                );
+                // What has been answered is checked however late it is.
+                let budget = if side == Side::Input { stage.budget.min(left) } else { stage.budget };
+                let policy_version = endpoint.policy.version.as_deref().unwrap_or_default();
+                let hearing = Hearing { request, trace, policy_version, stage, case, budget, sends };
+                self.court.hear(&hearing, sifted.open(stage)).await
+            }
+        };
+        let has_failed = rulings.iter().any(|(_, ruled)| matches!(ruled.ruling, Ruling::Failed(_)));
+        if has_failed && sends.is_leaving() {
+            return Err(Stopped::HandedBack);
+        }
+        let verdict = pipeline::conclude(stage, side, sifted, rulings);
+        span.record("outcome", verdict.outcome.as_str());
+        metric::checked(side.as_str(), &verdict, started.elapsed());
+        Ok(verdict)
     }
 
     async fn fetch(&self, body: &Body) -> Result<Box<RawValue>, ApiError> {
@@ -241,41 +352,23 @@ fn storage(error: &tollgate_runtime::blob::Error) -> ApiError {
     ApiError::new(ErrorCode::Internal, "object storage failed while the request was checked; send it again")
 }
 
-/// Runs one side's checks: here if the body is short, else on a thread that may block.
-async fn check(endpoint: Arc<Endpoint>, side: Side, body: Box<RawValue>) -> Verdict {
-    let started = Instant::now();
-    let stage = match side {
-        Side::Input => "input",
-        Side::Output => "output",
-    };
-    let span = tracing::info_span!("guardrail", stage, outcome = tracing::field::Empty, bytes = body.get().len());
-    let verdict = if body.get().len() <= INLINE_MAX_BYTES {
-        check_now(&endpoint, side, &body)
-    } else {
-        let shared = endpoint.clone();
-        let checked = tokio::task::spawn_blocking(move || check_now(&shared, side, &body)).await;
-        checked.unwrap_or_else(|_| broken(&endpoint, side))
-    };
-    span.record("outcome", verdict.outcome.as_str());
-    metric::checked(stage, &verdict, started.elapsed());
-    verdict
+/// Patterns and scores: here if the body is short, else on a thread that may block.
+async fn sift(endpoint: &Arc<Endpoint>, side: Side, body: Box<RawValue>) -> Sifted {
+    if body.get().len() <= INLINE_MAX_BYTES {
+        return sift_now(endpoint, side, body);
+    }
+    let endpoint = endpoint.clone();
+    let sifted = tokio::task::spawn_blocking(move || sift_now(&endpoint, side, body)).await;
+    sifted.unwrap_or_else(|_| Sifted::broken(RawValue::NULL.to_owned()))
 }
 
 /// A check that panics must not turn its request into a dead letter that nobody answers.
-fn check_now(endpoint: &Endpoint, side: Side, body: &RawValue) -> Verdict {
-    let run = || match side {
-        Side::Input => pipeline::check_request(&endpoint.policy, body),
-        Side::Output => pipeline::check_answer(&endpoint.policy, body),
-    };
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| broken(endpoint, side))
-}
-
-fn broken(endpoint: &Endpoint, side: Side) -> Verdict {
-    tracing::error!("a check panicked; the request is refused; this is a defect, please report it with the log");
-    match side {
-        Side::Input => pipeline::broken(&endpoint.policy.input),
-        Side::Output => pipeline::broken(&endpoint.policy.output),
-    }
+fn sift_now(endpoint: &Endpoint, side: Side, body: Box<RawValue>) -> Sifted {
+    let run = || pipeline::sift(side.stage(&endpoint.policy), side, body);
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        tracing::error!("a check panicked; the request is refused; this is a defect, please report it with the log");
+        Sifted::broken(RawValue::NULL.to_owned())
+    })
 }
 
 #[cfg(test)]

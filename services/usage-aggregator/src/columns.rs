@@ -13,11 +13,11 @@ use arrow_array::{
     cast::AsArray,
 };
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
-use kinds::{Bigint, Bool, Column, Id, Int, Kind, Money, Opt, Req, Tags, Text, Time, record};
+use kinds::{Bigint, Bool, Column, Id, Int, Kind, Money, NullKind, Opt, Req, Tags, Text, Time, record};
 use rust_decimal::Decimal;
 use std::{any::Any, sync::Arc};
 use tollgate_schemas::{
-    Attempt, AttemptAction, ExecutionId, PriceStatus, RequestId, TokenDetails, TokenSource, UsageRow,
+    Attempt, AttemptAction, ExecutionId, GuardrailCheck, PriceStatus, RequestId, TokenDetails, TokenSource, UsageRow,
 };
 
 /// A row and its place on the `usage` topic.
@@ -90,6 +90,43 @@ record! {
 }
 
 record! {
+    /// One element of `guardrails`.
+    GuardrailColumn of GuardrailCheck, checked:
+    check: Req<Text> = &checked.check;
+    outcome: Req<Text> = &checked.outcome;
+    category: Opt<Text> = checked.category.as_deref();
+    judge: Opt<Text> = checked.judge.as_deref();
+    latency_ms: Opt<Bigint> = checked.latency_ms;
+}
+
+/// `guardrails`.
+struct Guardrails;
+
+impl Kind for Guardrails {
+    type Value<'a> = &'a [GuardrailCheck];
+    type Builder = ListBuilder<GuardrailColumn>;
+    fn data_type() -> DataType {
+        DataType::List(Field::new("element", GuardrailColumn::data_type(), false).into())
+    }
+    fn builder() -> Self::Builder {
+        let element = Field::new("element", GuardrailColumn::data_type(), false);
+        ListBuilder::with_capacity(GuardrailColumn::builder(), kinds::ROOM).with_field(element)
+    }
+    fn append(builder: &mut Self::Builder, checks: &[GuardrailCheck]) {
+        for checked in checks {
+            GuardrailColumn::append(builder.values(), checked);
+        }
+        builder.append(true);
+    }
+}
+
+impl NullKind for Guardrails {
+    fn append_null(builder: &mut Self::Builder) {
+        builder.append(false);
+    }
+}
+
+record! {
     /// The table's columns.
     UsageColumns of Placed, at:
     schema_version: Req<Int> = at.row.schema_version;
@@ -149,6 +186,7 @@ record! {
     policy_version: Opt<Text> = at.row.policy_version.as_deref();
     source_partition: Req<Int> = at.partition;
     source_offset: Req<Bigint> = at.offset;
+    guardrails: Opt<Guardrails> = (!at.row.guardrails.is_empty()).then_some(at.row.guardrails.as_slice());
 }
 
 fn action(action: AttemptAction) -> &'static str {
@@ -258,7 +296,7 @@ mod tests {
             key_name, user_id, end_user, ip_address, user_agent, url, api_type, lane, stream, status_code, error_code, \
             finish_reason, response_content_type, latency_ms, time_to_first_byte_ms, queue_ms, input_tokens, output_tokens, \
             total_tokens, token_details, token_source, provider_usage, request_tags, routing_information, cost_usd, \
-            price_status, price_version, cache_hit, saved_usd, guardrail_outcome, policy_version, source_partition, source_offset";
+            price_status, price_version, cache_hit, saved_usd, guardrail_outcome, policy_version, source_partition, source_offset, guardrails";
         let names: Vec<_> = schema().fields().iter().map(|f| f.name().clone()).collect();
         assert_eq!(names.join(", "), documented);
     }
@@ -273,6 +311,10 @@ mod tests {
         let attempts = document.split("`routing_information.attempts`, an array").nth(1).unwrap();
         for field in AttemptColumn::fields().iter().chain(&TokenDetailsColumn::fields()) {
             assert!(attempts.contains(&format!("`{}`", field.name())), "{}", field.name());
+        }
+        let guardrails = document.split("`guardrails`, an array").nth(1).unwrap();
+        for field in &GuardrailColumn::fields() {
+            assert!(guardrails.contains(&format!("`{}`", field.name())), "{}", field.name());
         }
     }
 
@@ -298,6 +340,7 @@ mod tests {
         let nulls = |name: &str| batch.column_by_name(name).unwrap().null_count();
         assert_eq!(nulls("cost_usd"), 1);
         assert_eq!(nulls("request_id"), 0);
+        assert_eq!(nulls("guardrails"), 1);
         let ids = batch.column_by_name("request_id").unwrap().as_string::<i32>();
         assert_eq!(ids.value(0), testing::row(1).request_id.to_string());
     }

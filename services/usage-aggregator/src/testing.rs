@@ -8,7 +8,7 @@ use std::{
     future::{Ready, ready},
 };
 use tollgate_schemas::{
-    Attempt, AttemptAction, ExecutionId, PriceStatus, RequestId, TokenDetails, TokenSource, UsageRow,
+    Attempt, AttemptAction, ExecutionId, GuardrailCheck, PriceStatus, RequestId, TokenDetails, TokenSource, UsageRow,
     usage::SCHEMA_VERSION,
 };
 use uuid::Uuid;
@@ -148,6 +148,13 @@ pub(crate) fn full_row(n: u64) -> UsageRow {
         price_status: Some(PriceStatus::Priced),
         price_version: Some("2026-11-01".into()),
         guardrail_outcome: Some("passed".into()),
+        guardrails: vec![GuardrailCheck {
+            check: "input.safety".into(),
+            outcome: "passed".into(),
+            category: None,
+            judge: Some("moderator".into()),
+            latency_ms: Some(12),
+        }],
         ..row(n)
     }
 }

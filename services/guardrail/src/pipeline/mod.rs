@@ -1,137 +1,167 @@
 //! The pure core: (policy, body) → verdict. No I/O, no clock.
 //!
-//! All checks look at the text as it came, so their order does not matter; what masking checks find is then replaced
-//! together. A check that cannot run is never counted as passed: it refuses the request, or is recorded as `not_run`.
+//! ```text
+//! body ─► sift: patterns, scores ─┬─ blocked ────────────────────────► conclude ─► verdict
+//!                                 └─ masked ─► case ─► (judges rule) ──┘
+//! ```
+//!
+//! All patterns look at the text as it came, so their order does not matter; what masking checks find is then replaced
+//! together. Judges are shown what is left of it, and nothing that has been blocked. A check that could not be answered is never
+//! counted as passed: it refuses the request, or is recorded as `failed`; one that was not needed any more as `not_run`.
 
+mod case;
 mod policy;
+mod verdict;
 
-pub use policy::{Configured, Policy, Stage};
+pub use case::{Case, Turn};
+pub use policy::{Configured, Judged, Policy, Seat, Stage, Subject};
+pub use verdict::{Checked, Outcome, Verdict, broken, conclude};
 
 use crate::checks::fold::Folded;
 use crate::checks::mask::Masker;
-use crate::checks::{Action, Finding};
+use crate::checks::{Action, Finding, keywords};
+use crate::injection::Score;
 use crate::inspect::{self, MapText};
+use crate::judges::Found;
 use serde_json::value::RawValue;
-use tollgate_schemas::{ApiError, ErrorCode};
+use std::collections::BTreeSet;
 
-/// What checks did, from harmless to grave. Of several, the gravest is what the usage row says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Outcome {
-    /// There was nothing to run.
-    None,
-    /// Nothing was found.
-    Passed,
-    /// Something was found and only counted.
-    Flagged,
-    /// Something was found and replaced.
-    Masked,
-    /// A check could not run.
-    NotRun,
-    /// Something was found and nothing goes on.
-    Blocked,
+/// Which way a text goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// To a provider.
+    Input,
+    /// To a caller.
+    Output,
 }
 
-impl Outcome {
-    const ALL: [Outcome; 6] =
-        [Outcome::None, Outcome::Passed, Outcome::Flagged, Outcome::Masked, Outcome::NotRun, Outcome::Blocked];
-
-    /// As in the usage table and in metrics.
+impl Side {
+    /// As in the names of checks.
     pub fn as_str(self) -> &'static str {
         match self {
-            Outcome::None => "none",
-            Outcome::Passed => "passed",
-            Outcome::Flagged => "flagged",
-            Outcome::Masked => "masked",
-            Outcome::NotRun => "not_run",
-            Outcome::Blocked => "blocked",
+            Side::Input => "input",
+            Side::Output => "output",
         }
     }
 
-    /// The outcome of that name; `None` if there is no such name.
-    pub fn parse(text: &str) -> Option<Outcome> {
-        Outcome::ALL.into_iter().find(|o| o.as_str() == text)
+    /// What is checked there, for people.
+    pub fn what(self) -> &'static str {
+        match self {
+            Side::Input => "request",
+            Side::Output => "answer",
+        }
+    }
+
+    /// The checks of this side.
+    pub fn stage(self, policy: &Policy) -> &Stage {
+        match self {
+            Side::Input => &policy.input,
+            Side::Output => &policy.output,
+        }
+    }
+
+    /// Shows every text of a body. The new body, if any text was replaced.
+    pub fn inspect(self, body: &RawValue, map: MapText<'_>) -> Option<String> {
+        match self {
+            Side::Input => inspect::request(body, map),
+            Side::Output => inspect::answer(body, map),
+        }
     }
 }
 
-/// What a stage decided about a body.
+/// What patterns and scores have said of a body, and what is still to be asked.
 #[derive(Debug)]
-pub struct Verdict {
-    /// The gravest outcome of all checks.
-    pub outcome: Outcome,
-    /// Each configured check by name (`input.pii`) with its own outcome.
-    pub checks: Vec<(&'static str, Outcome)>,
-    /// The new body, if masking changed it. The old one must not be used then.
-    pub body: Option<Box<RawValue>>,
-    /// Why nothing goes on, if nothing goes on.
-    pub error: Option<ApiError>,
+pub struct Sifted {
+    /// The body as it would go on.
+    pub body: Box<RawValue>,
+    /// What judges are shown; `None`: nobody has to be asked.
+    pub case: Option<Case>,
+    is_changed: bool,
+    is_blocked: bool,
+    is_broken: bool,
+    checks: Vec<Checked>,
+    /// Of each judged check: what the score has found.
+    scored: Vec<Option<Found>>,
+    masker: Masker,
 }
 
-/// Runs the input checks on a request body.
-pub fn check_request(policy: &Policy, body: &RawValue) -> Verdict {
-    run(&policy.input, "request", body, inspect::request)
+impl Sifted {
+    /// The checks broke: nothing goes on.
+    pub fn broken(body: Box<RawValue>) -> Self {
+        Self {
+            body,
+            case: None,
+            is_changed: false,
+            is_blocked: true,
+            is_broken: true,
+            checks: Vec::new(),
+            scored: Vec::new(),
+            masker: Masker::default(),
+        }
+    }
+
+    /// Places of the judged checks that somebody has to answer.
+    pub fn open(&self, stage: &Stage) -> Vec<usize> {
+        let is_open = |(at, judged): (usize, &Judged)| {
+            let is_found = self.scored.get(at).is_some_and(Option::is_some);
+            (!self.is_blocked && !is_found && !matches!(judged.seat, Seat::Empty)).then_some(at)
+        };
+        stage.judged.iter().enumerate().filter_map(is_open).collect()
+    }
 }
 
-/// Runs the output checks on an answer.
-pub fn check_answer(policy: &Policy, body: &RawValue) -> Verdict {
-    run(&policy.output, "answer", body, inspect::answer)
-}
-
-/// The verdict when the checks themselves broke: nothing goes on.
-pub fn broken(stage: &Stage) -> Verdict {
-    let checks = stage.checks.iter().map(|c| (c.name, Outcome::NotRun)).collect::<Vec<_>>();
-    let names = stage.checks.iter().map(|c| c.name).collect::<Vec<_>>();
-    let message = "the checks of this endpoint failed to run; report it with the request id";
-    Verdict { outcome: Outcome::NotRun, checks, body: None, error: Some(unavailable(&names, message.to_owned())) }
-}
-
-fn run(stage: &Stage, what: &str, body: &RawValue, inspect: fn(&RawValue, MapText<'_>) -> Option<String>) -> Verdict {
-    let mut texts = Texts { stage, hit: vec![false; stage.checks.len()], masker: Masker::default() };
-    let runnable = stage.checks.iter().any(|c| c.check.available());
-    let changed = if runnable { inspect(body, &mut |key, text| texts.check(key, text)) } else { None };
-    let checks = stage.checks.iter().zip(&texts.hit).map(|(c, hit)| (c.name, outcome(c, *hit))).collect::<Vec<_>>();
-    let of = |wanted: Outcome| checks.iter().filter(|(_, o)| *o == wanted).map(|(name, _)| *name).collect::<Vec<_>>();
-    let (blocked, demanded) = (of(Outcome::Blocked), stage.demanded_but_unavailable());
-    let error = if !blocked.is_empty() {
-        let message = format!("the {what} was blocked by {}", blocked.join(", "));
-        Some(ApiError { checks: owned(&blocked), ..ApiError::new(ErrorCode::GuardrailBlocked, message) })
-    } else if !demanded.is_empty() {
-        let message = format!("the {what} cannot be checked by {}, which this version cannot run", demanded.join(", "));
-        Some(unavailable(&demanded, message))
-    } else {
-        None
+/// Runs the patterns and the scores of a side.
+pub fn sift(stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
+    let mut texts = Texts::new(stage);
+    let has_work = !stage.checks.is_empty() || stage.judged.iter().any(|judged| judged.threshold().is_some());
+    let changed = if has_work { side.inspect(&body, &mut |key, text| texts.check(key, text)) } else { None };
+    let Texts { found, scores, masker, .. } = texts;
+    let score_of = |(judged, score): (&Judged, Score)| {
+        let threshold = judged.threshold()?;
+        score.reaches(threshold).then(|| Found::named(score.signals().map(str::to_owned).collect()))
     };
-    let outcome = checks.iter().map(|(_, o)| *o).max().unwrap_or(Outcome::None);
-    match changed.filter(|_| error.is_none()).map(RawValue::from_string) {
-        None => Verdict { outcome, checks, body: None, error },
-        Some(Ok(body)) => Verdict { outcome, checks, body: Some(body), error },
+    let scored: Vec<Option<Found>> = stage.judged.iter().zip(scores).map(score_of).collect();
+    let is_hit = |(configured, found): (&Configured, &BTreeSet<&str>)| {
+        configured.action == Action::Block && !found.is_empty()
+    };
+    let is_scored = |(judged, found): (&Judged, &Option<Found>)| judged.action == Action::Block && found.is_some();
+    let is_blocked =
+        stage.checks.iter().zip(&found).any(is_hit) || stage.judged.iter().zip(&scored).any(is_scored);
+    let checks = stage.checks.iter().zip(found).map(|(configured, found)| pattern(configured, &found, is_blocked));
+    let checks: Vec<Checked> = checks.collect();
+    let (body, is_changed) = match changed.filter(|_| !is_blocked).map(RawValue::from_string) {
+        None => (body, false),
+        Some(Ok(masked)) => (masked, true),
         // splicing strings into JSON gives JSON; if it ever did not, the unmasked body must not go on
-        Some(Err(_)) => broken(stage),
+        Some(Err(_)) => return Sifted::broken(body),
+    };
+    let mut sifted = Sifted { body, case: None, is_changed, is_blocked, is_broken: false, checks, scored, masker };
+    if !sifted.open(stage).is_empty() {
+        sifted.case = Some(Case::of(side, &sifted.body));
     }
+    sifted
 }
 
-fn outcome(configured: &Configured, hit: bool) -> Outcome {
-    match (configured.check.available(), hit, configured.action) {
-        (false, ..) => Outcome::NotRun,
-        (true, false, _) => Outcome::Passed,
-        (true, true, Action::Block) => Outcome::Blocked,
-        (true, true, Action::Mask) => Outcome::Masked,
-        (true, true, Action::Log) => Outcome::Flagged,
-    }
-}
-
-fn unavailable(checks: &[&str], message: String) -> ApiError {
-    ApiError { checks: owned(checks), ..ApiError::new(ErrorCode::GuardrailUnavailable, message) }
-}
-
-fn owned(names: &[&str]) -> Vec<String> {
-    names.iter().map(|n| (*n).to_owned()).collect()
+/// What a pattern did. One that masks stops at what another one blocks.
+fn pattern(configured: &Configured, found: &BTreeSet<&'static str>, is_blocked: bool) -> Checked {
+    let outcome = match (found.is_empty(), configured.action) {
+        (true, Action::Mask) if is_blocked => Outcome::NotRun,
+        (true, _) => Outcome::Passed,
+        (false, Action::Block) => Outcome::Blocked,
+        (false, Action::Mask) => Outcome::Masked,
+        (false, Action::Log) => Outcome::Flagged,
+    };
+    let categories = found.iter().filter(|label| **label != keywords::LABEL).map(|label| (*label).to_owned());
+    Checked { name: configured.name.clone(), outcome, categories: categories.collect(), judge: None, took: None }
 }
 
 /// The checks of a stage on the texts of one body.
 struct Texts<'s> {
     stage: &'s Stage,
-    /// Per check: whether it has found something.
-    hit: Vec<bool>,
+    /// Per check: the labels of what it has found.
+    found: Vec<BTreeSet<&'static str>>,
+    /// Per judged check: the score of the worst text.
+    scores: Vec<Score>,
     masker: Masker,
 }
 
@@ -139,8 +169,18 @@ struct Texts<'s> {
 /// something that no earlier one did; this bound is never met by text that was not made to meet it.
 const ROUNDS_MAX: usize = 16;
 
-impl Texts<'_> {
+impl<'s> Texts<'s> {
+    fn new(stage: &'s Stage) -> Self {
+        let found = vec![BTreeSet::new(); stage.checks.len()];
+        Self { stage, found, scores: vec![Score::default(); stage.judged.len()], masker: Masker::default() }
+    }
+
     fn check(&mut self, key: &str, text: &str) -> Option<String> {
+        for (judged, worst) in self.stage.judged.iter().zip(&mut self.scores) {
+            if judged.threshold().is_some() {
+                worst.take_worse(Score::of(text));
+            }
+        }
         self.scan(key, text, |action| action != Action::Mask);
         if self.blocked() {
             return None;
@@ -164,16 +204,16 @@ impl Texts<'_> {
             return findings;
         }
         let folded = Folded::new(text).beside(key);
-        for (configured, hit) in self.stage.checks.iter().zip(&mut self.hit).filter(|(c, _)| wanted(c.action)) {
+        for (configured, found) in self.stage.checks.iter().zip(&mut self.found).filter(|(c, _)| wanted(c.action)) {
             let before = findings.len();
             configured.check.scan(&folded, &mut findings);
-            *hit |= findings.len() > before;
+            found.extend(findings[before..].iter().map(|finding| finding.label));
         }
         findings
     }
 
     fn blocked(&self) -> bool {
-        self.stage.checks.iter().zip(&self.hit).any(|(c, hit)| *hit && c.action == Action::Block)
+        self.stage.checks.iter().zip(&self.found).any(|(c, found)| !found.is_empty() && c.action == Action::Block)
     }
 }
 

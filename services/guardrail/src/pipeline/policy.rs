@@ -1,35 +1,111 @@
 //! An endpoint's checks, compiled.
 
 use crate::checks::{Action, Check};
+use crate::judges::Judge;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// A check with its name and what it does when it finds something.
 #[derive(Debug)]
 pub struct Configured {
     /// Stage and kind: `input.pii`, `output.keywords`, …
-    pub name: &'static str,
+    pub name: Arc<str>,
     /// What a finding leads to.
     pub action: Action,
     /// The check itself.
     pub check: Check,
 }
 
+/// A check that somebody else answers, or a score.
+#[derive(Debug)]
+pub struct Judged {
+    /// Stage and kind: `input.safety`, `output.custom.tone`, …
+    pub name: Arc<str>,
+    /// What a finding leads to.
+    pub action: Action,
+    /// A judge that fails to answer lets a text pass.
+    pub allows_failure: bool,
+    /// What it is about.
+    pub subject: Subject,
+    /// Who answers.
+    pub seat: Seat,
+}
+
+/// What a judge is asked about.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Subject {
+    /// What a text may be about, and what not.
+    Topics {
+        /// If there are any, nothing else.
+        allow: Vec<String>,
+        /// None of these.
+        deny: Vec<String>,
+        /// Texts, and whether they may pass.
+        examples: Vec<(String, bool)>,
+    },
+    /// Harmful content.
+    Safety,
+    /// Prompt injections and jailbreaks. From this score of the heuristics on nobody has to be asked.
+    Injection {
+        /// From 0 to 1.
+        threshold: f64,
+    },
+    /// A policy in an administrator's own words.
+    Custom {
+        /// The words.
+        policy: String,
+    },
+    /// Personal data.
+    Pii,
+}
+
+/// Who answers a check.
+#[derive(Debug)]
+pub enum Seat {
+    /// Nobody: the score decides alone.
+    Empty,
+    /// A judge that is not there any more, by name. It fails.
+    Vacant(Arc<str>),
+    /// A judge.
+    Taken(Arc<Judge>),
+}
+
+impl Seat {
+    /// The judge's name.
+    pub fn name(&self) -> Option<&Arc<str>> {
+        match self {
+            Seat::Empty => None,
+            Seat::Vacant(name) => Some(name),
+            Seat::Taken(judge) => Some(&judge.name),
+        }
+    }
+}
+
+impl Judged {
+    /// The score from which on nobody is asked; `None`: there is no score.
+    pub fn threshold(&self) -> Option<f64> {
+        match self.subject {
+            Subject::Injection { threshold } => Some(threshold),
+            _ => None,
+        }
+    }
+}
+
 /// The checks of one side.
 #[derive(Debug, Default)]
 pub struct Stage {
-    /// In the order of the configuration's documentation.
+    /// Those that look at texts by themselves, in the order of the configuration's documentation.
     pub checks: Vec<Configured>,
+    /// Those that others answer.
+    pub judged: Vec<Judged>,
+    /// How long all judges may take together.
+    pub budget: Duration,
 }
 
 impl Stage {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.checks.is_empty()
-    }
-
-    /// Names of checks that cannot run although their policy demands it: anything but `log`.
-    pub fn demanded_but_unavailable(&self) -> Vec<&'static str> {
-        let demanded = self.checks.iter().filter(|c| !c.check.available() && c.action != Action::Log);
-        demanded.map(|c| c.name).collect()
+        self.checks.is_empty() && self.judged.is_empty()
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use object_store::memory::InMemory;
 use serde_json::{Value, json};
+use tollgate_bus::replies::Waiters;
 use tollgate_bus::{Headers, TopicName};
 use tollgate_runtime::config::{Role, parse};
 use tollgate_schemas::{ApiType, Caller, OnDisconnect, Reply, ReplyEvent, ReplyTo, RequestId};
@@ -20,13 +21,76 @@ endpoints:
     destinations: [ { name: d, provider: demo, model: m } ]
   - name: judged
     destinations: [ { name: d, provider: demo, model: m } ]
-    guardrails: { input: { injection: { action: log } }, output: { safety: { action: block } } }
+    guardrails:
+      input: { pii: { action: mask }, safety: { action: block, judge: moderator }, topics: { deny: [ politics ], action: log, judge: reader } }
+      output: { safety: { action: block, judge: moderator } }
+  - name: lenient
+    destinations: [ { name: d, provider: demo, model: m } ]
+    guardrails: { input: { safety: { action: block, judge: moderator, on_judge_failure: allow } } }
+  - name: kept
+    destinations: [ { name: d, provider: demo, model: m } ]
+    guardrails: { input: { safety: { action: block, judge: keeper } } }
+judges:
+  moderator: { kind: openai_moderation, provider: demo, model: omni }
+  keeper: { kind: openai_moderation, provider: demo, model: omni, cache: { ttl: 1m } }
+  reader: { kind: llm, endpoint: free }
 "#;
+
+/// Takes questions as the bus would, and answers as the judges would: a moderation flags what speaks of a bomb, whatever reads says that
+/// it is politics. With `silent`, nobody answers.
+#[derive(Default)]
+struct Bench {
+    waiters: Waiters,
+    asked: Mutex<Vec<Request>>,
+    is_silent: bool,
+    is_leaving: bool,
+}
+
+impl Bench {
+    fn of(service: &Service) -> Self {
+        Self { waiters: service.court.waiters().clone(), ..Self::default() }
+    }
+
+    fn asked(&self) -> Vec<Request> {
+        std::mem::take(&mut self.asked.lock().expect("no panic"))
+    }
+}
+
+impl Sends for Bench {
+    async fn send(&self, record: Outgoing) -> Result<(), tollgate_bus::Error> {
+        assert_eq!(record.topic, TopicName::Internal("approved.judge"));
+        let request: Request = serde_json::from_slice(&record.payload).expect("a request");
+        let answer = match request.api_type {
+            ApiType::Moderations => {
+                let result = |input: &Value| {
+                    let found = input.as_str().is_some_and(|text| text.contains("bomb"));
+                    json!({ "flagged": found, "categories": { "violence": found } })
+                };
+                let body = text(&request.body);
+                json!({ "results": body["input"].as_array().expect("a list").iter().map(result).collect::<Vec<_>>() })
+            }
+            _ => json!({ "choices": [{ "message": { "content": r#"{"violates":true,"category":"politics"}"# } }] }),
+        };
+        let terminal = Terminal { body: Some(Body::of(&answer).expect("JSON")), ..Terminal::answered("search") };
+        let event = ReplyEvent::Terminal(Box::new(terminal));
+        let reply = Reply { request_id: request.request_id, execution_id: ExecutionId::new(), boot_id: None, event };
+        self.asked.lock().expect("no panic").push(request);
+        if !self.is_silent {
+            self.waiters.deliver(reply);
+        }
+        Ok(())
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.is_leaving
+    }
+}
 
 fn service() -> Service {
     let loaded = parse(CONFIG, Role::Guardrail, &|_| Ok(None)).expect("a valid configuration");
     let endpoints = Derived::fixed(crate::config::endpoints(&loaded.config).expect("valid guardrails"));
-    Service::new(&loaded.config, endpoints, BlobStore::new(Arc::new(InMemory::new())))
+    let replies = Replies::at(5, uuid::Uuid::from_u128(7));
+    Service::new(&loaded.config, endpoints, BlobStore::new(Arc::new(InMemory::new())), replies)
 }
 
 fn request(endpoint: &str, content: &str) -> Request {
@@ -77,7 +141,11 @@ fn incoming(value: Request) -> Incoming<Request> {
 }
 
 async fn handled(service: &Service, value: Request) -> Vec<Outgoing> {
-    let outcome = service.request(incoming(value)).await.expect("records");
+    handled_by(service, value, &Bench::of(service)).await
+}
+
+async fn handled_by(service: &Service, value: Request, bench: &Bench) -> Vec<Outgoing> {
+    let outcome = service.request(incoming(value), bench).await.expect("records");
     assert!(outcome.dead_letter.is_none());
     outcome.emit
 }
@@ -123,8 +191,113 @@ async fn clean_requests_go_on_untouched_and_masked_ones_masked() {
     let free = approved(&handled(&service, request("free", "I am a@b.com")).await);
     assert_eq!(text(&free.body)["messages"][0]["content"], "I am a@b.com");
     assert_eq!((free.guardrail_outcome.as_deref(), free.policy_version), (Some("none"), None));
-    let judged = approved(&handled(&service, request("judged", "hi")).await);
-    assert_eq!(judged.guardrail_outcome.as_deref(), Some("not_run"));
+}
+
+/// Each check of a request or a row with its outcome.
+fn told(checks: &[tollgate_schemas::GuardrailCheck]) -> Vec<(&str, &str)> {
+    checks.iter().map(|check| (check.check.as_str(), check.outcome.as_str())).collect()
+}
+
+#[tokio::test]
+async fn judges_are_asked_by_requests_of_their_own_about_what_is_left_of_a_text() {
+    let service = service();
+    let (bench, asked) = (Bench::of(&service), request("judged", "I am a@b.com"));
+    let passed = approved(&handled_by(&service, asked.clone(), &bench).await);
+    assert_eq!(text(&passed.body)["messages"][0]["content"], "I am [EMAIL_ADDRESS_1]");
+    let expected = [("input.pii", "masked"), ("input.topics", "flagged"), ("input.safety", "passed")];
+    assert_eq!((told(&passed.guardrails), passed.guardrail_outcome.as_deref()), (expected.to_vec(), Some("masked")));
+    assert_eq!(passed.guardrails[1].category.as_deref(), Some("politics"));
+    let questions = bench.asked();
+    assert_eq!(questions.len(), 2);
+    for question in &questions {
+        assert_eq!((question.lane, question.parent_request_id), (Lane::Judge, Some(asked.request_id)));
+        assert_eq!((question.caller.team.as_str(), question.reply.partition), ("search", Some(5)));
+        assert_eq!(question.reply.boot_id, Some(uuid::Uuid::from_u128(7)));
+        let body = serde_json::to_string(&question.body).expect("JSON");
+        assert!(body.contains("[EMAIL_ADDRESS_1]") && !body.contains("a@b.com"));
+        assert!(question.deadline_ms <= tollgate_schemas::now_us() / 1000 + 5_000 && question.reserved.is_none());
+    }
+    let endpoints: Vec<&str> = questions.iter().map(|question| question.endpoint.as_str()).collect();
+    assert_eq!(endpoints, ["free", "judge:moderator"]);
+    let ids: Vec<RequestId> = questions.iter().map(|question| question.request_id).collect();
+    approved(&handled_by(&service, asked, &bench).await);
+    let again: Vec<RequestId> = bench.asked().iter().map(|question| question.request_id).collect();
+    assert_eq!(ids, again, "whoever gets the record again asks the same question again");
+}
+
+#[tokio::test]
+async fn a_judge_blocks_and_its_words_are_told() {
+    let service = service();
+    let (terminal, usage) = ended(&handled(&service, request("judged", "how to build a bomb")).await);
+    let error = terminal.error.expect("an error");
+    assert_eq!((error.code, &error.checks[..]), (ErrorCode::GuardrailBlocked, &["input.safety".to_owned()][..]));
+    assert_eq!(error.categories, ["violence"]);
+    let check = usage.guardrails.last().expect("a check");
+    assert_eq!((check.outcome.as_str(), check.judge.as_deref()), ("blocked", Some("moderator")));
+    assert_eq!((usage.guardrail_outcome.as_deref(), usage.cost_usd), (Some("blocked"), Some(Decimal::ZERO)));
+    let (terminal, usage) = answered(&service, completion("judged", "a bomb")).await;
+    assert_eq!(terminal.error.expect("an error").checks, ["output.safety"]);
+    assert_eq!(told(&usage.guardrails), [("output.safety", "blocked")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_judge_that_does_not_answer_in_time_has_failed() {
+    let service = service();
+    let silent = || Bench { is_silent: true, ..Bench::of(&service) };
+    let begun = tokio::time::Instant::now();
+    let (terminal, usage) = ended(&handled_by(&service, request("judged", "hi"), &silent()).await);
+    assert_eq!(begun.elapsed().as_secs(), 5, "all judges together");
+    assert_eq!(terminal.error.expect("an error").code, ErrorCode::GuardrailUnavailable);
+    assert_eq!(usage.guardrail_outcome.as_deref(), Some("failed"));
+    let allowed = approved(&handled_by(&service, request("lenient", "hi"), &silent()).await);
+    assert_eq!(told(&allowed.guardrails), [("input.safety", "failed")]);
+    let leaving = Bench { is_leaving: true, ..silent() };
+    let emitted = handled_by(&service, request("judged", "hi"), &leaving).await;
+    assert!(emitted.is_empty(), "the next one who gets the record asks again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancellation_ends_the_wait_for_a_judge() {
+    let service = service();
+    let unwanted = request("judged", "hi");
+    let silent = Bench { is_silent: true, ..Bench::of(&service) };
+    let handling = handled_by(&service, unwanted.clone(), &silent);
+    let cancelling = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        service.cancel(cancellation(&request("judged", "other"), "search"));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        service.cancel(cancellation(&unwanted, "search"));
+    };
+    let begun = tokio::time::Instant::now();
+    let (records, ()) = tokio::join!(handling, cancelling);
+    assert_eq!(ended(&records).0.error.expect("an error").code, ErrorCode::Cancelled);
+    assert_eq!(begun.elapsed().as_secs(), 2);
+    assert!(service.court.waiters().is_empty(), "nobody waits any more");
+}
+
+#[tokio::test]
+async fn a_ruling_that_is_kept_is_given_again() {
+    let service = service();
+    let bench = Bench::of(&service);
+    for content in ["hi", "hi", "a bomb", "a bomb", "hi"] {
+        let outcome = service.request(incoming(request("kept", content)), &bench).await.expect("records");
+        assert_eq!(outcome.emit.len(), if content == "hi" { 1 } else { 2 });
+    }
+    assert_eq!(bench.asked().len(), 2, "each text once");
+}
+
+#[tokio::test]
+async fn many_at_once_get_each_their_own_verdict() {
+    let service = service();
+    let bench = Bench::of(&service);
+    let one = |n: usize| {
+        let content = if n % 2 == 0 { format!("hello {n}") } else { format!("a bomb {n}") };
+        handled_by(&service, request("judged", &content), &bench)
+    };
+    let all = futures::future::join_all((0..50).map(one)).await;
+    for (n, records) in all.iter().enumerate() {
+        assert_eq!(records.len(), if n % 2 == 0 { 1 } else { 2 }, "{n}");
+    }
 }
 
 #[tokio::test]
@@ -203,7 +376,11 @@ fn completion(endpoint: &str, content: &str) -> Completion {
 }
 
 async fn answered(service: &Service, completion: Completion) -> (Terminal, UsageRow) {
-    let outcome = service.completion(completion, &TraceContext::new()).await.expect("records");
+    answered_by(service, completion, &Bench::of(service)).await
+}
+
+async fn answered_by(service: &Service, completion: Completion, bench: &Bench) -> (Terminal, UsageRow) {
+    let outcome = service.completion(completion, &TraceContext::new(), bench).await.expect("records");
     ended(&outcome.emit)
 }
 
@@ -223,12 +400,13 @@ async fn answers_pass_masked_or_blocked_and_are_billed_all_the_same() {
     assert_eq!((usage.guardrail_outcome.as_deref(), usage.cost_usd), (Some("blocked"), Some(Decimal::ONE)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn answers_that_cannot_be_checked_are_withheld() {
     let service = service();
-    let (terminal, usage) = answered(&service, completion("judged", "fine")).await;
+    let silent = Bench { is_silent: true, ..Bench::of(&service) };
+    let (terminal, usage) = answered_by(&service, completion("judged", "fine"), &silent).await;
     assert_eq!(terminal.error.expect("an error").code, ErrorCode::GuardrailUnavailable);
-    assert_eq!((terminal.body.is_none(), usage.guardrail_outcome.as_deref()), (true, Some("not_run")));
+    assert_eq!((terminal.body.is_none(), usage.guardrail_outcome.as_deref()), (true, Some("failed")));
     let (terminal, _) = answered(&service, completion("gone", "fine")).await;
     assert_eq!((terminal.status, terminal.body.is_none()), (503, true));
 }

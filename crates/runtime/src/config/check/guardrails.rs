@@ -95,12 +95,10 @@ impl Checker<'_> {
         if !(0.0..=1.0).contains(&injection.threshold) {
             self.fatal(format!("{path}.threshold"), "must be from 0 to 1");
         }
-        match &injection.judge {
-            Some(judge) => self.judged(path, "injection", injection.action, judge),
-            None if injection.action == Action::Mask => {
-                self.fatal(format!("{path}.action"), "mask needs a judge that says where (presidio, webhook)");
-            }
-            None => {}
+        if injection.action == Action::Mask {
+            self.fatal(format!("{path}.action"), "must be block or log: there is no part of a text to mask");
+        } else if let Some(judge) = &injection.judge {
+            self.judged(path, "injection", injection.action, judge);
         }
     }
 

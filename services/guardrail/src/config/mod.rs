@@ -1,0 +1,296 @@
+//! Compiles the guardrails of the configuration, and names every problem in them at once.
+
+mod judges;
+mod version;
+
+use crate::checks::keywords::Keywords;
+use crate::checks::pii::{DEFAULT_ENTITIES, Entity, Pii, known_region};
+use crate::checks::{Action, Check};
+use crate::pipeline::{Configured, Judged, Policy, Side, Stage, Subject};
+use judges::Judges;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use tollgate_runtime::config::{self, Checks, Config, Guardrails, JUDGES_BUDGET, OnJudgeFailure, Problem, Problems};
+use version::version;
+
+/// What this service needs to know of an endpoint.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Its checks.
+    pub policy: Policy,
+    /// Its tags, a column of the usage table.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// Compiled endpoints by name.
+pub type Endpoints = HashMap<String, Arc<Endpoint>>;
+
+/// Compiles every endpoint's guardrails.
+pub fn endpoints(config: &Config) -> Result<Endpoints, Problems> {
+    let (mut problems, judges) = (Vec::new(), Judges::of(config));
+    let endpoints = config.endpoints.iter().enumerate().map(|(i, endpoint)| {
+        let path = format!("endpoints[{i}].guardrails");
+        let policy = policy(&endpoint.guardrails, &path, (config, &judges), &mut problems);
+        (endpoint.name.clone(), Arc::new(Endpoint { policy, tags: endpoint.tags.clone() }))
+    });
+    let endpoints = endpoints.collect();
+    if problems.is_empty() { Ok(endpoints) } else { Err(Problems(problems)) }
+}
+
+/// What is wrong with the guardrails of a configuration, for `config check`.
+pub fn problems(config: &Config) -> Vec<Problem> {
+    endpoints(config).map_or_else(|problems| problems.0, |_| Vec::new())
+}
+
+fn policy(
+    guardrails: &Guardrails,
+    path: &str,
+    (config, judges): (&Config, &Judges),
+    problems: &mut Vec<Problem>,
+) -> Policy {
+    let configured = guardrails.input.any() || guardrails.output.any();
+    let budget = guardrails.budget.unwrap_or(JUDGES_BUDGET).duration();
+    let mut stage = |side: Side, checks: &Checks| {
+        let path = format!("{path}.{}", side.as_str());
+        let stage = Stage { budget, ..Stage::default() };
+        let mut building = Building { side, path, judges, problems: &mut *problems, stage };
+        building.patterns(checks);
+        building.judged(checks);
+        building.stage
+    };
+    Policy {
+        version: configured.then(|| version(guardrails, config)),
+        input: stage(Side::Input, &guardrails.input),
+        output: stage(Side::Output, &guardrails.output),
+    }
+}
+
+/// A side's checks on their way.
+struct Building<'a> {
+    side: Side,
+    /// In the file.
+    path: String,
+    judges: &'a Judges,
+    problems: &'a mut Vec<Problem>,
+    stage: Stage,
+}
+
+impl Building<'_> {
+    fn name(&self, check: &str) -> Arc<str> {
+        format!("{}.{check}", self.side.as_str()).into()
+    }
+
+    fn patterns(&mut self, checks: &Checks) {
+        if let Some(keywords) = &checks.keywords {
+            match Keywords::new(&keywords.words) {
+                Ok(check) => self.add("keywords", keywords.action, Check::Keywords(check)),
+                Err(_) => {
+                    let path = format!("{}.keywords.words", self.path);
+                    self.problems.push(fatal(path, "are too many or too long; shorten the list"));
+                }
+            }
+        }
+        if let Some(pii) = &checks.pii
+            && let Some(check) = compile_pii(pii, &format!("{}.pii", self.path), self.problems)
+        {
+            self.add("pii", pii.action, Check::Pii(check));
+        }
+    }
+
+    fn add(&mut self, check: &str, chosen: config::Action, compiled: Check) {
+        let configured = Configured { name: self.name(check), action: action(chosen), check: compiled };
+        self.stage.checks.push(configured);
+    }
+
+    fn judged(&mut self, checks: &Checks) {
+        if let Some(pii) = &checks.pii
+            && let Some(judge) = &pii.judge
+        {
+            self.ask("pii", Subject::Pii, (pii.action, pii.on_judge_failure), Some(judge));
+        }
+        if let Some(topics) = &checks.topics {
+            let examples = topics.examples.iter().map(|example| (example.text.clone(), example.allowed)).collect();
+            let subject = Subject::Topics { allow: topics.allow.clone(), deny: topics.deny.clone(), examples };
+            self.ask("topics", subject, (topics.action, topics.on_judge_failure), Some(&topics.judge));
+        }
+        if let Some(safety) = &checks.safety {
+            // Without a judge nobody could say; the configuration's own check refuses that.
+            let judge = safety.judge.clone().unwrap_or_default();
+            self.ask("safety", Subject::Safety, (safety.action, safety.on_judge_failure), Some(&judge));
+        }
+        if let Some(injection) = &checks.injection {
+            let subject = Subject::Injection { threshold: injection.threshold };
+            let rule = (injection.action, injection.on_judge_failure);
+            self.ask("injection", subject, rule, injection.judge.as_ref());
+        }
+        for custom in &checks.custom {
+            let subject = Subject::Custom { policy: custom.policy.clone() };
+            let rule = (custom.action, custom.on_judge_failure);
+            self.ask(&format!("custom.{}", custom.name), subject, rule, Some(&custom.judge));
+        }
+    }
+
+    fn ask(
+        &mut self,
+        check: &str,
+        subject: Subject,
+        (chosen, on_failure): (config::Action, OnJudgeFailure),
+        judge: Option<&String>,
+    ) {
+        let action = action(chosen);
+        // What only notes things down blocks nothing, whoever fails.
+        let allows_failure = on_failure == OnJudgeFailure::Allow || action == Action::Log;
+        let (name, seat) = (self.name(check), self.judges.seat(judge));
+        self.stage.judged.push(Judged { name, action, allows_failure, subject, seat });
+    }
+}
+
+fn compile_pii(pii: &config::Pii, path: &str, problems: &mut Vec<Problem>) -> Option<Pii> {
+    let before = problems.len();
+    let mut entities = Vec::new();
+    for (i, name) in pii.entities.iter().flatten().enumerate() {
+        match Entity::parse(name) {
+            Some(entity) if entities.contains(&entity) => {
+                problems.push(fatal(format!("{path}.entities[{i}]"), &format!("`{name}` is named twice; remove one")));
+            }
+            Some(entity) => entities.push(entity),
+            None => {
+                let known = Entity::ALL.iter().map(|e| e.as_str()).collect::<Vec<_>>().join(", ");
+                let message = format!("`{name}` is not an entity of this version; there are {known}");
+                problems.push(fatal(format!("{path}.entities[{i}]"), &message));
+            }
+        }
+    }
+    if pii.entities.as_ref().is_some_and(Vec::is_empty) {
+        problems
+            .push(fatal(format!("{path}.entities"), "is empty; leave it out for the default set, or remove the check"));
+    }
+    for (i, region) in pii.phone_regions.iter().enumerate().filter(|(_, region)| !known_region(region)) {
+        let message = format!("`{region}` is not a region; write ISO 3166 codes of two upper-case letters, as in US");
+        problems.push(fatal(format!("{path}.phone_regions[{i}]"), &message));
+    }
+    if problems.len() > before {
+        return None;
+    }
+    let entities = if pii.entities.is_some() { entities } else { DEFAULT_ENTITIES.to_vec() };
+    Pii::new(&entities, &pii.phone_regions).ok()
+}
+
+fn action(action: config::Action) -> Action {
+    match action {
+        config::Action::Block => Action::Block,
+        config::Action::Mask => Action::Mask,
+        config::Action::Log => Action::Log,
+    }
+}
+
+fn fatal(path: String, message: &str) -> Problem {
+    Problem { path, message: message.to_owned(), fatal: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version::VERSION_LENGTH;
+    use super::*;
+    use crate::pipeline::Seat;
+    use config::Action::{Block, Log, Mask};
+    use config::OnJudgeFailure::Allow;
+
+    const JUDGES: &str = "
+providers: { demo: { kind: mock } }
+judges:
+  reader: { kind: llm, provider: demo, model: m }
+  moderator: { kind: openai_moderation, provider: demo, model: m, cache: { ttl: 1m } }
+";
+
+    fn compiled(checks: Checks) -> (Policy, Vec<String>) {
+        let mut problems = Vec::new();
+        let guardrails = Guardrails { input: checks, ..Guardrails::default() };
+        let config = config::parse(JUDGES, config::Role::Guardrail, &|_| Ok(None)).expect("judges").config;
+        let known = (&config, &Judges::of(&config));
+        let policy = policy(&guardrails, "endpoints[0].guardrails", known, &mut problems);
+        (policy, problems.iter().map(ToString::to_string).collect())
+    }
+
+    fn pii(entities: Option<&[&str]>, regions: &[&str]) -> Checks {
+        let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        let pii = config::Pii {
+            action: Mask,
+            entities: entities.map(owned),
+            phone_regions: owned(regions),
+            judge: None,
+            on_judge_failure: OnJudgeFailure::Block,
+        };
+        Checks { pii: Some(pii), ..Checks::default() }
+    }
+
+    #[test]
+    fn every_problem_is_named_with_its_path() {
+        let (_, problems) = compiled(pii(Some(&["EMAIL", "US_SSN", "US_SSN"]), &["US", "Germany"]));
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        assert!(
+            problems[0].contains("endpoints[0].guardrails.input.pii.entities[0]")
+                && problems[0].contains("EMAIL_ADDRESS")
+        );
+        assert!(problems[1].contains("entities[2]") && problems[2].contains("phone_regions[1]"));
+        assert_eq!(compiled(pii(Some(&[]), &[])).1.len(), 1);
+        assert!(compiled(pii(None, &[])).1.is_empty());
+    }
+
+    #[test]
+    fn the_shipped_example_compiles() {
+        let text = include_str!("../../../../tollgate.example.yaml");
+        let loaded = config::parse(text, config::Role::Guardrail, &|_| Ok(None)).expect("a valid example");
+        assert_eq!(problems(&loaded.config), []);
+    }
+
+    #[test]
+    fn versions_tell_policies_apart() {
+        let version = |checks| compiled(checks).0.version;
+        assert_eq!(version(Checks::default()), None);
+        let first = version(pii(None, &["US"]));
+        assert_eq!(first, version(pii(None, &["US"])));
+        assert_ne!(first, version(pii(None, &["GB"])));
+        assert_eq!(first.map(|v| v.len()), Some(VERSION_LENGTH));
+    }
+
+    #[test]
+    fn judged_checks_have_their_judges_and_say_what_a_failure_means() {
+        let judge = |name: &str| Some(name.to_owned());
+        let topics = config::Topics {
+            allow: vec!["support".into()],
+            deny: vec![],
+            examples: vec![],
+            action: Block,
+            judge: "reader".into(),
+            on_judge_failure: Allow,
+        };
+        let safety = config::Judged { action: Block, judge: judge("moderator"), on_judge_failure: OnJudgeFailure::Block };
+        let injection =
+            config::Injection { action: Log, threshold: 0.5, judge: None, on_judge_failure: OnJudgeFailure::Block };
+        let custom = config::Custom {
+            name: "tone".into(),
+            policy: "be kind".into(),
+            action: Block,
+            judge: "gone".into(),
+            on_judge_failure: OnJudgeFailure::Block,
+        };
+        let checks = Checks {
+            topics: Some(topics),
+            safety: Some(safety),
+            injection: Some(injection),
+            custom: vec![custom],
+            ..Checks::default()
+        };
+        let (policy, problems) = compiled(checks);
+        assert!(problems.is_empty());
+        let told: Vec<_> = policy.input.judged.iter().map(|judged| (&*judged.name, judged.allows_failure)).collect();
+        let expected =
+            [("input.topics", true), ("input.safety", false), ("input.injection", true), ("input.custom.tone", false)];
+        assert_eq!(told, expected);
+        let seats: Vec<_> = policy.input.judged.iter().map(|judged| &judged.seat).collect();
+        assert!(matches!(seats[0], Seat::Taken(_)) && matches!(seats[1], Seat::Taken(judge) if judge.cache.is_some()));
+        assert!(matches!(seats[2], Seat::Empty) && matches!(seats[3], Seat::Vacant(_)));
+        assert_eq!(policy.input.budget, std::time::Duration::from_secs(5));
+    }
+}

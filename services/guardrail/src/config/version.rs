@@ -1,0 +1,31 @@
+//! A policy's version: a short hash of its checks and of the judges that they ask.
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use tollgate_runtime::config::{Checks, Config, Guardrails, Judge};
+
+/// Hex digits of a policy's version.
+pub(super) const VERSION_LENGTH: usize = 12;
+
+/// The same guardrails have the same version in every process; any difference in them gives another one.
+pub(super) fn version(guardrails: &Guardrails, config: &Config) -> String {
+    let judges: BTreeMap<&str, Option<&Judge>> =
+        [&guardrails.input, &guardrails.output].into_iter().flat_map(judges).map(|n| (n, config.judges.get(n))).collect();
+    // Secrets are written as `***`.
+    let canonical = json!([guardrails.input, guardrails.output, guardrails.budget, judges]).to_string();
+    let digest = tollgate_runtime::blob::hex(&Sha256::digest(canonical.as_bytes()));
+    digest[..VERSION_LENGTH].to_owned()
+}
+
+/// The names of the judges that are asked.
+fn judges(checks: &Checks) -> Vec<&str> {
+    let Checks { pii, keywords: _, topics, safety, injection, custom } = checks;
+    let one = [
+        pii.as_ref().and_then(|it| it.judge.as_ref()),
+        topics.as_ref().map(|it| &it.judge),
+        safety.as_ref().and_then(|it| it.judge.as_ref()),
+        injection.as_ref().and_then(|it| it.judge.as_ref()),
+    ];
+    one.into_iter().flatten().chain(custom.iter().map(|it| &it.judge)).map(String::as_str).collect()
+}

@@ -1,0 +1,54 @@
+//! A judge of one's own: a service that is sent the texts and answers with a verdict. The contract is in docs/guardrails.md.
+
+use super::{About, Chars, Found, Parsed, Ruling, labels::label, name};
+use crate::checks::Finding;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+pub(super) fn question(about: &About<'_>) -> Value {
+    json!({
+        "request_id": about.request_id.to_string(),
+        "stage": about.side().as_str(),
+        "check": &*about.judged.name,
+        "texts": about.case.texts,
+    })
+}
+
+pub(super) fn ruling(about: &About<'_>, answer: &Value) -> Parsed {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Word {
+        Pass,
+        Flag,
+        Block,
+    }
+    #[derive(Deserialize)]
+    struct Span {
+        text: usize,
+        start: usize,
+        end: usize,
+        #[serde(default)]
+        label: String,
+    }
+    #[derive(Deserialize)]
+    struct Verdict {
+        verdict: Word,
+        category: Option<String>,
+        spans: Option<Vec<Span>>,
+    }
+    let verdict: Verdict = Deserialize::deserialize(answer).map_err(|_| "the answer is no verdict")?;
+    let is_mild = match verdict.verdict {
+        Word::Pass => return Ok(Ruling::Passed),
+        Word::Flag => true,
+        Word::Block => false,
+    };
+    let mut spans = Vec::new();
+    for Span { text, start, end, label: entity } in verdict.spans.into_iter().flatten() {
+        let of = about.case.texts.get(text).ok_or("a span names a text that there is not")?;
+        let span = Chars::of(of).range(start, end).ok_or("a span is not in its text")?;
+        spans.push((text, Finding { span, label: label(&entity), validated: false }));
+    }
+    let categories = verdict.category.and_then(|category| name(&category)).into_iter().collect();
+    let spans = (!spans.is_empty()).then_some(spans);
+    Ok(Ruling::Found(Found { spans, is_mild, ..Found::named(categories) }))
+}

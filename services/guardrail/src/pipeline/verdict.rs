@@ -1,0 +1,256 @@
+//! What comes of a body, once patterns, scores and judges have had their say.
+
+use super::{Judged, Side, Sifted, Stage};
+use crate::checks::mask::Masker;
+use crate::checks::{Action, Finding};
+use crate::judges::{Found, Ruled, Ruling};
+use serde_json::value::RawValue;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use tollgate_schemas::{ApiError, ErrorCode, GuardrailCheck};
+
+/// What checks did, from harmless to grave. Of several, the gravest is what the usage row says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// There was nothing to run.
+    None,
+    /// Nothing was found.
+    Passed,
+    /// Something was found and only counted.
+    Flagged,
+    /// Something was found and replaced.
+    Masked,
+    /// Whoever was asked could not say.
+    Failed,
+    /// It was not run: another check had ended it, or it broke.
+    NotRun,
+    /// Something was found and nothing goes on.
+    Blocked,
+}
+
+impl Outcome {
+    pub(super) const ALL: [Outcome; 7] = [
+        Outcome::None,
+        Outcome::Passed,
+        Outcome::Flagged,
+        Outcome::Masked,
+        Outcome::Failed,
+        Outcome::NotRun,
+        Outcome::Blocked,
+    ];
+
+    /// As in the usage table and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::None => "none",
+            Outcome::Passed => "passed",
+            Outcome::Flagged => "flagged",
+            Outcome::Masked => "masked",
+            Outcome::Failed => "failed",
+            Outcome::NotRun => "not_run",
+            Outcome::Blocked => "blocked",
+        }
+    }
+
+    /// The outcome of that name; `None` if there is no such name.
+    pub fn parse(text: &str) -> Option<Outcome> {
+        Outcome::ALL.into_iter().find(|o| o.as_str() == text)
+    }
+}
+
+/// What one check did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// Stage and name: `input.pii`.
+    pub name: Arc<str>,
+    /// Its own outcome.
+    pub outcome: Outcome,
+    /// What kinds of things it found.
+    pub categories: Vec<String>,
+    /// Who was asked.
+    pub judge: Option<Arc<str>>,
+    /// How long that took.
+    pub took: Option<Duration>,
+}
+
+impl Checked {
+    /// As the usage row has it.
+    pub fn record(&self) -> GuardrailCheck {
+        GuardrailCheck {
+            check: self.name.as_ref().to_owned(),
+            outcome: self.outcome.as_str().to_owned(),
+            category: (!self.categories.is_empty()).then(|| self.categories.join(",")),
+            judge: self.judge.as_ref().map(|judge| judge.as_ref().to_owned()),
+            latency_ms: self.took.map(|took| i64::try_from(took.as_millis()).unwrap_or(i64::MAX)),
+        }
+    }
+}
+
+/// What a stage decided about a body.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The gravest outcome of all checks.
+    pub outcome: Outcome,
+    /// Each configured check with its own outcome.
+    pub checks: Vec<Checked>,
+    /// The new body, if masking changed it. The old one must not be used then.
+    pub body: Option<Box<RawValue>>,
+    /// Why nothing goes on, if nothing goes on.
+    pub error: Option<ApiError>,
+}
+
+/// The verdict when the checks themselves broke: nothing goes on.
+pub fn broken(stage: &Stage) -> Verdict {
+    let names = stage.checks.iter().map(|c| &c.name).chain(stage.judged.iter().map(|j| &j.name));
+    let not_run = |name: &Arc<str>| Checked {
+        name: name.clone(),
+        outcome: Outcome::NotRun,
+        categories: Vec::new(),
+        judge: None,
+        took: None,
+    };
+    let checks: Vec<Checked> = names.map(not_run).collect();
+    let names: Vec<&str> = checks.iter().map(|checked| checked.name.as_ref()).collect();
+    let message = "the checks of this endpoint failed to run; report it with the request id";
+    let error = Some(unavailable(&names, message.to_owned()));
+    Verdict { outcome: Outcome::NotRun, checks, body: None, error }
+}
+
+/// The verdict, with the rulings of the judges of [`Sifted::open`], by place.
+pub fn conclude(stage: &Stage, side: Side, sifted: Sifted, rulings: Vec<(usize, Ruled)>) -> Verdict {
+    let Sifted { mut body, case, mut is_changed, is_blocked, is_broken, mut checks, scored, mut masker } = sifted;
+    if is_broken {
+        return broken(stage);
+    }
+    let mut rulings: HashMap<usize, Ruled> = rulings.into_iter().collect();
+    let (mut masking, mut must) = (Masking::default(), Vec::new());
+    for (at, (judged, scored)) in stage.judged.iter().zip(scored).enumerate() {
+        let (ruling, judge, took) = match (scored, rulings.remove(&at)) {
+            (Some(found), _) => (Ruling::Found(found), None, None),
+            (None, Some(ruled)) => (ruled.ruling, judged.seat.name().cloned(), Some(ruled.took)),
+            (None, None) if judged.seat.name().is_none() => (Ruling::Passed, None, None),
+            (None, None) => (Ruling::NotAsked, judged.seat.name().cloned(), None),
+        };
+        let outcome = outcome(judged, &ruling);
+        if outcome == Outcome::Failed && !judged.allows_failure {
+            must.push(judged.name.clone());
+        }
+        let mut categories = Vec::new();
+        if let Ruling::Found(found) = ruling {
+            if outcome == Outcome::Masked {
+                masking.add(&found);
+            }
+            categories = found.categories;
+        }
+        checks.push(Checked { name: judged.name.clone(), outcome, categories, judge, took });
+    }
+    let error = error(side, &checks, &must);
+    let outcome = checks.iter().map(|checked| checked.outcome).max().unwrap_or(Outcome::None);
+    if error.is_none() && masking.any() {
+        let texts = case.map(|case| case.texts).unwrap_or_default();
+        match masking.apply(side, &body, &texts, &mut masker) {
+            Ok(None) => {}
+            Ok(Some(masked)) => (body, is_changed) = (masked, true),
+            Err(Unlike) => return broken(stage),
+        }
+    }
+    let goes_on = error.is_none() && !is_blocked && is_changed;
+    Verdict { outcome, checks, body: goes_on.then_some(body), error }
+}
+
+fn outcome(judged: &Judged, ruling: &Ruling) -> Outcome {
+    match (ruling, judged.action) {
+        (Ruling::Passed, _) => Outcome::Passed,
+        (Ruling::Failed(_), _) => Outcome::Failed,
+        (Ruling::NotAsked, _) => Outcome::NotRun,
+        (Ruling::Found(found), _) if found.is_mild => Outcome::Flagged,
+        (Ruling::Found(_), Action::Block) => Outcome::Blocked,
+        (Ruling::Found(_), Action::Mask) => Outcome::Masked,
+        (Ruling::Found(_), Action::Log) => Outcome::Flagged,
+    }
+}
+
+/// Why nothing goes on: something was found that blocks, or a check that `must` be answered was not.
+fn error(side: Side, checks: &[Checked], must: &[Arc<str>]) -> Option<ApiError> {
+    let blocked: Vec<&Checked> = checks.iter().filter(|checked| checked.outcome == Outcome::Blocked).collect();
+    let what = side.what();
+    if !blocked.is_empty() {
+        let told: Vec<String> = blocked.iter().map(|checked| told(checked)).collect();
+        let message = format!("the {what} was blocked by {}", told.join(", "));
+        let categories: BTreeSet<String> = blocked.iter().flat_map(|checked| checked.categories.clone()).collect();
+        return Some(ApiError {
+            checks: blocked.iter().map(|checked| checked.name.as_ref().to_owned()).collect(),
+            categories: categories.into_iter().collect(),
+            ..ApiError::new(ErrorCode::GuardrailBlocked, message)
+        });
+    }
+    let names: Vec<&str> = must.iter().map(AsRef::as_ref).collect();
+    (!names.is_empty()).then(|| {
+        let message = format!("the {what} could not be judged by {}, and nothing passes unjudged", names.join(", "));
+        unavailable(&names, message)
+    })
+}
+
+fn told(checked: &Checked) -> String {
+    if checked.categories.is_empty() {
+        return checked.name.as_ref().to_owned();
+    }
+    format!("{} ({})", checked.name, checked.categories.join(", "))
+}
+
+fn unavailable(checks: &[&str], message: String) -> ApiError {
+    let checks = checks.iter().map(|name| (*name).to_owned()).collect();
+    ApiError { checks, ..ApiError::new(ErrorCode::GuardrailUnavailable, message) }
+}
+
+/// What judges have found that is to be replaced.
+#[derive(Default)]
+struct Masking {
+    /// Somebody did not say where.
+    is_whole: bool,
+    spans: HashMap<usize, Vec<Finding>>,
+}
+
+/// A body did not show the same texts twice.
+struct Unlike;
+
+impl Masking {
+    fn add(&mut self, found: &Found) {
+        match &found.spans {
+            None => self.is_whole = true,
+            Some(spans) => {
+                for (at, finding) in spans {
+                    self.spans.entry(*at).or_default().push(finding.clone());
+                }
+            }
+        }
+    }
+
+    fn any(&self) -> bool {
+        self.is_whole || !self.spans.is_empty()
+    }
+
+    /// The body with all of it replaced; `None` if it was before.
+    fn apply(
+        mut self,
+        side: Side,
+        body: &RawValue,
+        texts: &[String],
+        masker: &mut Masker,
+    ) -> Result<Option<Box<RawValue>>, Unlike> {
+        let (mut at, mut is_like) = (0, true);
+        let masked = side.inspect(body, &mut |_, text| {
+            is_like &= texts.get(at).is_some_and(|judged| judged == text);
+            at += 1;
+            if self.is_whole {
+                return (!text.trim().is_empty()).then(|| masker.whole(text));
+            }
+            masker.mask(text, self.spans.remove(&(at - 1))?)
+        });
+        if !is_like {
+            return Err(Unlike);
+        }
+        masked.map(RawValue::from_string).transpose().map_err(|_| Unlike)
+    }
+}
