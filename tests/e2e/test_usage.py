@@ -42,6 +42,7 @@ COLUMNS = {
     "provider_usage": TEXT, "request_tags": MAP, "routing_information": struct({"attempts": struct(ATTEMPT) + "[]"}),
     "cost_usd": MONEY, "price_status": TEXT, "price_version": TEXT, "cache_hit": "BOOLEAN", "saved_usd": MONEY,
     "guardrail_outcome": TEXT, "policy_version": TEXT, "source_partition": INT, "source_offset": BIG,
+    "guardrails": struct({"check": TEXT, "outcome": TEXT, "category": TEXT, "judge": TEXT, "latency_ms": BIG}) + "[]",
 }  # fmt: skip
 KEYWORDS = {"input": {"keywords": {"action": "block", "words": ["orion"]}}}
 ENDPOINTS = [

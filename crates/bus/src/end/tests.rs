@@ -114,3 +114,12 @@ fn a_shadows_copy_answers_nobody_however_it_ends() {
         assert_eq!(row.request_tags["experiment"], "gpt-next");
     }
 }
+
+/// The `results` group keeps what is marked as a terminal, and what a judge says is nobody's to fetch.
+#[test]
+fn the_end_of_a_judges_request_is_no_terminal_to_keep() {
+    for (name, kind) in [("request-v1-judge.json", "verdict"), ("request-v1-http.json", "terminal")] {
+        let records = poisoned_request(sample(name).to_string().as_bytes(), "main", "local", &TraceContext::new());
+        assert_eq!((records.len(), records[0].headers.get(headers::REPLY_KIND)), (2, Some(kind)), "{name}");
+    }
+}
