@@ -3,7 +3,8 @@
 Pure functions from a request document to an answer document or to a list of event texts; `fake_provider.py` does the I/O.
 The answer to a chat or a prompt is `echo: ` and the last user text, or what follows `say:` in it; a request that offers tools is
 answered by a call of the first tool; a tool's result is answered by `tool said: ` and the result. With vLLM's
-`continue_final_message` the answer goes on behind what the assistant's last message has of it.
+`continue_final_message` the answer goes on behind what the assistant's last message has of it. The models `fake-guard` and `fake-judge`
+judge: what speaks of a bomb is unsafe, in Llama Guard's words; what speaks of politics violates, in the words of the schema that they are asked by.
 """
 
 import json
@@ -105,8 +106,24 @@ def answer_of(kind, request):
         tool = request["tools"][0]
         name = tool["function"]["name"] if kind == OPENAI else tool["name"]
         return ("tool", name, json.dumps({"said": said}))
+    if request["model"] in JUDGES:
+        return ("text", JUDGES[request["model"]](request))
     text = reply_to(said)
     return ("text", text.removeprefix(text_of(last["content"])) if request.get("continue_final_message") else text)
+
+
+def guard(request):
+    return "unsafe\nS1" if any("bomb" in text_of(message["content"]) for message in request["messages"]) else "safe"
+
+
+def judge(request):
+    texts = json.loads(text_of(request["messages"][-1]["content"]))["texts"]
+    known = request["response_format"]["json_schema"]["schema"]["properties"]["category"]["enum"]
+    violates = any("politics" in turn["text"] for turn in texts)
+    return json.dumps({"violates": violates, "category": known[0] if violates else "none"})
+
+
+JUDGES = {"fake-guard": guard, "fake-judge": judge}
 
 
 def reply_to(said):

@@ -278,7 +278,8 @@ impl Judge {
         if !self.kind.is_routed() {
             return None;
         }
-        let model = self.model.clone().unwrap_or_default();
+        // Content Safety has no models; prices and rows need a name.
+        let model = self.model.clone().unwrap_or_else(|| "content-safety".to_owned());
         let task = if self.kind.chats() { Task::Chat } else { Task::Moderations };
         Some(Endpoint::single(self.asks(name), task, Destination::new(name, provider, &model)))
     }

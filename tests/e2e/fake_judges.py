@@ -1,0 +1,82 @@
+"""Judges of an operator's own: a webhook that checks its signature, and a server that answers as Presidio's analyzer does.
+
+The webhook blocks what says `shout`, flags what says `mutter`, and answers nonsense to what says `nonsense`. The analyzer knows one person. Both note what
+they are asked.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+SECRET = "whsec_" + base64.b64encode(b"e2e-judges-secret").decode()
+PERSON = "Jörg Müller"
+
+
+def is_signed(headers, body):
+    """As Standard Webhooks says."""
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    key = base64.b64decode(SECRET.removeprefix("whsec_"))
+    expected = "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    return hmac.compare_digest(expected, headers["webhook-signature"])
+
+
+def verdict(asked):
+    said = " ".join(asked["texts"])
+    if "nonsense" in said:
+        return {"verdict": "perhaps"}
+    if "shout" in said:
+        return {"verdict": "block", "category": "tone"}
+    return {"verdict": "flag" if "mutter" in said else "pass"}
+
+
+def analyzed(asked):
+    def found(text):
+        start = text.find(PERSON)
+        if start < 0:
+            return []
+        return [{"entity_type": "PERSON", "start": start, "end": start + len(PERSON), "score": 0.85}]
+
+    return [found(text) for text in asked["text"]]
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        asked = json.loads(body)
+        if self.path == "/analyze":
+            status, answer = 200, analyzed(asked)
+        elif not is_signed(self.headers, body):
+            status, answer = 401, {}
+        else:
+            status, answer = 200, verdict(asked)
+        self.server.asked.append((self.path, dict(self.headers.items()), asked))
+        document = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(document)))
+        self.end_headers()
+        self.wfile.write(document)
+
+
+class Judges(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked = []
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def start(self):
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+        return self
