@@ -109,7 +109,8 @@ def test_a_model_blocks_and_its_call_is_a_row_of_its_own(running, ask, fake_prov
     row = ledger.row(request_id)
     assert (row["guardrail_outcome"], row["cost_usd"], row["price_status"]) == ("blocked", 0, "free")
     assert checks_of(row) == {"input.safety": ("blocked", "violence", "moderator")}
-    of_judge = f"SELECT * FROM usage WHERE parent_request_id = '{request_id}'"
+    columns = "request_id, lane, endpoint_name, api_type, team, key_name, url, price_status, cost_usd, status_code"
+    of_judge = f"SELECT {columns} FROM usage WHERE parent_request_id = '{request_id}'"
     (call,) = eventually(lambda: ledger.query(of_judge), "the row of the judge's call", 40)
     assert (call["lane"], call["endpoint_name"], call["api_type"]) == ("judge", "judge:moderator", "openai/v1/moderations")
     assert (call["team"], call["key_name"], call["url"]) == (row["team"], row["key_name"], None)
@@ -144,7 +145,8 @@ def test_topics_are_judged_by_a_model_that_is_shown_who_said_what(ask, fake_prov
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_answer_is_judged_before_any_byte_of_it_leaves(ask, stream):
-    assert "fine words" in ask("answers", "say: fine words", stream=stream).text
+    response = ask("answers", "say: fine", stream=stream)
+    assert response.status_code == 200 and "fine" in response.text
     response = ask("answers", "say: harmless at first, then a bomb", stream=stream)
     blocked(response, "output.safety", "violent_crimes")
     assert "harmless" not in response.text
@@ -167,13 +169,17 @@ def test_judges_have_a_time_together(ask):
 
 
 def test_judges_are_asked_at_the_same_time(ask, fake_provider):
-    for model in ("gated-moderation", "fake-judge"):
+    models = ("gated-moderation", "fake-judge")
+    for model in models:
         fake_provider.fault("gate", model=model)
+
+    def are_asked():
+        return all(fake_provider.calls_of(model=model) for model in models)
+
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(ask, "both", FINE)
-        both = lambda: {call["model"] for call in fake_provider.calls} == {"gated-moderation", "fake-judge"}  # noqa: E731
-        eventually(both, "both are asked although none has answered")
-        for model in ("gated-moderation", "fake-judge"):
+        eventually(are_asked, "both are asked although none has answered")
+        for model in models:
             fake_provider.open_gate(model)
         assert answered(waiting.result()) == f"echo: {FINE}"
 
@@ -211,10 +217,9 @@ def test_judges_of_ones_own_mask_flag_and_block(running, ask, judges, fake_provi
     assert 0 < int(headers["tollgate-timeout-ms"]) <= 5000
     row = ledger_of(running).row(response.headers["x-request-id"])
     assert checks_of(row)["input.custom.tone"] == ("flagged", None, "webhook")
-    assert [(check["judge"], check["outcome"], check["category"]) for check in row["guardrails"] if check["check"] == "input.pii"] == [
-        (None, "masked", "EMAIL_ADDRESS"),
-        ("presidio", "masked", "PERSON"),
-    ]
+    pii = [check for check in row["guardrails"] if check["check"] == "input.pii"]
+    found = [(check["judge"], check["outcome"], check["category"]) for check in pii]
+    assert found == [(None, "masked", "EMAIL_ADDRESS"), ("presidio", "masked", "PERSON")]
     blocked(ask("own", "do not shout"), "input.custom.tone", "tone")
     assert ask("own", "nonsense").json()["error"]["code"] == "guardrail_unavailable"
 

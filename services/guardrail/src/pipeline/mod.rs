@@ -15,7 +15,7 @@ mod verdict;
 
 pub use case::{Case, Turn};
 pub use policy::{Configured, Judged, Policy, Seat, Stage, Subject};
-pub use verdict::{Checked, Outcome, Verdict, broken, conclude};
+pub use verdict::{Checked, Outcome, Verdict, conclude};
 
 use crate::checks::fold::Folded;
 use crate::checks::mask::Masker;

@@ -101,7 +101,7 @@ pub struct Verdict {
 }
 
 /// The verdict when the checks themselves broke: nothing goes on.
-pub fn broken(stage: &Stage) -> Verdict {
+fn broken(stage: &Stage) -> Verdict {
     let names = stage.checks.iter().map(|c| &c.name).chain(stage.judged.iter().map(|j| &j.name));
     let not_run = |name: &Arc<str>| Checked {
         name: name.clone(),

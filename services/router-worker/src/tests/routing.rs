@@ -8,7 +8,7 @@ use crate::execute::Finished;
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::Instant;
-use tollgate_schemas::{AttemptAction, Caller, ErrorCode, Request};
+use tollgate_schemas::{ApiType, AttemptAction, Body, Caller, ErrorCode, Lane, Request};
 
 fn destination(finished: &Finished) -> &str {
     finished.usage.destination_name.as_deref().expect("somebody was called")
@@ -273,4 +273,33 @@ async fn two_calls_that_fail_end_the_request_and_a_cancelled_one_ends_both() {
     let ((finished, _), ()) = tokio::join!(bench.run_until(&request, &cancel), stop);
     assert_eq!(code(&finished), Some(ErrorCode::Cancelled));
     assert_eq!(finished.usage.attempts.iter().filter(|a| a.error_code.as_deref() == Some("cancelled")).count(), 2);
+}
+
+#[tokio::test]
+async fn a_judge_is_an_endpoint_of_its_own() {
+    let bench = Bench::with_endpoints(
+        "
+judges:
+  moderator: { kind: openai_moderation, provider: demo, model: omni }
+  reader: { kind: llm, endpoint: chat }
+endpoints: [ { name: chat, destinations: [ { name: d, provider: demo, model: mock } ] } ]
+",
+    );
+    let body = json!({ "input": ["a", "b"], "tollgate": { "stage": "input" } });
+    let asked = Request {
+        lane: Lane::Judge,
+        api_type: ApiType::Moderations,
+        body: Body::of(&body).expect("json"),
+        ..ask("judge:moderator")
+    };
+    let (finished, _) = bench.run(&asked).await;
+    let Some(Body::Inline(answer)) = &finished.terminal.body else { panic!("{:?}", finished.terminal) };
+    assert_eq!(answer.get().matches("\"flagged\":false").count(), 2);
+    let usage = &finished.usage;
+    assert_eq!((destination(&finished), usage.destination_model.as_deref()), ("moderator", Some("omni")));
+    assert_eq!((usage.lane.as_str(), usage.endpoint_name.as_str()), ("judge", "judge:moderator"));
+    let (finished, _) = bench.run(&Request { lane: Lane::Judge, ..ask("chat") }).await;
+    assert_eq!(finished.terminal.status, 200);
+    let (finished, _) = bench.run(&ask("judge:reader")).await;
+    assert_eq!(code(&finished), Some(ErrorCode::ModelNotFound), "it has an endpoint of the configuration");
 }
