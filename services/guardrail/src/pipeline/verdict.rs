@@ -78,10 +78,10 @@ impl Checked {
     /// As the usage row has it.
     pub fn record(&self) -> GuardrailCheck {
         GuardrailCheck {
-            check: self.name.as_ref().to_owned(),
+            check: self.name.to_string(),
             outcome: self.outcome.as_str().to_owned(),
             category: (!self.categories.is_empty()).then(|| self.categories.join(",")),
-            judge: self.judge.as_ref().map(|judge| judge.as_ref().to_owned()),
+            judge: self.judge.as_ref().map(ToString::to_string),
             latency_ms: self.took.map(|took| i64::try_from(took.as_millis()).unwrap_or(i64::MAX)),
         }
     }
@@ -180,7 +180,7 @@ fn error(side: Side, checks: &[Checked], must: &[Arc<str>]) -> Option<ApiError> 
         let message = format!("the {what} was blocked by {}", told.join(", "));
         let categories: BTreeSet<String> = blocked.iter().flat_map(|checked| checked.categories.clone()).collect();
         return Some(ApiError {
-            checks: blocked.iter().map(|checked| checked.name.as_ref().to_owned()).collect(),
+            checks: blocked.iter().map(|checked| checked.name.to_string()).collect(),
             categories: categories.into_iter().collect(),
             ..ApiError::new(ErrorCode::GuardrailBlocked, message)
         });
@@ -194,7 +194,7 @@ fn error(side: Side, checks: &[Checked], must: &[Arc<str>]) -> Option<ApiError> 
 
 fn told(checked: &Checked) -> String {
     if checked.categories.is_empty() {
-        return checked.name.as_ref().to_owned();
+        return checked.name.to_string();
     }
     format!("{} ({})", checked.name, checked.categories.join(", "))
 }
