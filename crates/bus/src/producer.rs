@@ -170,6 +170,20 @@ pub(crate) trait CountedAck: OnAck {
     fn as_on_ack(self: Arc<Self>) -> Arc<dyn OnAck>;
 }
 
+/// A record that is counted and not sent yet. Whoever gives up sending it counts it off again, or the offset would wait for ever.
+struct Expected<'a> {
+    work: &'a dyn CountedAck,
+    is_sent: bool,
+}
+
+impl Drop for Expected<'_> {
+    fn drop(&mut self) {
+        if !self.is_sent {
+            self.work.acknowledged(Ok(()));
+        }
+    }
+}
+
 impl Emitter {
     pub(crate) fn new(producer: Producer, work: Arc<dyn CountedAck>, leaving: CancellationToken) -> Self {
         Self { producer, work, leaving }
@@ -188,11 +202,13 @@ impl Emitter {
         self.work.release_bytes();
     }
 
-    /// Queues a record; see [`Producer::send`].
+    /// Queues a record; see [`Producer::send`]. Dropped before it is queued, it is not sent.
     pub async fn send(&self, record: Outgoing) -> Result<(), Error> {
         self.work.expect_one();
+        let mut expected = Expected { work: &*self.work, is_sent: false };
         let topic = if let TopicName::Internal(name) = &record.topic { name } else { "" };
         let sent = self.producer.send(record, Ack::Work(self.work.clone().as_on_ack(), topic)).await;
+        expected.is_sent = true;
         // `send` dropped the acknowledgement; count it here, or the offset would wait for ever.
         match &sent {
             Ok(()) => {}

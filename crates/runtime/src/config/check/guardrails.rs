@@ -158,8 +158,8 @@ impl Checker<'_> {
                 self.fatal(format!("{path}.endpoint"), "set either endpoint or provider and model");
             }
             let known = self.config.endpoints.iter().find(|known| known.name == *endpoint);
-            if known.is_none_or(|known| known.task != Task::Chat) {
-                let why = format!("there is no endpoint `{endpoint}` for chats");
+            if known.is_none_or(|known| known.task != Task::Chat || endpoint.contains('*')) {
+                let why = format!("there is no endpoint `{endpoint}` for chats, or it has no model of its own");
                 self.fatal(format!("{path}.endpoint"), why);
             }
             return;
