@@ -55,7 +55,7 @@ def with_text(kind, request, text):
 
 
 def quoted(handler, kind, _request, call, status=401):
-    handler.send_json(status, wire.error(kind, status, f"Incorrect API key provided: {call['key']}"))
+    handler.send_json(status, wire.error(kind, status, f"this is a fault: incorrect API key provided: {call['key']}"))
 
 
 def quoted_400(*asked):

@@ -173,7 +173,7 @@ def test_a_session_of_claude_code(running, fake_provider, model):
         assert (events[0]["type"], events[-1]["type"]) == ("message_start", "message_stop")
         parts = [event["delta"] for event in events if event["type"] == "content_block_delta"]
         said = "".join(part.get("text", "") + part.get("partial_json", "") for part in parts)
-        assert said == ("tool said: " + "a.txt\n" * 100 if turns else json.dumps({"said": "list the files"}))
+        assert said == ("tool said: " + "a.txt\n" * 100 if turns else json.dumps({"said": "<system-reminder>list the files"}))
         call = fake_provider.calls[-1]
         sent = json.loads(call["body"])
         if model == "native":
@@ -207,12 +207,12 @@ def test_silence_is_filled_as_each_api_has_it(running, fake_provider):
 
     with ThreadPoolExecutor() as pool:
         waiting = [pool.submit(ask_and_wait, filler, *call) for filler, call in apis.items()]
-        assert all(b"echo: hi" in each.result() for each in waiting)
+        assert all(b"echo: h" in each.result() for each in waiting)
 
 
 def test_a_reader_that_is_slower_than_the_provider_gets_all_of_it(running):
     """More than queues and sockets hold: what did not fit comes from the whole answer."""
-    text = "word " * 100_000
+    text = "word " * 40_000
     stream = running.openai().chat.completions.create(model="translated", messages=user("say: " + text), stream=True)
     said = [next(iter(stream)).choices[0].delta.content or ""]
     row = ledger_of(running).row(stream.response.headers["x-request-id"])  # so it has ended

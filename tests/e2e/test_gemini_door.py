@@ -130,7 +130,8 @@ def test_an_image_and_a_schema(client, google, fake_provider, model):
     )
     body = sent(model, google, fake_provider)
     if model == "native":
-        assert body["contents"][0]["parts"][0]["inlineData"]["mimeType"] == "image/png"
+        # Google's SDK mixes both spellings.
+        assert body["contents"][0]["parts"][0]["inlineData"]["mime_type"] == "image/png"
         assert body["generationConfig"]["responseSchema"]["type"] == "OBJECT"
     else:
         # Google's SDK writes the URL's alphabet.

@@ -4,7 +4,7 @@ mod called;
 mod tags;
 
 pub use called::Called;
-pub(crate) use called::MODELS;
+pub(crate) use called::{MODELS, STABLE_MODELS};
 
 use crate::config::IngressConfig;
 use serde::Deserialize;

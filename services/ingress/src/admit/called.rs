@@ -2,8 +2,9 @@
 //!
 //! Source: <https://ai.google.dev/api/generate-content>. A model's name may hold slashes and colons, and may be percent-encoded.
 
-/// Where Google's models are.
+/// Where Google's models are, and where they are in the stable version of its API; lists of OpenAI's and Anthropic's are there too.
 pub(crate) const MODELS: &str = "/v1beta/models";
+pub(crate) const STABLE_MODELS: &str = "/v1/models";
 
 /// What a path says of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub struct Called {
 }
 
 impl Called {
-    /// Of the rest of a path below [`MODELS`], decoded: `MODEL:METHOD`. `None` if that method is not served.
+    /// Of the rest of a path below [`MODELS`] or [`STABLE_MODELS`], decoded: `MODEL:METHOD`. `None` if that method is not served.
     pub(crate) fn of_rest(rest: &str) -> Option<Self> {
         let (model, method) = rest.rsplit_once(':')?;
         let stream = match method {
@@ -29,7 +30,8 @@ impl Called {
     /// Of a whole path, as a job names it; a query behind it says nothing of a job.
     pub(crate) fn of_path(path: &str) -> Option<Self> {
         let path = path.split('?').next().unwrap_or(path);
-        Self::of_rest(&decoded(path.strip_prefix(MODELS)?.strip_prefix('/')?)?)
+        let below = path.strip_prefix(MODELS).or_else(|| path.strip_prefix(STABLE_MODELS))?;
+        Self::of_rest(&decoded(below.strip_prefix('/')?)?)
     }
 }
 
@@ -62,12 +64,13 @@ mod tests {
         assert_eq!(found("/v1beta/models/openai/gpt:streamGenerateContent?alt=sse"), is("openai/gpt", true));
         assert_eq!(found("/v1beta/models/openai%2Fg%C3%A9%3A8b:generateContent"), is("openai/gé:8b", false));
         assert_eq!(found("/v1beta/models/llama3:8b:generateContent"), is("llama3:8b", false));
+        assert_eq!(found("/v1/models/m:generateContent"), is("m", false));
         for other in [
             "/v1beta/models/m:embedContent",
             "/v1beta/models/m",
             "/v1beta/models",
             "/v1beta/modelsm:generateContent",
-            "/v1/models/m:generateContent",
+            "/v2/models/m:generateContent",
             "/v1beta/models/m%:generateContent",
             "/v1beta/models/%ff:generateContent",
             "/v1beta/models/%+1:generateContent",

@@ -1,11 +1,16 @@
-//! Google's API as a door: `POST /v1beta/models/MODEL:generateContent` and `:streamGenerateContent`, and the list of models.
+//! Google's API as a door: `POST /v1beta/models/MODEL:generateContent` and `:streamGenerateContent`, the same below `/v1`, and the
+//! lists of models, which share a path with OpenAI's and Anthropic's there.
 //!
 //! Source: <https://ai.google.dev/api/generate-content>, <https://ai.google.dev/api/models>. Model and method stand in the path, so
 //! the body has neither `model` nor `stream`. A stream comes as server-sent events, which Google's SDKs ask for by `alt=sse`;
 //! deliberately absent is the other form, one JSON array that grows.
 
 use super::{Failure, Query, answer, models, named};
-use crate::{Called, Gateway, admit::MODELS, auth::GOOGLE_KEY};
+use crate::{
+    Called, Gateway,
+    admit::{MODELS, STABLE_MODELS},
+    auth::GOOGLE_KEY,
+};
 use axum::{
     Router,
     extract::{Path as Captured, Query as Parsed, Request, State},
@@ -32,10 +37,11 @@ struct Key {
 }
 
 pub(super) fn routes() -> Router<Arc<Gateway>> {
-    Router::new()
-        .route(MODELS, get(models::list))
-        .route(&format!("{MODELS}/{{*call}}"), get(models::retrieve).post(generate))
-        .route_layer(middleware::from_fn(key_in_header))
+    let of = |all: Router<Arc<Gateway>>, models: &str| {
+        let one = get(models::retrieve).post(generate);
+        all.route(models, get(models::list)).route(&format!("{models}/{{*call}}"), one)
+    };
+    [MODELS, STABLE_MODELS].into_iter().fold(Router::new(), of).route_layer(middleware::from_fn(key_in_header))
 }
 
 /// Puts a key that stands in the address, as Google's API allows it, where all others stand, so that nothing behind this reads an

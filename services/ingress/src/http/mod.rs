@@ -15,11 +15,15 @@ pub(crate) use body::json as json_body;
 pub(crate) use error::Failure;
 pub(crate) use extract::{Path, Query};
 
-use crate::{Gateway, admit::MODELS};
+use crate::{
+    Gateway,
+    admit::{MODELS, STABLE_MODELS},
+    auth::GOOGLE_KEY,
+};
 use axum::{
     Router,
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderValue, Version, header},
+    http::{HeaderMap, HeaderValue, Method, Version, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -38,8 +42,6 @@ pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
     let in_body = ApiType::ALL.into_iter().filter(|api| !api.names_model_in_path());
     let apis = in_body.fold(Router::new(), |all, api| all.route(api.path(), answer::route(api)));
     let apis = apis
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{*id}", get(models::retrieve))
         .route("/v1/requests/{id}", get(requests::retrieve).delete(requests::cancel))
         .merge(named::routes())
         .merge(google::routes())
@@ -72,7 +74,7 @@ async fn no_method() -> Failure {
 async fn every_request(State(gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
     let (id, begun, version) = (RequestId::new(), Instant::now(), request.version());
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let shape = shape_of(&route, request.headers());
+    let shape = shape_of(request.method(), &route, request.headers());
     request.extensions_mut().insert(id);
     let mut response = next.run(request).await.into_response();
     if let (false, Ok(value)) = (response.headers().contains_key(REQUEST_ID), HeaderValue::from_str(&id.to_string())) {
@@ -94,13 +96,15 @@ async fn every_request(State(gateway): State<Arc<Gateway>>, mut request: Request
     response
 }
 
-/// How errors look to the callers of a route. Clients of Anthropic's API have the list of models under the same path as OpenAI's;
-/// they always say which version of the API they mean.
-fn shape_of(route: &str, headers: &HeaderMap) -> Shape {
+/// How errors look to the callers of a route. Three APIs have the list of models under the same path: Anthropic's clients always say
+/// which version of the API they mean, Google's have a header of their own for the key, and only Google's send anything there.
+fn shape_of(method: &Method, route: &str, headers: &HeaderMap) -> Shape {
+    let is_shared = route.starts_with(STABLE_MODELS);
     match route {
         named::INVOCATIONS => Shape::Databricks,
-        _ if route.starts_with(MODELS) => Shape::Google,
-        _ if route.starts_with("/v1/models") && headers.contains_key("anthropic-version") => Shape::Anthropic,
+        _ if route.starts_with(MODELS) || is_shared && method == Method::POST => Shape::Google,
+        _ if is_shared && headers.contains_key("anthropic-version") => Shape::Anthropic,
+        _ if is_shared && headers.contains_key(GOOGLE_KEY) => Shape::Google,
         _ => ApiType::of_path(route).map_or(Shape::OpenAi, ApiType::errors),
     }
 }

@@ -1,4 +1,4 @@
-//! `GET /v1/models` and `GET /v1/models/{id}`: the endpoints that the key may use, as OpenAI's models or as Anthropic's; and under
+//! `GET /v1/models` and `GET /v1/models/{id}`: the endpoints that the key may use, as OpenAI's models, Anthropic's or Google's; under
 //! `/v1beta` as Google's.
 //!
 //! Shapes: <https://platform.openai.com/docs/api-reference/models/object>, <https://platform.claude.com/docs/en/api/models-list>,
@@ -9,7 +9,7 @@ use crate::{Gateway, config::IngressConfig};
 use axum::{
     Json,
     extract::{OriginalUri, State},
-    http::HeaderMap,
+    http::{HeaderMap, Method},
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub(super) async fn list(
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Failure> {
-    let (config, shape) = (gateway.config(), shape_of(uri.path(), &headers));
+    let (config, shape) = (gateway.config(), shape_of(&Method::GET, uri.path(), &headers));
     let caller = config.identify(&headers).await?.caller();
     let usable = config.endpoint_names.iter().filter_map(|name| Some((name, config.endpoint(&caller, name)?)));
     let models: Vec<Value> = usable.map(|(name, endpoint)| model(&config, name, endpoint, shape)).collect();
@@ -67,7 +67,7 @@ pub(super) async fn retrieve(
     let config = gateway.config();
     let caller = config.identify(&headers).await?.caller();
     match config.endpoint(&caller, &id) {
-        Some(endpoint) => Ok(Json(model(&config, &id, endpoint, shape_of(uri.path(), &headers)))),
+        Some(endpoint) => Ok(Json(model(&config, &id, endpoint, shape_of(&Method::GET, uri.path(), &headers)))),
         None => Err(ApiError::new(ErrorCode::ModelNotFound, "there is no such model, or you may not use it")
             .param("model")
             .into()),
