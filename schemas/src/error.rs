@@ -128,7 +128,14 @@ codes! {
 impl ApiError {
     /// An error without a field at fault.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), param: None, checks: Vec::new(), categories: Vec::new(), headers: Vec::new() }
+        Self {
+            code,
+            message: message.into(),
+            param: None,
+            checks: Vec::new(),
+            categories: Vec::new(),
+            headers: Vec::new(),
+        }
     }
 
     /// The same, naming the request field at fault.
@@ -198,8 +205,7 @@ impl ApiError {
             400..=499 => "BAD_REQUEST",
             _ => "INTERNAL_ERROR",
         };
-        let mut error =
-            serde_json::json!({ "error_code": code, "message": self.message, "code": self.code.as_str() });
+        let mut error = serde_json::json!({ "error_code": code, "message": self.message, "code": self.code.as_str() });
         self.add_checks(&mut error);
         if self.code == ErrorCode::GuardrailBlocked {
             let is_output = self.checks.iter().any(|check| check.starts_with("output."));

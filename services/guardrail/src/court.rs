@@ -16,9 +16,7 @@ use tollgate_bus::replies::Replies;
 use tollgate_bus::{Emitter, Outgoing};
 use tollgate_runtime::BlobStore;
 use tollgate_runtime::outbound::Target;
-use tollgate_schemas::{
-    Body, CacheUse, Caller, Lane, OnDisconnect, Request, RequestId, Terminal, TraceContext, topic,
-};
+use tollgate_schemas::{Body, CacheUse, Caller, Lane, OnDisconnect, Request, RequestId, Terminal, TraceContext, topic};
 
 /// Questions whose answers are awaited at the same time in one process.
 const AWAITED_MAX: usize = 20_000;
@@ -99,12 +97,7 @@ impl Court {
         (at, ruled)
     }
 
-    async fn ruling<S: Sends>(
-        &self,
-        hearing: &Hearing<'_, S>,
-        judged: &Judged,
-        until: tokio::time::Instant,
-    ) -> Ruling {
+    async fn ruling<S: Sends>(&self, hearing: &Hearing<'_, S>, judged: &Judged, until: tokio::time::Instant) -> Ruling {
         let judge = match &judged.seat {
             Seat::Taken(judge) => judge,
             Seat::Vacant(_) => return Ruling::Failed("there is no such judge any more"),

@@ -112,7 +112,8 @@ impl Score {
 
     /// The names of what was found.
     pub fn signals(self) -> impl Iterator<Item = &'static str> {
-        let is_found = move |(at, (name, _)): (usize, &(&'static str, u32))| (self.0 & (1u8 << at) != 0).then_some(*name);
+        let is_found =
+            move |(at, (name, _)): (usize, &(&'static str, u32))| (self.0 & (1u8 << at) != 0).then_some(*name);
         SIGNALS.iter().enumerate().filter_map(is_found)
     }
 

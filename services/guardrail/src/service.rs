@@ -140,11 +140,7 @@ impl Service {
         end::poisoned_request(&record.value, &self.gateway, &self.region, &record.trace)
     }
 
-    async fn request(
-        &self,
-        record: Incoming<Request>,
-        sends: &impl Sends,
-    ) -> Result<Outcome, tollgate_bus::Error> {
+    async fn request(&self, record: Incoming<Request>, sends: &impl Sends) -> Result<Outcome, tollgate_bus::Error> {
         let expiry = record.headers.get(headers::EXPIRY_TIME).map(str::to_owned);
         let Incoming { value: mut request, trace, .. } = record;
         match self.input(&mut request, &trace, sends).await {
@@ -163,12 +159,7 @@ impl Service {
     }
 
     /// Checks a request and stamps it with what they did; an error ends it.
-    async fn input(
-        &self,
-        request: &mut Request,
-        trace: &TraceContext,
-        sends: &impl Sends,
-    ) -> Result<(), Stopped> {
+    async fn input(&self, request: &mut Request, trace: &TraceContext, sends: &impl Sends) -> Result<(), Stopped> {
         if self.is_cancelled(request) {
             return Err(cancelled().into());
         }
@@ -260,7 +251,8 @@ impl Service {
             return Ok(());
         }
         let body = self.fetch(body).await?;
-        let verdict = self.check(Checking { endpoint: &endpoint, side: Side::Output, request, trace }, body, sends).await?;
+        let verdict =
+            self.check(Checking { endpoint: &endpoint, side: Side::Output, request, trace }, body, sends).await?;
         let input = usage.guardrail_outcome.as_deref().and_then(Found::parse).unwrap_or(Found::None);
         usage.guardrail_outcome = Some(input.max(verdict.outcome).as_str().to_owned());
         usage.guardrails.extend(verdict.checks.iter().map(pipeline::Checked::record));
@@ -275,12 +267,7 @@ impl Service {
     }
 
     /// Runs one side's checks on a body: patterns and scores, then the judges.
-    async fn check(
-        &self,
-        checking: Checking<'_>,
-        body: Box<RawValue>,
-        sends: &impl Sends,
-    ) -> Result<Verdict, Stopped> {
+    async fn check(&self, checking: Checking<'_>, body: Box<RawValue>, sends: &impl Sends) -> Result<Verdict, Stopped> {
         let Checking { endpoint, side, request, trace } = checking;
         let (started, stage) = (Instant::now(), side.stage(&endpoint.policy));
         let span = tracing::info_span!(

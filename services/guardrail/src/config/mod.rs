@@ -265,7 +265,8 @@ judges:
             judge: "reader".into(),
             on_judge_failure: Allow,
         };
-        let safety = config::Judged { action: Block, judge: judge("moderator"), on_judge_failure: OnJudgeFailure::Block };
+        let safety =
+            config::Judged { action: Block, judge: judge("moderator"), on_judge_failure: OnJudgeFailure::Block };
         let injection =
             config::Injection { action: Log, threshold: 0.5, judge: None, on_judge_failure: OnJudgeFailure::Block };
         let custom = config::Custom {

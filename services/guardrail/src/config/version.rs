@@ -10,8 +10,11 @@ pub(super) const VERSION_LENGTH: usize = 12;
 
 /// The same guardrails have the same version in every process; any difference in them gives another one.
 pub(super) fn version(guardrails: &Guardrails, config: &Config) -> String {
-    let judges: BTreeMap<&str, Option<&Judge>> =
-        [&guardrails.input, &guardrails.output].into_iter().flat_map(judges).map(|n| (n, config.judges.get(n))).collect();
+    let judges: BTreeMap<&str, Option<&Judge>> = [&guardrails.input, &guardrails.output]
+        .into_iter()
+        .flat_map(judges)
+        .map(|n| (n, config.judges.get(n)))
+        .collect();
     // Secrets are written as `***`.
     let canonical = json!([guardrails.input, guardrails.output, guardrails.budget, judges]).to_string();
     let digest = tollgate_runtime::blob::hex(&Sha256::digest(canonical.as_bytes()));

@@ -190,7 +190,9 @@ impl Judge {
             "it cannot be called as it is configured"
         };
         Ok(match &self.kind {
-            Kind::Moderations { endpoint, takes, .. } => Asking::Routed(endpoint, moderations::questions(about, *takes)?),
+            Kind::Moderations { endpoint, takes, .. } => {
+                Asking::Routed(endpoint, moderations::questions(about, *takes)?)
+            }
             Kind::LlamaGuard { endpoint, .. } => Asking::Routed(endpoint, vec![llama_guard::question(about)]),
             Kind::Llm { endpoint, by_schema } => Asking::Routed(endpoint, vec![llm::question(about, *by_schema)]),
             Kind::Presidio { target, looked } => {

@@ -18,7 +18,9 @@ pub(super) fn questions(about: &About<'_>, takes: Takes) -> Result<Vec<Question>
     let inputs: Vec<Value> = match takes {
         Takes::Inputs => vec![texts.collect::<Vec<_>>().into()],
         Takes::Parts => vec![texts.map(|text| json!({ "type": "text", "text": text })).collect()],
-        Takes::Windows(chars) => windows(&texts.collect::<Vec<_>>().join("\n"), chars).into_iter().map(Value::from).collect(),
+        Takes::Windows(chars) => {
+            windows(&texts.collect::<Vec<_>>().join("\n"), chars).into_iter().map(Value::from).collect()
+        }
     };
     if inputs.len() > WINDOWS_MAX {
         return Err("there is more text than a judge is shown");

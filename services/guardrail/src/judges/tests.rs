@@ -111,7 +111,9 @@ fn moderations_are_asked_for_every_text() {
     let asked = |takes| {
         let kind = Kind::Moderations { endpoint: "judge:j".into(), takes, counts: Counts::default() };
         match judge(kind).asking(&about).expect("can be asked") {
-            Asking::Routed("judge:j", questions) => questions.into_iter().map(|q| q.body["input"].clone()).collect::<Vec<_>>(),
+            Asking::Routed("judge:j", questions) => {
+                questions.into_iter().map(|q| q.body["input"].clone()).collect::<Vec<_>>()
+            }
             other => panic!("{other:?}"),
         }
     };
@@ -161,7 +163,9 @@ fn an_llm_answers_in_the_form_that_it_is_asked_for() {
     assert_eq!(rules(r#"{"violates":true,"category":"politics"}"#), found(&["politics"]));
     assert_eq!(rules("```json\n{\"violates\":true,\"category\":\"off_topic\"}\n```"), found(&["off_topic"]));
     assert_eq!(rules(r#"{"violates":true,"category":"a word of the text"}"#), found(&[]));
-    for bad in ["", "no", "{}", r#"{"violates":"no"}"#, r#"{"violates":false,"why":"x"}"#, r#"{"violates":false} yes"#, "null"] {
+    for bad in
+        ["", "no", "{}", r#"{"violates":"no"}"#, r#"{"violates":false,"why":"x"}"#, r#"{"violates":false} yes"#, "null"]
+    {
         assert!(is_failed(&rules(bad)), "{bad}");
     }
     let Ok(Asking::Routed(_, questions)) = llm().asking(&about).map(owned) else { panic!("can be asked") };
@@ -241,10 +245,18 @@ fn documents() -> impl Strategy<Value = Value> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         any::<i32>().prop_map(Value::from),
-        prop_oneof![Just("saf"), Just("un safe"), Just("pas"), Just("{\"violates\":fals}"), Just("")].prop_map(Value::from),
+        prop_oneof![Just("saf"), Just("un safe"), Just("pas"), Just("{\"violates\":fals}"), Just("")]
+            .prop_map(Value::from),
     ];
     leaf.prop_recursive(3, 24, 4, |inner| {
-        let names = prop_oneof![Just("results"), Just("choices"), Just("message"), Just("content"), Just("verdict"), Just("categories")];
+        let names = prop_oneof![
+            Just("results"),
+            Just("choices"),
+            Just("message"),
+            Just("content"),
+            Just("verdict"),
+            Just("categories")
+        ];
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
             prop::collection::vec((names, inner), 0..4)

@@ -65,7 +65,10 @@ mod tests {
     fn a_severity_is_a_score() {
         let chat = Fields::parse(r#"{"input":"x","model":"any"}"#).expect("an object");
         let sent = ContentSafety.encode(&Asked::of(&chat)).expect("expressible");
-        assert_eq!((sent.path.as_str(), sent.body.as_str()), (PATH, r#"{"text":"x","outputType":"FourSeverityLevels"}"#));
+        assert_eq!(
+            (sent.path.as_str(), sent.body.as_str()),
+            (PATH, r#"{"text":"x","outputType":"FourSeverityLevels"}"#)
+        );
         let answer = r#"{"blocklistsMatch":[],"categoriesAnalysis":[{"category":"SelfHarm","severity":0},{"category":"Violence","severity":4}]}"#;
         let decoded = ContentSafety.decode(&Asked::of(&chat), answer.as_bytes()).expect("decodes");
         let document: Value = serde_json::from_str(decoded.body.get()).expect("JSON");

@@ -105,7 +105,9 @@ mod tests {
         assert_eq!(of(r#"{"input":["a"]}"#), Ok(vec!["a".to_owned()]));
         let two = r#"{"input":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}"#;
         assert_eq!(of(two), Ok(vec!["a".to_owned(), "b".to_owned()]));
-        for bad in ["{}", r#"{"input":[]}"#, r#"{"input":["a","b"]}"#, r#"{"input":[{"type":"image_url"}]}"#, r#"{"input":7}"#] {
+        for bad in
+            ["{}", r#"{"input":[]}"#, r#"{"input":["a","b"]}"#, r#"{"input":[{"type":"image_url"}]}"#, r#"{"input":7}"#]
+        {
             assert_eq!(of(bad), Err(Some("input".to_owned())), "{bad}");
         }
     }

@@ -185,7 +185,10 @@ impl Checker<'_> {
         let model = judge.model.as_deref().unwrap_or_default();
         match judge.kind {
             JudgeKind::BedrockGuardrail if !model.contains('/') => {
-                self.fatal(format!("{path}.model"), "must be the guardrail: ID/VERSION, as in abc123/1 or abc123/DRAFT");
+                self.fatal(
+                    format!("{path}.model"),
+                    "must be the guardrail: ID/VERSION, as in abc123/1 or abc123/DRAFT",
+                );
             }
             JudgeKind::AzureContentSafety => {}
             _ if model.is_empty() => self.fatal(format!("{path}.model"), "is needed"),
@@ -250,7 +253,9 @@ mod tests {
     fn fatal(text: &str) -> Vec<String> {
         match parse(text, Role::Guardrail, &|_| Ok(None)) {
             Ok(_) => Vec::new(),
-            Err(problems) => problems.0.into_iter().filter(|problem| problem.fatal).map(|problem| problem.path).collect(),
+            Err(problems) => {
+                problems.0.into_iter().filter(|problem| problem.fatal).map(|problem| problem.path).collect()
+            }
         }
     }
 

@@ -41,7 +41,8 @@ impl Side for Guardrail {
             _ => return Err(Failure::malformed("an answer without an action")),
         };
         let assessments = document["assessments"].as_array();
-        let findings = if is_flagged { assessments.into_iter().flatten().flat_map(findings).collect() } else { Vec::new() };
+        let findings =
+            if is_flagged { assessments.into_iter().flatten().flat_map(findings).collect() } else { Vec::new() };
         Ok(found(asked, is_flagged, findings))
     }
 }
@@ -80,7 +81,9 @@ mod tests {
 
     #[test]
     fn a_text_is_shown_to_the_guardrail() {
-        let chat = Fields::parse(r#"{"input":[{"type":"text","text":"a"},{"type":"text","text":"b"}],"tollgate":{"stage":"output"}}"#);
+        let chat = Fields::parse(
+            r#"{"input":[{"type":"text","text":"a"},{"type":"text","text":"b"}],"tollgate":{"stage":"output"}}"#,
+        );
         let chat = chat.expect("an object");
         let sent = Guardrail.encode(&Asked { upstream_model: "abc123/1", ..Asked::of(&chat) }).expect("expressible");
         assert_eq!(sent.path, "/guardrail/abc123/version/1/apply");
@@ -108,7 +111,10 @@ mod tests {
         assert!(!decoded.body.get().contains("secret"));
         let document: Value = serde_json::from_str(decoded.body.get()).expect("JSON");
         let categories = json!({ "topic:Finance": true, "violence": true, "pii:EMAIL": true, "word": true });
-        assert_eq!((&document["results"][0]["flagged"], &document["results"][0]["categories"]), (&json!(true), &categories));
+        assert_eq!(
+            (&document["results"][0]["flagged"], &document["results"][0]["categories"]),
+            (&json!(true), &categories)
+        );
         let none = Guardrail.decode(&Asked::of(&chat), br#"{"action":"NONE","assessments":[]}"#).expect("decodes");
         assert!(none.body.get().contains(r#""flagged":false"#));
         for nonsense in ["{}", "[]", r#"{"action":"MAYBE"}"#, "<html>"] {
