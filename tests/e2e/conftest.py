@@ -10,7 +10,6 @@ import shutil
 import boto3
 import pytest
 import shared_broker
-from aimock_server import AiMock
 from fake_provider import FakeProvider
 from gateway import Gateway
 from model_server import ModelServer
@@ -138,13 +137,6 @@ def chat_server(tmp_path_factory):
 @pytest.fixture(scope="module")
 def embedding_server(tmp_path_factory):
     yield from _model_server(tmp_path_factory, embeddings=True)
-
-
-@pytest.fixture(scope="module")
-def aimock(tmp_path_factory):
-    server = AiMock(tmp_path_factory.mktemp("aimock"))
-    yield server
-    server.kill()
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,7 @@ def serve(model, port, key, embeddings):
 
     params = xllamacpp.CommonParams()
     params.model.path, params.model_alias = model, {"tiny"}
-    params.hostname, params.port, params.api_keys = "127.0.0.1", int(port), [key]
+    params.hostnames, params.port, params.api_keys = ["127.0.0.1"], int(port), [key]
     params.n_ctx = tiny_llama.CONTEXT
     params.n_parallel = 1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
