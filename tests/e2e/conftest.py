@@ -10,6 +10,7 @@ import shutil
 import boto3
 import pytest
 import shared_broker
+from fake_google import FakeGoogle
 from fake_provider import FakeProvider
 from gateway import Gateway
 from model_server import ModelServer
@@ -100,6 +101,14 @@ def fake_provider(_provider):
     """The provider that all gateways of a run call, with nothing remembered from other tests."""
     _provider.reset()
     return _provider
+
+
+@pytest.fixture(scope="module")
+def google():
+    """Google's APIs."""
+    fake = FakeGoogle().start()
+    yield fake
+    fake.stop()
 
 
 @pytest.fixture(scope="session")
