@@ -262,8 +262,7 @@ fn credentials_of(config: &Config, provider: &str) -> Vec<Secret> {
 /// Connect time-outs of the endpoints that use a provider; usually they are all the same.
 fn connect_timeouts(config: &Config, provider: &str) -> Vec<Duration> {
     let uses = |endpoint: &&config::Endpoint| {
-        endpoint.destinations.iter().chain(&endpoint.fallbacks).any(|destination| destination.provider == provider)
-            || endpoint.shadows.iter().any(|shadow| shadow.provider == provider)
+        endpoint.every_destination().any(|(_, destination)| destination.provider == provider)
     };
     config.endpoints.iter().filter(uses).map(|endpoint| endpoint.timeout.connect.duration()).collect()
 }
