@@ -49,14 +49,14 @@ def stall(session, wanted):
     door = Door(fleet.doors_open()[0])
     door.fill(CALLERS)
     memory[f"and {len(door.sockets)} callers"] = resident(fleet)
-    refused = door.answers()
+    routers = sum(p.name == "up" or p.name.startswith("router-worker") for p in fleet.processes)
+    refused = door.answers(CALLERS - routers * (CALLS_MAX + QUEUED_MAX))
     steady = ask_beside(session)
     stalled = calls_of(provider)
     ended_early = [number for number in session.watch.answers if number_of(number) < wanted.jobs]
     provider.let_go()
     late = door.wait_for_all(FILL_SECONDS)
     verdict = session.settle()
-    routers = sum(p.name == "up" or p.name.startswith("router-worker") for p in fleet.processes)
     figures = verdict.figures
     for name in sorted(memory["nothing queued"]):
         steps = ", ".join(f"{when}: {found[name] // MIB} MiB" for when, found in memory.items() if name in found)
@@ -181,10 +181,10 @@ class Door:
             self.sockets[caller.fileno()] = caller
             self.poll.register(caller.fileno(), select.EPOLLIN)
 
-    def answers(self, seconds=STEADY_SECONDS):
-        """What has been answered, until nobody is answered for `seconds`."""
-        out = []
-        while ready := self.poll.poll(seconds):
+    def answers(self, least=0):
+        """What has been answered, until nobody is answered any more once so many have been."""
+        out, until = [], time.monotonic() + FILL_SECONDS
+        while (ready := self.poll.poll(STEADY_SECONDS)) or len(out) < least and time.monotonic() < until:
             for number, _ in ready:
                 self.poll.unregister(number)
                 out.append(read_answer(self.sockets[number]))

@@ -1,4 +1,4 @@
-"""Fixtures: a broker, the product's binary, providers, object storage, and gateways built from them.
+"""Fixtures: a broker, the product's binary, providers, model servers, object storage, and gateways built from them.
 
 `shared_broker.py` says which Kafka they stand on; `TOLLGATE_BIN` names a binary other than `target/debug/tollgate`. Each
 gateway has a topic prefix of its own, so tests share a broker at most.
@@ -10,11 +10,13 @@ import shutil
 import boto3
 import pytest
 import shared_broker
+from fake_google import FakeGoogle
 from fake_provider import FakeProvider
 from gateway import Gateway
+from model_server import ModelServer
 from moto.server import ThreadedMotoServer
 from redis_server import Redis
-from support import ROOT, config, free_port
+from support import PROVIDER_KEYS, ROOT, config, free_port
 
 _running = []
 _LEFT_OUT, _MEASURED = pytest.StashKey[str](), pytest.StashKey[list]()
@@ -101,6 +103,14 @@ def fake_provider(_provider):
     return _provider
 
 
+@pytest.fixture(scope="module")
+def google():
+    """Google's APIs."""
+    fake = FakeGoogle().start()
+    yield fake
+    fake.stop()
+
+
 @pytest.fixture(scope="session")
 def moto_s3():
     """An S3 endpoint with the bucket `tollgate`, and a client for it."""
@@ -119,6 +129,23 @@ def redis(tmp_path_factory):
     server = Redis(tmp_path_factory.mktemp("redis"))
     yield server
     server.kill()
+
+
+def _model_server(tmp_path_factory, embeddings):
+    server = ModelServer(tmp_path_factory.mktemp("model"), PROVIDER_KEYS["E2E_ALPHA_KEY"], embeddings)
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def chat_server(tmp_path_factory):
+    """llama.cpp's server; it takes the key of provider `alpha`."""
+    yield from _model_server(tmp_path_factory, embeddings=False)
+
+
+@pytest.fixture(scope="module")
+def embedding_server(tmp_path_factory):
+    yield from _model_server(tmp_path_factory, embeddings=True)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import json
 import anthropic
 import httpx
 import pytest
-from fake_google import API_KEY, SIGNATURE, FakeGoogle
+from fake_google import API_KEY, SIGNATURE
 from fake_wire import COUNTED
 from google import genai
 from google.genai import errors, types
@@ -19,13 +19,6 @@ LOOK_UP = {"name": "look_up", "description": "Looks up", "parameters": {"type": 
 TOOLS = [{"function_declarations": [LOOK_UP]}]
 PNG = b"\xff\xef\x00png"
 MASKED = {"pii": {"action": "mask"}}
-
-
-@pytest.fixture(scope="module")
-def google():
-    fake = FakeGoogle().start()
-    yield fake
-    fake.stop()
 
 
 @pytest.fixture(scope="module")

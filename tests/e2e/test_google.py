@@ -12,13 +12,6 @@ KINDS = ["gemini", "vertex"]
 
 
 @pytest.fixture(scope="module")
-def google():
-    fake = FakeGoogle().start()
-    yield fake
-    fake.stop()
-
-
-@pytest.fixture(scope="module")
 def running(gateway, google, tmp_path_factory):
     folder = tmp_path_factory.mktemp("secrets")
     (folder / "gemini").write_text(API_KEY)

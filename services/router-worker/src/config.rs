@@ -273,8 +273,7 @@ fn credentials_of(config: &Config, provider: &str) -> Vec<Secret> {
 /// Connect time-outs of the endpoints that use a provider; usually they are all the same.
 fn connect_timeouts(all: &[(String, &config::Endpoint)], provider: &str) -> Vec<Duration> {
     let uses = |endpoint: &&config::Endpoint| {
-        endpoint.destinations.iter().chain(&endpoint.fallbacks).any(|destination| destination.provider == provider)
-            || endpoint.shadows.iter().any(|shadow| shadow.provider == provider)
+        endpoint.every_destination().any(|(_, destination)| destination.provider == provider)
     };
     let endpoints = all.iter().map(|(_, endpoint)| *endpoint);
     endpoints.filter(uses).map(|endpoint| endpoint.timeout.connect.duration()).collect()

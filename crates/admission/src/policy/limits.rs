@@ -6,8 +6,9 @@
 use super::GRACE_MS;
 use super::who::{Table, Who, escaped};
 use crate::plan::{AMOUNT_MAX, Hold, Reservation, Take, Unit};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use tollgate_runtime::config::{Config, Dimension, Limit, Per};
+use tollgate_runtime::config::{Config, Destination, Dimension, Limit, Per};
 use uuid::Uuid;
 
 /// One limit at one place.
@@ -84,12 +85,11 @@ impl DestinationLimits {
     pub fn compile(config: &Config) -> Self {
         let endpoints = config.endpoints.iter().filter_map(|endpoint| {
             let at = |name: &str| format!("endpoint:{}/destination:{}", escaped(&endpoint.name), escaped(name));
-            let all = endpoint.destinations.iter().chain(&endpoint.fallbacks).map(|d| (&d.name, &d.limits));
-            let all = all.chain(endpoint.shadows.iter().map(|shadow| (&shadow.name, &shadow.limits)));
-            let place = |(name, limits): (&String, &Vec<Limit>)| {
-                Some((name.clone(), Place::compile(at(name), limits, &HashMap::new())?))
+            let place = |(_, destination): (String, Cow<'_, Destination>)| {
+                let compiled = Place::compile(at(&destination.name), &destination.limits, &HashMap::new())?;
+                Some((destination.name.clone(), compiled))
             };
-            let places: HashMap<_, _> = all.filter_map(place).collect();
+            let places: HashMap<_, _> = endpoint.every_destination().filter_map(place).collect();
             (!places.is_empty()).then(|| (endpoint.name.clone(), places))
         });
         Self(endpoints.collect())

@@ -6,7 +6,7 @@ mod kafka;
 mod limits;
 mod routing;
 
-use super::{Config, Destination, Endpoint, Preset, Problem, Provider, ProviderKind, Shadow};
+use super::{Config, Endpoint, Preset, Problem, Provider, ProviderKind};
 use crate::seal::Sealer;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -245,15 +245,8 @@ impl Checker<'_> {
     }
 
     fn destinations(&mut self, path: &str, endpoint: &Endpoint) {
-        let each = |list: &'static str, all: &'_ [Destination]| {
-            all.iter().enumerate().map(|(j, d)| (format!("{path}.{list}[{j}]"), d.clone())).collect::<Vec<_>>()
-        };
-        let shadows: Vec<Destination> = endpoint.shadows.iter().map(Shadow::destination).collect();
-        let all: Vec<(String, Destination)> = each("destinations", &endpoint.destinations)
-            .into_iter()
-            .chain(each("fallbacks", &endpoint.fallbacks))
-            .chain(each("shadows", &shadows))
-            .collect();
+        let all: Vec<_> =
+            endpoint.every_destination().map(|(place, destination)| (format!("{path}.{place}"), destination)).collect();
         self.unique("destination name", all.iter().map(|(at, d)| (format!("{at}.name"), d.name.as_str())));
         for (at, destination) in &all {
             if !self.config.providers.contains_key(&destination.provider) {

@@ -97,12 +97,13 @@ async fn every_request(State(gateway): State<Arc<Gateway>>, mut request: Request
 }
 
 /// How errors look to the callers of a route. Three APIs have the list of models under the same path: Anthropic's clients always say
-/// which version of the API they mean, Google's have a header of their own for the key, and only Google's send anything there.
+/// which version of the API they mean, Google's have a header of their own for the key, and only Google's send anything to a model.
 fn shape_of(method: &Method, route: &str, headers: &HeaderMap) -> Shape {
     let is_shared = route.starts_with(STABLE_MODELS);
+    let is_call = is_shared && route != STABLE_MODELS && method == Method::POST;
     match route {
         named::INVOCATIONS => Shape::Databricks,
-        _ if route.starts_with(MODELS) || is_shared && method == Method::POST => Shape::Google,
+        _ if route.starts_with(MODELS) || is_call => Shape::Google,
         _ if is_shared && headers.contains_key("anthropic-version") => Shape::Anthropic,
         _ if is_shared && headers.contains_key(GOOGLE_KEY) => Shape::Google,
         _ => ApiType::of_path(route).map_or(Shape::OpenAi, ApiType::errors),

@@ -1,7 +1,7 @@
 //! What can be wrong with limits and budgets: figures, periods, time zones, whom they are for, whom they tell.
 
 use super::Checker;
-use crate::config::{Budget, Destination, Dimension, Limit, Per, Shadow, Subject};
+use crate::config::{Budget, Dimension, Limit, Per, Subject};
 use rust_decimal::Decimal;
 use std::collections::HashSet;
 
@@ -98,14 +98,8 @@ impl<'a> Checker<'a> {
         let (config, names) = (self.config, self.names());
         for (i, endpoint) in config.endpoints.iter().enumerate() {
             self.limits_at(&format!("endpoints[{i}]"), Place::Endpoint, &endpoint.limits, &names);
-            let shadows: Vec<Destination> = endpoint.shadows.iter().map(Shadow::destination).collect();
-            let lists =
-                [("destinations", &endpoint.destinations), ("fallbacks", &endpoint.fallbacks), ("shadows", &shadows)];
-            for (list, all) in lists {
-                for (j, destination) in all.iter().enumerate() {
-                    let path = format!("endpoints[{i}].{list}[{j}]");
-                    self.limits_at(&path, Place::One, &destination.limits, &names);
-                }
+            for (place, destination) in endpoint.every_destination() {
+                self.limits_at(&format!("endpoints[{i}].{place}"), Place::One, &destination.limits, &names);
             }
         }
         for (i, team) in config.teams.iter().enumerate() {

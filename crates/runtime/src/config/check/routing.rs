@@ -2,7 +2,7 @@
 //! destinations.
 
 use super::Checker;
-use crate::config::{Destination, Endpoint, OnMidstreamFailure, Provider, Routing, Shadow, Trigger, wildcard};
+use crate::config::{Endpoint, OnMidstreamFailure, Provider, Routing, Trigger, wildcard};
 
 /// The longest `hedge.after`.
 const HEDGE_AFTER_MAX_MS: u64 = 10 * 60_000;
@@ -24,16 +24,10 @@ impl Checker<'_> {
                 "a name with * has no aliases, and none has a *; make it an endpoint",
             );
         }
-        let shadows: Vec<Destination> = endpoint.shadows.iter().map(Shadow::destination).collect();
-        let lists =
-            [("destinations", &endpoint.destinations), ("fallbacks", &endpoint.fallbacks), ("shadows", &shadows)];
-        for (list, all) in lists {
-            for (at, destination) in all.iter().enumerate() {
-                let most = usize::from(is_wildcard);
-                if destination.model.matches('*').count() > most {
-                    let why = "may have one *, for what the * of the endpoint's name stands for";
-                    self.fatal(format!("{path}.{list}[{at}].model"), why);
-                }
+        for (place, destination) in endpoint.every_destination() {
+            if destination.model.matches('*').count() > usize::from(is_wildcard) {
+                let why = "may have one *, for what the * of the endpoint's name stands for";
+                self.fatal(format!("{path}.{place}.model"), why);
             }
         }
     }

@@ -76,6 +76,18 @@ impl Endpoint {
             tags: BTreeMap::new(),
         }
     }
+
+    /// Every destination with the place where it stands, as in `fallbacks[0]`; those of shadows too.
+    pub fn every_destination(&self) -> impl Iterator<Item = (String, Cow<'_, Destination>)> {
+        let [own, others] =
+            [("destinations", &self.destinations), ("fallbacks", &self.fallbacks)].map(|(list, all)| {
+                let each = all.iter().enumerate();
+                each.map(move |(at, destination)| (format!("{list}[{at}]"), Cow::Borrowed(destination)))
+            });
+        let shadows = self.shadows.iter().enumerate();
+        let shadows = shadows.map(|(at, shadow)| (format!("shadows[{at}]"), Cow::Owned(shadow.destination())));
+        own.chain(others).chain(shadows)
+    }
 }
 
 /// The beginning that a wildcard name stands for: of `openai/*` it is `openai/`.

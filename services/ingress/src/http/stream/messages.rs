@@ -5,40 +5,24 @@
 use serde_json::{Map, Value, json};
 use tollgate_schemas::StreamEvent;
 
-/// What a caller has been sent.
-#[derive(Default)]
-pub(super) struct Sent {
-    any: bool,
-}
-
-impl Sent {
-    pub(super) fn note(&mut self) {
-        self.any = true;
+/// The events that make a stream of the whole message `body`.
+pub(super) fn events(body: &Value) -> Vec<StreamEvent> {
+    let mut start = body.clone();
+    let (reason, sequence) = (start["stop_reason"].take(), start["stop_sequence"].take());
+    start["content"] = json!([]);
+    let usage = start["usage"].clone();
+    if let Some(usage) = start["usage"].as_object_mut() {
+        // What is not written yet.
+        usage.insert("output_tokens".to_owned(), 0.into());
     }
-
-    /// The events that make a stream of the whole message `body`, or why there are none: what was sent of a message's blocks is
-    /// not counted, so a beginning is not continued.
-    pub(super) fn rest(&self, body: &Value) -> Result<Vec<StreamEvent>, &'static str> {
-        if self.any {
-            return Err("a part of it was lost on its way");
-        }
-        let mut start = body.clone();
-        let (reason, sequence) = (start["stop_reason"].take(), start["stop_sequence"].take());
-        start["content"] = json!([]);
-        let usage = start["usage"].clone();
-        if let Some(usage) = start["usage"].as_object_mut() {
-            // What is not written yet.
-            usage.insert("output_tokens".to_owned(), 0.into());
-        }
-        let mut events = vec![event("message_start", json!({ "message": start }))];
-        for (index, block) in body["content"].as_array().into_iter().flatten().enumerate() {
-            events.extend(block_events(index, block));
-        }
-        let delta = json!({ "stop_reason": reason, "stop_sequence": sequence });
-        events.push(event("message_delta", json!({ "delta": delta, "usage": usage })));
-        events.push(event("message_stop", json!({})));
-        Ok(events)
+    let mut events = vec![event("message_start", json!({ "message": start }))];
+    for (index, block) in body["content"].as_array().into_iter().flatten().enumerate() {
+        events.extend(block_events(index, block));
     }
+    let delta = json!({ "stop_reason": reason, "stop_sequence": sequence });
+    events.push(event("message_delta", json!({ "delta": delta, "usage": usage })));
+    events.push(event("message_stop", json!({})));
+    events
 }
 
 /// A block in one piece: what a stream begins it with, what it adds, and its end.
@@ -87,7 +71,7 @@ mod tests {
             ],
             "stop_reason": "tool_use", "stop_sequence": null, "usage": { "input_tokens": 3, "output_tokens": 5 },
         });
-        let events = Sent::default().rest(&body).expect("whole");
+        let events = events(&body);
         let kinds: Vec<&str> = events.iter().filter_map(|event| event.event.as_deref()).collect();
         let block = |deltas: usize| {
             let mut kinds = vec!["content_block_start"];
@@ -105,6 +89,5 @@ mod tests {
         assert_eq!(documents[9]["delta"]["partial_json"], r#"{"a":1}"#);
         assert_eq!(documents[11]["delta"]["stop_reason"], "tool_use");
         assert_eq!(documents[11]["usage"]["output_tokens"], 5);
-        assert!(Sent { any: true }.rest(&body).is_err());
     }
 }

@@ -177,6 +177,7 @@ fn wants_usage(request: &Request) -> bool {
 /// What a caller has been sent, as far as it is needed to send the rest of the answer.
 pub(super) struct Sent {
     api: ApiType,
+    any: bool,
     shape: Shape,
     destination: Option<String>,
     attempts: Option<u32>,
@@ -185,8 +186,10 @@ pub(super) struct Sent {
 enum Shape {
     Chat(chat::Sent),
     Completions(completions::Sent),
-    Google(google::Sent),
-    Messages(messages::Sent),
+    /// How far the parts were sent is not counted, so a beginning is not continued.
+    Google,
+    /// The same, of a message's blocks.
+    Messages,
     Responses(responses::Sent),
 }
 
@@ -194,24 +197,24 @@ impl Sent {
     /// Nothing yet of the answer to this request.
     pub(super) fn of(request: &Request) -> Self {
         let shape = match request.api_type {
-            ApiType::GenerateContent => Shape::Google(google::Sent::default()),
+            ApiType::GenerateContent => Shape::Google,
             // A count is never one.
-            ApiType::Messages | ApiType::CountTokens => Shape::Messages(messages::Sent::default()),
+            ApiType::Messages | ApiType::CountTokens => Shape::Messages,
             ApiType::Responses => Shape::Responses(responses::Sent::default()),
             ApiType::Completions => Shape::Completions(completions::Sent::of(request)),
             ApiType::ChatCompletions | ApiType::Embeddings | ApiType::Moderations => {
                 Shape::Chat(chat::Sent::of(request))
             }
         };
-        Self { api: request.api_type, shape, destination: None, attempts: None }
+        Self { api: request.api_type, any: false, shape, destination: None, attempts: None }
     }
 
     fn note(&mut self, events: &[StreamEvent]) {
+        self.any = true;
         match &mut self.shape {
             Shape::Chat(sent) => sent.note(events),
             Shape::Completions(sent) => sent.note(events),
-            Shape::Google(sent) => sent.note(),
-            Shape::Messages(sent) => sent.note(),
+            Shape::Google | Shape::Messages => {}
             Shape::Responses(sent) => sent.note(events),
         }
     }
@@ -223,8 +226,9 @@ impl Sent {
         {
             Shape::Chat(sent) => sent.rest(&body),
             Shape::Completions(sent) => sent.rest(&body),
-            Shape::Google(sent) => sent.rest(&body),
-            Shape::Messages(sent) => sent.rest(&body),
+            Shape::Google | Shape::Messages if self.any => Err("a part of it was lost on its way"),
+            Shape::Google => Ok(google::events(&body)),
+            Shape::Messages => Ok(messages::events(&body)),
             Shape::Responses(sent) => sent.rest(&body),
         });
         rest.map_err(|why| {
@@ -238,8 +242,8 @@ impl Sent {
     fn keep_alive(&self) -> Vec<u8> {
         match self.shape {
             Shape::Chat(_) | Shape::Completions(_) | Shape::Responses(_) => b": keep-alive\n\n".to_vec(),
-            Shape::Google(_) => google::KEEP_ALIVE.to_vec(),
-            Shape::Messages(_) => b"event: ping\ndata: {\"type\": \"ping\"}\n\n".to_vec(),
+            Shape::Google => google::KEEP_ALIVE.to_vec(),
+            Shape::Messages => b"event: ping\ndata: {\"type\": \"ping\"}\n\n".to_vec(),
         }
     }
 
@@ -247,7 +251,7 @@ impl Sent {
     fn last(&self) -> &'static [u8] {
         match self.shape {
             Shape::Chat(_) | Shape::Completions(_) => b"data: [DONE]\n\n",
-            Shape::Google(_) | Shape::Messages(_) | Shape::Responses(_) => b"",
+            Shape::Google | Shape::Messages | Shape::Responses(_) => b"",
         }
     }
 
@@ -256,11 +260,26 @@ impl Sent {
         let document = error.document(self.api.errors(), Some(&pending.id().to_string()));
         let named = |data: Value| StreamEvent { event: Some("error".to_owned()), data: data.to_string() };
         frames(&[match &self.shape {
-            Shape::Chat(_) | Shape::Completions(_) | Shape::Google(_) => {
+            Shape::Chat(_) | Shape::Completions(_) | Shape::Google => {
                 StreamEvent { event: None, data: document.to_string() }
             }
-            Shape::Messages(_) => named(document),
+            Shape::Messages => named(document),
             Shape::Responses(sent) => named(sent.failed(document)),
         }])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beginning_whose_length_is_not_counted_is_not_continued() {
+        for (api, shape) in [(ApiType::GenerateContent, Shape::Google), (ApiType::Messages, Shape::Messages)] {
+            let mut sent = Sent { api, any: false, shape, destination: None, attempts: None };
+            assert!(sent.rest("{}").is_ok());
+            sent.note(&[]);
+            assert!(sent.rest("{}").is_err());
+        }
     }
 }

@@ -1,0 +1,82 @@
+"""A model server that nobody here wrote: llama.cpp's own, by its Python package, with a tiny model, as a process of its own.
+
+    python model_server.py MODEL PORT KEY [--embeddings]
+
+Sources: https://github.com/ggml-org/llama.cpp/tree/master/tools/server and https://github.com/xorbitsai/xllamacpp
+"""
+
+import re
+import signal
+import subprocess
+import sys
+
+import httpx
+import tiny_llama
+from support import eventually, free_port
+
+
+class ModelServer:
+    """One server, which has one model and does one thing with it: chats, or embeddings."""
+
+    def __init__(self, folder, key, embeddings=False):
+        self.port, self.key = free_port(), key
+        self.log_file = folder / "model-server.log"
+        model = tiny_llama.write(folder / "tiny.gguf")
+        command = [sys.executable, __file__, model, str(self.port), key, *["--embeddings"] * embeddings]
+        with self.log_file.open("wb") as log:
+            self.child = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        try:
+            eventually(self.is_ready, "the model server is ready", 60)
+        except BaseException:
+            self.kill()
+            raise
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def is_ready(self):
+        assert self.child.poll() is None, f"the model server ended\n{self.log_file.read_text(errors='replace')[-4000:]}"
+        try:
+            return httpx.get(self.url + "/health", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def post(self, path, body):
+        """Asks the server itself, without a gateway."""
+        answer = httpx.post(self.url + path, json=body, headers={"authorization": f"Bearer {self.key}"}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def counted(self):
+        """Tokens that it has read and written since it started, by its own account."""
+        answer = httpx.get(self.url + "/metrics", headers={"authorization": f"Bearer {self.key}"}, timeout=60)
+        found = dict(re.findall(r"^llamacpp:(\w+) (\d+)$", answer.text, re.MULTILINE))
+        return int(found["prompt_tokens_total"]), int(found["tokens_predicted_total"])
+
+    def kill(self):
+        self.child.send_signal(signal.SIGKILL)
+        self.child.wait()
+
+
+def serve(model, port, key, embeddings):
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path, params.model_alias = model, {"tiny"}
+    params.hostnames, params.port, params.api_keys = ["127.0.0.1"], int(port), [key]
+    params.n_ctx = tiny_llama.CONTEXT
+    params.n_parallel = 1
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+    params.endpoint_metrics, params.ui, params.warmup = True, False, False
+    # What is read from a cache does not count as read.
+    params.cache_prompt, params.cache_ram_mib = False, 0
+    if embeddings:
+        params.embedding, params.pooling_type = True, xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    server = xllamacpp.Server(params)
+    print("serves at", server.listening_address, flush=True)
+    signal.pause()
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:4], embeddings="--embeddings" in sys.argv)
