@@ -5,6 +5,7 @@
 
 use super::Finding;
 use regex::Regex;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -15,8 +16,8 @@ static PLACEHOLDER: LazyLock<Regex> =
 /// Placeholders handed out so far.
 #[derive(Default)]
 pub struct Masker {
-    numbers: HashMap<(&'static str, String), usize>,
-    counts: HashMap<&'static str, usize>,
+    numbers: HashMap<(Cow<'static, str>, String), usize>,
+    counts: HashMap<Cow<'static, str>, usize>,
 }
 
 impl Masker {
@@ -32,7 +33,7 @@ impl Masker {
         let mut done = 0;
         for finding in findings {
             masked.push_str(&text[done..finding.span.start]);
-            masked.push_str(&self.placeholder(finding.label, &text[finding.span.clone()]));
+            masked.push_str(&self.placeholder(&finding.label, &text[finding.span.clone()]));
             done = finding.span.end;
         }
         masked.push_str(&text[done..]);
@@ -41,12 +42,12 @@ impl Masker {
 
     /// A placeholder for a whole text: the safe end where masking piece by piece found no end.
     pub fn whole(&mut self, text: &str) -> String {
-        self.placeholder("TEXT", text)
+        self.placeholder(&Cow::Borrowed("TEXT"), text)
     }
 
-    fn placeholder(&mut self, label: &'static str, value: &str) -> String {
-        let count = self.counts.entry(label).or_default();
-        let number = *self.numbers.entry((label, same(value))).or_insert_with(|| {
+    fn placeholder(&mut self, label: &Cow<'static, str>, value: &str) -> String {
+        let count = self.counts.entry(label.clone()).or_default();
+        let number = *self.numbers.entry((label.clone(), same(value))).or_insert_with(|| {
             *count += 1;
             *count
         });
@@ -70,11 +71,13 @@ fn same(value: &str) -> String {
 
 /// Orders findings and makes them disjoint without uncovering a byte that any of them covers.
 ///
-/// One that lies inside another disappears (of two equals the validated one stays). Where two overlap in part, the
-/// validated one keeps its span, else the longer, and the other one is cut.
+/// One that lies inside another disappears (of two equals the surer one stays). Where two overlap in part, the surer one
+/// keeps its span, else the longer, and the other one is cut.
 pub fn resolve(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.retain(|f| !f.span.is_empty());
-    findings.sort_by_key(|f| (f.span.start, std::cmp::Reverse(f.span.end), !f.validated));
+    findings.sort_by(|a, b| {
+        a.span.start.cmp(&b.span.start).then(b.span.end.cmp(&a.span.end)).then(b.score.total_cmp(&a.score))
+    });
     let mut kept: Vec<Finding> = Vec::with_capacity(findings.len());
     for mut next in findings {
         let Some(last) = kept.last_mut() else {
@@ -85,8 +88,8 @@ pub fn resolve(mut findings: Vec<Finding>) -> Vec<Finding> {
             continue;
         }
         if next.span.start < last.span.end {
-            let stronger = (next.validated, next.span.len()) > (last.validated, last.span.len());
-            match stronger {
+            let surer = next.score.total_cmp(&last.score).then(next.span.len().cmp(&last.span.len())).is_gt();
+            match surer {
                 true => last.span.end = next.span.start,
                 false => next.span.start = last.span.end,
             }
@@ -115,8 +118,8 @@ fn outside_placeholders(text: &str, findings: Vec<Finding>) -> Vec<Finding> {
 mod tests {
     use super::*;
 
-    fn finding(span: Range<usize>, label: &'static str, validated: bool) -> Finding {
-        Finding { span, label, validated }
+    fn finding(span: Range<usize>, label: &'static str, sure: bool) -> Finding {
+        Finding { span, label: Cow::Borrowed(label), score: if sure { 0.9 } else { 0.5 } }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Compiles the guardrails of the configuration, and names every problem in them at once.
 
 use crate::checks::keywords::Keywords;
+use crate::checks::pii::custom::{Allowed, Pattern};
 use crate::checks::pii::{DEFAULT_ENTITIES, Entity, Pii, known_region};
 use crate::checks::{Action, Check};
 use crate::pipeline::{Configured, Policy, Stage};
@@ -8,7 +9,11 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use tollgate_runtime::config::{self, Checks, Config, Guardrails, Judged, Problem, Problems};
+use tollgate_runtime::config::{self, Checks, Config, Guardrails, Judged, PiiAllow, Problem, Problems};
+
+/// Patterns and allowed values of one check: each is looked for in every text.
+const PATTERNS_MAX: usize = 50;
+const ALLOWED_MAX: usize = 1_000;
 
 /// Hex digits of a policy's version.
 const VERSION_LENGTH: usize = 12;
@@ -126,11 +131,43 @@ fn compile_pii(pii: &config::Pii, path: &str, problems: &mut Vec<Problem>) -> Op
         let message = format!("`{region}` is not a region; write ISO 3166 codes of two upper-case letters, as in US");
         problems.push(fatal(format!("{path}.phone_regions[{i}]"), &message));
     }
+    let (patterns, allowed) = (patterns(pii, path, problems), allowed(pii, path, problems));
     if problems.len() > before {
         return None;
     }
     let entities = if pii.entities.is_some() { entities } else { DEFAULT_ENTITIES.to_vec() };
-    Pii::new(&entities, &pii.phone_regions).ok()
+    Pii::new(&entities, &pii.phone_regions).ok().map(|pii| pii.with(patterns, allowed))
+}
+
+fn patterns(pii: &config::Pii, path: &str, problems: &mut Vec<Problem>) -> Vec<Pattern> {
+    if pii.patterns.len() > PATTERNS_MAX {
+        problems.push(fatal(format!("{path}.patterns"), &format!("are more than {PATTERNS_MAX}; join some with `|`")));
+        return Vec::new();
+    }
+    let compiled = pii.patterns.iter().enumerate().filter_map(|(i, pattern)| {
+        let twice = pii.patterns[..i].iter().any(|earlier| earlier.name == pattern.name);
+        let compiled = match Pattern::new(&pattern.name, &pattern.regex, &pattern.context) {
+            Ok(_) if twice => Err(format!("`{}` is named twice; join both with `|`", pattern.name)),
+            compiled => compiled,
+        };
+        compiled.map_err(|message| problems.push(fatal(format!("{path}.patterns[{i}]"), &message))).ok()
+    });
+    compiled.collect()
+}
+
+fn allowed(pii: &config::Pii, path: &str, problems: &mut Vec<Problem>) -> Vec<Allowed> {
+    if pii.allow.len() > ALLOWED_MAX {
+        problems.push(fatal(format!("{path}.allow"), &format!("are more than {ALLOWED_MAX}; use a `regex` for several")));
+        return Vec::new();
+    }
+    let compiled = pii.allow.iter().enumerate().filter_map(|(i, allow)| {
+        let compiled = match allow {
+            PiiAllow::Value(value) => Allowed::value(value),
+            PiiAllow::Regex(expression) => Allowed::matching(expression),
+        };
+        compiled.map_err(|message| problems.push(fatal(format!("{path}.allow[{i}]"), &message))).ok()
+    });
+    compiled.collect()
 }
 
 fn action(action: config::Action) -> Action {
@@ -158,8 +195,8 @@ fn canonical(checks: &Checks) -> Value {
     let named = |action: config::Action| format!("{action:?}").to_lowercase();
     let judged = |j: &Judged| json!({ "action": named(j.action), "judge": j.judge });
     json!({
-        "pii": pii.as_ref().map(|config::Pii { action, entities, phone_regions }| {
-            json!({ "action": named(*action), "entities": entities, "phone_regions": phone_regions })
+        "pii": pii.as_ref().map(|config::Pii { action, entities, phone_regions, patterns, allow }| {
+            json!({ "action": named(*action), "entities": entities, "phone_regions": phone_regions, "patterns": patterns, "allow": allow })
         }),
         "keywords": keywords.as_ref().map(|config::Keywords { action, words }| {
             json!({ "action": named(*action), "words": words })
@@ -186,7 +223,8 @@ mod tests {
 
     fn pii(entities: Option<&[&str]>, regions: &[&str]) -> Checks {
         let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-        let pii = config::Pii { action: Mask, entities: entities.map(owned), phone_regions: owned(regions) };
+        let (entities, phone_regions) = (entities.map(owned), owned(regions));
+        let pii = config::Pii { action: Mask, entities, phone_regions, patterns: vec![], allow: vec![] };
         Checks { pii: Some(pii), ..Checks::default() }
     }
 
@@ -201,6 +239,24 @@ mod tests {
         assert!(problems[1].contains("entities[2]") && problems[2].contains("phone_regions[1]"));
         assert_eq!(compiled(pii(Some(&[]), &[])).1.len(), 1);
         assert!(compiled(pii(None, &[])).1.is_empty());
+    }
+
+    #[test]
+    fn patterns_and_allowed_values_are_checked() {
+        let pattern = |name: &str, regex: &str| config::PiiPattern { name: name.into(), regex: regex.into(), context: vec![] };
+        let mut checks = pii(None, &[]);
+        let check = checks.pii.as_mut().expect("there");
+        check.patterns = vec![pattern("BADGE", "[0-9]{5}"), pattern("US_SSN", "x"), pattern("BADGE", "y"), pattern("P", "(")];
+        check.allow = vec![PiiAllow::Value("a@b.com".into()), PiiAllow::Value(String::new()), PiiAllow::Regex("[".into())];
+        let (_, problems) = compiled(checks.clone());
+        let places = ["patterns[1]", "patterns[2]", "patterns[3]", "allow[1]", "allow[2]"];
+        assert_eq!(problems.len(), places.len(), "{problems:?}");
+        assert!(problems.iter().zip(places).all(|(problem, place)| problem.contains(place)), "{problems:?}");
+        let check = checks.pii.as_mut().expect("there");
+        (check.patterns, check.allow) = (vec![pattern("BADGE", "[0-9]{5}")], vec![]);
+        let (first, problems) = compiled(checks);
+        assert!(problems.is_empty());
+        assert_ne!(first.version, compiled(pii(None, &[])).0.version);
     }
 
     #[test]

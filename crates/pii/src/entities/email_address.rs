@@ -1,6 +1,7 @@
 //! `EMAIL_ADDRESS`: found by its `@`, then read to both sides. Latin, Greek and Cyrillic letters; no quoted local parts.
 
-use super::Report;
+use super::score::CHECKED;
+use super::{Report, Text};
 
 const LOCAL_MAX_CHARS: usize = 64;
 const DOMAIN_MAX_CHARS: usize = 253;
@@ -10,7 +11,10 @@ const LABEL_MAX_CHARS: usize = 63;
 const FILE_ENDINGS: &[&str] =
     &["css", "gif", "htm", "html", "jpeg", "jpg", "js", "json", "jsx", "pdf", "png", "svg", "ts", "tsx", "webp", "xml"];
 
-pub(super) fn find(text: &str, report: Report<'_>) {
+pub(super) const CONTEXT: &[&str] = &[];
+
+pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
+    let text = text.as_str();
     let mut done = 0;
     for (at, _) in text.match_indices('@') {
         let (Some(start), Some(end)) = (local_start(text, done, at), domain_end(text, at + 1)) else { continue };
@@ -18,7 +22,7 @@ pub(super) fn find(text: &str, report: Report<'_>) {
         if &text[start..at] == "git" && text[end..].starts_with(':') {
             continue;
         }
-        report(start..end, true);
+        report(start..end, CHECKED);
         done = end;
     }
 }
@@ -39,18 +43,25 @@ fn domain_end(text: &str, from: usize) -> Option<usize> {
     let rest = &text[from..];
     let taken = rest.char_indices().take(DOMAIN_MAX_CHARS).take_while(|(_, c)| letter(*c) || matches!(c, '-' | '.'));
     let length = taken.last().map(|(i, c)| i + c.len_utf8())?;
-    let mut domain = &rest[..length];
-    loop {
-        domain = domain.trim_end_matches(['.', '-']);
-        let (labels, top) = domain.rsplit_once('.')?;
-        let label =
-            |l: &str| !l.is_empty() && l.chars().count() <= LABEL_MAX_CHARS && !l.starts_with('-') && !l.ends_with('-');
-        let alphabetic = top.chars().count() >= 2 && top.chars().all(char::is_alphabetic);
-        if (alphabetic || top.starts_with("xn--")) && domain.split('.').all(label) {
-            return (!FILE_ENDINGS.iter().any(|e| top.eq_ignore_ascii_case(e))).then_some(from + domain.len());
+    let mut top = None;
+    let mut at = 0;
+    for label in rest[..length].split('.') {
+        let name = label.trim_end_matches('-');
+        if name.is_empty() || name.starts_with('-') || name.chars().count() > LABEL_MAX_CHARS {
+            break;
         }
-        domain = labels;
+        let alphabetic = name.chars().count() >= 2 && name.chars().all(char::is_alphabetic);
+        if at > 0 && (alphabetic || name.starts_with("xn--")) {
+            top = Some((name, at + name.len()));
+        }
+        // a hyphen at its end ends the address
+        if name.len() < label.len() {
+            break;
+        }
+        at += label.len() + 1;
     }
+    let (name, end) = top?;
+    (!FILE_ENDINGS.iter().any(|ending| name.eq_ignore_ascii_case(ending))).then_some(from + end)
 }
 
 /// Letters and digits up to Cyrillic; beyond, text without spaces would be taken along.

@@ -1,12 +1,11 @@
 //! `IBAN_CODE`: country, its length (SWIFT's IBAN registry) and the modulus 97 check of ISO 13616.
 
-use super::{Report, pattern};
-use regex::Regex;
-use std::sync::LazyLock;
+use super::score::CHECKED;
+use super::{Report, Text};
 
-static START: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i-u)[A-Z]{2}[0-9]{2}"));
+pub(super) const CONTEXT: &[&str] = &[];
 
-/// Country code and total length.
+/// Country code and total length, in the order of the codes.
 const LENGTHS: &[(&str, usize)] = &[
     ("AD", 24),
     ("AE", 23),
@@ -99,16 +98,23 @@ const LENGTHS: &[(&str, usize)] = &[
     ("YE", 30),
 ];
 
-pub(super) fn find(text: &str, report: Report<'_>) {
-    for start in START.find_iter(text).map(|m| m.start()) {
+pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
+    let text = text.as_str();
+    let mut done = 0;
+    for (start, group) in text.as_bytes().windows(4).enumerate() {
+        let shaped = group[..2].iter().all(u8::is_ascii_alphabetic) && group[2..].iter().all(u8::is_ascii_digit);
+        if !shaped || start < done {
+            continue;
+        }
         let inside_word = text[..start].chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '_');
         if inside_word {
             continue;
         }
-        let country = text[start..start + 2].to_ascii_uppercase();
-        let Some((_, length)) = LENGTHS.iter().find(|(code, _)| *code == country) else { continue };
-        if let Some(end) = end_of(text, start, *length).filter(|end| checked(&text[start..*end])) {
-            report(start..end, true);
+        let country = [group[0].to_ascii_uppercase(), group[1].to_ascii_uppercase()];
+        let Ok(known) = LENGTHS.binary_search_by(|(code, _)| code.as_bytes().cmp(country.as_slice())) else { continue };
+        if let Some(end) = end_of(text, start, LENGTHS[known].1).filter(|end| checked(&text[start..*end])) {
+            report(start..end, CHECKED);
+            done = end;
         }
     }
 }
@@ -133,8 +139,8 @@ fn end_of(text: &str, start: usize, length: usize) -> Option<usize> {
 }
 
 fn checked(iban: &str) -> bool {
-    let characters = iban.bytes().filter(u8::is_ascii_alphanumeric).collect::<Vec<_>>();
-    let rotated = characters[4..].iter().chain(&characters[..4]);
+    let characters = || iban.bytes().filter(u8::is_ascii_alphanumeric);
+    let rotated = characters().skip(4).chain(characters().take(4));
     let remainder = rotated.fold(0u32, |rest, byte| match byte {
         b'0'..=b'9' => (rest * 10 + u32::from(byte - b'0')) % 97,
         letter => (rest * 100 + u32::from(letter.to_ascii_uppercase() - b'A') + 10) % 97,
@@ -145,6 +151,11 @@ fn checked(iban: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::{Entity, tests};
+
+    #[test]
+    fn countries_are_in_order() {
+        assert!(super::LENGTHS.is_sorted_by(|a, b| a.0 < b.0));
+    }
 
     #[test]
     fn table() {

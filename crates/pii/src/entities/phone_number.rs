@@ -1,83 +1,62 @@
 //! `PHONE_NUMBER`: digit groups that look dialled, then validated against the numbering plans of the `phonenumber` crate.
 //!
 //! International numbers (`+` or `00`) of any region count; national ones only of the configured regions, with their trunk
-//! prefix where the region has one. A bare run of digits counts only beside a context word.
+//! prefix where the region has one. A bare run of digits counts only beside a context word, a number of another region's national
+//! plan only right beside a label such as `Tel.`.
 
-use super::{Report, context, digits};
-use phonenumber::country::Id;
-use phonenumber::metadata::DATABASE;
+use super::phone_plans::{self, Region, Regions};
+use super::score::{FORMAT, weigh};
+use super::{Entity, Report, Text, context, digits};
 use std::ops::Range;
 
 const DIGITS_MIN: usize = 7;
 const DIGITS_MAX: usize = 15;
+/// With an international prefix such as 00.
+const DIALLED_MAX: usize = DIGITS_MAX + 2;
 const GROUPS_MAX: usize = 7;
 const GAP_MAX_BYTES: usize = 3;
 const EXTENSION_MAX_DIGITS: usize = 6;
 
-const CONTEXT: &[&str] = &[
-    "phone",
-    "phones",
-    "telephone",
-    "tel",
-    "call",
-    "calling",
-    "mobile",
-    "cell",
-    "cellphone",
-    "fax",
-    "text",
-    "texting",
-    "sms",
-    "whatsapp",
-    "dial",
-    "ring",
-    "reach",
-    "contact",
-    "landline",
-    "handy",
-    "telefon",
-    "mobil",
-    "móvil",
-    "teléfono",
-    "portable",
+/// A valid number in international form is as good as a format without a checksum can be.
+const INTERNATIONAL: f32 = 0.8;
+/// A number that only its label speaks for counts for less than any that is valid.
+const LABELLED_LESS: f32 = 0.05;
+
+pub(super) const CONTEXT: &[&str] = &[
+    "phone", "phones", "telephone", "tel", "call", "calling", "mobile", "cell", "cellphone", "fax", "text", "texting", "sms",
+    "whatsapp", "dial", "ring", "reach", "contact", "landline", "handy", "telefon", "mobil", "móvil", "teléfono", "portable",
+    "téléphone", "telefono", "cellulare", "telefone", "telefoon", "hotline", "helpline", "voicemail",
 ];
 
-/// The numbering plans that national numbers are read by.
-#[derive(Debug)]
-pub(super) struct Regions(Vec<Region>);
+/// What a number is labelled with; right beside one of these it need not be of a known plan.
+pub(super) const LABELS: &[&str] = &[
+    "phone", "telephone", "tel", "mobile", "cell", "cellphone", "fax", "whatsapp", "landline", "handy", "telefon", "mobil",
+    "móvil", "teléfono", "téléphone", "telefono", "cellulare", "telefone", "telefoon", "desk", "office", "home",
+];
 
-#[derive(Debug)]
-struct Region {
-    id: Id,
-    /// North American plan: ten digits, written 3-3-4, prefix 1 optional.
-    american: bool,
-    /// What a national number starts with, where the region demands it.
-    trunk: Option<String>,
-}
-
-impl Regions {
-    /// Errors with the region that is not known.
-    pub(super) fn new(regions: &[String]) -> Result<Self, String> {
-        let region = |name: &String| {
-            let id = name.parse::<Id>().map_err(|_| name.clone())?;
-            let plan = DATABASE.by_id(id.as_ref()).ok_or_else(|| name.clone())?;
-            let american = plan.country_code() == 1;
-            let trunk = plan.national_prefix().filter(|_| !american).map(str::to_owned);
-            Ok(Region { id, american, trunk })
-        };
-        regions.iter().map(region).collect::<Result<_, _>>().map(Self)
-    }
-}
-
-pub(super) fn find(text: &str, key: &str, regions: &Regions, report: Report<'_>) {
-    let groups = digits::groups(text);
+pub(super) fn find(text: &Text<'_>, regions: &Regions, report: Report<'_>) {
+    let groups = text.groups();
     let mut i = 0;
     while i < groups.len() {
-        let chain = 1 + groups[i..].windows(2).take(GROUPS_MAX - 1).take_while(|pair| joined(text, pair)).count();
-        let found = (1..=chain).rev().find_map(|n| number(text, key, &groups[i..i + n], regions).map(|span| (n, span)));
+        let mut chain = 1;
+        let mut digits = groups[i].len();
+        let mut counts = [digits; GROUPS_MAX];
+        while chain < GROUPS_MAX && digits < DIALLED_MAX && i + chain < groups.len() {
+            if !joined(text.as_str(), &groups[i + chain - 1], &groups[i + chain]) {
+                break;
+            }
+            digits += groups[i + chain].len();
+            counts[chain] = digits;
+            chain += 1;
+        }
+        let dialled = |n: &usize| (DIGITS_MIN..=DIALLED_MAX).contains(&counts[*n - 1]);
+        let found = (1..=chain).rev().filter(dialled).find_map(|n| {
+            let candidate = Candidate { text, groups: &groups[i..i + n], digits: counts[n - 1] };
+            candidate.number(regions).map(|found| (n, found))
+        });
         match found {
-            Some((n, span)) => {
-                report(span, false);
+            Some((n, (span, score))) => {
+                report(span, score);
                 i += n;
             }
             None => i += 1,
@@ -85,35 +64,96 @@ pub(super) fn find(text: &str, key: &str, regions: &Regions, report: Report<'_>)
     }
 }
 
-fn joined(text: &str, pair: &[Range<usize>]) -> bool {
-    let gap = &text[pair[0].end..pair[1].start];
-    gap.len() <= GAP_MAX_BYTES && gap.bytes().all(|b| b" ().-/".contains(&b))
+fn joined(text: &str, left: &Range<usize>, right: &Range<usize>) -> bool {
+    let gap = &text.as_bytes()[left.end..right.start];
+    gap.len() <= GAP_MAX_BYTES && gap.iter().all(|b| b" ().-/".contains(b))
 }
 
-/// The span of the number that these groups are, if they are one.
-fn number(text: &str, key: &str, groups: &[Range<usize>], regions: &Regions) -> Option<Range<usize>> {
-    let (first, last) = (groups.first()?, groups.last()?);
-    let count = groups.iter().map(ExactSizeIterator::len).sum::<usize>();
-    if !(DIGITS_MIN..=DIGITS_MAX + 2).contains(&count) {
-        return None;
+/// Digit groups that may be one number.
+struct Candidate<'t> {
+    text: &'t Text<'t>,
+    groups: &'t [Range<usize>],
+    digits: usize,
+}
+
+impl Candidate<'_> {
+    /// Its span and score, if it is a number.
+    fn number(&self, regions: &Regions) -> Option<(Range<usize>, f32)> {
+        let (text, first, last) = (self.text.as_str(), self.groups.first()?, self.groups.last()?);
+        let start = opening(text, first.start..last.end);
+        if !digits::starts(text, start) || text[..start].ends_with(['#', '/', '=', '-']) {
+            return None;
+        }
+        let prefix = usize::from(text[first.clone()].starts_with("00")) * 2;
+        let plus = text[start..first.start].contains('+');
+        let end = extension(text, last.end).unwrap_or(last.end);
+        let whole = digits::ends(text, end);
+        let mut buffer = [0; DIALLED_MAX];
+        let digits = self.write(&mut buffer);
+        if whole && (plus || prefix > 0) && phone_plans::international(&digits[prefix..]) {
+            return Some((start..end, INTERNATIONAL));
+        }
+        let bare = self.groups.len() == 1;
+        let valid = |region: &Region| self.shaped(region) && region.is_valid(digits);
+        if whole && !plus && regions.iter().any(valid) {
+            let near = self.text.near(first, Entity::PhoneNumber.topic());
+            return weigh((!bare).then_some(FORMAT), near).map(|score| (start..end, score));
+        }
+        self.labelled().map(|score| (start..end, score))
     }
-    let start = opening(text, first.start..last.end);
-    let international = text[start..first.start].contains('+') || text[first.clone()].starts_with("00");
-    let shaped = international || national_shape(text, groups, regions);
-    let end = extension(text, last.end).unwrap_or(last.end);
-    if !shaped
-        || !digits::starts(text, start)
-        || text[..start].ends_with(['#', '/', '=', '-'])
-        || !digits::ends(text, end)
-    {
-        return None;
+
+    fn write<'b>(&self, buffer: &'b mut [u8; DIALLED_MAX]) -> &'b str {
+        let bytes = self.text.as_str().as_bytes();
+        let digits = self.groups.iter().flat_map(|group| &bytes[group.clone()]);
+        let written = buffer.iter_mut().zip(digits).map(|(slot, digit)| *slot = *digit).count();
+        std::str::from_utf8(&buffer[..written]).unwrap_or_default()
     }
-    let bare = groups.len() == 1 && !international;
-    if bare && !context::near(text, key, first, CONTEXT) {
-        return None;
+
+    fn size(&self, group: usize) -> usize {
+        self.groups.get(group).map_or(0, ExactSizeIterator::len)
     }
-    let digits = text[first.start..last.end].chars().filter(char::is_ascii_digit).collect::<String>();
-    valid(&digits, international, groups, regions).then_some(start..end)
+
+    /// Sizes of up to four groups; no number of four or more is a date.
+    fn sizes(&self) -> [usize; 4] {
+        [self.size(0), self.size(1), self.size(2), self.size(3)]
+    }
+
+    fn dated(&self) -> bool {
+        matches!(self.sizes(), [1 | 2, 1 | 2, 4, 0] | [4, 1 | 2, 1 | 2, _] | [4, 4, 0, 0])
+    }
+
+    /// Cheap rules, so that tables of numbers and dates never reach the numbering plans.
+    fn shaped(&self, region: &Region) -> bool {
+        let american = |sizes: &[usize]| matches!(sizes, [3, 3, 4, ..] | [3, 7, 0, ..] | [10, 0, ..] | [6, 4, 0, ..]);
+        let first = &self.text.as_str()[self.groups[0].clone()];
+        match &region.trunk {
+            _ if region.american && self.digits == 10 => american(&self.sizes()),
+            _ if region.american => {
+                self.digits == 11 && first.starts_with('1') && (self.groups.len() == 1 || american(&self.sizes()[1..]))
+            }
+            Some(trunk) if region.demanded => {
+                !self.dated() && first.starts_with(trunk.as_str()) && first.len() > trunk.len()
+            }
+            _ => !self.dated(),
+        }
+    }
+
+    /// The score of a number whose plan is not known but that stands right beside a label.
+    fn labelled(&self) -> Option<f32> {
+        let (text, first, last) = (self.text.as_str(), self.groups.first()?, self.groups.last()?);
+        let address = self.groups.len() == 4 && self.groups.iter().all(|group| group.len() <= 3) && text[first.end..].starts_with('.');
+        let small = self.groups.iter().any(|group| group.len() > 11) || self.groups.len() > 6;
+        if self.digits > DIGITS_MAX || self.dated() || address || small {
+            return None;
+        }
+        let span = first.start..last.end;
+        // `-Office` may follow with a hyphen, which ends no other number
+        let whole = extension(text, last.end).is_some() || digits::ends(text, last.end);
+        let near = self.text.near(&span, context::PHONE_LABEL)?;
+        let after = text[last.end..].trim_start_matches(['-', ' ', '(', ',']).starts_with(char::is_alphabetic);
+        let label = near >= context::LABEL || (near >= context::LABEL_AFTER && near <= context::RIGHT_BEFORE && after);
+        (label && (whole || after)).then_some(near - LABELLED_LESS)
+    }
 }
 
 /// Where the number starts: at its `+`, or at a bracket that closes within it.
@@ -123,34 +163,6 @@ fn opening(text: &str, number: Range<usize>) -> usize {
         start -= 1;
     }
     if text[..start].ends_with('+') { start - 1 } else { start }
-}
-
-/// Cheap rules, so that tables of numbers and dates never reach the numbering plans.
-fn national_shape(text: &str, groups: &[Range<usize>], regions: &Regions) -> bool {
-    let sizes = groups.iter().map(ExactSizeIterator::len).collect::<Vec<_>>();
-    let digits = &text[groups[0].clone()];
-    let american = |sizes: &[usize]| matches!(sizes, [3, 3, 4] | [3, 7] | [10] | [6, 4]);
-    let date = matches!(sizes[..], [2, 2, 4] | [1, 2, 4] | [2, 1, 4] | [1, 1, 4] | [4, 2, 2]);
-    regions.0.iter().any(|region| match &region.trunk {
-        _ if region.american => american(&sizes) || (digits == "1" && american(&sizes[1..])) || sizes == [11],
-        Some(trunk) => !date && digits.starts_with(trunk.as_str()) && sizes[0] > trunk.len(),
-        None => !date,
-    })
-}
-
-fn valid(digits: &str, international: bool, groups: &[Range<usize>], regions: &Regions) -> bool {
-    if international {
-        let number = format!("+{}", digits.strip_prefix("00").unwrap_or(digits));
-        return number.len() > DIGITS_MIN && phonenumber::parse(None, number).is_ok_and(|n| n.is_valid());
-    }
-    regions.0.iter().any(|region| {
-        let plausible = match &region.trunk {
-            _ if region.american => digits.len() == 10 || (digits.len() == 11 && digits.starts_with('1')),
-            Some(trunk) => digits.starts_with(trunk.as_str()) && groups[0].len() > trunk.len(),
-            None => true,
-        };
-        plausible && phonenumber::parse(Some(region.id), digits).is_ok_and(|n| n.is_valid())
-    })
 }
 
 /// Where `ext. 123` or `x123` after a number ends.
@@ -190,6 +202,10 @@ mod tests {
                 "tel:«+12125550123»;",
                 "qty 4 «212-555-0123» 3",
                 "（«+81 3-3224-9999»）",
+                "«+46 (0)8 928 571 38» fax",
+                "Mobile: «723 813 266»",
+                "fax «0961-7596216».",
+                "mobile «98765 43210»",
             ],
             &[
                 "2125550123",
@@ -211,6 +227,9 @@ mod tests {
                 "#2125550123 phone",
                 "+1 2",
                 "978-3-16-148410-0",
+                "Tel. and fax since 2017-2018",
+                "phone model 2026.11.23",
+                "the office at 192.168.100.200",
             ],
         );
     }

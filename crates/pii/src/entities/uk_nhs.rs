@@ -1,20 +1,24 @@
 //! `UK_NHS`: ten digits with a modulus 11 check digit, in groups of 3-3-4, or bare beside a context word.
 
-use super::{Report, context, digits};
+use super::score::{CHECKED, CHECKSUM, weigh};
+use super::{Entity, Report, Text, checksum, digits};
 
-const CONTEXT: &[&str] = &["nhs", "patient", "health"];
+pub(super) const CONTEXT: &[&str] = &["nhs", "patient", "health"];
 
-pub(super) fn find(text: &str, key: &str, report: Report<'_>) {
+pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
     digits::windows(text, &[&[3, 3, 4], &[10]], |window| {
-        if checked(&window.digits) && (window.groups > 1 || context::near(text, key, &window.span, CONTEXT)) {
-            report(window.span, true);
+        if !checked(window.digits()) {
+            return;
+        }
+        let near = text.near(&window.span, Entity::UkNhs.topic()).map(|near| near + CHECKSUM);
+        if let Some(score) = weigh((window.groups > 1).then_some(CHECKED), near) {
+            report(window.span, score);
         }
     });
 }
 
 fn checked(digits: &[u8]) -> bool {
-    let sum = digits[..9].iter().zip((2..=10).rev()).map(|(d, weight)| u32::from(*d) * weight).sum::<u32>();
-    let check = (11 - sum % 11) % 11;
+    let check = (11 - checksum::weighted(&digits[..9], &[10, 9, 8, 7, 6, 5, 4, 3, 2]) % 11) % 11;
     check == u32::from(digits[9])
 }
 

@@ -1,13 +1,16 @@
-//! `URL`: `http`, `https` and `ftp` addresses; not part of the default set.
+//! `URL`: `http`, `https` and `ftp` addresses, and those that begin with `www.`; not part of the default set.
 
-use super::{Report, pattern};
+use super::score::FORMAT;
+use super::{Report, Text, pattern};
 use regex::Regex;
 use std::sync::LazyLock;
 
-static URL: LazyLock<Regex> = LazyLock::new(|| pattern(r#"(?i)\b(?:https?|ftp)://[^\s<>"'`\\]+"#));
+static URL: LazyLock<Regex> = LazyLock::new(|| pattern(r#"(?i)(?-u:\b)(?:(?:https?|ftp)://|www\.[a-z0-9-]+\.)[^\s<>"'`\\]+"#));
 
-pub(super) fn find(text: &str, report: Report<'_>) {
-    for found in URL.find_iter(text) {
+pub(super) const CONTEXT: &[&str] = &[];
+
+pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
+    for found in URL.find_iter(text.as_str()) {
         let trimmed = found.as_str().trim_end_matches(['.', ',', ';', ':', '!', '?', '*']);
         // a closing bracket belongs to the sentence unless the address opened it
         let trimmed = match trimmed.strip_suffix(')') {
@@ -15,7 +18,7 @@ pub(super) fn find(text: &str, report: Report<'_>) {
             _ => trimmed,
         };
         if !trimmed.ends_with("//") {
-            report(found.start()..found.start() + trimmed.len(), false);
+            report(found.start()..found.start() + trimmed.len(), FORMAT);
         }
     }
 }
@@ -34,8 +37,9 @@ mod tests {
                 "<«HTTPS://Example.com»>",
                 "«https://en.wikipedia.org/wiki/Rust_(language)»",
                 "\"«ftp://files.example.com/a.txt»\"",
+                "at «www.example.co.uk/shop», daily",
             ],
-            &["example.com", "http://", "xhttps:/example.com", "a://b"],
+            &["example.com", "http://", "xhttps:/example.com", "a://b", "www.", "www.a"],
         );
     }
 }

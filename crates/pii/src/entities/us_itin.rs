@@ -1,14 +1,18 @@
 //! `US_ITIN`: individual taxpayer identification numbers, 9XX with the groups the IRS issues; bare digits need context.
 
-use super::{Report, context, digits};
+use super::score::{FORMAT, weigh};
+use super::{Entity, Report, Text, digits};
 
-const CONTEXT: &[&str] = &["itin", "itins", "taxpayer", "tin"];
+pub(super) const CONTEXT: &[&str] = &["itin", "itins", "taxpayer", "tin"];
 
-pub(super) fn find(text: &str, key: &str, report: Report<'_>) {
+pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
     digits::windows(text, &[&[3, 2, 4], &[9]], |window| {
-        let hyphens = text[window.span.clone()].contains('-');
-        if issued(&window.digits) && (hyphens || context::near(text, key, &window.span, CONTEXT)) {
-            report(window.span, hyphens);
+        if !issued(window.digits()) {
+            return;
+        }
+        let alone = (window.separator == b'-').then_some(FORMAT);
+        if let Some(score) = weigh(alone, text.near(&window.span, Entity::UsItin.topic())) {
+            report(window.span, score);
         }
     });
 }

@@ -1,22 +1,26 @@
 //! `US_SSN`: area, group and serial as the Social Security Administration issued them; bare digits only beside a context word.
 
-use super::{Report, context, digits};
+use super::score::{FORMAT, weigh};
+use super::{Entity, Report, Text, digits};
 
-const CONTEXT: &[&str] = &["ssn", "ssns", "social", "ss"];
+pub(super) const CONTEXT: &[&str] = &["ssn", "ssns", "social", "ss"];
 
-pub(super) fn find(text: &str, key: &str, report: Report<'_>) {
+pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
     digits::windows(text, &[&[3, 2, 4], &[9]], |window| {
-        let hyphens = text[window.span.clone()].contains('-');
-        if issued(&window.digits) && (hyphens || context::near(text, key, &window.span, CONTEXT)) {
-            report(window.span, hyphens);
+        if !issued(window.digits()) {
+            return;
+        }
+        let alone = (window.separator == b'-').then_some(FORMAT);
+        if let Some(score) = weigh(alone, text.near(&window.span, Entity::UsSsn.topic())) {
+            report(window.span, score);
         }
     });
 }
 
 /// Area 000, 666 and 900–999, group 00 and serial 0000 were never issued.
 fn issued(digits: &[u8]) -> bool {
-    let number = |range: &[u8]| range.iter().fold(0u32, |n, d| n * 10 + u32::from(*d));
-    let (area, group, serial) = (number(&digits[..3]), number(&digits[3..5]), number(&digits[5..]));
+    let (area, group, serial) =
+        (digits::number(&digits[..3]), digits::number(&digits[3..5]), digits::number(&digits[5..]));
     area != 0 && area != 666 && area < 900 && group != 0 && serial != 0
 }
 

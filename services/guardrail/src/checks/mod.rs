@@ -3,13 +3,11 @@
 //! A check looks at one text and says which spans of it matched; what then happens is the pipeline's business. A check
 //! that this version cannot run is a variant of its own, so that it can never be mistaken for one that found nothing.
 
-pub mod fold;
 pub mod keywords;
-pub mod mask;
-pub mod pii;
+
+pub use tollgate_pii::{self as pii, Finding, fold, mask};
 
 use fold::Folded;
-use std::ops::Range;
 
 /// What happens to a text in which a check finds something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,17 +18,6 @@ pub enum Action {
     Mask,
     /// It is counted, and nothing else happens.
     Log,
-}
-
-/// One match in a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// Byte range in the text; always on character boundaries.
-    pub span: Range<usize>,
-    /// What was found, as placeholders name it.
-    pub label: &'static str,
-    /// A checksum or a strict format stands behind it; such a finding wins where two overlap.
-    pub validated: bool,
 }
 
 /// A configured check, ready to run.
