@@ -1,5 +1,5 @@
 //! Reads texts as JSONL (`{"text": …}`) from standard input and writes what is found in each, overlaps resolved, as JSONL with
-//! offsets in characters; a last line says how long the recognisers took. `tests/pii/evaluate.py` calls it.
+//! offsets in characters; a last line says how long the recognisers took. `tests/pii/evaluate.py` calls it; `--entities` lists their names.
 //!
 //! ```text
 //! cargo run --release -p tollgate-pii --example evaluate -- US,GB,DE < texts.jsonl
@@ -13,12 +13,16 @@ use tollgate_pii::mask::resolve;
 use tollgate_pii::{Entity, Pii};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
     let regions = std::env::args().nth(1).unwrap_or_else(|| "US".to_owned());
+    if regions == "--entities" {
+        Entity::ALL.iter().try_for_each(|entity| writeln!(out, "{}", entity.as_str()))?;
+        return Ok(out.flush()?);
+    }
     let regions = regions.split(',').map(str::to_owned).collect::<Vec<_>>();
     let pii = Pii::new(Entity::ALL, &regions)?;
     // what is compiled once is not what a text costs
     pii.scan(&Folded::new("+1 212 555 0123 a@b.com"), &mut Vec::new());
-    let mut out = io::BufWriter::new(io::stdout().lock());
     let (mut took, mut bytes) = (Duration::ZERO, 0);
     for line in io::stdin().lock().lines() {
         let line: Value = serde_json::from_str(&line?)?;

@@ -56,6 +56,13 @@ fn patterns_that_cannot_be_are_refused() {
     assert!(Allowed::value("").is_err() && Allowed::matching("").is_err() && Allowed::matching("[").is_err());
 }
 
+#[test]
+fn every_entity_is_documented() {
+    let document = include_str!("../../../docs/guardrails.md");
+    let missing = Entity::ALL.iter().filter(|entity| !document.contains(&format!("`{}`", entity.as_str())));
+    assert_eq!(missing.collect::<Vec<_>>(), Vec::<&Entity>::new());
+}
+
 /// Texts that are dense in values, their parts, separators and words.
 fn texts() -> impl Strategy<Value = String> {
     let parts = prop::sample::select(vec![
