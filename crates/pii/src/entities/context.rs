@@ -16,6 +16,8 @@ const RIGHT_AFTER: f32 = 0.6;
 pub(super) const RIGHT_BEFORE: f32 = 0.5;
 const FALL: f32 = 0.1;
 
+const PLACEHOLDER_MAX_BYTES: usize = 56;
+
 /// At least this sure: the word is the number's label, with little but punctuation between them.
 pub(super) const LABEL: f32 = 0.57;
 /// The same for a word that follows.
@@ -63,6 +65,7 @@ impl Words {
         let mut hits = Vec::new();
         words(text, |word| match topics(&text[word.clone()]) {
             0 => {}
+            _ if placeholder(text.as_bytes(), &word) => {}
             topics => hits.push((word, topics)),
         });
         Self { key: under, hits }
@@ -89,6 +92,14 @@ impl Words {
         let after = after.map(|(distance, _)| RIGHT_BEFORE - fall(distance, AFTER_BYTES));
         before.into_iter().chain(after).max_by(f32::total_cmp)
     }
+}
+
+/// Whether the word is part of a placeholder such as `[PHONE_NUMBER_1]`, which must not make a telephone number of what stands by it.
+fn placeholder(text: &[u8], word: &Range<usize>) -> bool {
+    let name = |b: &&u8| b.is_ascii_uppercase() || **b == b'_';
+    let before = text[..word.start].iter().rev().take(PLACEHOLDER_MAX_BYTES).find(|b| !name(b));
+    let after = text[word.end..].iter().take(PLACEHOLDER_MAX_BYTES).find(|b| !name(b) && !b.is_ascii_digit());
+    before == Some(&b'[') && after == Some(&b']')
 }
 
 fn topics(word: &str) -> u64 {
@@ -170,6 +181,12 @@ mod tests {
         assert!(near("order 7, ssn 123", "", 13..16).is_some());
         assert!(near("123\nssn", "", 0..3).is_none());
         assert!(near("123\", \"ssn\": 1", "", 0..3).is_none());
+    }
+
+    #[test]
+    fn placeholders_say_nothing() {
+        assert!(near("[US_SSN_1] 123", "", 11..14).is_none());
+        assert!(near("[SSN] 123", "", 6..9).is_none() && near("[ssn] 123", "", 6..9).is_some());
     }
 
     #[test]
