@@ -1,4 +1,4 @@
-//! Numbering plans: whether digits are a number of a region or of a calling code, by the patterns of the `phonenumber` crate.
+//! Numbering plans: whether digits are a number of a calling code, by the patterns of the `phonenumber` crate.
 //!
 //! The crate's own parser allocates for every number and shares a small locked cache of expressions among all regions. So only its
 //! patterns are taken: those of a calling code become one anchored expression, compiled when the first number of that code comes.
@@ -69,7 +69,7 @@ pub(super) struct Region {
     pub(super) trunk: Option<String>,
     /// Numbers are written with their trunk prefix, always.
     pub(super) demanded: bool,
-    plan: Regex,
+    plan: &'static Regex,
     /// Bit n: numbers of n digits exist, trunk prefix not counted.
     lengths: u32,
 }
@@ -81,7 +81,8 @@ impl Regions {
             // `001` is what belongs to no country
             let known = DATABASE.by_id(name.as_str()).filter(|_| name.len() == 2);
             let metadata = known.ok_or_else(|| name.clone())?;
-            let plan = compile(&[metadata]).ok_or_else(|| name.clone())?;
+            // a number of Canada's is written in the same way in the United States
+            let plan = of_code(metadata.country_code()).ok_or_else(|| name.clone())?;
             let american = metadata.country_code() == 1;
             let trunk = metadata.national_prefix().filter(|_| !american).map(str::to_owned);
             let optional = metadata.formats().iter().any(|format| format.is_national_prefix_optional());
