@@ -16,6 +16,8 @@ const DIALLED_MAX: usize = DIGITS_MAX + 2;
 const GROUPS_MAX: usize = 7;
 const GAP_MAX_BYTES: usize = 3;
 const EXTENSION_MAX_DIGITS: usize = 6;
+/// The longest group of a number of which nothing but its label is known.
+const LABELLED_MAX: usize = 11;
 
 /// A valid number in international form is as good as a format without a checksum can be.
 const INTERNATIONAL: f32 = 0.8;
@@ -49,11 +51,13 @@ pub(super) fn find(text: &Text<'_>, regions: &Regions, report: Report<'_>) {
             counts[chain] = digits;
             chain += 1;
         }
-        let dialled = |n: &usize| (DIGITS_MIN..=DIALLED_MAX).contains(&counts[*n - 1]);
-        let found = (1..=chain).rev().filter(dialled).find_map(|n| {
-            let candidate = Candidate { text, groups: &groups[i..i + n], digits: counts[n - 1] };
-            candidate.number(regions).map(|found| (n, found))
-        });
+        let candidates = || {
+            let dialled = (1..=chain).rev().filter(|n| (DIGITS_MIN..=DIALLED_MAX).contains(&counts[*n - 1]));
+            dialled.map(|n| (n, Candidate { text, groups: &groups[i..i + n], digits: counts[n - 1] }))
+        };
+        // a shorter number that is valid is surer than a longer one that is only labelled
+        let valid = candidates().find_map(|(n, candidate)| candidate.valid(regions).map(|found| (n, found)));
+        let found = valid.or_else(|| candidates().find_map(|(n, candidate)| candidate.labelled().map(|found| (n, found))));
         match found {
             Some((n, (span, score))) => {
                 report(span, score);
@@ -77,29 +81,32 @@ struct Candidate<'t> {
 }
 
 impl Candidate<'_> {
-    /// Its span and score, if it is a number.
-    fn number(&self, regions: &Regions) -> Option<(Range<usize>, f32)> {
+    /// Where it starts, if a number can start there.
+    fn start(&self) -> Option<usize> {
         let (text, first, last) = (self.text.as_str(), self.groups.first()?, self.groups.last()?);
         let start = opening(text, first.start..last.end);
-        if !digits::starts(text, start) || text[..start].ends_with(['#', '/', '=', '-']) {
+        (digits::starts(text, start) && !text[..start].ends_with(['#', '/', '=', '-'])).then_some(start)
+    }
+
+    /// Its span and score, if it is a number of a known plan.
+    fn valid(&self, regions: &Regions) -> Option<(Range<usize>, f32)> {
+        let (text, first, last) = (self.text.as_str(), self.groups.first()?, self.groups.last()?);
+        let start = self.start()?;
+        let end = extension(text, last.end).unwrap_or(last.end);
+        if !digits::ends(text, end) {
             return None;
         }
-        let prefix = usize::from(text[first.clone()].starts_with("00")) * 2;
-        let plus = text[start..first.start].contains('+');
-        let end = extension(text, last.end).unwrap_or(last.end);
-        let whole = digits::ends(text, end);
         let mut buffer = [0; DIALLED_MAX];
         let digits = self.write(&mut buffer);
-        if whole && (plus || prefix > 0) && phone_plans::international(&digits[prefix..]) {
+        let plus = text[start..first.start].contains('+');
+        let prefix = if text[first.clone()].starts_with("00") { 2 } else { 0 };
+        if (plus || prefix > 0) && phone_plans::international(&digits[prefix..]) {
             return Some((start..end, INTERNATIONAL));
         }
-        let bare = self.groups.len() == 1;
-        let valid = |region: &Region| self.shaped(region) && region.is_valid(digits);
-        if whole && !plus && regions.iter().any(valid) {
-            let near = self.text.near(first, Entity::PhoneNumber.topic());
-            return weigh((!bare).then_some(FORMAT), near).map(|score| (start..end, score));
-        }
-        self.labelled().map(|score| (start..end, score))
+        let national = !plus && regions.iter().any(|region| self.shaped(region) && region.is_valid(digits));
+        let alone = (self.groups.len() > 1).then_some(FORMAT);
+        let score = if national { weigh(alone, self.text.near(first, Entity::PhoneNumber.topic())) } else { None };
+        score.map(|score| (start..end, score))
     }
 
     fn write<'b>(&self, buffer: &'b mut [u8; DIALLED_MAX]) -> &'b str {
@@ -138,21 +145,23 @@ impl Candidate<'_> {
         }
     }
 
-    /// The score of a number whose plan is not known but that stands right beside a label.
-    fn labelled(&self) -> Option<f32> {
+    /// The span and score of a number whose plan is not known but that stands right beside a label.
+    fn labelled(&self) -> Option<(Range<usize>, f32)> {
         let (text, first, last) = (self.text.as_str(), self.groups.first()?, self.groups.last()?);
-        let address = self.groups.len() == 4 && self.groups.iter().all(|group| group.len() <= 3) && text[first.end..].starts_with('.');
-        let small = self.groups.iter().any(|group| group.len() > 11) || self.groups.len() > 6;
-        if self.digits > DIGITS_MAX || self.dated() || address || small {
+        let dotted = text[first.end..].starts_with('.');
+        let address = self.groups.len() == 4 && dotted && self.groups.iter().all(|group| group.len() <= 3);
+        let shaped = self.groups.len() < GROUPS_MAX && self.groups.iter().all(|group| group.len() <= LABELLED_MAX);
+        if !shaped || address || self.digits > DIGITS_MAX || self.dated() {
             return None;
         }
-        let span = first.start..last.end;
+        let start = self.start()?;
+        let near = self.text.near(&(first.start..last.end), context::PHONE_LABEL)?;
         // `-Office` may follow with a hyphen, which ends no other number
-        let whole = extension(text, last.end).is_some() || digits::ends(text, last.end);
-        let near = self.text.near(&span, context::PHONE_LABEL)?;
         let after = text[last.end..].trim_start_matches(['-', ' ', '(', ',']).starts_with(char::is_alphabetic);
-        let label = near >= context::LABEL || (near >= context::LABEL_AFTER && near <= context::RIGHT_BEFORE && after);
-        (label && (whole || after)).then_some(near - LABELLED_LESS)
+        let label = near >= context::LABEL || (after && (context::LABEL_AFTER..=context::RIGHT_BEFORE).contains(&near));
+        let end = extension(text, last.end).unwrap_or(last.end);
+        let whole = after || digits::ends(text, end);
+        (label && whole).then_some((start..end, near - LABELLED_LESS))
     }
 }
 
@@ -206,6 +215,7 @@ mod tests {
                 "Mobile: «723 813 266»",
                 "fax «0961-7596216».",
                 "mobile «98765 43210»",
+                "phone: «212 555 0123» 42 of them",
             ],
             &[
                 "2125550123",
