@@ -196,7 +196,13 @@ fn canonical(checks: &Checks) -> Value {
     let judged = |j: &Judged| json!({ "action": named(j.action), "judge": j.judge });
     json!({
         "pii": pii.as_ref().map(|config::Pii { action, entities, phone_regions, patterns, allow }| {
-            json!({ "action": named(*action), "entities": entities, "phone_regions": phone_regions, "patterns": patterns, "allow": allow })
+            json!({
+                "action": named(*action),
+                "entities": entities,
+                "phone_regions": phone_regions,
+                "patterns": patterns,
+                "allow": allow,
+            })
         }),
         "keywords": keywords.as_ref().map(|config::Keywords { action, words }| {
             json!({ "action": named(*action), "words": words })

@@ -157,7 +157,9 @@ impl Candidate<'_> {
         let start = self.start()?;
         let near = self.text.near(&(first.start..last.end), context::PHONE_LABEL)?;
         // `-Office` may follow with a hyphen, which ends no other number
-        let after = text[last.end..].trim_start_matches(['-', ' ', '(', ',']).starts_with(char::is_alphabetic);
+        let rest = &text[last.end..];
+        let word = rest.trim_start_matches(['-', ' ', '(', ',']);
+        let after = word.len() < rest.len() && word.starts_with(char::is_alphabetic);
         let label = near >= context::LABEL || (after && (context::LABEL_AFTER..=context::RIGHT_BEFORE).contains(&near));
         let end = extension(text, last.end).unwrap_or(last.end);
         let whole = after || digits::ends(text, end);

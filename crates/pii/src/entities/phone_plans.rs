@@ -19,7 +19,7 @@ pub(super) fn international(digits: &str) -> bool {
     // no code begins another one
     (1..=CODE_MAX_DIGITS).any(|length| {
         let Some((code, national)) = digits.split_at_checked(length) else { return false };
-        let plan = code.parse().ok().and_then(of_code);
+        let plan = code.parse().ok().filter(|_| !code.starts_with('0')).and_then(of_code);
         // a trunk prefix is often left in: +44 (0)20 …
         plan.is_some_and(|plan| {
             plan.is_match(national) || national.strip_prefix('0').is_some_and(|national| plan.is_match(national))
@@ -34,7 +34,7 @@ fn of_code(code: u16) -> Option<&'static Regex> {
 
 /// One expression for all kinds of numbers of all these regions.
 fn compile(regions: &[&Metadata]) -> Option<Regex> {
-    let kinds = regions.iter().flat_map(|region| kinds(region));
+    let kinds = regions.iter().flat_map(kinds);
     let any = kinds.map(|kind| format!("(?:{})", kind.national_number().as_str())).collect::<Vec<_>>().join("|");
     // digits are ASCII here, and the patterns are wrapped over lines
     RegexBuilder::new(&format!("^(?:{any})$")).ignore_whitespace(true).unicode(false).build().ok()
