@@ -58,12 +58,20 @@ def analyzer():
     from presidio_analyzer import AnalyzerEngine, RecognizerRegistry, predefined_recognizers
     from presidio_analyzer.nlp_engine import SpacyNlpEngine
 
+    @spacy.Language.component("words_as_lemmas")
+    def words_as_lemmas(doc):
+        """Context words are compared with lemmas, which a blank model does not have."""
+        for token in doc:
+            token.lemma_ = token.lower_
+        return doc
+
     class Blank(SpacyNlpEngine):
         """An engine without a model: it only splits a text into words."""
 
         def __init__(self):
             super().__init__(models=[{"lang_code": "en", "model_name": "blank"}])
             self.nlp = {"en": spacy.blank("en")}
+            self.nlp["en"].add_pipe("words_as_lemmas")
 
         def load(self):
             pass
