@@ -35,17 +35,15 @@ fn issued(code: &[u8]) -> bool {
             None => return false,
         }
     }
-    match runs {
-        // most states; Washington's and others' names in letters
-        [0, 7..=10 | 12, 0, 0, 0] => true,
-        // one letter: California, Arizona, Virginia, Illinois, Florida, New Jersey, …
-        [1, 6..=9 | 11..=14, 0, 0, 0] => true,
-        // two or three: Ohio, Colorado, North Dakota, …
-        [2, 6 | 7, 0, 0, 0] | [3, 6, 0, 0, 0] => true,
-        // Iowa, New Hampshire, Missouri, Vermont, Idaho
-        [0, 3, 2, 4, 0] | [0, 2, 3, 5, 0] | [0, 9, 1, 0, 0] | [0, 7 | 8, 1 | 2, 0, 0] | [2, 6, 1, 0, 0] => true,
-        _ => false,
-    }
+    // digits alone: most states
+    let digits = matches!(runs, [0, 7..=10 | 12, 0, 0, 0]);
+    // one letter: California, Arizona, Virginia, Illinois, Florida, New Jersey, …
+    let letter = matches!(runs, [1, 6..=9 | 11..=14, 0, 0, 0]);
+    // two or three: Ohio, Colorado, North Dakota, …
+    let letters = matches!(runs, [2, 6 | 7, 0, 0, 0] | [3, 6, 0, 0, 0]);
+    // Iowa, New Hampshire, Missouri, Vermont, Idaho
+    let mixed = matches!(runs, [0, 3, 2, 4, 0] | [0, 2, 3, 5, 0] | [0, 9, 1, 0, 0] | [0, 7 | 8, 1 | 2, 0, 0] | [2, 6, 1, 0, 0]);
+    digits || letter || letters || mixed
 }
 
 #[cfg(test)]
