@@ -6,9 +6,13 @@
 use super::Finding;
 use super::fold::Folded;
 use aho_corasick::{AhoCorasick, MatchKind};
+use std::borrow::Cow;
 
 /// What masked keywords become.
 pub const LABEL: &str = "KEYWORD";
+
+/// A word says less about what it covers than a number that was checked.
+const SCORE: f32 = 0.5;
 
 /// A set of words, compiled.
 #[derive(Debug)]
@@ -31,7 +35,7 @@ impl Keywords {
         for found in self.words.find_overlapping_iter(lower) {
             let (start, end) = (found.start(), found.end());
             if boundary(lower, start) && boundary(lower, end) {
-                out.push(Finding { span: folded.span(start..end), label: LABEL, validated: false });
+                out.push(Finding { span: folded.span(start..end), label: Cow::Borrowed(LABEL), score: SCORE });
             }
         }
     }

@@ -1,15 +1,13 @@
 //! The checks, and the one place that matches their variants.
 //!
-//! A check looks at one text and says which spans of it matched; what then happens is the pipeline's business. A check
-//! that this version cannot run is a variant of its own, so that it can never be mistaken for one that found nothing.
+//! A check looks at one text and says which spans of it matched; what then happens is the pipeline's business. What
+//! needs a judge is not here.
 
-pub mod fold;
 pub mod keywords;
-pub mod mask;
-pub mod pii;
+
+pub use tollgate_pii::{self as pii, Finding, fold, mask};
 
 use fold::Folded;
-use std::ops::Range;
 
 /// What happens to a text in which a check finds something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,17 +20,6 @@ pub enum Action {
     Log,
 }
 
-/// One match in a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// Byte range in the text; always on character boundaries.
-    pub span: Range<usize>,
-    /// What was found, as placeholders name it.
-    pub label: &'static str,
-    /// A checksum or a strict format stands behind it; such a finding wins where two overlap.
-    pub validated: bool,
-}
-
 /// A configured check, ready to run.
 #[derive(Debug)]
 pub enum Check {
@@ -40,22 +27,14 @@ pub enum Check {
     Keywords(keywords::Keywords),
     /// Personal data and secrets.
     Pii(pii::Pii),
-    /// A kind that this version cannot run: model judges and heuristics. It never finds anything and never passes.
-    Unavailable,
 }
 
 impl Check {
-    /// Whether this version can run it.
-    pub fn available(&self) -> bool {
-        !matches!(self, Check::Unavailable)
-    }
-
     /// Appends what the check finds in `text`, in no particular order; findings may overlap.
     pub fn scan(&self, text: &Folded<'_>, out: &mut Vec<Finding>) {
         match self {
             Check::Keywords(keywords) => keywords.scan(text.original(), out),
             Check::Pii(pii) => pii.scan(text, out),
-            Check::Unavailable => {}
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Compiles the guardrails of the configuration, and names every problem in them at once.
 
 mod judges;
+mod pii;
 mod version;
 
 use crate::checks::keywords::Keywords;
-use crate::checks::pii::{DEFAULT_ENTITIES, Entity, Pii, known_region};
 use crate::checks::{Action, Check};
 use crate::pipeline::{Configured, Judged, Policy, Side, Stage, Subject};
 use judges::Judges;
@@ -91,7 +91,7 @@ impl Building<'_> {
             }
         }
         if let Some(pii) = &checks.pii
-            && let Some(check) = compile_pii(pii, &format!("{}.pii", self.path), self.problems)
+            && let Some(check) = pii::compile(pii, &format!("{}.pii", self.path), self.problems)
         {
             self.add("pii", pii.action, Check::Pii(check));
         }
@@ -145,37 +145,6 @@ impl Building<'_> {
     }
 }
 
-fn compile_pii(pii: &config::Pii, path: &str, problems: &mut Vec<Problem>) -> Option<Pii> {
-    let before = problems.len();
-    let mut entities = Vec::new();
-    for (i, name) in pii.entities.iter().flatten().enumerate() {
-        match Entity::parse(name) {
-            Some(entity) if entities.contains(&entity) => {
-                problems.push(fatal(format!("{path}.entities[{i}]"), &format!("`{name}` is named twice; remove one")));
-            }
-            Some(entity) => entities.push(entity),
-            None => {
-                let known = Entity::ALL.iter().map(|e| e.as_str()).collect::<Vec<_>>().join(", ");
-                let message = format!("`{name}` is not an entity of this version; there are {known}");
-                problems.push(fatal(format!("{path}.entities[{i}]"), &message));
-            }
-        }
-    }
-    if pii.entities.as_ref().is_some_and(Vec::is_empty) {
-        problems
-            .push(fatal(format!("{path}.entities"), "is empty; leave it out for the default set, or remove the check"));
-    }
-    for (i, region) in pii.phone_regions.iter().enumerate().filter(|(_, region)| !known_region(region)) {
-        let message = format!("`{region}` is not a region; write ISO 3166 codes of two upper-case letters, as in US");
-        problems.push(fatal(format!("{path}.phone_regions[{i}]"), &message));
-    }
-    if problems.len() > before {
-        return None;
-    }
-    let entities = if pii.entities.is_some() { entities } else { DEFAULT_ENTITIES.to_vec() };
-    Pii::new(&entities, &pii.phone_regions).ok()
-}
-
 fn action(action: config::Action) -> Action {
     match action {
         config::Action::Block => Action::Block,
@@ -218,6 +187,8 @@ judges:
             action: Mask,
             entities: entities.map(owned),
             phone_regions: owned(regions),
+            patterns: vec![],
+            allow: vec![],
             judge: None,
             on_judge_failure: OnJudgeFailure::Block,
         };
@@ -235,6 +206,24 @@ judges:
         assert!(problems[1].contains("entities[2]") && problems[2].contains("phone_regions[1]"));
         assert_eq!(compiled(pii(Some(&[]), &[])).1.len(), 1);
         assert!(compiled(pii(None, &[])).1.is_empty());
+    }
+
+    #[test]
+    fn patterns_and_allowed_values_are_checked() {
+        let pattern = |name: &str, regex: &str| config::PiiPattern { name: name.into(), regex: regex.into(), context: vec![] };
+        let mut checks = pii(None, &[]);
+        let check = checks.pii.as_mut().expect("there");
+        check.patterns = vec![pattern("BADGE", "[0-9]{5}"), pattern("US_SSN", "x"), pattern("BADGE", "y"), pattern("P", "(")];
+        check.allow = vec![config::PiiAllow::Value("a@b.com".into()), config::PiiAllow::Value(String::new()), config::PiiAllow::Regex("[".into())];
+        let (_, problems) = compiled(checks.clone());
+        let places = ["patterns[1]", "patterns[2]", "patterns[3]", "allow[1]", "allow[2]"];
+        assert_eq!(problems.len(), places.len(), "{problems:?}");
+        assert!(problems.iter().zip(places).all(|(problem, place)| problem.contains(place)), "{problems:?}");
+        let check = checks.pii.as_mut().expect("there");
+        (check.patterns, check.allow) = (vec![pattern("BADGE", "[0-9]{5}")], vec![]);
+        let (first, problems) = compiled(checks);
+        assert!(problems.is_empty());
+        assert_ne!(first.version, compiled(pii(None, &[])).0.version);
     }
 
     #[test]

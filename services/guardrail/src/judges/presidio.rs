@@ -3,8 +3,10 @@
 //!
 //! All texts go in one call, as a list, which the analyzer takes since version 2.2.356.
 
-use super::{About, Chars, Found, Parsed, Ruling, labels::label};
-use crate::checks::Finding;
+use super::{
+    About, Chars, Found, Parsed, Ruling,
+    labels::{finding, label},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -50,9 +52,8 @@ pub(super) fn ruling(about: &About<'_>, answer: &Value) -> Parsed {
         let chars = Chars::of(text);
         for Entity { entity_type, start, end } in found {
             let span = chars.range(start, end).ok_or("a result is not in its text")?;
-            let label = label(&entity_type);
-            categories.insert(label.to_owned());
-            spans.push((at, Finding { span, label, validated: false }));
+            categories.insert(label(&entity_type).to_owned());
+            spans.push((at, finding(span, &entity_type)));
         }
     }
     if spans.is_empty() {

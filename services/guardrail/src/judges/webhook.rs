@@ -1,7 +1,6 @@
 //! A judge of one's own: a service that is sent the texts and answers with a verdict. The contract is in docs/guardrails.md.
 
-use super::{About, Chars, Found, Parsed, Ruling, labels::label, name};
-use crate::checks::Finding;
+use super::{About, Chars, Found, Parsed, Ruling, labels::finding, name};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -46,7 +45,7 @@ pub(super) fn ruling(about: &About<'_>, answer: &Value) -> Parsed {
     for Span { text, start, end, label: entity } in verdict.spans.into_iter().flatten() {
         let of = about.case.texts.get(text).ok_or("a span names a text that there is not")?;
         let span = Chars::of(of).range(start, end).ok_or("a span is not in its text")?;
-        spans.push((text, Finding { span, label: label(&entity), validated: false }));
+        spans.push((text, finding(span, &entity)));
     }
     let categories = verdict.category.and_then(|category| name(&category)).into_iter().collect();
     let spans = (!spans.is_empty()).then_some(spans);

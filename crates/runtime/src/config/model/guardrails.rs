@@ -80,6 +80,33 @@ pub struct Pii {
     pub judge: Option<String>,
     #[serde(default)]
     pub on_judge_failure: OnJudgeFailure,
+    /// Patterns of one's own, beside the entities.
+    #[serde(default)]
+    pub patterns: Vec<PiiPattern>,
+    /// What is never a finding.
+    #[serde(default)]
+    pub allow: Vec<PiiAllow>,
+}
+
+/// `guardrails.*.pii.patterns[]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
+pub struct PiiPattern {
+    pub name: String,
+    pub regex: String,
+    /// Words of which one must stand near; none: it counts anywhere.
+    #[serde(default)]
+    pub context: Vec<String>,
+}
+
+/// `guardrails.*.pii.allow[]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PiiAllow {
+    /// This value.
+    Value(String),
+    /// Every value that the expression matches from end to end.
+    Regex(String),
 }
 
 /// `guardrails.*.keywords`.

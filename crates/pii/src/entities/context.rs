@@ -1,0 +1,203 @@
+//! Context words: what stands near a bare number decides whether it is taken for personal data.
+//!
+//! All words of a text that any recogniser cares for are looked up in one pass; each stands for a set of topics, one bit each.
+
+use super::{Entity, phone_number};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::LazyLock;
+
+const BEFORE_BYTES: usize = 48;
+const AFTER_BYTES: usize = 24;
+
+/// Scores: under such a key; right after such a word, falling with the distance; right before one, falling too.
+const UNDER_KEY: f32 = 0.6;
+const RIGHT_AFTER: f32 = 0.6;
+pub(super) const RIGHT_BEFORE: f32 = 0.5;
+const FALL: f32 = 0.1;
+
+const PLACEHOLDER_MAX_BYTES: usize = 56;
+
+/// At least this sure: the word is the number's label, with little but punctuation between them.
+pub(super) const LABEL: f32 = 0.57;
+/// The same for a word that follows.
+pub(super) const LABEL_AFTER: f32 = 0.48;
+
+/// Topics that belong to no entity.
+pub(super) const VERSION: u64 = 1 << 63;
+/// Labels of telephone numbers.
+pub(super) const PHONE_LABEL: u64 = 1 << 61;
+const OTHER: u64 = 1 << 62;
+
+/// Four numbers after one of these are a release, not an address.
+const VERSION_WORDS: &[&str] = &["version", "ver", "release", "v", "build", "firmware"];
+
+/// What follows one of these is a number of something else, whatever stands further away.
+const OTHER_WORDS: &[&str] = &[
+    "aws", "batch", "booking", "build", "case", "checksum", "commit", "flight", "hash", "invoice", "isbn", "item", "job",
+    "lot", "md5", "model", "order", "parcel", "part", "plate", "port", "product", "ref", "reference", "release", "revision",
+    "room", "sequence", "serial", "session", "sha1", "sha256", "shipment", "sku", "software", "ticket", "timestamp",
+    "trace", "tracking", "transaction", "uuid", "version",
+];
+
+/// Lower-case words and their topics.
+static TOPICS: LazyLock<HashMap<&'static str, u64>> = LazyLock::new(|| {
+    let mut topics = HashMap::new();
+    let lists = Entity::ALL.iter().map(|entity| (entity.topic(), entity.context()));
+    for (topic, words) in lists.chain([(VERSION, VERSION_WORDS), (PHONE_LABEL, phone_number::LABELS), (OTHER, OTHER_WORDS)]) {
+        words.iter().for_each(|word| *topics.entry(*word).or_default() |= topic);
+    }
+    topics
+});
+
+static LONGEST_BYTES: LazyLock<usize> = LazyLock::new(|| TOPICS.keys().map(|word| word.len()).max().unwrap_or(0));
+
+/// The known words of a text, in its order.
+pub(super) struct Words {
+    key: u64,
+    hits: Vec<(Range<usize>, u64)>,
+}
+
+impl Words {
+    pub(super) fn new(text: &str, key: &str) -> Self {
+        let mut under = 0;
+        words(key, |word| under |= topics(&key[word]));
+        let mut hits = Vec::new();
+        words(text, |word| match topics(&text[word.clone()]) {
+            0 => {}
+            _ if placeholder(text.as_bytes(), &word) => {}
+            topics => hits.push((word, topics)),
+        });
+        Self { key: under, hits }
+    }
+
+    /// How much a word about one of the topics speaks for the span; `None` if there is none near it.
+    pub(super) fn near(&self, text: &str, span: &Range<usize>, topics: u64) -> Option<f32> {
+        if self.key & topics != 0 {
+            return Some(UNDER_KEY);
+        }
+        let next = self.hits.partition_point(|(word, _)| word.start < span.start);
+        let fall = |distance: usize, window: usize| FALL * distance as f32 / window as f32;
+        let before = self.hits[..next].iter().rev().map(|(word, about)| (span.start.saturating_sub(word.end), *about));
+        let mut before = before.take_while(|(distance, _)| *distance <= BEFORE_BYTES);
+        let before = before.find(|(_, about)| about & (topics | OTHER) != 0).filter(|(_, about)| about & topics != 0);
+        let before = before.map(|(distance, _)| RIGHT_AFTER - fall(distance, BEFORE_BYTES));
+        // what follows on another line or in another field belongs to another value
+        let rest = text.as_bytes()[span.end..].iter().take(AFTER_BYTES);
+        let reach = rest.take_while(|b| !matches!(b, b'\n' | b'"' | b'|' | b'\t' | b';')).count();
+        let after = self.hits[next..].iter().filter(|(word, _)| word.start >= span.end);
+        let after = after.map(|(word, about)| (word.start - span.end, *about));
+        let mut after = after.take_while(|(distance, _)| *distance < reach);
+        let after = after.find(|(_, about)| about & topics != 0);
+        let after = after.map(|(distance, _)| RIGHT_BEFORE - fall(distance, AFTER_BYTES));
+        before.into_iter().chain(after).max_by(f32::total_cmp)
+    }
+}
+
+/// Whether the word is part of a placeholder such as `[PHONE_NUMBER_1]`, which must not make a telephone number of what stands by it.
+fn placeholder(text: &[u8], word: &Range<usize>) -> bool {
+    let name = |b: &&u8| b.is_ascii_uppercase() || **b == b'_';
+    let before = text[..word.start].iter().rev().take(PLACEHOLDER_MAX_BYTES).find(|b| !name(b));
+    let after = text[word.end..].iter().take(PLACEHOLDER_MAX_BYTES).find(|b| !name(b) && !b.is_ascii_digit());
+    before == Some(&b'[') && after == Some(&b']')
+}
+
+fn topics(word: &str) -> u64 {
+    // digits alone are no words, and most words are too long or unknown
+    if word.len() > *LONGEST_BYTES || word.as_bytes()[0].is_ascii_digit() {
+        return 0;
+    }
+    match word.bytes().all(|b| b.is_ascii_lowercase()) {
+        true => TOPICS.get(word).copied().unwrap_or(0),
+        false => TOPICS.get(word.to_lowercase().as_str()).copied().unwrap_or(0),
+    }
+}
+
+/// Whether one of the lower-case `words` stands as a whole word shortly before or after the span, or in the `key`.
+pub(super) fn beside(text: &str, key: &str, span: &Range<usize>, wanted: &[String]) -> bool {
+    let before = &text[text.floor_char_boundary(span.start.saturating_sub(BEFORE_BYTES))..span.start];
+    let after = &text[span.end..text.floor_char_boundary((span.end + AFTER_BYTES).min(text.len()))];
+    [key, before, after].iter().any(|part| {
+        let mut found = false;
+        words(part, |word| found |= wanted.iter().any(|w| *w == part[word.clone()].to_lowercase()));
+        found
+    })
+}
+
+/// Shows the words of a text; `phoneNumber` and `phone_number` are two each.
+fn words(text: &str, mut visit: impl FnMut(Range<usize>)) {
+    let mut start = None;
+    let mut lower = false;
+    for (at, c) in text.char_indices() {
+        if !c.is_alphanumeric() {
+            if let Some(start) = start.take() {
+                visit(start..at);
+            }
+            lower = false;
+            continue;
+        }
+        let upper = c.is_uppercase();
+        match start {
+            Some(from) if lower && upper => {
+                visit(from..at);
+                start = Some(at);
+            }
+            None => start = Some(at),
+            Some(_) => {}
+        }
+        lower = !upper && c.is_lowercase();
+    }
+    if let Some(start) = start {
+        visit(start..text.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn near(text: &str, key: &str, span: Range<usize>) -> Option<f32> {
+        Words::new(text, key).near(text, &span, Entity::UsSsn.topic())
+    }
+
+    #[test]
+    fn whole_words_nearby_only() {
+        let text = "ÄÄ my ssn: 123 is it";
+        let at = text.find("123").expect("there");
+        assert!(near(text, "", at..at + 3).is_some_and(|score| score >= LABEL));
+        assert!(near("my ssnx 123", "", 8..11).is_none());
+        for key in ["ssn", "userSsn", "user_ssn", "SSN", "userSSN", "ssn-1"] {
+            assert!(near("123", key, 0..3).is_some(), "{key}");
+        }
+        assert!(near("123", "assn", 0..3).is_none());
+        let far = format!("ssn{}123", " ".repeat(60));
+        assert!(near(&far, "", 63..66).is_none());
+        assert!(near("123 is my SSN", "", 0..3).is_some());
+    }
+
+    #[test]
+    fn another_label_between_takes_the_number_away() {
+        assert!(near("ssn unknown, order 123", "", 19..22).is_none());
+        assert!(near("order 7, ssn 123", "", 13..16).is_some());
+        assert!(near("123\nssn", "", 0..3).is_none());
+        assert!(near("123\", \"ssn\": 1", "", 0..3).is_none());
+    }
+
+    #[test]
+    fn placeholders_say_nothing() {
+        assert!(near("[US_SSN_1] 123", "", 11..14).is_none());
+        assert!(near("[SSN] 123", "", 6..9).is_none() && near("[ssn] 123", "", 6..9).is_some());
+    }
+
+    #[test]
+    fn nearer_words_count_for_more() {
+        assert!(near("ssn 123", "", 4..7) > near("ssn of my mother 123", "", 17..20));
+    }
+
+    #[test]
+    fn words_not_known_beforehand() {
+        assert!(beside("Employee no. 123", "", &(13..16), &["employee".to_owned()]));
+        assert!(beside("123", "employeeNo", &(0..3), &["employee".to_owned()]));
+        assert!(!beside("employees: 123", "", &(11..14), &["employee".to_owned()]));
+    }
+}

@@ -1,0 +1,248 @@
+//! `PHONE_NUMBER`: digit groups that look dialled, then validated against the numbering plans of the `phonenumber` crate.
+//!
+//! International numbers (`+` or `00`) of any region count; national ones only of the configured regions, with their trunk
+//! prefix where the region has one. A bare run of digits counts only beside a context word, a number of another region's national
+//! plan only right beside a label such as `Tel.`.
+
+use super::phone_plans::{self, Region, Regions};
+use super::score::{FORMAT, weigh};
+use super::{Entity, Report, Text, context, digits};
+use std::ops::Range;
+
+const DIGITS_MIN: usize = 7;
+const DIGITS_MAX: usize = 15;
+/// With an international prefix such as 00.
+const DIALLED_MAX: usize = DIGITS_MAX + 2;
+const GROUPS_MAX: usize = 7;
+const GAP_MAX_BYTES: usize = 3;
+const EXTENSION_MAX_DIGITS: usize = 6;
+/// The longest group of a number of which nothing but its label is known.
+const LABELLED_MAX: usize = 11;
+
+/// A valid number in international form is as good as a format without a checksum can be.
+const INTERNATIONAL: f32 = 0.8;
+/// A number that only its label speaks for counts for less than any that is valid.
+const LABELLED_LESS: f32 = 0.05;
+
+pub(super) const CONTEXT: &[&str] = &[
+    "phone", "phones", "telephone", "tel", "call", "calling", "mobile", "cell", "cellphone", "fax", "text", "texting", "sms",
+    "whatsapp", "dial", "ring", "reach", "contact", "landline", "handy", "telefon", "mobil", "móvil", "teléfono", "portable",
+    "téléphone", "telefono", "cellulare", "telefone", "telefoon", "hotline", "helpline", "voicemail",
+];
+
+/// What a number is labelled with; right beside one of these it need not be of a known plan.
+pub(super) const LABELS: &[&str] = &[
+    "phone", "telephone", "tel", "mobile", "cell", "cellphone", "fax", "whatsapp", "landline", "handy", "telefon", "mobil",
+    "móvil", "teléfono", "téléphone", "telefono", "cellulare", "telefone", "telefoon", "desk", "office", "home",
+];
+
+pub(super) fn find(text: &Text<'_>, regions: &Regions, report: Report<'_>) {
+    let groups = text.groups();
+    let mut i = 0;
+    while i < groups.len() {
+        let mut chain = 1;
+        let mut digits = groups[i].len();
+        let mut counts = [digits; GROUPS_MAX];
+        while chain < GROUPS_MAX && digits < DIALLED_MAX && i + chain < groups.len() {
+            if !joined(text.as_str(), &groups[i + chain - 1], &groups[i + chain]) {
+                break;
+            }
+            digits += groups[i + chain].len();
+            counts[chain] = digits;
+            chain += 1;
+        }
+        let candidates = || {
+            let dialled = (1..=chain).rev().filter(|n| (DIGITS_MIN..=DIALLED_MAX).contains(&counts[*n - 1]));
+            dialled.map(|n| (n, Candidate { text, groups: &groups[i..i + n], digits: counts[n - 1] }))
+        };
+        // a shorter number that is valid is surer than a longer one that is only labelled
+        let valid = candidates().find_map(|(n, candidate)| candidate.valid(regions).map(|found| (n, found)));
+        let found = valid.or_else(|| candidates().find_map(|(n, candidate)| candidate.labelled().map(|found| (n, found))));
+        match found {
+            Some((n, (span, score))) => {
+                report(span, score);
+                i += n;
+            }
+            None => i += 1,
+        }
+    }
+}
+
+fn joined(text: &str, left: &Range<usize>, right: &Range<usize>) -> bool {
+    let gap = &text.as_bytes()[left.end..right.start];
+    gap.len() <= GAP_MAX_BYTES && gap.iter().all(|b| b" ().-/".contains(b))
+}
+
+/// Digit groups that may be one number.
+struct Candidate<'t> {
+    text: &'t Text<'t>,
+    groups: &'t [Range<usize>],
+    digits: usize,
+}
+
+impl Candidate<'_> {
+    /// Where it starts, if a number can start there.
+    fn start(&self) -> Option<usize> {
+        let (text, first, last) = (self.text.as_str(), self.groups.first()?, self.groups.last()?);
+        let start = opening(text, first.start..last.end);
+        (digits::starts(text, start) && !text[..start].ends_with(['#', '/', '=', '-'])).then_some(start)
+    }
+
+    /// Its span and score, if it is a number of a known plan.
+    fn valid(&self, regions: &Regions) -> Option<(Range<usize>, f32)> {
+        let (text, first, last) = (self.text.as_str(), self.groups.first()?, self.groups.last()?);
+        let start = self.start()?;
+        let end = extension(text, last.end).unwrap_or(last.end);
+        if !digits::ends(text, end) {
+            return None;
+        }
+        let mut buffer = [0; DIALLED_MAX];
+        let digits = self.write(&mut buffer);
+        let plus = text[start..first.start].contains('+');
+        let prefix = if text[first.clone()].starts_with("00") { 2 } else { 0 };
+        if (plus || prefix > 0) && phone_plans::international(&digits[prefix..]) {
+            return Some((start..end, INTERNATIONAL));
+        }
+        let national = !plus && regions.iter().any(|region| self.shaped(region) && region.is_valid(digits));
+        let alone = (self.groups.len() > 1).then_some(FORMAT);
+        let score = if national { weigh(alone, self.text.near(first, Entity::PhoneNumber.topic())) } else { None };
+        score.map(|score| (start..end, score))
+    }
+
+    fn write<'b>(&self, buffer: &'b mut [u8; DIALLED_MAX]) -> &'b str {
+        let bytes = self.text.as_str().as_bytes();
+        let digits = self.groups.iter().flat_map(|group| &bytes[group.clone()]);
+        let written = buffer.iter_mut().zip(digits).map(|(slot, digit)| *slot = *digit).count();
+        std::str::from_utf8(&buffer[..written]).unwrap_or_default()
+    }
+
+    fn size(&self, group: usize) -> usize {
+        self.groups.get(group).map_or(0, ExactSizeIterator::len)
+    }
+
+    /// Sizes of up to four groups; no number of four or more is a date.
+    fn sizes(&self) -> [usize; 4] {
+        [self.size(0), self.size(1), self.size(2), self.size(3)]
+    }
+
+    fn dated(&self) -> bool {
+        matches!(self.sizes(), [1 | 2, 1 | 2, 4, 0] | [4, 1 | 2, 1 | 2, _] | [4, 4, 0, 0])
+    }
+
+    /// Cheap rules, so that tables of numbers and dates never reach the numbering plans.
+    fn shaped(&self, region: &Region) -> bool {
+        let american = |sizes: &[usize]| matches!(sizes, [3, 3, 4, ..] | [3, 7, 0, ..] | [10, 0, ..] | [6, 4, 0, ..]);
+        let first = &self.text.as_str()[self.groups[0].clone()];
+        match &region.trunk {
+            _ if region.american && self.digits == 10 => american(&self.sizes()),
+            _ if region.american => {
+                self.digits == 11 && first.starts_with('1') && (self.groups.len() == 1 || american(&self.sizes()[1..]))
+            }
+            Some(trunk) if region.demanded => {
+                !self.dated() && first.starts_with(trunk.as_str()) && first.len() > trunk.len()
+            }
+            _ => !self.dated(),
+        }
+    }
+
+    /// The span and score of a number whose plan is not known but that stands right beside a label.
+    fn labelled(&self) -> Option<(Range<usize>, f32)> {
+        let (text, first, last) = (self.text.as_str(), self.groups.first()?, self.groups.last()?);
+        let dotted = text[first.end..].starts_with('.');
+        let address = self.groups.len() == 4 && dotted && self.groups.iter().all(|group| group.len() <= 3);
+        let shaped = self.groups.len() < GROUPS_MAX && self.groups.iter().all(|group| group.len() <= LABELLED_MAX);
+        if !shaped || address || self.digits > DIGITS_MAX || self.dated() {
+            return None;
+        }
+        let start = self.start()?;
+        let near = self.text.near(&(first.start..last.end), context::PHONE_LABEL)?;
+        // `-Office` may follow with a hyphen, which ends no other number
+        let rest = &text[last.end..];
+        let word = rest.trim_start_matches(['-', ' ', '(', ',']);
+        let after = word.len() < rest.len() && word.starts_with(char::is_alphabetic);
+        let label = near >= context::LABEL || (after && (context::LABEL_AFTER..=context::RIGHT_BEFORE).contains(&near));
+        let end = extension(text, last.end).unwrap_or(last.end);
+        let whole = after || digits::ends(text, end);
+        (label && whole).then_some((start..end, near - LABELLED_LESS))
+    }
+}
+
+/// Where the number starts: at its `+`, or at a bracket that closes within it.
+fn opening(text: &str, number: Range<usize>) -> usize {
+    let mut start = number.start;
+    if text[..start].ends_with('(') && text[number].contains(')') {
+        start -= 1;
+    }
+    if text[..start].ends_with('+') { start - 1 } else { start }
+}
+
+/// Where `ext. 123` or `x123` after a number ends.
+fn extension(text: &str, at: usize) -> Option<usize> {
+    let rest = text[at..].strip_prefix([' ', ',']).unwrap_or(&text[at..]).trim_start_matches(' ');
+    let word = ["extension", "ext.", "ext", "x"]
+        .iter()
+        .find(|w| rest.get(..w.len()).is_some_and(|start| start.eq_ignore_ascii_case(w)))?;
+    let number = rest[word.len()..].trim_start_matches([' ', '.', ':']);
+    let digits = number.bytes().take_while(u8::is_ascii_digit).count();
+    (1..=EXTENSION_MAX_DIGITS).contains(&digits).then(|| text.len() - number.len() + digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Entity, tests};
+
+    #[test]
+    fn table() {
+        tests::table(
+            Entity::PhoneNumber,
+            &[
+                "«212-555-0123»",
+                "call «(212) 555-0123» now",
+                "«+1 212 555 0123».",
+                "«1-800-356-9377»",
+                "«212.555.0123»",
+                "my phone: «2125550123»",
+                "«(212) 555-0123 ext. 42» or mail",
+                "«212-555-0123x42»",
+                "«+44 20 7946 0018»",
+                "«020 7946 0018»",
+                "Tel. «030 901820»",
+                "(«212-555-0123»)",
+                "«0049 30 901820»",
+                "«+33 1 42 68 53 00»",
+                "tel:«+12125550123»;",
+                "qty 4 «212-555-0123» 3",
+                "（«+81 3-3224-9999»）",
+                "«+46 (0)8 928 571 38» fax",
+                "Mobile: «723 813 266»",
+                "fax «0961-7596216».",
+                "mobile «98765 43210»",
+                "phone: «212 555 0123» 42 of them",
+            ],
+            &[
+                "2125550123",
+                "order number 2125550123",
+                "call me in 2026-11-23",
+                "01.02.2026",
+                "2026-11-23 19:43",
+                "1.2.3.4567890",
+                "10.0.19041.1234",
+                "4111 1111 1111 1111",
+                "460-89-9847",
+                "INV-212-555-0123",
+                "212-555-0123-77",
+                "0192f3a4-7c1e-7b2a-9d3e-4455667788aa",
+                "1732390980123",
+                "12 34 56 78 90 12 34",
+                "112-555-0123",
+                "3.14159265358979",
+                "#2125550123 phone",
+                "+1 2",
+                "978-3-16-148410-0",
+                "Tel. and fax since 2017-2018",
+                "phone model 2026.11.23",
+                "the office at 192.168.100.200",
+            ],
+        );
+    }
+}

@@ -1,0 +1,141 @@
+//! Numbering plans: whether digits are a number of a calling code, by the patterns of the `phonenumber` crate.
+//!
+//! The crate's own parser allocates for every number and shares a small locked cache of expressions among all regions. So only its
+//! patterns are taken: those of a calling code become one anchored expression, compiled when the first number of that code comes.
+
+use phonenumber::Metadata;
+use phonenumber::metadata::{DATABASE, Descriptor};
+use regex::{Regex, RegexBuilder};
+use std::sync::{LazyLock, OnceLock};
+
+/// Calling codes are below this.
+const CODES: usize = 1000;
+const CODE_MAX_DIGITS: usize = 3;
+
+static PLANS: LazyLock<Vec<OnceLock<Option<Regex>>>> = LazyLock::new(|| (0..CODES).map(|_| OnceLock::new()).collect());
+
+/// Whether the digits, which begin with a calling code, are a number anywhere in the world.
+pub(super) fn international(digits: &str) -> bool {
+    // no code begins another one
+    (1..=CODE_MAX_DIGITS).any(|length| {
+        let Some((code, national)) = digits.split_at_checked(length) else { return false };
+        let plan = code.parse().ok().filter(|_| !code.starts_with('0')).and_then(of_code);
+        // a trunk prefix is often left in: +44 (0)20 …
+        plan.is_some_and(|plan| {
+            plan.is_match(national) || national.strip_prefix('0').is_some_and(|national| plan.is_match(national))
+        })
+    })
+}
+
+fn of_code(code: u16) -> Option<&'static Regex> {
+    let plan = PLANS.get(usize::from(code))?;
+    plan.get_or_init(|| DATABASE.by_code(&code).and_then(|regions| compile(&regions))).as_ref()
+}
+
+/// One expression for all kinds of numbers of all these regions.
+fn compile(regions: &[&Metadata]) -> Option<Regex> {
+    let kinds = regions.iter().flat_map(kinds);
+    let any = kinds.map(|kind| format!("(?:{})", kind.national_number().as_str())).collect::<Vec<_>>().join("|");
+    // digits are ASCII here, and the patterns are wrapped over lines
+    RegexBuilder::new(&format!("^(?:{any})$")).ignore_whitespace(true).unicode(false).build().ok()
+}
+
+fn kinds<'m>(region: &&'m Metadata) -> impl Iterator<Item = &'m Descriptor> + use<'m> {
+    let of = region.descriptors();
+    let kinds = [
+        of.fixed_line(),
+        of.mobile(),
+        of.toll_free(),
+        of.premium_rate(),
+        of.shared_cost(),
+        of.personal_number(),
+        of.voip(),
+        of.pager(),
+        of.uan(),
+        of.voicemail(),
+    ];
+    kinds.into_iter().flatten()
+}
+
+/// The numbering plans that national numbers are read by.
+#[derive(Debug)]
+pub(crate) struct Regions(Vec<Region>);
+
+#[derive(Debug)]
+pub(super) struct Region {
+    /// North American plan: ten digits, written 3-3-4, prefix 1 optional.
+    pub(super) american: bool,
+    /// What a national number starts with, in regions that have such a prefix.
+    pub(super) trunk: Option<String>,
+    /// Numbers are written with their trunk prefix, always.
+    pub(super) demanded: bool,
+    plan: &'static Regex,
+    /// Bit n: numbers of n digits exist, trunk prefix not counted.
+    lengths: u32,
+}
+
+impl Regions {
+    /// Errors with the region that is not known.
+    pub(crate) fn new(regions: &[String]) -> Result<Self, String> {
+        let region = |name: &String| {
+            // `001` is what belongs to no country
+            let known = DATABASE.by_id(name.as_str()).filter(|_| name.len() == 2);
+            let metadata = known.ok_or_else(|| name.clone())?;
+            // a number of Canada's is written in the same way in the United States
+            let plan = of_code(metadata.country_code()).ok_or_else(|| name.clone())?;
+            let american = metadata.country_code() == 1;
+            let trunk = metadata.national_prefix().filter(|_| !american).map(str::to_owned);
+            let optional = metadata.formats().iter().any(|format| format.is_national_prefix_optional());
+            let demanded = trunk.is_some() && !optional;
+            let lengths = kinds(&metadata).flat_map(|kind| kind.possible_length()).filter(|length| **length < 32);
+            let lengths = lengths.fold(0, |bits, length| bits | 1 << length);
+            Ok(Region { american, trunk, demanded, plan, lengths })
+        };
+        regions.iter().map(region).collect::<Result<_, _>>().map(Self)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Region> {
+        self.0.iter()
+    }
+}
+
+impl Region {
+    /// Whether the digits are a number of this region.
+    pub(super) fn is_valid(&self, digits: &str) -> bool {
+        let prefix = if self.american { Some("1") } else { self.trunk.as_deref() };
+        let national = prefix.and_then(|prefix| digits.strip_prefix(prefix));
+        let fits = |digits: &str| self.lengths & (1 << digits.len().min(31)) != 0 && self.plan.is_match(digits);
+        national.is_some_and(fits) || (!self.demanded && fits(digits))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use phonenumber::country::Id;
+
+    #[test]
+    fn the_examples_of_every_region_are_numbers_and_one_digit_more_is_none() {
+        let mut seen = 0;
+        for metadata in DATABASE.iter() {
+            let of = metadata.descriptors();
+            for example in [of.fixed_line(), of.mobile(), of.toll_free()].into_iter().flatten().filter_map(|d| d.example()) {
+                let whole = format!("{}{example}", metadata.country_code());
+                assert!(international(&whole), "{whole} of {}", metadata.id());
+                seen += 1;
+            }
+        }
+        assert!(seen > 300, "{seen}");
+        assert!(!international("1212555012345") && !international("999123456") && !international("") && !international("4"));
+    }
+
+    #[test]
+    fn the_same_verdict_as_the_crates_parser() {
+        let regions = Regions::new(&["US".into(), "GB".into(), "DE".into()]).expect("known");
+        for (number, ids) in [("2125550123", Id::US), ("1125550123", Id::US), ("02079460018", Id::GB), ("030901820", Id::DE)] {
+            let theirs = phonenumber::parse(Some(ids), number).is_ok_and(|n| n.is_valid());
+            let ours = regions.iter().any(|region| region.is_valid(number));
+            assert_eq!(ours, theirs, "{number}");
+        }
+    }
+}

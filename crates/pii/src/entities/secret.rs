@@ -1,0 +1,203 @@
+//! `SECRET`: keys and tokens that are recognised by their issuer's prefix, JSON web tokens, private key blocks, passwords in
+//! connection strings, and random values that are named as keys. Random text without a known form or name is not taken for a secret.
+
+use super::score::{CHECKED, FORMAT};
+use super::{Report, Text, pattern};
+use regex::Regex;
+use std::sync::LazyLock;
+
+pub(super) const CONTEXT: &[&str] = &[];
+
+/// Tokens by issuer, as the issuers document their prefixes. Each has enough of its characters or none, so that no search
+/// reads further than it finds.
+static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"(?-u:\b)(?:",
+        r"A(?:KIA|SIA)[0-9A-Z]{16}",                                 // AWS access key ids
+        r"|gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,}", // GitHub
+        r"|gl(?:pat|dt|rt|ptt|cbt|agent|soat|ft|imt)-[A-Za-z0-9_-]{20,}", // GitLab
+        r"|xox[abceoprs]-[A-Za-z0-9-]{10,}|xapp-[0-9]-[A-Za-z0-9-]{10,}", // Slack
+        r"|AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_-]{20,}|GOCSPX-[A-Za-z0-9_-]{28}", // Google
+        r"|[rsp]k_(?:live|test)_[A-Za-z0-9]{16,}|whsec_[A-Za-z0-9+/=]{16,}", // Stripe
+        r"|npm_[A-Za-z0-9]{36,}|pypi-[A-Za-z0-9_-]{16,}|dckr_pat_[A-Za-z0-9_-]{20,}|rubygems_[0-9a-f]{48}", // registries
+        r"|hf_[A-Za-z0-9]{30,}|dapi[0-9a-f]{32}|gsk_[A-Za-z0-9]{32,}|xai-[A-Za-z0-9]{40,}|r8_[A-Za-z0-9]{36,}", // models
+        r"|pplx-[A-Za-z0-9]{32,}|lsv2_(?:pt|sk)_[A-Za-z0-9_]{32,}",
+        r"|hv[sbr]\.[A-Za-z0-9_-]{24,}|dp\.(?:pt|st|ct)\.[A-Za-z0-9]{40,}", // Vault, Doppler
+        r"|do[opr]_v1_[0-9a-f]{64}|shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}|NRAK-[A-Z0-9]{27}", // DigitalOcean, Shopify, New Relic
+        r"|gl(?:c|sa)_[A-Za-z0-9+/=_]{32,}|lin_api_[A-Za-z0-9]{40}|ntn_[A-Za-z0-9]{40,}", // Grafana, Linear, Notion
+        r"|sbp_[0-9a-f]{40}|tskey-[a-z]{1,12}-[A-Za-z0-9-]{20,}|PMAK-[0-9a-f]{24}-[0-9a-f]{34}", // Supabase, Tailscale, Postman
+        r"|ATATT3[A-Za-z0-9_=-]{60,}|AGE-SECRET-KEY-1[0-9A-Z]{58}|key-[0-9a-f]{32}", // Atlassian, age, Mailgun
+        r")",
+    ))
+});
+
+/// Tokens of several parts with dots between them: JSON web tokens and SendGrid's. They can fail late, so they are searched apart.
+static DOTTED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"(?-u:\b)(?:eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,3}",
+        r"|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,})",
+    ))
+});
+
+/// `sk-` is also how class names and package names start, so what follows must look random.
+static SK: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?-u:\b)sk-[A-Za-z0-9_-]{20,}"));
+
+static PRIVATE_KEY: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"));
+
+/// Values that only their name gives away, and a token without a prefix. What is merely called a key must also look random.
+static NAMED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r#"(?i-u:aws_?secret_?access_?key|secretaccesskey)["']?\s{0,4}[=:]\s{0,4}["']?([A-Za-z0-9/+]{40})"#,
+        r"|(?i-u:accountkey|sharedaccesskey)=([A-Za-z0-9+/]{40,}={0,2})",
+        r"|(?i-u:authorization)\S{0,2}\s{0,2}(?i-u:bearer|basic)\s{1,2}([A-Za-z0-9_.~+/=-]{16,})",
+        r"|(?i-u:api[_-]?key|api[_-]?token|access[_-]?token|auth[_-]?token|refresh[_-]?token|client[_-]?secret|secret[_-]?key|",
+        r#"private[_-]?token|app[_-]?secret|x-api-key)["']?\s{0,4}(?:=|:|=>|:=)\s{0,4}["']?([A-Za-z0-9_+/=.-]{16,})"#,
+        r"|(?-u:\b)([0-9]{8,10}:AA[A-Za-z0-9_-]{33})", // Telegram's bots
+    ))
+});
+const RANDOM_GROUP: usize = 4;
+
+const SCHEME_MAX_BYTES: usize = 20;
+const USER_MAX_BYTES: usize = 100;
+const PASSWORD_BYTES: std::ops::Range<usize> = 3..201;
+
+pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
+    let text = text.as_str();
+    TOKEN.find_iter(text).for_each(|m| report(m.range(), CHECKED));
+    DOTTED.find_iter(text).for_each(|m| report(m.range(), CHECKED));
+    SK.find_iter(text).filter(|m| random(m.as_str())).for_each(|m| report(m.range(), CHECKED));
+    PRIVATE_KEY.find_iter(text).for_each(|m| report(m.start()..block_end(text, m.end()), CHECKED));
+    for found in NAMED.captures_iter(text) {
+        let value = (1..found.len()).find_map(|group| found.get(group).map(|value| (group, value)));
+        if let Some((group, value)) = value
+            && (group != RANDOM_GROUP || varied(value.as_str()))
+        {
+            report(value.range(), FORMAT);
+        }
+    }
+    for (at, _) in text.match_indices("://") {
+        if let Some(password) = password(text, at) {
+            report(password, FORMAT);
+        }
+    }
+}
+
+/// The password of `scheme://user:password@host`, whose `://` is at `at`.
+fn password(text: &str, at: usize) -> Option<std::ops::Range<usize>> {
+    let bytes = text.as_bytes();
+    let scheme = bytes[..at].iter().rev().take(SCHEME_MAX_BYTES).take_while(|b| b.is_ascii_alphanumeric()).count();
+    if scheme < 2 {
+        return None;
+    }
+    let user = at + "://".len();
+    let part = |from: usize, most: usize| {
+        let inside = |b: &&u8| !b.is_ascii_whitespace() && !matches!(b, b':' | b'/' | b'@' | b'"' | b'\'' | b'<' | b'>');
+        from + bytes[from..].iter().take(most).take_while(inside).count()
+    };
+    let colon = part(user, USER_MAX_BYTES);
+    if bytes.get(colon) != Some(&b':') {
+        return None;
+    }
+    let end = part(colon + 1, PASSWORD_BYTES.end);
+    let secret = bytes.get(end) == Some(&b'@') && PASSWORD_BYTES.contains(&(end - colon - 1));
+    // `${PASSWORD}` and the like are names, not values
+    (secret && !matches!(bytes[colon + 1], b'$' | b'{' | b'[' | b'*')).then_some(colon + 1..end)
+}
+
+fn random(token: &str) -> bool {
+    let digits = token.bytes().filter(u8::is_ascii_digit).count();
+    digits >= 3 || (digits >= 1 && token.bytes().any(|b| b.is_ascii_uppercase()))
+}
+
+/// Letters and digits mixed, and no few of either: names and paths are not.
+fn varied(value: &str) -> bool {
+    let digits = value.bytes().filter(u8::is_ascii_digit).count();
+    let letters = value.bytes().filter(u8::is_ascii_alphabetic).count();
+    digits >= 3 && letters >= 3 && value.bytes().filter(|b| matches!(b, b'.' | b'/')).count() <= 2
+}
+
+/// The end of a key block whose header ends at `from`: its footer, or as far as key material goes.
+fn block_end(text: &str, from: usize) -> usize {
+    // the next dashes are the footer or another header, so all blocks together are read once
+    let Some(dashes) = text[from..].find("-----").map(|i| from + i) else {
+        let material = |c: char| c.is_ascii_alphanumeric() || c.is_whitespace() || "+/=:,-\\".contains(c);
+        let length = text[from..].find(|c| !material(c)).unwrap_or(text.len() - from);
+        return from + text[from..from + length].trim_end().len();
+    };
+    const FOOTER_MAX_BYTES: usize = 80;
+    let rest = &text[dashes + 5..];
+    if !rest.starts_with("END ") {
+        return dashes;
+    }
+    let footer = &rest[..rest.floor_char_boundary(FOOTER_MAX_BYTES)];
+    footer.find("-----").map_or(dashes, |i| dashes + 5 + i + 5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Entity, tests};
+
+    // written in two parts, so that no scanner takes this file for a leak
+    fn token(prefix: &str, rest: &str) -> String {
+        format!("key «{prefix}{rest}», keep it")
+    }
+
+    #[test]
+    fn tokens() {
+        let a40 = "aB3".repeat(14);
+        let made = [
+            token("AKIA", "IOSFODNN7EXAMPLE"),
+            token("ghp_", &a40[..36]),
+            token("github_pat_", &a40[..30]),
+            token("glpat-", "aB3dE6gH9jK2mN5pQ8sT"),
+            token("sk-", "proj-aB3dE6gH9jK2mN5pQ8sT"),
+            token("sk-", "ant-api03-aB3dE6gH9jK2mN5pQ8sT_x"),
+            token("xoxb-", "123456789012-abcdefghij"),
+            token("AIza", &a40[..35]),
+            token("sk_live_", "aB3dE6gH9jK2mN5p"),
+            token("hf_", &a40[..34]),
+            token("dapi", "0123456789abcdef0123456789abcdef"),
+            token("eyJhbGciOiJIUzI1NiJ9.", "eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl"),
+        ];
+        let others = [
+            "AWS_SECRET_ACCESS_KEY=«wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY»",
+            "AccountName=x;AccountKey=«c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2Vj==»;",
+            "postgres://app:«hunter22»@db.example.com/main",
+            "redis://:«hunter22»@cache:6379",
+            "Authorization: Bearer «abcdefghijklmnop1234»",
+            "api_key = \"«8f14e45fceea167a5a36dedd4bea2543»\"",
+        ];
+        let positives = made.iter().map(String::as_str).chain(others).collect::<Vec<_>>();
+        let negatives = [
+            "sk-estimator-toggleable-label-arrow",
+            "AKIA is a prefix",
+            "ghp_short",
+            "https://example.com:8080/a@b",
+            "eyJ is base64 of a brace",
+            "d41d8cd98f00b204e9800998ecf8427e",
+            "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            "task-aB3dE6gH9jK2mN5pQ8sT",
+            "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
+            "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----",
+            "0192f3a4-7c1e-7b2a-9d3e-4455667788aa",
+            "postgres://app:${DB_PASSWORD}@db/main",
+            "api_key = os.environ.get_the_key_from_somewhere",
+            "access_token: string_of_the_caller",
+            "std::net://a:b",
+        ];
+        tests::table(Entity::Secret, &positives, &negatives);
+    }
+
+    #[test]
+    fn private_keys_whole_and_cut_off() {
+        let begin = format!("-----BEGIN {}PRIVATE KEY-----", "RSA ");
+        let end = format!("-----END {}PRIVATE KEY-----", "RSA ");
+        let whole = format!("{begin}\nMIIEow+/=\n{end}");
+        assert_eq!(tests::found(Entity::Secret, &format!("x {whole} y")), [whole.as_str()]);
+        let cut = format!("{begin}\nMIIEow+/=");
+        assert_eq!(tests::found(Entity::Secret, &format!("{cut}\n\"")), [cut.as_str()]);
+        let twice = format!("{begin}\nAAAA\n{begin}\nBBBB\n{end}");
+        assert_eq!(tests::found(Entity::Secret, &twice).concat(), twice);
+    }
+}

@@ -1,0 +1,72 @@
+//! A text with what several recognisers ask of it, each found once and only when it is asked for.
+
+use super::context::{self, Words};
+use super::digits;
+use std::cell::OnceCell;
+use std::ops::Range;
+
+/// Codes outside these lengths, in bytes, are of no interest to anybody.
+const CODE_BYTES: Range<usize> = 6..91;
+
+/// A folded text under the key of a JSON object.
+pub(crate) struct Text<'t> {
+    text: &'t str,
+    key: &'t str,
+    groups: OnceCell<Vec<Range<usize>>>,
+    codes: OnceCell<Vec<Range<usize>>>,
+    words: OnceCell<Words>,
+}
+
+impl<'t> Text<'t> {
+    /// `key` is empty where there is none.
+    pub(crate) fn new(text: &'t str, key: &'t str) -> Self {
+        Self { text, key, groups: OnceCell::new(), codes: OnceCell::new(), words: OnceCell::new() }
+    }
+
+    /// The text itself.
+    pub(crate) fn as_str(&self) -> &'t str {
+        self.text
+    }
+
+    /// Maximal runs of ASCII digits.
+    pub(super) fn groups(&self) -> &[Range<usize>] {
+        self.groups.get_or_init(|| digits::groups(self.text))
+    }
+
+    /// Words of ASCII letters and digits with a digit among them, as identifiers are written.
+    pub(super) fn codes(&self) -> &[Range<usize>] {
+        self.codes.get_or_init(|| codes(self.text))
+    }
+
+    /// How much a word about these topics speaks for a span nearby; `None` if there is none.
+    pub(super) fn near(&self, span: &Range<usize>, topics: u64) -> Option<f32> {
+        self.words.get_or_init(|| Words::new(self.text, self.key)).near(self.text, span, topics)
+    }
+
+    /// Whether one of these words stands near the span: for words that are not known beforehand.
+    pub(crate) fn beside(&self, span: &Range<usize>, words: &[String]) -> bool {
+        context::beside(self.text, self.key, span, words)
+    }
+}
+
+fn codes(text: &str) -> Vec<Range<usize>> {
+    let bytes = text.as_bytes();
+    let mut codes = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        if !bytes[at].is_ascii_alphanumeric() {
+            at += 1;
+            continue;
+        }
+        let start = at;
+        let mut digit = false;
+        while at < bytes.len() && bytes[at].is_ascii_alphanumeric() {
+            digit |= bytes[at].is_ascii_digit();
+            at += 1;
+        }
+        if digit && CODE_BYTES.contains(&(at - start)) && digits::starts(text, start) && digits::ends(text, at) {
+            codes.push(start..at);
+        }
+    }
+    codes
+}

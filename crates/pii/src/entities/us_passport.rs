@@ -1,0 +1,32 @@
+//! `US_PASSPORT`: nine digits, or a letter and eight; nothing checks them, so only beside a context word.
+
+use super::{Entity, Report, Text};
+
+pub(super) const CONTEXT: &[&str] = &["passport", "passports"];
+
+pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
+    for code in text.codes().iter().filter(|code| code.len() == 9) {
+        let written = &text.as_str().as_bytes()[code.clone()];
+        let shaped = written[0].is_ascii_alphanumeric() && written[1..].iter().all(u8::is_ascii_digit);
+        if !shaped {
+            continue;
+        }
+        if let Some(score) = text.near(code, Entity::UsPassport.topic()) {
+            report(code.clone(), score);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Entity, tests};
+
+    #[test]
+    fn table() {
+        tests::table(
+            Entity::UsPassport,
+            &["passport no. «912803456»", "{\"passportNumber\": \"«C12345678»\"}", "«A01234567» is my passport"],
+            &["912803456", "C12345678", "passport order 912803456", "passport 91280345", "passport 9128034567", "passport AB1234567"],
+        );
+    }
+}
