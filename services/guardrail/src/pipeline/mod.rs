@@ -24,6 +24,7 @@ use crate::injection::Score;
 use crate::inspect::{self, MapText};
 use crate::judges::Found;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// Which way a text goes.
@@ -122,7 +123,7 @@ pub fn sift(stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
     };
     let scored: Vec<Option<Found>> = stage.judged.iter().zip(scores).map(score_of).collect();
     let is_hit =
-        |(configured, found): (&Configured, &BTreeSet<&str>)| configured.action == Action::Block && !found.is_empty();
+        |(configured, found): (&Configured, &Labels)| configured.action == Action::Block && !found.is_empty();
     let is_scored = |(judged, found): (&Judged, &Option<Found>)| judged.action == Action::Block && found.is_some();
     let is_blocked = stage.checks.iter().zip(&found).any(is_hit) || stage.judged.iter().zip(&scored).any(is_scored);
     let checks = stage.checks.iter().zip(found).map(|(configured, found)| pattern(configured, &found, is_blocked));
@@ -141,7 +142,7 @@ pub fn sift(stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
 }
 
 /// What a pattern did. One that masks stops at what another one blocks.
-fn pattern(configured: &Configured, found: &BTreeSet<&'static str>, is_blocked: bool) -> Checked {
+fn pattern(configured: &Configured, found: &Labels, is_blocked: bool) -> Checked {
     let outcome = match (found.is_empty(), configured.action) {
         (true, Action::Mask) if is_blocked => Outcome::NotRun,
         (true, _) => Outcome::Passed,
@@ -149,15 +150,18 @@ fn pattern(configured: &Configured, found: &BTreeSet<&'static str>, is_blocked: 
         (false, Action::Mask) => Outcome::Masked,
         (false, Action::Log) => Outcome::Flagged,
     };
-    let categories = found.iter().filter(|label| **label != keywords::LABEL).map(|label| (*label).to_owned());
+    let categories = found.iter().filter(|label| **label != keywords::LABEL).map(|label| label.to_string());
     Checked { name: configured.name.clone(), outcome, categories: categories.collect(), judge: None, took: None }
 }
+
+/// What one check has found, as placeholders name it.
+type Labels = BTreeSet<Cow<'static, str>>;
 
 /// The checks of a stage on the texts of one body.
 struct Texts<'s> {
     stage: &'s Stage,
     /// Per check: the labels of what it has found.
-    found: Vec<BTreeSet<&'static str>>,
+    found: Vec<Labels>,
     /// Per judged check: the score of the worst text.
     scores: Vec<Score>,
     masker: Masker,
@@ -169,7 +173,7 @@ const ROUNDS_MAX: usize = 16;
 
 impl<'s> Texts<'s> {
     fn new(stage: &'s Stage) -> Self {
-        let found = vec![BTreeSet::new(); stage.checks.len()];
+        let found = vec![Labels::new(); stage.checks.len()];
         Self { stage, found, scores: vec![Score::default(); stage.judged.len()], masker: Masker::default() }
     }
 
@@ -205,7 +209,7 @@ impl<'s> Texts<'s> {
         for (configured, found) in self.stage.checks.iter().zip(&mut self.found).filter(|(c, _)| wanted(c.action)) {
             let before = findings.len();
             configured.check.scan(&folded, &mut findings);
-            found.extend(findings[before..].iter().map(|finding| finding.label));
+            found.extend(findings[before..].iter().map(|finding| finding.label.clone()));
         }
         findings
     }
