@@ -33,7 +33,8 @@ fn named(data: &[u8]) -> Vec<(RequestId, bool)> {
         fields.get("shadow").is_none_or(|shadow| serde_json::from_str::<String>(shadow.get()).is_err())
     };
     let all = [Some(fields), inner].into_iter().flatten();
-    all.filter_map(|fields| Some((serde_json::from_str(fields.get("request_id")?.get()).ok()?, awaited(&fields)))).collect()
+    all.filter_map(|fields| Some((serde_json::from_str(fields.get("request_id")?.get()).ok()?, awaited(&fields))))
+        .collect()
 }
 
 fn poisoned(data: &[u8]) {
