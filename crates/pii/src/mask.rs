@@ -33,7 +33,7 @@ impl Masker {
         let mut done = 0;
         for finding in findings {
             masked.push_str(&text[done..finding.span.start]);
-            masked.push_str(&self.placeholder(&finding.label, &text[finding.span.clone()]));
+            masked.push_str(&self.placeholder(finding.label, &text[finding.span.clone()]));
             done = finding.span.end;
         }
         masked.push_str(&text[done..]);
@@ -42,10 +42,10 @@ impl Masker {
 
     /// A placeholder for a whole text: the safe end where masking piece by piece found no end.
     pub fn whole(&mut self, text: &str) -> String {
-        self.placeholder(&Cow::Borrowed("TEXT"), text)
+        self.placeholder(Cow::Borrowed("TEXT"), text)
     }
 
-    fn placeholder(&mut self, label: &Cow<'static, str>, value: &str) -> String {
+    fn placeholder(&mut self, label: Cow<'static, str>, value: &str) -> String {
         let count = self.counts.entry(label.clone()).or_default();
         let number = *self.numbers.entry((label.clone(), same(value))).or_insert_with(|| {
             *count += 1;
