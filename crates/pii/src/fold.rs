@@ -1,8 +1,12 @@
-//! Undoes cheap disguises of a text before it is checked: zero-width characters, full-width forms, exotic spaces, dashes
-//! and digits. Every span of the folded text can be traced back to the original.
+//! Undoes disguises of a text before it is checked. Every span of the folded text can be traced back to the original.
 //!
-//! Not here: homoglyphs of other scripts, text split over several messages, and encodings such as base64.
+//! Cheap ones always: zero-width characters, full-width forms, exotic spaces, dashes and digits. Dearer ones in a second text,
+//! [`Folded::deeper`], which is there only where it differs: letters of other scripts in Latin words, letters and digits in other dress
+//! (`look_alikes`), marks put on letters, ligatures. It is looked at beside the first one, so that nothing is lost by it.
+//!
+//! Not here: words that are wholly of look-alikes, digits for letters, text split over several messages, encodings such as base64.
 
+use crate::look_alikes::{is_mark, latin, ligature, undressed};
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -46,6 +50,38 @@ impl<'a> Folded<'a> {
                 Some(c) if c.is_whitespace() => folding.push(' ', at),
                 Some(c) => c.to_lowercase().for_each(|c| folding.push(c, at)),
                 None => {}
+            }
+        }
+        folding.finish(original)
+    }
+
+    /// Undoes dearer disguises as well; case and white space stay. `None` if there are none.
+    pub fn deeper(original: &'a str) -> Option<Self> {
+        is_disguised(original).then(|| Self::deep(original, false))
+    }
+
+    /// The same for comparing words; see [`Folded::words`].
+    pub fn deeper_words(original: &'a str) -> Option<Self> {
+        is_disguised(original).then(|| Self::deep(original, true))
+    }
+
+    fn deep(original: &'a str, is_for_words: bool) -> Self {
+        let mut folding = Folding::with_capacity(original.len());
+        for (start, word) in words(original) {
+            let is_mixed = is_mixed(word);
+            for (at, c) in word.char_indices().map(|(at, c)| (start + at, c)) {
+                let mut push = |c: char| match c {
+                    c if !is_for_words => folding.push(c, at),
+                    c if c.is_whitespace() && folding.text.ends_with(' ') => {}
+                    c if c.is_whitespace() => folding.push(' ', at),
+                    c => c.to_lowercase().for_each(|c| folding.push(c, at)),
+                };
+                if let Some(letters) = ligature(c) {
+                    letters.chars().for_each(push);
+                } else if !is_mark(c) {
+                    let plain = undressed(c).or_else(|| latin(c).filter(|_| is_mixed)).or_else(|| fold_char(c));
+                    plain.into_iter().for_each(&mut push);
+                }
             }
         }
         folding.finish(original)
@@ -106,6 +142,36 @@ impl Folding {
     }
 }
 
+/// Words and what stands between them, in order, each with its place.
+fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let rest = &text[at..];
+        let is_in_word = joins(rest.chars().next()?);
+        let length = rest.find(|c: char| joins(c) != is_in_word).unwrap_or(rest.len());
+        at += length;
+        Some((at - length, &rest[..length]))
+    })
+}
+
+/// Whether a character is of a word, or of nothing.
+fn joins(c: char) -> bool {
+    c.is_alphanumeric() || is_mark(c) || fold_char(c).is_none()
+}
+
+/// Whether a word has Latin letters and some that only look like them.
+fn is_mixed(word: &str) -> bool {
+    let is_latin = |c: char| c.is_ascii_alphabetic() || undressed(c).is_some_and(|plain| plain.is_ascii_alphabetic());
+    word.chars().any(is_latin) && word.chars().any(|c| latin(c).is_some())
+}
+
+/// Whether there is anything that only [`Folded::deeper`] undoes.
+fn is_disguised(text: &str) -> bool {
+    let is_dressed = |c: char| is_mark(c) || ligature(c).is_some() || undressed(c).is_some();
+    let is_hidden = |word: &str| !word.is_ascii() && (is_mixed(word) || word.chars().any(is_dressed));
+    !text.is_ascii() && words(text).any(|(_, word)| is_hidden(word))
+}
+
 /// The plain form of a character; `None` for one that nobody sees.
 fn fold_char(c: char) -> Option<char> {
     let code = c as u32;
@@ -144,10 +210,34 @@ mod tests {
         assert_eq!(Folded::words("Plain\tText").text(), "plain text");
     }
 
+    #[test]
+    fn dearer_disguises_are_undone_beside() {
+        let deeper = |text: &str| Folded::deeper(text).map(|folded| folded.text().to_owned());
+        for (text, plain) in [
+            ("j\u{430}ne@exampl\u{435}.com", "jane@example.com"),
+            ("\u{410}KIA123", "AKIA123"),
+            ("𝐣𝐚𝐧𝐞 ⓡⓞⓔ", "jane roe"),
+            ("o\u{336}r\u{336}ion", "orion"),
+            ("ﬁle ៤១", "file 41"),
+            ("p\u{200b}r\u{43e}ject", "project"),
+        ] {
+            assert_eq!(deeper(text).as_deref(), Some(plain), "{text}");
+        }
+        for text in ["", "plain", "Größe café", "привет мир", "γειά σου", "机密 ４１", "сорт x"] {
+            assert_eq!(deeper(text), None, "{text}");
+        }
+        let text = "x  \u{41f}r\u{43e}j  ﬁ";
+        let folded = Folded::deeper_words(text).expect("disguised");
+        assert_eq!(folded.text(), "x \u{43f}roj fi");
+        let at = folded.text().find("fi").expect("there");
+        assert_eq!(&text[folded.span(at..at + 2)], "ﬁ");
+    }
+
     proptest! {
         #[test]
         fn every_span_is_a_slice_of_the_original(text in "\\PC{0,60}", a in 0usize..80, b in 0usize..80) {
-            for folded in [Folded::new(&text), Folded::words(&text)] {
+            let deeper = Folded::deeper(&text).into_iter().chain(Folded::deeper_words(&text));
+            for folded in [Folded::new(&text), Folded::words(&text)].into_iter().chain(deeper) {
                 let (a, b) = (a.min(folded.text().len()), b.min(folded.text().len()));
                 if a <= b && folded.text().is_char_boundary(a) && folded.text().is_char_boundary(b) {
                     prop_assert!(text.get(folded.span(a..b)).is_some());

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! [`pipeline`] is pure: (policy, body) → verdict, with the rulings of [`judges`] in between. [`checks`] and [`injection`] are its
-//! leaves, [`inspect`] finds the texts of a body, `court` asks the judges, `service` connects all of it to the bus.
+//! leaves, [`inspect`] finds the texts of a body, `encoded` takes base64 off, `court` asks the judges, `service` connects all of it to
+//! the bus.
 //!
 //! Deliberately absent: provider credentials (checks that need a model are requests through the router's `judge` lane, which are
 //! checked by nobody), matched text in logs, spans, errors or metrics, and any state that outlives a record, except what to end
@@ -20,6 +21,7 @@
 pub mod checks;
 pub mod config;
 mod court;
+mod encoded;
 pub mod injection;
 pub mod inspect;
 pub mod judges;

@@ -11,6 +11,7 @@
 
 mod case;
 mod policy;
+mod seams;
 mod verdict;
 
 pub use case::{Case, Turn};
@@ -20,12 +21,15 @@ pub use verdict::{Checked, Outcome, Verdict, conclude};
 use crate::checks::fold::Folded;
 use crate::checks::mask::Masker;
 use crate::checks::{Action, Finding, keywords};
+use crate::encoded;
 use crate::injection::Score;
-use crate::inspect::{self, MapText};
+use crate::inspect::{self, Kind, MapText, Part, Place, Reader, Unread};
 use crate::judges::Found;
+use seams::Across;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// Which way a text goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,6 +70,14 @@ impl Side {
         match self {
             Side::Input => inspect::request(body, map),
             Side::Output => inspect::answer(body, map),
+        }
+    }
+
+    /// Shows all of a body. The new body, if any text was replaced.
+    pub fn read(self, body: &RawValue, reader: &mut dyn Reader) -> Option<String> {
+        match self {
+            Side::Input => inspect::read_request(body, reader),
+            Side::Output => inspect::read_answer(body, reader),
         }
     }
 }
@@ -114,9 +126,11 @@ impl Sifted {
 /// Runs the patterns and the scores of a side.
 pub fn sift(stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
     let mut texts = Texts::new(stage);
-    let has_work = !stage.checks.is_empty() || stage.judged.iter().any(|judged| judged.threshold().is_some());
-    let changed = if has_work { side.inspect(&body, &mut |key, text| texts.check(key, text)) } else { None };
-    let Texts { found, scores, masker, .. } = texts;
+    if side == Side::Input && !stage.checks.is_empty() {
+        texts.across = seams::find(stage, &body);
+    }
+    let changed = side.read(&body, &mut texts);
+    let Texts { found, scores, masker, unread, .. } = texts;
     let score_of = |(judged, score): (&Judged, Score)| {
         let threshold = judged.threshold()?;
         score.reaches(threshold).then(|| Found::named(score.signals().map(str::to_owned).collect()))
@@ -124,9 +138,11 @@ pub fn sift(stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
     let scored: Vec<Option<Found>> = stage.judged.iter().zip(scores).map(score_of).collect();
     let is_hit = |(configured, found): (&Configured, &Labels)| configured.action == Action::Block && !found.is_empty();
     let is_scored = |(judged, found): (&Judged, &Option<Found>)| judged.action == Action::Block && found.is_some();
-    let is_blocked = stage.checks.iter().zip(&found).any(is_hit) || stage.judged.iter().zip(&scored).any(is_scored);
+    let is_blocked = stage.checks.iter().zip(&found).any(is_hit)
+        || stage.judged.iter().zip(&scored).any(is_scored)
+        || (stage.blocks_unreadable && !unread.is_empty());
     let checks = stage.checks.iter().zip(found).map(|(configured, found)| pattern(configured, &found, is_blocked));
-    let checks: Vec<Checked> = checks.collect();
+    let checks: Vec<Checked> = checks.chain(unreadable(stage, side, &unread)).collect();
     let (body, is_changed) = match changed.filter(|_| !is_blocked).map(RawValue::from_string) {
         None => (body, false),
         Some(Ok(masked)) => (masked, true),
@@ -135,9 +151,23 @@ pub fn sift(stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
     };
     let mut sifted = Sifted { body, case: None, is_changed, is_blocked, is_broken: false, checks, scored, masker };
     if !sifted.open(stage).is_empty() {
-        sifted.case = Some(Case::of(side, &sifted.body));
+        let case = Case::of(side, &sifted.body);
+        sifted.case = Some(if stage.sees_images() { case.pictured(&sifted.body) } else { case });
     }
     sifted
+}
+
+/// What a body holds that nobody can read. It is told wherever there is something, and where it is a check that blocks.
+fn unreadable(stage: &Stage, side: Side, unread: &BTreeSet<Kind>) -> Option<Checked> {
+    let outcome = match (unread.is_empty(), stage.blocks_unreadable) {
+        (true, false) => return None,
+        (true, true) => Outcome::Passed,
+        (false, true) => Outcome::Blocked,
+        (false, false) => Outcome::Flagged,
+    };
+    let name = format!("{}.unreadable", side.as_str()).into();
+    let categories = unread.iter().map(|kind| kind.as_str().to_owned()).collect();
+    Some(Checked { name, outcome, categories, judge: None, took: None })
 }
 
 /// What a pattern did. One that masks stops at what another one blocks.
@@ -164,32 +194,73 @@ struct Texts<'s> {
     /// Per judged check: the score of the worst text.
     scores: Vec<Score>,
     masker: Masker,
+    /// What nobody can read, and no judge is shown.
+    unread: BTreeSet<Kind>,
+    /// What stands partly in one text and partly in the next.
+    across: Across,
+    /// Texts of the conversation so far.
+    said: usize,
 }
 
 /// Masking can bring a value into view that its neighbour hid, so masked text is looked at again. Each round replaces
 /// something that no earlier one did; this bound is never met by text that was not made to meet it.
 const ROUNDS_MAX: usize = 16;
 
-impl<'s> Texts<'s> {
-    fn new(stage: &'s Stage) -> Self {
-        let found = vec![Labels::new(); stage.checks.len()];
-        Self { stage, found, scores: vec![Score::default(); stage.judged.len()], masker: Masker::default() }
+impl Reader for Texts<'_> {
+    fn text(&mut self, part: Part<'_>) -> Option<String> {
+        let mut across = Vec::new();
+        if matches!(part.place, Place::Said(_)) {
+            across = self.across.remove(&self.said).unwrap_or_default();
+            self.said += 1;
+        }
+        self.check(part, across)
     }
 
-    fn check(&mut self, key: &str, text: &str) -> Option<String> {
+    fn unread(&mut self, what: Unread<'_>) {
+        let is_shown = what.kind == Kind::Image && what.inline.is_some() && self.stage.sees_images();
+        if !is_shown {
+            self.unread.insert(what.kind);
+        }
+    }
+}
+
+impl<'s> Texts<'s> {
+    fn new(stage: &'s Stage) -> Self {
+        Self {
+            stage,
+            found: vec![Labels::new(); stage.checks.len()],
+            scores: vec![Score::default(); stage.judged.len()],
+            masker: Masker::default(),
+            unread: BTreeSet::new(),
+            across: Across::new(),
+            said: 0,
+        }
+    }
+
+    /// `across`: what begins or ends in another text, by the place of the check.
+    fn check(&mut self, part: Part<'_>, across: Vec<(usize, Finding)>) -> Option<String> {
+        let Part { key, text, .. } = part;
         for (judged, worst) in self.stage.judged.iter().zip(&mut self.scores) {
             if judged.threshold().is_some() {
                 worst.take_worse(Score::of(text));
             }
         }
+        for (at, finding) in &across {
+            self.found[*at].insert(finding.label.clone());
+        }
         self.scan(key, text, |action| action != Action::Mask);
         if self.blocked() {
             return None;
         }
+        let is_masking = |at: &usize| self.stage.checks[*at].action == Action::Mask;
+        let mut across: Vec<Finding> =
+            across.into_iter().filter(|(at, _)| is_masking(at)).map(|(_, finding)| finding).collect();
         let mut masked = None::<String>;
         for _ in 0..ROUNDS_MAX {
             let current = masked.as_deref().unwrap_or(text);
-            let findings = self.scan(key, current, |action| action == Action::Mask);
+            let mut findings = self.scan(key, current, |action| action == Action::Mask);
+            // Their places are those of the text as it came.
+            findings.append(&mut across);
             match self.masker.mask(current, findings) {
                 Some(text) => masked = Some(text),
                 None => return masked,
@@ -198,16 +269,22 @@ impl<'s> Texts<'s> {
         Some(self.masker.whole(text))
     }
 
-    /// What the checks with such an action find; notes which of them did.
+    /// What the checks with such an action find, also in what base64 hides; notes which of them did.
     fn scan(&mut self, key: &str, text: &str, wanted: impl Fn(Action) -> bool) -> Vec<Finding> {
         let mut findings = Vec::new();
         if !self.stage.checks.iter().any(|c| wanted(c.action)) {
             return findings;
         }
         let folded = Folded::new(text).beside(key);
+        let hidden: Vec<(Range<usize>, String)> = encoded::runs(text).collect();
         for (configured, found) in self.stage.checks.iter().zip(&mut self.found).filter(|(c, _)| wanted(c.action)) {
             let before = findings.len();
             configured.check.scan(&folded, &mut findings);
+            for (run, hidden) in &hidden {
+                let mut inside = Vec::new();
+                configured.check.scan(&Folded::new(hidden).beside(key), &mut inside);
+                findings.extend(inside.into_iter().map(|finding| Finding { span: run.clone(), ..finding }));
+            }
             found.extend(findings[before..].iter().map(|finding| finding.label.clone()));
         }
         findings

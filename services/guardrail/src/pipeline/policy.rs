@@ -100,12 +100,19 @@ pub struct Stage {
     pub judged: Vec<Judged>,
     /// How long all judges may take together.
     pub budget: Duration,
+    /// Whether a body with something that nobody can read ends here.
+    pub blocks_unreadable: bool,
 }
 
 impl Stage {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.checks.is_empty() && self.judged.is_empty()
+        self.checks.is_empty() && self.judged.is_empty() && !self.blocks_unreadable
+    }
+
+    /// Whether somebody is shown pictures.
+    pub fn sees_images(&self) -> bool {
+        self.judged.iter().any(|judged| matches!(&judged.seat, Seat::Taken(judge) if judge.sees_images))
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Checks {
     pub safety: Option<Judged>,
     pub injection: Option<Injection>,
     pub custom: Vec<Custom>,
+    /// What becomes of a body with something in it that no check can read and no judge is shown.
+    pub unreadable: Unreadable,
 }
 
 impl Checks {
@@ -52,6 +54,16 @@ pub enum Action {
     Block,
     Mask,
     Log,
+}
+
+/// `guardrails.*.unreadable`: pictures, sound, files that are no text, what is elsewhere, encrypted or kept by a provider.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Unreadable {
+    #[default]
+    Allow,
+    Block,
 }
 
 /// `on_judge_failure`: what becomes of a text that a judge could not judge.
@@ -115,6 +127,9 @@ pub enum PiiAllow {
 pub struct Keywords {
     pub action: Action,
     pub words: Vec<String>,
+    /// Phrases in which the words may stand.
+    #[serde(default)]
+    pub allow: Vec<String>,
 }
 
 /// `guardrails.*.topics`.
@@ -227,6 +242,9 @@ pub struct Judge {
     /// `llm`: whether the endpoint is asked for an answer by schema.
     #[serde(default = "yes")]
     pub json_schema: bool,
+    /// `openai_moderation`, `llm`: whether it is shown pictures.
+    #[serde(default)]
+    pub images: bool,
     /// Verdicts that are given again.
     #[serde(default)]
     pub cache: Option<JudgeCache>,
