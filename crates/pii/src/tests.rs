@@ -1,7 +1,7 @@
 //! What the entities do together: prose and code left alone, patterns, allowed values, and what any text must hold.
 
 use super::*;
-use nasty::NASTY;
+use crate::nasty::NASTY;
 use proptest::prelude::*;
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};

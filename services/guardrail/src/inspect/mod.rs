@@ -159,6 +159,7 @@ struct About<'a> {
     is_text: bool,
     is_generated_image: bool,
     is_hidden: bool,
+    is_reference: bool,
 }
 
 impl<'a> About<'a> {
@@ -177,6 +178,7 @@ impl<'a> About<'a> {
             kind: Kind::of_media_type(&media_type).or(of_type).or(outer),
             is_text: is("text"),
             is_generated_image: is("image_generation_call"),
+            is_reference: is("item_reference"),
             is_hidden: texts(&["type"]).any(|of| of.starts_with("redacted") || of.starts_with("reasoning")),
             media_type,
         }
@@ -299,6 +301,7 @@ impl<'r> Walk<'r> {
                     self.unread(kind);
                 }
             }
+            "id" if about.is_reference => self.unread(Kind::Stored),
             // of sound that a provider has made, and kept
             "id" if about.kind == Some(Kind::Audio) => self.unread(Kind::Audio),
             "encrypted_content" if text_of(raw).is_some() => self.unread(Kind::Encrypted),

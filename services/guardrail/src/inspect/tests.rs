@@ -174,6 +174,7 @@ fn what_cannot_be_read_is_told_in_every_api() {
     assert_eq!(unread(r#"{"messages":[{"role":"assistant","audio":{"id":"audio_1"}}]}"#), ["audio"]);
     assert_eq!(unread(r#"{"input":[[1,2],[3]]}"#), ["tokens"]);
     assert_eq!(unread(r#"{"prompt":[1,2]}"#), ["tokens"]);
+    assert_eq!(unread(r#"{"input":[{"type":"item_reference","id":"msg_1"}]}"#), ["stored"]);
     assert_eq!(unread(r#"{"input":"and then?","previous_response_id":"resp_1","conversation":null}"#), ["stored"]);
     for json in [
         r#"{"type":"text","text":"t","annotations":[{"type":"url_citation","url":"https://x.test"},{"type":"file_citation","file_id":"f"}]}"#,
