@@ -195,9 +195,10 @@ fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
 /// Whether a prompt has numbers in it, or lists of them.
 fn has_tokens(raw: &RawValue, lists: usize) -> bool {
     let Node::Array(items) = json::open(raw) else { return false };
-    items.iter().any(|item| match json::open(item) {
-        Node::Other => item.get().starts_with(|c: char| c.is_ascii_digit()),
-        _ => lists > 0 && has_tokens(item, lists - 1),
+    items.iter().any(|item| match item.get().trim_start().as_bytes().first() {
+        Some(b'0'..=b'9') => true,
+        Some(b'[') => lists > 0 && has_tokens(item, lists - 1),
+        _ => false,
     })
 }
 
@@ -223,7 +224,7 @@ impl<'r> Walk<'r> {
         self.role.clear();
         match key {
             key if PROMPTS.contains(&key) => {
-                if has_tokens(raw, 1) {
+                if matches!(key, "prompt" | "input") && has_tokens(raw, 1) {
                     self.unread(Kind::Tokens);
                 }
                 self.value(raw, 0, None);
