@@ -5,13 +5,14 @@
 //!                        │  ▲      └─ blocked, expired, cancelled ─► replies, usage, out.<team>
 //!              approved.judge, replies: models that judge
 //!                        ▼  │
-//! completions ─► output checks ─┬─ passed, masked ─┐
-//!                               └─ blocked ────────┴─► replies, usage, out.<team>
+//! completions ─► output checks ─┬─ passed, masked ─► restore ─┐
+//!                               └─ blocked ───────────────────┴─► replies, usage, out.<team>
 //! cancellations ─► what to end early
 //! ```
 //!
 //! [`pipeline`] is pure: (policy, body) → verdict, with the rulings of [`judges`] in between. [`checks`] and [`injection`] are its
-//! leaves, [`inspect`] finds the texts of a body, `court` asks the judges, `service` connects all of it to the bus.
+//! leaves, [`inspect`] finds the texts of a body, [`restore`] puts back what masking took, `court` asks the judges, `service` connects all
+//! of it to the bus.
 //!
 //! Deliberately absent: provider credentials (checks that need a model are requests through the router's `judge` lane, which are
 //! checked by nobody), matched text in logs, spans, errors or metrics, and any state that outlives a record, except what to end
@@ -25,6 +26,7 @@ pub mod inspect;
 pub mod judges;
 mod metric_definitions;
 pub mod pipeline;
+pub mod restore;
 mod service;
 
 use futures::future::join_all;

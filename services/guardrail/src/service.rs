@@ -7,6 +7,7 @@ use crate::court::{Court, Hearing, Sends};
 use crate::judges::Ruling;
 use crate::metric_definitions as metric;
 use crate::pipeline::{self, Outcome as Found, Side, Sifted, Verdict};
+use crate::restore::Restorer;
 use rust_decimal::Decimal;
 use serde_json::value::RawValue;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,7 +21,7 @@ use tollgate_runtime::config::Config;
 use tollgate_runtime::control::Derived;
 use tollgate_runtime::{BlobStore, MAX_CLOCK_SKEW_MS};
 use tollgate_schemas::{
-    ApiError, Body, Cancellation, Completion, ErrorCode, ExecutionId, Lane, PriceStatus, Request, Terminal,
+    ApiError, ApiType, Body, Cancellation, Completion, ErrorCode, ExecutionId, Lane, PriceStatus, Request, Terminal,
     TraceContext, UsageRow, headers, left_until, topic,
 };
 
@@ -194,6 +195,9 @@ impl Service {
         if let Some(body) = verdict.body {
             request.body = self.store(&request.request_id.to_string(), body).await?;
         }
+        if has_texts(request.api_type) {
+            request.restore = verdict.restore;
+        }
         Ok(())
     }
 
@@ -221,7 +225,11 @@ impl Service {
         let execution_id = usage.execution_id;
         // An answer that exists is delivered and stored even if it is late or was cancelled meanwhile: it has been paid for, and
         // an earlier delivery of this record may have ended the request with it, so it must come to the same end again.
-        match self.output(&request, &mut terminal, &mut usage, (trace, sends)).await {
+        let checked = match self.output(&request, &mut terminal, &mut usage, (trace, sends)).await {
+            Ok(()) => self.restore(&request, &mut terminal).await.map_err(Stopped::from),
+            stopped => stopped,
+        };
+        match checked {
             Ok(()) => {}
             Err(Stopped::HandedBack) => return Ok(Outcome::hand_back()),
             Err(Stopped::Ended(error)) => {
@@ -262,6 +270,24 @@ impl Service {
         }
         if let Some(body) = verdict.body {
             terminal.body = Some(self.store(&request.request_id.to_string(), body).await?);
+        }
+        Ok(())
+    }
+
+    /// Puts back into an answer what masking took from its request. After the checks: they are about what the provider has written, and what
+    /// the caller has written goes back to nobody else.
+    async fn restore(&self, request: &Request, terminal: &mut Terminal) -> Result<(), ApiError> {
+        let Some(body) = terminal.body.as_ref().filter(|_| !request.restore.is_empty()) else { return Ok(()) };
+        let (body, restorer) = (self.fetch(body).await?, Restorer::new(request.restore.clone()));
+        let restored = if body.get().len() <= INLINE_MAX_BYTES {
+            restorer.answer(&body)
+        } else {
+            let restored = tokio::task::spawn_blocking(move || restorer.answer(&body)).await;
+            let broken = "what masking took could not be put back into the answer; report it with the request id";
+            restored.map_err(|_| ApiError::new(ErrorCode::Internal, broken))?
+        };
+        if let Some(restored) = restored {
+            terminal.body = Some(self.store(&request.request_id.to_string(), restored).await?);
         }
         Ok(())
     }
@@ -328,6 +354,11 @@ impl Service {
             }
         }
     }
+}
+
+/// Whether the answers of an API have texts in which anything could be put back.
+fn has_texts(api: ApiType) -> bool {
+    !matches!(api, ApiType::Embeddings | ApiType::Moderations | ApiType::CountTokens)
 }
 
 fn cancelled() -> ApiError {

@@ -18,7 +18,7 @@ use crate::{
     allowance::Meters,
     attempt::{Broken, ChunkSink, Ended, Limits, Signals},
     cache::{Cache, Kept},
-    config::Router,
+    config::{Endpoint, Router},
     failure::{Class, Failure},
     health::Cooling,
     ledger::Ledger,
@@ -83,7 +83,7 @@ pub(crate) struct Finished {
     pub terminal: Terminal,
     /// The row, but for what the end decides.
     pub usage: UsageRow,
-    /// The answer must pass the guardrail's output checks before it may go out.
+    /// The answer must pass the guardrail before it may go out: its output checks, or to get back what masking took.
     pub is_checked: bool,
     /// Copies of the request, for the endpoint's shadows.
     pub copies: Vec<Request>,
@@ -161,8 +161,7 @@ impl Executor {
             Err(Unread::HandedOver) => return Done::HandedOver(Box::new(request.clone())),
         };
         let ledger = carried(request);
-        // A judge's answer is itself part of a check, and a count says nothing.
-        let is_checked = endpoint.is_checked && request.lane != Lane::Judge && request.api_type != ApiType::CountTokens;
+        let is_checked = is_checked(&endpoint, request);
         let place = Place::of(&self.cache, &endpoint, request, &chat);
         if let Some(place) = &place
             && let Some(kept) = place.take().await
@@ -468,6 +467,13 @@ impl<S: ChunkSink> Execution<'_, S> {
             _ => self.failure = Some(failure),
         }
     }
+}
+
+/// Whether the guardrail has something to do with an answer: to check it, or to put back what masking took. A judge's answer is itself part
+/// of a check, and a count says nothing.
+fn is_checked(endpoint: &Endpoint, request: &Request) -> bool {
+    let has_work = endpoint.is_checked || !request.restore.is_empty();
+    has_work && request.lane != Lane::Judge && request.api_type != ApiType::CountTokens
 }
 
 fn carried(request: &Request) -> Ledger {

@@ -43,6 +43,9 @@ pub struct Config {
     pub endpoints: Vec<Endpoint>,
     /// Policies by name, for endpoints that say `guardrails: { policy: NAME }`.
     pub guardrails: BTreeMap<String, Guardrails>,
+    /// `guardrails.hash_key`: what hashes of values are keyed with.
+    #[serde(skip)]
+    pub hash_key: Option<Secret>,
     pub judges: BTreeMap<String, Judge>,
     pub webhooks: BTreeMap<String, Webhook>,
     pub teams: Vec<Team>,

@@ -5,6 +5,7 @@ mod pii;
 mod version;
 
 use crate::checks::keywords::Keywords;
+use crate::checks::mask::HashKey;
 use crate::checks::{Action, Check};
 use crate::pipeline::{Configured, Judged, Policy, Side, Stage, Subject};
 use judges::Judges;
@@ -50,9 +51,10 @@ fn policy(
 ) -> Policy {
     let configured = guardrails.input.any() || guardrails.output.any();
     let budget = guardrails.budget.unwrap_or(JUDGES_BUDGET).duration();
+    let hash_key = config.hash_key.as_ref().map(|key| HashKey::new(key.expose().as_bytes()));
     let mut stage = |side: Side, checks: &Checks| {
         let path = format!("{path}.{}", side.as_str());
-        let stage = Stage { budget, ..Stage::default() };
+        let stage = Stage { budget, hash_key: hash_key.clone(), ..Stage::default() };
         let mut building = Building { side, path, judges, problems: &mut *problems, stage };
         building.patterns(checks);
         building.judged(checks);
@@ -149,6 +151,8 @@ fn action(action: config::Action) -> Action {
     match action {
         config::Action::Block => Action::Block,
         config::Action::Mask => Action::Mask,
+        config::Action::MaskAndRestore => Action::MaskAndRestore,
+        config::Action::Hash => Action::Hash,
         config::Action::Log => Action::Log,
     }
 }

@@ -46,7 +46,7 @@ pub(super) fn decode(json: &str) -> Cow<'_, str> {
 }
 
 /// A text as a JSON string, quotes included.
-pub(super) fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 

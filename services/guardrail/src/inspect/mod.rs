@@ -11,6 +11,8 @@
 
 mod json;
 
+pub(crate) use json::encode;
+
 use json::Node;
 use serde_json::value::RawValue;
 use std::ops::Range;
@@ -129,6 +131,17 @@ pub fn answer(body: &RawValue, map: MapText<'_>) -> Option<String> {
         walk.all(body);
     }
     walk.finish(body)
+}
+
+/// Shows every string of a body: keys, ids and whatever else nobody masks are among them, and so are strings of JSON in a text.
+pub fn everything(body: &RawValue, each: &mut dyn FnMut(&str)) {
+    json::tokens(body.get(), |token| {
+        each(&token.text);
+        // Without such an escape the text itself has all that its JSON has.
+        if token.text.contains("\\u") && serde_json::from_str::<serde::de::IgnoredAny>(&token.text).is_ok() {
+            json::tokens(&token.text, |inner| each(&inner.text));
+        }
+    });
 }
 
 struct Walk<'f> {

@@ -114,6 +114,10 @@ impl Sifted {
 /// Runs the patterns and the scores of a side.
 pub fn sift(stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
     let mut texts = Texts::new(stage);
+    if stage.restores() {
+        // A placeholder that the caller has written himself must stay his.
+        inspect::everything(&body, &mut |text| texts.masker.avoid(text));
+    }
     let has_work = !stage.checks.is_empty() || stage.judged.iter().any(|judged| judged.threshold().is_some());
     let changed = if has_work { side.inspect(&body, &mut |key, text| texts.check(key, text)) } else { None };
     let Texts { found, scores, masker, .. } = texts;
@@ -143,10 +147,10 @@ pub fn sift(stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
 /// What a pattern did. One that masks stops at what another one blocks.
 fn pattern(configured: &Configured, found: &Labels, is_blocked: bool) -> Checked {
     let outcome = match (found.is_empty(), configured.action) {
-        (true, Action::Mask) if is_blocked => Outcome::NotRun,
+        (true, action) if is_blocked && action.replaces() => Outcome::NotRun,
         (true, _) => Outcome::Passed,
         (false, Action::Block) => Outcome::Blocked,
-        (false, Action::Mask) => Outcome::Masked,
+        (false, Action::Mask | Action::MaskAndRestore | Action::Hash) => Outcome::Masked,
         (false, Action::Log) => Outcome::Flagged,
     };
     let categories = found.iter().filter(|label| **label != keywords::LABEL).map(|label| label.to_string());
@@ -172,8 +176,8 @@ const ROUNDS_MAX: usize = 16;
 
 impl<'s> Texts<'s> {
     fn new(stage: &'s Stage) -> Self {
-        let found = vec![Labels::new(); stage.checks.len()];
-        Self { stage, found, scores: vec![Score::default(); stage.judged.len()], masker: Masker::default() }
+        let (found, masker) = (vec![Labels::new(); stage.checks.len()], Masker::keyed(stage.hash_key.clone()));
+        Self { stage, found, scores: vec![Score::default(); stage.judged.len()], masker }
     }
 
     fn check(&mut self, key: &str, text: &str) -> Option<String> {
@@ -182,20 +186,21 @@ impl<'s> Texts<'s> {
                 worst.take_worse(Score::of(text));
             }
         }
-        self.scan(key, text, |action| action != Action::Mask);
+        self.scan(key, text, |action| !action.replaces());
         if self.blocked() {
             return None;
         }
         let mut masked = None::<String>;
         for _ in 0..ROUNDS_MAX {
             let current = masked.as_deref().unwrap_or(text);
-            let findings = self.scan(key, current, |action| action == Action::Mask);
+            let findings = self.scan(key, current, Action::replaces);
             match self.masker.mask(current, findings) {
                 Some(text) => masked = Some(text),
                 None => return masked,
             }
         }
-        Some(self.masker.whole(text))
+        let strictest = self.stage.checks.iter().filter_map(|configured| configured.action.instead()).max();
+        Some(self.masker.whole(text, strictest.unwrap_or_default()))
     }
 
     /// What the checks with such an action find; notes which of them did.
@@ -207,7 +212,7 @@ impl<'s> Texts<'s> {
         let folded = Folded::new(text).beside(key);
         for (configured, found) in self.stage.checks.iter().zip(&mut self.found).filter(|(c, _)| wanted(c.action)) {
             let before = findings.len();
-            configured.check.scan(&folded, &mut findings);
+            configured.scan(&folded, &mut findings);
             found.extend(findings[before..].iter().map(|finding| finding.label.clone()));
         }
         findings

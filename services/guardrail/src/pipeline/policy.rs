@@ -1,6 +1,8 @@
 //! An endpoint's checks, compiled.
 
-use crate::checks::{Action, Check};
+use crate::checks::fold::Folded;
+use crate::checks::mask::HashKey;
+use crate::checks::{Action, Check, Finding};
 use crate::judges::Judge;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,16 @@ pub struct Configured {
     pub action: Action,
     /// The check itself.
     pub check: Check,
+}
+
+impl Configured {
+    /// Appends what the check finds in a text, with what is to stand there instead.
+    pub fn scan(&self, text: &Folded<'_>, out: &mut Vec<Finding>) {
+        let before = out.len();
+        self.check.scan(text, out);
+        let instead = self.action.instead().unwrap_or_default();
+        out[before..].iter_mut().for_each(|finding| finding.instead = instead);
+    }
 }
 
 /// A check that somebody else answers, or a score.
@@ -100,12 +112,20 @@ pub struct Stage {
     pub judged: Vec<Judged>,
     /// How long all judges may take together.
     pub budget: Duration,
+    /// What hashes of values are keyed with.
+    pub hash_key: Option<HashKey>,
 }
 
 impl Stage {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.checks.is_empty() && self.judged.is_empty()
+    }
+
+    /// Whether anything that is replaced is put back into the answer.
+    pub fn restores(&self) -> bool {
+        let all = self.checks.iter().map(|it| it.action).chain(self.judged.iter().map(|it| it.action));
+        all.into_iter().any(|action| action == Action::MaskAndRestore)
     }
 }
 

@@ -11,6 +11,7 @@ mod owner;
 mod presets;
 mod requests;
 mod responses;
+mod restore;
 mod resume;
 mod routing;
 mod shadow;

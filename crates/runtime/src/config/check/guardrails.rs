@@ -16,6 +16,8 @@ const CACHE_ENTRIES_MAX: usize = 1_000_000;
 const CUSTOM_MAX: usize = 16;
 /// Topics and examples, which are all part of each question.
 const TOPICS_MAX: usize = 100;
+/// `guardrails.hash_key`: telephone numbers can all be tried, so it must not be possible to try all keys.
+const HASH_KEY_MIN_CHARS: usize = 32;
 
 /// Who can answer a check.
 fn answers(check: &str, kind: JudgeKind) -> bool {
@@ -44,6 +46,28 @@ impl Checker<'_> {
         }
         self.checks(&format!("{path}.input"), &guardrails.input);
         self.checks(&format!("{path}.output"), &guardrails.output);
+        for (at, _) in guardrails.output.actions().iter().filter(|(_, action)| *action == Action::MaskAndRestore) {
+            let why = "mask_and_restore is only for input: what an answer loses is put back by nobody; use mask";
+            self.fatal(format!("{path}.output.{at}.action"), why);
+        }
+        for (side, checks) in [("input", &guardrails.input), ("output", &guardrails.output)] {
+            let hashing = checks.actions().into_iter().filter(|(_, action)| *action == Action::Hash);
+            for (at, _) in hashing.filter(|_| self.config.hash_key.is_none()).collect::<Vec<_>>() {
+                let why = "hash needs guardrails.hash_key: make one with `openssl rand -base64 32`, set it as an environment \
+                           variable, and write hash_key: \"${TOLLGATE_HASH_KEY}\"";
+                self.fatal(format!("{path}.{side}.{at}.action"), why);
+            }
+        }
+    }
+
+    pub(super) fn hash_key(&mut self) {
+        let key = self.config.hash_key.as_ref().map(|key| key.expose()).filter(|key| !is_withheld(key));
+        if key.is_some_and(|key| key.len() < HASH_KEY_MIN_CHARS) {
+            let why = format!(
+                "must have at least {HASH_KEY_MIN_CHARS} characters: `openssl rand -base64 32` makes one of 44"
+            );
+            self.fatal("guardrails.hash_key", why);
+        }
     }
 
     fn checks(&mut self, path: &str, checks: &Checks) {
@@ -95,7 +119,7 @@ impl Checker<'_> {
         if !(0.0..=1.0).contains(&injection.threshold) {
             self.fatal(format!("{path}.threshold"), "must be from 0 to 1");
         }
-        if injection.action == Action::Mask {
+        if injection.action.replaces() {
             self.fatal(format!("{path}.action"), "must be block or log: there is no part of a text to mask");
         } else if let Some(judge) = &injection.judge {
             self.judged(path, "injection", injection.action, judge);
@@ -128,8 +152,9 @@ impl Checker<'_> {
             };
             let why = format!("`{name}` is a {} judge, which cannot answer this check; it needs {who}", kind.as_str());
             self.fatal(format!("{path}.judge"), why);
-        } else if action == Action::Mask && !matches!(kind, JudgeKind::Presidio | JudgeKind::Webhook) {
-            self.fatal(format!("{path}.action"), "mask needs a judge that says where (presidio, webhook)");
+        } else if action.replaces() && !matches!(kind, JudgeKind::Presidio | JudgeKind::Webhook) {
+            let why = "what replaces a find needs a judge that says where (presidio, webhook)";
+            self.fatal(format!("{path}.action"), why);
         }
     }
 
@@ -311,6 +336,66 @@ endpoints:
                 "endpoints[0].guardrails.output.injection.action",
             ]
         );
+    }
+
+    #[test]
+    fn an_action_that_cannot_be_is_refused() {
+        let text = |section: &str| {
+            format!(
+                "{PROVIDERS}
+judges:
+  moderator: {{ kind: openai_moderation, provider: openai, model: omni-moderation-latest }}
+  own: {{ kind: webhook, url: 'https://x.test', secret: whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw }}
+guardrails: {{ {section} }}
+endpoints:
+  - name: chat
+    destinations: [ {{ name: d, provider: demo, model: m }} ]
+    guardrails:
+      input:
+        pii: {{ action: mask_and_restore }}
+        keywords: {{ action: hash, words: [ x ] }}
+        safety: {{ action: hash, judge: moderator }}
+        injection: {{ action: mask_and_restore }}
+        custom: [ {{ name: b, action: mask_and_restore, judge: own }} ]
+      output:
+        pii: {{ action: hash }}
+        keywords: {{ action: mask_and_restore, words: [ x ] }}
+        custom: [ {{ name: b, action: mask_and_restore, judge: own }} ]
+"
+            )
+        };
+        let always = [
+            "endpoints[0].guardrails.input.safety.action",
+            "endpoints[0].guardrails.input.injection.action",
+            "endpoints[0].guardrails.output.keywords.action",
+            "endpoints[0].guardrails.output.custom[0].action",
+        ];
+        let keyless = [
+            "endpoints[0].guardrails.input.keywords.action",
+            "endpoints[0].guardrails.input.safety.action",
+            "endpoints[0].guardrails.output.pii.action",
+        ];
+        assert_eq!(fatal(&text("")), [&always[..], &keyless].concat());
+        assert_eq!(fatal(&text("hash_key: 0123456789abcdef0123456789abcdef")), always);
+        assert_eq!(fatal(&text("hash_key: short, strict: {}")), [&always[..], &["guardrails.hash_key"]].concat());
+    }
+
+    #[test]
+    fn only_the_guardrail_needs_the_key_of_hashes() {
+        let text = format!(
+            "{PROVIDERS}
+guardrails: {{ hash_key: '${{UNSET}}' }}
+endpoints:
+  - name: chat
+    destinations: [ {{ name: d, provider: demo, model: m }} ]
+    guardrails: {{ input: {{ pii: {{ action: hash }} }} }}
+"
+        );
+        assert_eq!(fatal(&text), ["guardrails.hash_key"]);
+        let config = parse(&text, Role::RouterWorker, &|_| Ok(None)).expect("valid for whoever does not need it").config;
+        assert!(config.guardrails.is_empty() && config.hash_key.is_some());
+        let shown = serde_json::to_string(&config).expect("JSON") + &format!("{config:?}");
+        assert!(!shown.contains("UNSET"));
     }
 
     #[test]

@@ -42,6 +42,20 @@ impl Checks {
     pub fn any(&self) -> bool {
         *self != Self::default()
     }
+
+    /// What each check does, by its name below these.
+    pub fn actions(&self) -> Vec<(String, Action)> {
+        let Self { pii, keywords, topics, safety, injection, custom } = self;
+        let one = [
+            ("pii", pii.as_ref().map(|it| it.action)),
+            ("keywords", keywords.as_ref().map(|it| it.action)),
+            ("topics", topics.as_ref().map(|it| it.action)),
+            ("safety", safety.as_ref().map(|it| it.action)),
+            ("injection", injection.as_ref().map(|it| it.action)),
+        ];
+        let one = one.into_iter().filter_map(|(name, action)| Some((name.to_owned(), action?)));
+        one.chain(custom.iter().enumerate().map(|(at, it)| (format!("custom[{at}]"), it.action))).collect()
+    }
 }
 
 /// What a check does when it finds something.
@@ -51,7 +65,16 @@ impl Checks {
 pub enum Action {
     Block,
     Mask,
+    MaskAndRestore,
+    Hash,
     Log,
+}
+
+impl Action {
+    /// Whether something stands in the place of what is found.
+    pub fn replaces(self) -> bool {
+        matches!(self, Self::Mask | Self::MaskAndRestore | Self::Hash)
+    }
 }
 
 /// `on_judge_failure`: what becomes of a text that a judge could not judge.
