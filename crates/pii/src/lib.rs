@@ -11,8 +11,10 @@ pub mod custom;
 mod entities;
 pub mod fold;
 pub mod mask;
+mod settled;
 
 pub use entities::{DEFAULT_ENTITIES, DEFAULT_REGIONS, Entity, known_region};
+pub use settled::UNBOUNDED_CHARS;
 
 use custom::{Allowed, Pattern};
 use entities::{Regions, Text};
