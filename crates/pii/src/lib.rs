@@ -59,6 +59,11 @@ impl Pii {
         Self { patterns, allowed, ..self }
     }
 
+    /// The patterns that it looks for.
+    pub fn patterns(&self) -> &[Pattern] {
+        &self.patterns
+    }
+
     /// Appends every finding of every entity and pattern; they may overlap.
     pub fn scan(&self, text: &Folded<'_>, out: &mut Vec<Finding>) {
         let shared = Text::new(text.text(), text.key());

@@ -5,6 +5,39 @@
 use serde_json::{Map, Value, json};
 use tollgate_schemas::StreamEvent;
 
+/// What a caller has been sent, as far as it is needed to end the stream.
+#[derive(Default)]
+pub(super) struct Sent {
+    /// The block that is open.
+    open: Option<u64>,
+}
+
+impl Sent {
+    pub(super) fn note(&mut self, events: &[StreamEvent]) {
+        for event in events {
+            match event.event.as_deref() {
+                Some("content_block_start") => {
+                    let document = serde_json::from_str::<Value>(&event.data).unwrap_or_default();
+                    self.open = document["index"].as_u64();
+                }
+                Some("content_block_stop") => self.open = None,
+                _ => {}
+            }
+        }
+    }
+
+    /// The events that end it as a content filter does.
+    pub(super) fn filtered(&self) -> Vec<StreamEvent> {
+        let open = self.open.map(|index| event("content_block_stop", json!({ "index": index })));
+        let delta = json!({ "stop_reason": "refusal", "stop_sequence": null });
+        let ends = [
+            event("message_delta", json!({ "delta": delta, "usage": { "output_tokens": 0 } })),
+            event("message_stop", json!({})),
+        ];
+        open.into_iter().chain(ends).collect()
+    }
+}
+
 /// The events that make a stream of the whole message `body`.
 pub(super) fn events(body: &Value) -> Vec<StreamEvent> {
     let mut start = body.clone();
@@ -59,6 +92,18 @@ fn event(kind: &str, fields: Value) -> StreamEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_closes_the_open_block() {
+        let kinds = |sent: &Sent| sent.filtered().into_iter().filter_map(|event| event.event).collect::<Vec<_>>();
+        let mut sent = Sent::default();
+        assert_eq!(kinds(&sent), ["message_delta", "message_stop"]);
+        sent.note(&[event("content_block_start", json!({ "index": 2 }))]);
+        assert_eq!(kinds(&sent), ["content_block_stop", "message_delta", "message_stop"]);
+        assert!(sent.filtered()[0].data.contains("\"index\":2") && sent.filtered()[1].data.contains("refusal"));
+        sent.note(&[event("content_block_stop", json!({ "index": 2 }))]);
+        assert_eq!(kinds(&sent).len(), 2);
+    }
 
     #[test]
     fn a_whole_message_becomes_the_events_of_a_stream() {

@@ -140,6 +140,10 @@ async fn end(pending: &Pending, sent: &Sent, terminal: &Terminal, forwarded: u32
         }
     }
     match &terminal.error {
+        Some(_) if terminal.is_filtered => {
+            bytes.extend(frames(&sent.filtered()));
+            bytes.extend_from_slice(sent.last());
+        }
         Some(error) => bytes.extend(sent.failed(pending, error)),
         None => bytes.extend_from_slice(sent.last()),
     }
@@ -189,7 +193,7 @@ enum Shape {
     /// How far the parts were sent is not counted, so a beginning is not continued.
     Google,
     /// The same, of a message's blocks.
-    Messages,
+    Messages(messages::Sent),
     Responses(responses::Sent),
 }
 
@@ -199,7 +203,7 @@ impl Sent {
         let shape = match request.api_type {
             ApiType::GenerateContent => Shape::Google,
             // A count is never one.
-            ApiType::Messages | ApiType::CountTokens => Shape::Messages,
+            ApiType::Messages | ApiType::CountTokens => Shape::Messages(messages::Sent::default()),
             ApiType::Responses => Shape::Responses(responses::Sent::default()),
             ApiType::Completions => Shape::Completions(completions::Sent::of(request)),
             ApiType::ChatCompletions | ApiType::Embeddings | ApiType::Moderations => {
@@ -214,7 +218,8 @@ impl Sent {
         match &mut self.shape {
             Shape::Chat(sent) => sent.note(events),
             Shape::Completions(sent) => sent.note(events),
-            Shape::Google | Shape::Messages => {}
+            Shape::Google => {}
+            Shape::Messages(sent) => sent.note(events),
             Shape::Responses(sent) => sent.note(events),
         }
     }
@@ -226,9 +231,9 @@ impl Sent {
         {
             Shape::Chat(sent) => sent.rest(&body),
             Shape::Completions(sent) => sent.rest(&body),
-            Shape::Google | Shape::Messages if self.any => Err("a part of it was lost on its way"),
+            Shape::Google | Shape::Messages(_) if self.any => Err("a part of it was lost on its way"),
             Shape::Google => Ok(google::events(&body)),
-            Shape::Messages => Ok(messages::events(&body)),
+            Shape::Messages(_) => Ok(messages::events(&body)),
             Shape::Responses(sent) => sent.rest(&body),
         });
         rest.map_err(|why| {
@@ -243,7 +248,7 @@ impl Sent {
         match self.shape {
             Shape::Chat(_) | Shape::Completions(_) | Shape::Responses(_) => b": keep-alive\n\n".to_vec(),
             Shape::Google => google::KEEP_ALIVE.to_vec(),
-            Shape::Messages => b"event: ping\ndata: {\"type\": \"ping\"}\n\n".to_vec(),
+            Shape::Messages(_) => b"event: ping\ndata: {\"type\": \"ping\"}\n\n".to_vec(),
         }
     }
 
@@ -251,7 +256,18 @@ impl Sent {
     fn last(&self) -> &'static [u8] {
         match self.shape {
             Shape::Chat(_) | Shape::Completions(_) => b"data: [DONE]\n\n",
-            Shape::Google | Shape::Messages | Shape::Responses(_) => b"",
+            Shape::Google | Shape::Messages(_) | Shape::Responses(_) => b"",
+        }
+    }
+
+    /// What ends a stream that was blocked as its API ends one that a content filter has stopped.
+    fn filtered(&self) -> Vec<StreamEvent> {
+        match &self.shape {
+            Shape::Chat(sent) => sent.filtered(),
+            Shape::Completions(sent) => sent.filtered(),
+            Shape::Google => google::filtered(),
+            Shape::Messages(sent) => sent.filtered(),
+            Shape::Responses(sent) => sent.filtered(),
         }
     }
 
@@ -263,7 +279,7 @@ impl Sent {
             Shape::Chat(_) | Shape::Completions(_) | Shape::Google => {
                 StreamEvent { event: None, data: document.to_string() }
             }
-            Shape::Messages => named(document),
+            Shape::Messages(_) => named(document),
             Shape::Responses(sent) => named(sent.failed(document)),
         }])
     }
@@ -275,7 +291,8 @@ mod tests {
 
     #[test]
     fn a_beginning_whose_length_is_not_counted_is_not_continued() {
-        for (api, shape) in [(ApiType::GenerateContent, Shape::Google), (ApiType::Messages, Shape::Messages)] {
+        let messages = Shape::Messages(messages::Sent::default());
+        for (api, shape) in [(ApiType::GenerateContent, Shape::Google), (ApiType::Messages, messages)] {
             let mut sent = Sent { api, any: false, shape, destination: None, attempts: None };
             assert!(sent.rest("{}").is_ok());
             sent.note(&[]);
