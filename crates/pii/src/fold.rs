@@ -113,20 +113,22 @@ pub fn decided(text: &str, ahead: usize) -> usize {
     0
 }
 
-/// Whether the last `ahead` visible characters hold neither a digit nor three dashes: what every value of several words has.
+/// Whether the last `ahead` visible characters hold neither a digit nor three dashes: what every value of several words has. The number of
+/// a placeholder is none, because no value begins behind a `_`.
 pub(crate) fn is_quiet(text: &str, ahead: usize) -> bool {
-    let (mut counted, mut dashes) = (0, 0);
+    let (mut counted, mut dashes, mut is_number) = (0, 0, false);
     for c in text.chars().rev().filter_map(fold_char) {
         dashes = if c == '-' { dashes + 1 } else { 0 };
-        if c.is_ascii_digit() || dashes == 3 {
+        if dashes == 3 || (is_number && !c.is_ascii_digit() && c != '_') {
             return false;
         }
+        is_number = c.is_ascii_digit();
         counted += usize::from(!c.is_whitespace());
-        if counted > ahead {
+        if counted > ahead && !is_number {
             return true;
         }
     }
-    true
+    !is_number
 }
 
 /// Characters that no single value reaches across.
@@ -209,7 +211,7 @@ mod tests {
             assert_eq!(&text[..decided(text, ahead)], decided_part, "{text} {ahead}");
         }
         assert!(is_quiet("only words -- here", 100) && !is_quiet("in \u{ff11}980", 4) && !is_quiet("-----BEGIN", 40));
-        assert!(is_quiet("1980 was a year", 6));
+        assert!(is_quiet("1980 was a year", 6) && is_quiet("to [EMAIL_ADDRESS_12] and", 40) && !is_quiet("1 and", 40));
     }
 
     proptest! {

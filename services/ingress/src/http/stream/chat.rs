@@ -2,7 +2,7 @@
 //!
 //! Source: <https://platform.openai.com/docs/api-reference/chat/streaming>.
 
-use super::wants_usage;
+use super::{Beginning, wants_usage};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -12,8 +12,8 @@ use tollgate_schemas::{Request, StreamEvent};
 #[derive(Default)]
 pub(super) struct Sent {
     any: bool,
-    /// Bytes of content of choice 0.
-    content_bytes: usize,
+    /// Of choice 0.
+    content: Beginning,
     /// Something that cannot be continued from the whole answer: tool calls, or other choices.
     beyond_content: bool,
     finished: bool,
@@ -63,7 +63,7 @@ impl Sent {
             (self.id, self.created) = (chunk.id, chunk.created);
             for choice in chunk.choices {
                 *self.choices.entry(choice.index).or_default() |= choice.finish_reason.is_some();
-                self.content_bytes += choice.delta.content.map_or(0, |c| c.len());
+                self.content.add(choice.delta.content.as_deref().unwrap_or_default());
                 self.beyond_content |= choice.index > 0 || choice.delta.tool_calls.is_some();
                 self.finished |= choice.finish_reason.is_some();
             }
@@ -82,7 +82,7 @@ impl Sent {
                 continue;
             }
             let content = choice["message"]["content"].as_str().unwrap_or_default();
-            let rest = content.get(self.content_bytes..).ok_or("what was sent is not its beginning")?;
+            let rest = self.content.rest(content)?;
             if !rest.is_empty() {
                 events.push(self.chunk(body, &choice["index"], json!({ "content": rest }), &Value::Null));
             }

@@ -3,7 +3,7 @@
 //! Source: <https://platform.openai.com/docs/api-reference/completions>. There is a choice for each prompt and each of its `n`
 //! answers, and their texts may come side by side, so what was sent is counted for each.
 
-use super::wants_usage;
+use super::{Beginning, wants_usage};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ pub(super) struct Sent {
 
 #[derive(Default)]
 struct Choice {
-    text_bytes: usize,
+    text: Beginning,
     is_finished: bool,
 }
 
@@ -59,7 +59,7 @@ impl Sent {
             (self.id, self.created) = (chunk.id, chunk.created);
             for choice in chunk.choices {
                 let sent = self.choices.entry(choice.index).or_default();
-                sent.text_bytes += choice.text.map_or(0, |text| text.len());
+                sent.text.add(choice.text.as_deref().unwrap_or_default());
                 sent.is_finished |= choice.finish_reason.is_some();
                 self.beyond_text |= choice.logprobs.is_some();
             }
@@ -78,8 +78,7 @@ impl Sent {
                 continue;
             }
             let text = choice["text"].as_str().unwrap_or_default();
-            let known = sent.map_or(0, |sent| sent.text_bytes);
-            let rest = text.get(known..).ok_or("what was sent is not its beginning")?;
+            let rest = sent.map_or(Ok(text), |sent| sent.text.rest(text))?;
             let choice = json!({
                 "index": choice["index"],
                 "text": rest,

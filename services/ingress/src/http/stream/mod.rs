@@ -178,6 +178,37 @@ fn wants_usage(request: &Request) -> bool {
         .is_ok_and(|p| p.stream_options.is_some_and(|o| o.include_usage == Some(true)))
 }
 
+/// The beginning of a text that was sent: how long it is, and what tells it from another one.
+#[derive(Debug, Clone, Copy)]
+struct Beginning {
+    bytes: usize,
+    /// FNV-1a.
+    hash: u64,
+}
+
+impl Default for Beginning {
+    fn default() -> Self {
+        Self { bytes: 0, hash: 0xcbf2_9ce4_8422_2325 }
+    }
+}
+
+impl Beginning {
+    fn add(&mut self, text: &str) {
+        self.bytes += text.len();
+        self.hash = text.bytes().fold(self.hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    }
+
+    /// The rest of a whole text, if it begins so: one whose checks were made anew may not.
+    fn rest<'t>(&self, text: &'t str) -> Result<&'t str, &'static str> {
+        let (known, rest) = text.split_at_checked(self.bytes).ok_or(NOT_ITS_BEGINNING)?;
+        let mut beginning = Self::default();
+        beginning.add(known);
+        if beginning.hash == self.hash { Ok(rest) } else { Err(NOT_ITS_BEGINNING) }
+    }
+}
+
+const NOT_ITS_BEGINNING: &str = "what was sent is not its beginning";
+
 /// What a caller has been sent, as far as it is needed to send the rest of the answer.
 pub(super) struct Sent {
     api: ApiType,
@@ -288,6 +319,17 @@ impl Sent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A guardrail that was killed had masked the first value it saw; the next one sees all of the answer.
+    #[test]
+    fn an_answer_that_was_checked_anew_is_continued_only_if_it_begins_with_what_was_sent() {
+        let mut sent = Beginning::default();
+        ["wr", "ite to [EMAIL_ADDRESS_1]"].iter().for_each(|part| sent.add(part));
+        assert_eq!(sent.rest("write to [EMAIL_ADDRESS_1], please"), Ok(", please"));
+        for other in ["write to [EMAIL_ADDRESS_2], please", "write to", "", "wr\u{e9}te to [EMAIL_ADDRESS_1]"] {
+            assert_eq!(sent.rest(other), Err(NOT_ITS_BEGINNING), "{other}");
+        }
+    }
 
     #[test]
     fn a_beginning_whose_length_is_not_counted_is_not_continued() {

@@ -2,6 +2,7 @@
 //!
 //! Source: <https://platform.openai.com/docs/api-reference/responses-streaming>.
 
+use super::Beginning;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tollgate_schemas::StreamEvent;
@@ -26,7 +27,7 @@ struct Item {
 
 #[derive(Default, Clone)]
 struct Text {
-    bytes: usize,
+    beginning: Beginning,
     is_done: bool,
 }
 
@@ -95,7 +96,7 @@ impl Sent {
                     }
                     let text = usize::try_from(place).ok().and_then(|place| item.texts.get_mut(place));
                     if let (Some(text), Some(delta)) = (text, event["delta"].as_str()) {
-                        text.bytes += delta.len();
+                        text.beginning.add(delta);
                     }
                 }
                 ("response.content_part" | "response.reasoning_summary_part", "done") => {
@@ -229,7 +230,7 @@ impl Events {
             self.tell(&format!("response.{}.added", way.part), at("part", &empty));
         }
         let text = part[way.field].as_str().unwrap_or_default();
-        let rest = text.get(sent.map_or(0, |sent| sent.bytes)..).ok_or("what was sent is not its beginning")?;
+        let rest = sent.map_or(Ok(text), |sent| sent.beginning.rest(text))?;
         if !rest.is_empty() {
             self.tell(&format!("response.{}.delta", way.text), at("delta", &rest.into()));
         }
