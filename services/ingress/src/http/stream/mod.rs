@@ -223,7 +223,6 @@ enum Shape {
     Completions(completions::Sent),
     /// How far the parts were sent is not counted, so a beginning is not continued.
     Google,
-    /// The same, of a message's blocks.
     Messages(messages::Sent),
     Responses(responses::Sent),
 }
@@ -262,9 +261,9 @@ impl Sent {
         {
             Shape::Chat(sent) => sent.rest(&body),
             Shape::Completions(sent) => sent.rest(&body),
-            Shape::Google | Shape::Messages(_) if self.any => Err("a part of it was lost on its way"),
+            Shape::Google if self.any => Err("a part of it was lost on its way"),
             Shape::Google => Ok(google::events(&body)),
-            Shape::Messages(_) => Ok(messages::events(&body)),
+            Shape::Messages(sent) => sent.rest(&body),
             Shape::Responses(sent) => sent.rest(&body),
         });
         rest.map_err(|why| {
@@ -333,12 +332,10 @@ mod tests {
 
     #[test]
     fn a_beginning_whose_length_is_not_counted_is_not_continued() {
-        let messages = Shape::Messages(messages::Sent::default());
-        for (api, shape) in [(ApiType::GenerateContent, Shape::Google), (ApiType::Messages, messages)] {
-            let mut sent = Sent { api, any: false, shape, destination: None, attempts: None };
-            assert!(sent.rest("{}").is_ok());
-            sent.note(&[]);
-            assert!(sent.rest("{}").is_err());
-        }
+        let api = ApiType::GenerateContent;
+        let mut sent = Sent { api, any: false, shape: Shape::Google, destination: None, attempts: None };
+        assert!(sent.rest("{}").is_ok());
+        sent.note(&[]);
+        assert!(sent.rest("{}").is_err());
     }
 }
