@@ -37,7 +37,7 @@ e2e *ARGS: build
 e2e-kafka *ARGS: build
     TOLLGATE_E2E_BROKER=kafka .venv/bin/python -m pytest tests/e2e {{ ARGS }}
 
-# Every parser of outside bytes with any bytes (needs cargo-fuzz): `just fuzz 300 jobs` is five minutes of one.
+# Every parser of outside bytes with any bytes: `just fuzz --release 300 jobs` is five minutes of one.
 fuzz *ARGS:
     fuzz/run {{ ARGS }}
 

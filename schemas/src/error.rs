@@ -20,8 +20,8 @@ pub struct ApiError {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<String>,
     /// What kinds of things they found (guardrails only).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub categories: Vec<String>,
+    #[serde(default, skip_serializing_if = "<[String]>::is_empty")]
+    pub categories: Box<[String]>,
     /// Headers that go with it at the HTTP door. Not part of records.
     #[serde(skip)]
     pub headers: Vec<(&'static str, String)>,
@@ -133,7 +133,7 @@ impl ApiError {
             message: message.into(),
             param: None,
             checks: Vec::new(),
-            categories: Vec::new(),
+            categories: Box::default(),
             headers: Vec::new(),
         }
     }
@@ -147,9 +147,9 @@ impl ApiError {
 
     /// The checks of a guardrail that refused it and what they found, in the document of an error.
     fn add_checks(&self, error: &mut serde_json::Value) {
-        for (name, all) in [("checks", &self.checks), ("categories", &self.categories)] {
+        for (name, all) in [("checks", &self.checks[..]), ("categories", &self.categories)] {
             if !all.is_empty() {
-                error[name] = all.clone().into();
+                error[name] = all.into();
             }
         }
     }

@@ -10,6 +10,7 @@ import shutil
 import boto3
 import pytest
 import shared_broker
+from aimock_server import AiMock
 from fake_google import FakeGoogle
 from fake_provider import FakeProvider
 from gateway import Gateway
@@ -38,7 +39,7 @@ def pytest_addoption(parser):
 _OF_ONE_RUN = {
     f"test_{name}"
     for name in """admin_schema apis attribution bad_input bedrock cache compose fake_provider gemini_door google import kinds
-    more_apis node_sdk other_clients real_upstreams responses resume routing shadow upstream_faults""".split()
+    litellm_upstream more_apis node_sdk other_clients other_readings real_upstreams responses resume routing shadow upstream_faults""".split()
 }
 
 
@@ -146,6 +147,14 @@ def chat_server(tmp_path_factory):
 @pytest.fixture(scope="module")
 def embedding_server(tmp_path_factory):
     yield from _model_server(tmp_path_factory, embeddings=True)
+
+
+@pytest.fixture(scope="module")
+def aimock(tmp_path_factory):
+    """Several providers' APIs, by CopilotKit's aimock."""
+    server = AiMock(tmp_path_factory.mktemp("aimock"))
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,9 @@ impl Pattern {
     pub fn new(name: &str, expression: &str, context: &[String]) -> Result<Self, String> {
         let upper = name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') && name.starts_with(|c: char| c != '_');
         if !upper || !(2..=NAME_MAX_BYTES).contains(&name.len()) {
-            return Err(format!("`{name}` must be 2 to {NAME_MAX_BYTES} upper-case letters and `_`, as in EMPLOYEE_ID"));
+            return Err(format!(
+                "`{name}` must be 2 to {NAME_MAX_BYTES} upper-case letters and `_`, as in EMPLOYEE_ID"
+            ));
         }
         if Entity::parse(name).is_some() {
             return Err(format!("`{name}` is a built-in entity; choose another name"));

@@ -44,7 +44,7 @@ impl Masker {
     pub fn replacements(&mut self, text: &str, findings: Vec<Finding>) -> Vec<(Range<usize>, String)> {
         let findings = outside_placeholders(text, resolve(findings));
         let replaced = findings.into_iter().map(|Finding { span, label, .. }| {
-            let placeholder = self.placeholder(&label, &text[span.clone()]);
+            let placeholder = self.placeholder(label, &text[span.clone()]);
             (span, placeholder)
         });
         replaced.collect()
@@ -52,10 +52,10 @@ impl Masker {
 
     /// A placeholder for a whole text: the safe end where masking piece by piece found no end.
     pub fn whole(&mut self, text: &str) -> String {
-        self.placeholder(&Cow::Borrowed("TEXT"), text)
+        self.placeholder(Cow::Borrowed("TEXT"), text)
     }
 
-    fn placeholder(&mut self, label: &Cow<'static, str>, value: &str) -> String {
+    fn placeholder(&mut self, label: Cow<'static, str>, value: &str) -> String {
         let count = self.counts.entry(label.clone()).or_default();
         let number = *self.numbers.entry((label.clone(), same(value))).or_insert_with(|| {
             *count += 1;

@@ -23,7 +23,12 @@ const TOO_LONG_WORDS: [&str; 8] = [
     "too many tokens: total number of tokens",
 ];
 const POLICY_CODES: [&str; 3] = ["content_filter", "content_policy_violation", "invalid_prompt"];
-const POLICY_WORDS: [&str; 3] = ["content management policy", "content filtering policy", "violating our usage policy"];
+const POLICY_WORDS: [&str; 4] = [
+    "content management policy",
+    "content filtering policy",
+    "violating our usage policy",
+    "contentpolicyviolationerror",
+];
 
 /// What kind of failure it was. The planner knows nothing else about providers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -150,7 +155,7 @@ impl Failure {
     /// Tells the requests that are too long for the model, or that it will not speak of, from those that are wrong: by the
     /// provider's code, and where there is none by its words, which are the only sign that most give. Sources: OpenAI's and Azure's
     /// error codes (`context_length_exceeded`, `content_filter`, `content_policy_violation`, `invalid_prompt`), llama.cpp's
-    /// (`exceed_context_size_error`), and the messages of Anthropic, vLLM, Gemini, Bedrock, Mistral and Cohere.
+    /// (`exceed_context_size_error`), and the messages of Anthropic, vLLM, Gemini, Bedrock, Mistral, Cohere and LiteLLM.
     pub(crate) fn refined(self) -> Self {
         if self.class != Class::Rejected {
             return self;
@@ -273,6 +278,8 @@ mod tests {
         assert_eq!(class(400, Some("context_length_exceeded"), ""), Class::ContextWindow);
         assert_eq!(class(400, Some("content_filter"), ""), Class::ContentPolicy);
         assert_eq!(class(400, None, "Output blocked by content filtering policy"), Class::ContentPolicy);
+        let litellm = "litellm.ContentPolicyViolationError: content_filter_policy";
+        assert_eq!(class(400, Some("400"), litellm), Class::ContentPolicy);
         assert_eq!(class(400, None, "`temperature` must be at most 2"), Class::Rejected);
         assert_eq!(class(429, Some("context_length_exceeded"), ""), Class::RateLimited);
     }

@@ -3,7 +3,8 @@
 use super::score::{CHECKED, CHECKSUM, weigh};
 use super::{Entity, Report, Text, checksum, digits};
 
-pub(super) const CONTEXT: &[&str] = &["svnr", "sozialversicherungsnummer", "sozialversicherung", "versicherungsnummer", "sv"];
+pub(super) const CONTEXT: &[&str] =
+    &["svnr", "sozialversicherungsnummer", "sozialversicherung", "versicherungsnummer", "sv"];
 
 pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
     digits::windows(text, &[&[10], &[4, 6]], |window| {
@@ -33,15 +34,8 @@ mod tests {
     fn table() {
         tests::table(
             Entity::AtSvnr,
-            &[
-                "SVNR «1237010180»",
-                "«1237 010180»",
-            ],
-            &[
-                "1237010180",
-                "1237 010181",
-                "svnr 0237010180",
-            ],
+            &["SVNR «1237010180»", "«1237 010180»"],
+            &["1237010180", "1237 010181", "svnr 0237010180"],
         );
     }
 }

@@ -24,7 +24,8 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
 }
 
 fn checked(written: &str) -> bool {
-    let number = written.bytes().filter(u8::is_ascii_digit).fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+    let number =
+        written.bytes().filter(u8::is_ascii_digit).fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
     let (born, key) = (number / 100, number % 100);
     // foreigners' months are raised by 20 or 40; who was born from 2000 on has a 2 before the number
     let date = checksum::date(born / 100_000 % 100 % 20, born / 1_000 % 100);

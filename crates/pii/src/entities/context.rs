@@ -34,17 +34,57 @@ const VERSION_WORDS: &[&str] = &["version", "ver", "release", "v", "build", "fir
 
 /// What follows one of these is a number of something else, whatever stands further away.
 const OTHER_WORDS: &[&str] = &[
-    "aws", "batch", "booking", "build", "case", "checksum", "commit", "flight", "hash", "invoice", "isbn", "item", "job",
-    "lot", "md5", "model", "order", "parcel", "part", "plate", "port", "product", "ref", "reference", "release", "revision",
-    "room", "sequence", "serial", "session", "sha1", "sha256", "shipment", "sku", "software", "ticket", "timestamp",
-    "trace", "tracking", "transaction", "uuid", "version",
+    "aws",
+    "batch",
+    "booking",
+    "build",
+    "case",
+    "checksum",
+    "commit",
+    "flight",
+    "hash",
+    "invoice",
+    "isbn",
+    "item",
+    "job",
+    "lot",
+    "md5",
+    "model",
+    "order",
+    "parcel",
+    "part",
+    "plate",
+    "port",
+    "product",
+    "ref",
+    "reference",
+    "release",
+    "revision",
+    "room",
+    "sequence",
+    "serial",
+    "session",
+    "sha1",
+    "sha256",
+    "shipment",
+    "sku",
+    "software",
+    "ticket",
+    "timestamp",
+    "trace",
+    "tracking",
+    "transaction",
+    "uuid",
+    "version",
 ];
 
 /// Lower-case words and their topics.
 static TOPICS: LazyLock<HashMap<&'static str, u64>> = LazyLock::new(|| {
     let mut topics = HashMap::new();
     let lists = Entity::ALL.iter().map(|entity| (entity.topic(), entity.context()));
-    for (topic, words) in lists.chain([(VERSION, VERSION_WORDS), (PHONE_LABEL, phone_number::LABELS), (OTHER, OTHER_WORDS)]) {
+    for (topic, words) in
+        lists.chain([(VERSION, VERSION_WORDS), (PHONE_LABEL, phone_number::LABELS), (OTHER, OTHER_WORDS)])
+    {
         words.iter().for_each(|word| *topics.entry(*word).or_default() |= topic);
     }
     topics
@@ -99,7 +139,7 @@ fn placeholder(text: &[u8], word: &Range<usize>) -> bool {
     let name = |b: &&u8| b.is_ascii_uppercase() || **b == b'_';
     let before = text[..word.start].iter().rev().take(PLACEHOLDER_MAX_BYTES).find(|b| !name(b));
     let after = text[word.end..].iter().take(PLACEHOLDER_MAX_BYTES).find(|b| !name(b) && !b.is_ascii_digit());
-    before == Some(&b'[') && after == Some(&b']')
+    text[word.clone()].iter().all(|b| name(&b)) && before == Some(&b'[') && after == Some(&b']')
 }
 
 fn topics(word: &str) -> u64 {
@@ -113,13 +153,21 @@ fn topics(word: &str) -> u64 {
     }
 }
 
-/// Whether one of the lower-case `words` stands as a whole word shortly before or after the span, or in the `key`.
+/// Whether one of the lower-case `wanted` stands as a whole word shortly before or after the span, or in the `key`. A word for
+/// something else between the two takes the span away.
 pub(super) fn beside(text: &str, key: &str, span: &Range<usize>, wanted: &[String]) -> bool {
     let before = &text[text.floor_char_boundary(span.start.saturating_sub(BEFORE_BYTES))..span.start];
     let after = &text[span.end..text.floor_char_boundary((span.end + AFTER_BYTES).min(text.len()))];
-    [key, before, after].iter().any(|part| {
+    let is_wanted = |word: &str| wanted.iter().any(|known| *known == word.to_lowercase());
+    let mut last = false;
+    words(before, |word| match &before[word] {
+        word if is_wanted(word) => last = true,
+        word if topics(word) & OTHER != 0 => last = false,
+        _ => {}
+    });
+    last || [key, after].iter().any(|part| {
         let mut found = false;
-        words(part, |word| found |= wanted.iter().any(|w| *w == part[word.clone()].to_lowercase()));
+        words(part, |word| found |= is_wanted(&part[word]));
         found
     })
 }

@@ -4,8 +4,22 @@ use super::score::{CHECKED, weigh};
 use super::{Entity, Report, Text, checksum, digits};
 
 pub(super) const CONTEXT: &[&str] = &[
-    "amex", "card", "cards", "cc", "credit", "creditcard", "debit", "maestro", "mastercard", "pan", "visa", "karte",
-    "kreditkarte", "tarjeta", "carte", "carta",
+    "amex",
+    "card",
+    "cards",
+    "cc",
+    "credit",
+    "creditcard",
+    "debit",
+    "maestro",
+    "mastercard",
+    "pan",
+    "visa",
+    "karte",
+    "kreditkarte",
+    "tarjeta",
+    "carte",
+    "carta",
 ];
 
 /// How card numbers are grouped when they are written down.

@@ -1,10 +1,10 @@
 //! `CRYPTO`: addresses of Bitcoin and its kin (Base58Check; Bech32 and Bech32m, BIP 173 and 350) and of Ethereum (EIP-55 where
 //! the case is mixed; 40 digits after `0x` where it is not).
 
-use super::keccak::keccak256;
 use super::score::{CHECKED, FORMAT};
 use super::{Report, Text};
 use sha2::{Digest, Sha256};
+use sha3::Keccak256;
 use std::ops::Range;
 
 pub(super) const CONTEXT: &[&str] = &[];
@@ -48,8 +48,8 @@ fn ethereum(hex: &[u8]) -> Option<f32> {
     if !mixed {
         return Some(FORMAT);
     }
-    let digest = keccak256(&lower);
-    let capital = |i: usize| (digest[i / 2] >> (if i % 2 == 0 { 4 } else { 0 })) & 8 != 0;
+    let digest = Keccak256::digest(lower);
+    let capital = |i: usize| (digest[i / 2] >> (if i.is_multiple_of(2) { 4 } else { 0 })) & 8 != 0;
     let checked = hex.iter().enumerate().all(|(i, b)| !b.is_ascii_alphabetic() || b.is_ascii_uppercase() == capital(i));
     checked.then_some(CHECKED)
 }
@@ -89,7 +89,9 @@ fn bech32(written: &str) -> bool {
         let Some(value) = u32::try_from(value).ok().filter(|value| *value < 32) else { return false };
         let top = sum >> 25;
         sum = ((sum & 0x01ff_ffff) << 5) ^ value;
-        for (bit, generator) in [0x3b6a_57b2, 0x2650_8e6d, 0x1ea1_19fa, 0x3d42_33dd, 0x2a14_62b3].into_iter().enumerate() {
+        for (bit, generator) in
+            [0x3b6a_57b2, 0x2650_8e6d, 0x1ea1_19fa, 0x3d42_33dd, 0x2a14_62b3].into_iter().enumerate()
+        {
             if (top >> bit) & 1 == 1 {
                 sum ^= generator;
             }

@@ -6,8 +6,26 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 pub(super) const CONTEXT: &[&str] = &[
-    "birth", "birthdate", "birthday", "born", "dob", "geboren", "geburtsdatum", "geburtstag", "naissance", "nacimiento",
-    "nascita", "nascimento", "geboortedatum", "né", "née", "nacido", "nacida", "nato", "nata", "bday",
+    "birth",
+    "birthdate",
+    "birthday",
+    "born",
+    "dob",
+    "geboren",
+    "geburtsdatum",
+    "geburtstag",
+    "naissance",
+    "nacimiento",
+    "nascita",
+    "nascimento",
+    "geboortedatum",
+    "né",
+    "née",
+    "nacido",
+    "nacida",
+    "nato",
+    "nata",
+    "bday",
 ];
 
 const YEARS: Range<u64> = 1880..2100;
@@ -64,7 +82,12 @@ fn dates(text: &Text<'_>, report: &mut dyn FnMut(Range<usize>)) {
         let (first, second) = (&text[window[0].end..window[1].start], &text[window[1].end..window[2].start]);
         let span = window[0].start..window[2].end;
         let ends = digits::ends(text, span.end) || text[span.end..].starts_with('T');
-        if first == second && matches!(first, "/" | "-" | "." | " ") && ends && digits::starts(text, span.start) && possible(text, window) {
+        if first == second
+            && matches!(first, "/" | "-" | "." | " ")
+            && ends
+            && digits::starts(text, span.start)
+            && possible(text, window)
+        {
             report(span);
         }
     }

@@ -3,7 +3,8 @@
 use super::score::{CHECKED, CHECKSUM, weigh};
 use super::{Entity, Report, Text, checksum, digits};
 
-pub(super) const CONTEXT: &[&str] = &["steuer", "steueridentifikationsnummer", "identifikationsnummer", "idnr", "tin", "steuernummer", "steuerid"];
+pub(super) const CONTEXT: &[&str] =
+    &["steuer", "steueridentifikationsnummer", "identifikationsnummer", "idnr", "tin", "steuernummer", "steuerid"];
 
 pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
     digits::windows(text, &[&[11], &[2, 3, 3, 3]], |window| {
@@ -33,17 +34,8 @@ mod tests {
     fn table() {
         tests::table(
             Entity::DeTaxId,
-            &[
-                "Steuer-ID «86 095 742 719»",
-                "«86095742719»",
-            ],
-            &[
-                "86095742710",
-                "01234567890",
-                "12345678903",
-                "11223344553",
-                "x86095742719",
-            ],
+            &["Steuer-ID «86 095 742 719»", "«86095742719»"],
+            &["86095742710", "01234567890", "12345678903", "11223344553", "x86095742719"],
         );
     }
 }

@@ -12,7 +12,7 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
         if !checksum::date(digits::number(&digits[2..4]), digits::number(&digits[..2])) {
             return;
         }
-        let checked = checksum::weighted(digits, &[4, 3, 2, 7, 6, 5, 4, 3, 2, 1]) % 11 == 0;
+        let checked = checksum::weighted(digits, &[4, 3, 2, 7, 6, 5, 4, 3, 2, 1]).is_multiple_of(11);
         let near = text.near(&window.span, Entity::DkCpr.topic());
         let near = near.map(|near| if checked { near + CHECKSUM } else { near });
         let alone = (checked && window.separator == b'-').then_some(CHECKED - CHECKSUM);

@@ -30,7 +30,8 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
 
 /// Whether the last letter is that of the digits before it.
 pub(super) fn checked(written: &str) -> bool {
-    let number = written.bytes().filter(u8::is_ascii_digit).fold(0, |number, digit| number * 10 + usize::from(digit - b'0'));
+    let number =
+        written.bytes().filter(u8::is_ascii_digit).fold(0, |number, digit| number * 10 + usize::from(digit - b'0'));
     written.bytes().next_back().is_some_and(|letter| letter.to_ascii_uppercase() == LETTERS[number % LETTERS.len()])
 }
 

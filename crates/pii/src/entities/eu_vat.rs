@@ -100,7 +100,8 @@ fn number(text: &str, from: usize, (_, lengths, check): &Country) -> Option<usiz
             break;
         }
     }
-    let fits = |length: &&usize| **length <= count && digits::ends(text, ends[**length - 1]) && check(&written[..**length]);
+    let fits =
+        |length: &&usize| **length <= count && digits::ends(text, ends[**length - 1]) && check(&written[..**length]);
     lengths.iter().find(fits).map(|length| ends[*length - 1])
 }
 

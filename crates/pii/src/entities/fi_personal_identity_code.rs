@@ -7,8 +7,7 @@ use std::sync::LazyLock;
 
 pub(super) const CONTEXT: &[&str] = &[];
 
-static CODE: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?i-u)\b[0-9]{6}[-+A-FU-Y][0-9]{3}[0-9A-FHJ-NPR-Y]\b"));
+static CODE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i-u)\b[0-9]{6}[-+A-FU-Y][0-9]{3}[0-9A-FHJ-NPR-Y]\b"));
 const CHECKS: &[u8; 31] = b"0123456789ABCDEFHJKLMNPRSTUVWXY";
 
 pub(super) fn find(text: &Text<'_>, report: Report<'_>) {

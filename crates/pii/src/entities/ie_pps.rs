@@ -27,7 +27,11 @@ pub(super) fn checked(code: &[u8]) -> bool {
     if digits.len() < DIGITS || !digits.iter().all(u8::is_ascii_digit) {
         return false;
     }
-    let sum = digits.iter().zip([8, 7, 6, 5, 4, 3, 2]).map(|(digit, weight)| usize::from(digit - b'0') * weight).sum::<usize>();
+    let sum = digits
+        .iter()
+        .zip([8, 7, 6, 5, 4, 3, 2])
+        .map(|(digit, weight)| usize::from(digit - b'0') * weight)
+        .sum::<usize>();
     let value = |letter: u8| usize::from(letter.to_ascii_uppercase() - b'A') + 1;
     match letters {
         [check] if check.is_ascii_alphabetic() => LETTERS[sum % 23] == check.to_ascii_uppercase(),

@@ -23,7 +23,6 @@ mod iban_code;
 mod ie_pps;
 mod ip_address;
 mod it_fiscal_code;
-mod keccak;
 mod mac_address;
 mod nl_bsn;
 mod no_fodselsnummer;

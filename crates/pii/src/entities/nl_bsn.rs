@@ -1,6 +1,6 @@
 //! `NL_BSN`: nine digits that pass the eleven test; one in eleven numbers does, so only beside a context word.
 
-use super::score::{CHECKSUM};
+use super::score::CHECKSUM;
 use super::{Entity, Report, Text, checksum, digits};
 
 pub(super) const CONTEXT: &[&str] = &["bsn", "burgerservicenummer", "sofi", "sofinummer"];
@@ -18,7 +18,7 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
 
 fn checked(digits: &[u8]) -> bool {
     let sum = checksum::weighted(digits, &[9, 8, 7, 6, 5, 4, 3, 2, 10]);
-    sum % 11 == 0 && digits::number(digits) > 0
+    sum.is_multiple_of(11) && digits::number(digits) > 0
 }
 
 #[cfg(test)]
@@ -29,15 +29,8 @@ mod tests {
     fn table() {
         tests::table(
             Entity::NlBsn,
-            &[
-                "BSN «111222308»",
-                "burgerservicenummer: «1112.22.308»",
-            ],
-            &[
-                "111222308",
-                "bsn 111222309",
-                "bsn 000000000",
-            ],
+            &["BSN «111222308»", "burgerservicenummer: «1112.22.308»"],
+            &["111222308", "bsn 111222309", "bsn 000000000"],
         );
     }
 }

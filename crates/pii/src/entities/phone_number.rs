@@ -27,15 +27,65 @@ const INTERNATIONAL: f32 = 0.8;
 const LABELLED_LESS: f32 = 0.05;
 
 pub(super) const CONTEXT: &[&str] = &[
-    "phone", "phones", "telephone", "tel", "call", "calling", "mobile", "cell", "cellphone", "fax", "text", "texting", "sms",
-    "whatsapp", "dial", "ring", "reach", "contact", "landline", "handy", "telefon", "mobil", "móvil", "teléfono", "portable",
-    "téléphone", "telefono", "cellulare", "telefone", "telefoon", "hotline", "helpline", "voicemail",
+    "phone",
+    "phones",
+    "telephone",
+    "tel",
+    "call",
+    "calling",
+    "mobile",
+    "cell",
+    "cellphone",
+    "fax",
+    "text",
+    "texting",
+    "sms",
+    "whatsapp",
+    "dial",
+    "ring",
+    "reach",
+    "contact",
+    "landline",
+    "handy",
+    "telefon",
+    "mobil",
+    "móvil",
+    "teléfono",
+    "portable",
+    "téléphone",
+    "telefono",
+    "cellulare",
+    "telefone",
+    "telefoon",
+    "hotline",
+    "helpline",
+    "voicemail",
 ];
 
 /// What a number is labelled with; right beside one of these it need not be of a known plan.
 pub(super) const LABELS: &[&str] = &[
-    "phone", "telephone", "tel", "mobile", "cell", "cellphone", "fax", "whatsapp", "landline", "handy", "telefon", "mobil",
-    "móvil", "teléfono", "téléphone", "telefono", "cellulare", "telefone", "telefoon", "desk", "office", "home",
+    "phone",
+    "telephone",
+    "tel",
+    "mobile",
+    "cell",
+    "cellphone",
+    "fax",
+    "whatsapp",
+    "landline",
+    "handy",
+    "telefon",
+    "mobil",
+    "móvil",
+    "teléfono",
+    "téléphone",
+    "telefono",
+    "cellulare",
+    "telefone",
+    "telefoon",
+    "desk",
+    "office",
+    "home",
 ];
 
 pub(super) fn find(text: &Text<'_>, regions: &Regions, report: Report<'_>) {
@@ -59,7 +109,8 @@ pub(super) fn find(text: &Text<'_>, regions: &Regions, report: Report<'_>) {
         };
         // a shorter number that is valid is surer than a longer one that is only labelled
         let valid = candidates().find_map(|(n, candidate)| candidate.valid(regions).map(|found| (n, found)));
-        let found = valid.or_else(|| candidates().find_map(|(n, candidate)| candidate.labelled().map(|found| (n, found))));
+        let found =
+            valid.or_else(|| candidates().find_map(|(n, candidate)| candidate.labelled().map(|found| (n, found))));
         match found {
             Some((n, (span, score))) => {
                 report(span, score);

@@ -119,20 +119,26 @@ mod tests {
         let mut seen = 0;
         for metadata in DATABASE.iter() {
             let of = metadata.descriptors();
-            for example in [of.fixed_line(), of.mobile(), of.toll_free()].into_iter().flatten().filter_map(|d| d.example()) {
+            for example in
+                [of.fixed_line(), of.mobile(), of.toll_free()].into_iter().flatten().filter_map(|d| d.example())
+            {
                 let whole = format!("{}{example}", metadata.country_code());
                 assert!(international(&whole), "{whole} of {}", metadata.id());
                 seen += 1;
             }
         }
         assert!(seen > 300, "{seen}");
-        assert!(!international("1212555012345") && !international("999123456") && !international("") && !international("4"));
+        assert!(
+            !international("1212555012345") && !international("999123456") && !international("") && !international("4")
+        );
     }
 
     #[test]
     fn the_same_verdict_as_the_crates_parser() {
         let regions = Regions::new(&["US".into(), "GB".into(), "DE".into()]).expect("known");
-        for (number, ids) in [("2125550123", Id::US), ("1125550123", Id::US), ("02079460018", Id::GB), ("030901820", Id::DE)] {
+        for (number, ids) in
+            [("2125550123", Id::US), ("1125550123", Id::US), ("02079460018", Id::GB), ("030901820", Id::DE)]
+        {
             let theirs = phonenumber::parse(Some(ids), number).is_ok_and(|n| n.is_valid());
             let ours = regions.iter().any(|region| region.is_valid(number));
             assert_eq!(ours, theirs, "{number}");

@@ -1,6 +1,6 @@
 //! `PT_NIF`: nine digits with a check digit modulo 11; one in eleven numbers passes, so only beside a context word.
 
-use super::score::{CHECKSUM};
+use super::score::CHECKSUM;
 use super::{Entity, Report, Text, checksum, digits};
 
 pub(super) const CONTEXT: &[&str] = &["nif", "contribuinte", "contribuintes", "fiscal", "finanças"];
@@ -29,15 +29,8 @@ mod tests {
     fn table() {
         tests::table(
             Entity::PtNif,
-            &[
-                "NIF «123456789»",
-                "contribuinte n.º «123 456 789»",
-            ],
-            &[
-                "123456789",
-                "nif 123456780",
-                "nif 012345678",
-            ],
+            &["NIF «123456789»", "contribuinte n.º «123 456 789»"],
+            &["123456789", "nif 123456780", "nif 012345678"],
         );
     }
 }

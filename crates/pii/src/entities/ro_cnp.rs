@@ -18,9 +18,13 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
 
 fn checked(digits: &[u8]) -> bool {
     let check = checksum::weighted(&digits[..12], &[2, 7, 9, 1, 4, 6, 3, 5, 8, 2, 7, 9]) % 11;
-    let (county, date) = (digits::number(&digits[7..9]), (digits::number(&digits[3..5]), digits::number(&digits[5..7])));
+    let (county, date) =
+        (digits::number(&digits[7..9]), (digits::number(&digits[3..5]), digits::number(&digits[5..7])));
     let place = matches!(county, 1..=48 | 51 | 52 | 70 | 80..=83 | 99);
-    digits[0] != 0 && checksum::date(date.0, date.1) && place && u32::from(digits[12]) == if check == 10 { 1 } else { check }
+    digits[0] != 0
+        && checksum::date(date.0, date.1)
+        && place
+        && u32::from(digits[12]) == if check == 10 { 1 } else { check }
 }
 
 #[cfg(test)]
@@ -31,16 +35,8 @@ mod tests {
     fn table() {
         tests::table(
             Entity::RoCnp,
-            &[
-                "CNP «1890101123454»",
-                "«1890101123454»",
-            ],
-            &[
-                "1890101123455",
-                "0890101123454",
-                "1899901123454",
-                "18901011234541",
-            ],
+            &["CNP «1890101123454»", "«1890101123454»"],
+            &["1890101123455", "0890101123454", "1899901123454", "18901011234541"],
         );
     }
 }

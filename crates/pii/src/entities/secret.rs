@@ -93,7 +93,8 @@ fn password(text: &str, at: usize) -> Option<std::ops::Range<usize>> {
     }
     let user = at + "://".len();
     let part = |from: usize, most: usize| {
-        let inside = |b: &&u8| !b.is_ascii_whitespace() && !matches!(b, b':' | b'/' | b'@' | b'"' | b'\'' | b'<' | b'>');
+        let inside =
+            |b: &&u8| !b.is_ascii_whitespace() && !matches!(b, b':' | b'/' | b'@' | b'"' | b'\'' | b'<' | b'>');
         from + bytes[from..].iter().take(most).take_while(inside).count()
     };
     let colon = part(user, USER_MAX_BYTES);

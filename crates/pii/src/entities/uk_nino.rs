@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 
 pub(super) const CONTEXT: &[&str] = &["nino", "ni", "insurance"];
 
-static NINO: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i-u)\b[A-Z]{2}[ -]?(?:[0-9]{2}[ -]?){2}[0-9]{2}(?:[ -]?[A-D]\b)?"));
+static NINO: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i-u)\b[A-Z]{2}[ -]?(?:[0-9]{2}[ -]?){2}[0-9]{2}(?:[ -]?[A-D]\b)?"));
 
 /// Prefixes that are not given out although their letters could be.
 const UNUSED: &[&str] = &["BG", "GB", "KN", "NK", "NT", "TN", "ZZ"];
@@ -22,7 +23,8 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
             continue;
         }
         // the `a` of `AB123456 a` is the next word
-        let same_case = |c: char| c.is_ascii_alphabetic() && c.is_ascii_uppercase() == written.as_bytes()[0].is_ascii_uppercase();
+        let same_case =
+            |c: char| c.is_ascii_alphabetic() && c.is_ascii_uppercase() == written.as_bytes()[0].is_ascii_uppercase();
         let whole = written.ends_with(same_case);
         let number = if whole { written } else { written.trim_end_matches(|c: char| !c.is_ascii_digit()) };
         let span = found.start()..found.start() + number.len();
@@ -41,7 +43,16 @@ mod tests {
         tests::table(
             Entity::UkNino,
             &["«AB123456C»", "NI number «JG 12 13 16 A».", "nino: «hh012345d»", "national insurance «AB123456»"],
-            &["AB123456", "GB123456A", "QQ123456C", "AO123456C", "AB123456E", "AB1234567C", "xAB123456C", "AB-123456-C-1"],
+            &[
+                "AB123456",
+                "GB123456A",
+                "QQ123456C",
+                "AO123456C",
+                "AB123456E",
+                "AB1234567C",
+                "xAB123456C",
+                "AB-123456-C-1",
+            ],
         );
     }
 }

@@ -5,7 +5,8 @@ use super::{Report, Text, pattern};
 use regex::Regex;
 use std::sync::LazyLock;
 
-static URL: LazyLock<Regex> = LazyLock::new(|| pattern(r#"(?i)(?-u:\b)(?:(?:https?|ftp)://|www\.[a-z0-9-]+\.)[^\s<>"'`\\]+"#));
+static URL: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r#"(?i)(?-u:\b)(?:(?:https?|ftp)://|www\.[a-z0-9-]+\.)[^\s<>"'`\\]+"#));
 
 pub(super) const CONTEXT: &[&str] = &[];
 

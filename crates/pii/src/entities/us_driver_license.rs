@@ -2,8 +2,9 @@
 
 use super::{Entity, Report, Text};
 
-pub(super) const CONTEXT: &[&str] =
-    &["driver", "drivers", "driving", "dl", "cdl", "dmv", "license", "licence", "licenses", "licences", "lic", "permit"];
+pub(super) const CONTEXT: &[&str] = &[
+    "driver", "drivers", "driving", "dl", "cdl", "dmv", "license", "licence", "licenses", "licences", "lic", "permit",
+];
 
 const RUNS_MAX: usize = 4;
 
@@ -42,7 +43,8 @@ fn issued(code: &[u8]) -> bool {
     // two or three: Ohio, Colorado, North Dakota, …
     let letters = matches!(runs, [2, 6 | 7, 0, 0, 0] | [3, 6, 0, 0, 0]);
     // Iowa, New Hampshire, Missouri, Vermont, Idaho
-    let mixed = matches!(runs, [0, 3, 2, 4, 0] | [0, 2, 3, 5, 0] | [0, 9, 1, 0, 0] | [0, 7 | 8, 1 | 2, 0, 0] | [2, 6, 1, 0, 0]);
+    let mixed =
+        matches!(runs, [0, 3, 2, 4, 0] | [0, 2, 3, 5, 0] | [0, 9, 1, 0, 0] | [0, 7 | 8, 1 | 2, 0, 0] | [2, 6, 1, 0, 0]);
     digits || letter || letters || mixed
 }
 
@@ -61,7 +63,14 @@ mod tests {
                 "her licence is «AB123456»",
                 "«123AB4567», Iowa driver's license",
             ],
-            &["D1234567", "license v20240115", "driver order D1234567", "MIT license 2.0", "license ABCDEFGH", "driver 535.104.05"],
+            &[
+                "D1234567",
+                "license v20240115",
+                "driver order D1234567",
+                "MIT license 2.0",
+                "license ABCDEFGH",
+                "driver 535.104.05",
+            ],
         );
     }
 }

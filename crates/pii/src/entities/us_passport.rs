@@ -26,7 +26,14 @@ mod tests {
         tests::table(
             Entity::UsPassport,
             &["passport no. «912803456»", "{\"passportNumber\": \"«C12345678»\"}", "«A01234567» is my passport"],
-            &["912803456", "C12345678", "passport order 912803456", "passport 91280345", "passport 9128034567", "passport AB1234567"],
+            &[
+                "912803456",
+                "C12345678",
+                "passport order 912803456",
+                "passport 91280345",
+                "passport 9128034567",
+                "passport AB1234567",
+            ],
         );
     }
 }

@@ -57,11 +57,11 @@ pub(super) fn de(code: &[u8]) -> bool {
 }
 
 pub(super) fn dk(code: &[u8]) -> bool {
-    check(code, |digits, _| digits[0] != 0 && weighted(digits, &[2, 7, 6, 5, 4, 3, 2, 1]) % 11 == 0)
+    check(code, |digits, _| digits[0] != 0 && weighted(digits, &[2, 7, 6, 5, 4, 3, 2, 1]).is_multiple_of(11))
 }
 
 pub(super) fn ee(code: &[u8]) -> bool {
-    check(code, |digits, _| digits[..2] == [1, 0] && weighted(digits, &[3, 7, 1, 3, 7, 1, 3, 7, 1]) % 10 == 0)
+    check(code, |digits, _| digits[..2] == [1, 0] && weighted(digits, &[3, 7, 1, 3, 7, 1, 3, 7, 1]).is_multiple_of(10))
 }
 
 pub(super) fn el(code: &[u8]) -> bool {
@@ -89,7 +89,7 @@ pub(super) fn es(code: &[u8]) -> bool {
 }
 
 pub(super) fn fi(code: &[u8]) -> bool {
-    check(code, |digits, _| weighted(digits, &[7, 9, 10, 5, 8, 4, 2, 1]) % 11 == 0)
+    check(code, |digits, _| weighted(digits, &[7, 9, 10, 5, 8, 4, 2, 1]).is_multiple_of(11))
 }
 
 /// The key before the company's number is a remainder; new kinds of keys have letters, which only the number itself checks.
@@ -107,7 +107,7 @@ pub(super) fn hr(code: &[u8]) -> bool {
 }
 
 pub(super) fn hu(code: &[u8]) -> bool {
-    check(code, |digits, _| weighted(digits, &[9, 7, 3, 1, 9, 7, 3, 1]) % 10 == 0)
+    check(code, |digits, _| weighted(digits, &[9, 7, 3, 1, 9, 7, 3, 1]).is_multiple_of(10))
 }
 
 pub(super) fn ie(code: &[u8]) -> bool {
@@ -189,5 +189,5 @@ pub(super) fn si(code: &[u8]) -> bool {
 }
 
 pub(super) fn sk(code: &[u8]) -> bool {
-    check(code, |digits, _| digits[0] != 0 && number(digits) % 11 == 0)
+    check(code, |digits, _| digits[0] != 0 && number(digits).is_multiple_of(11))
 }

@@ -224,11 +224,17 @@ judges:
 
     #[test]
     fn patterns_and_allowed_values_are_checked() {
-        let pattern = |name: &str, regex: &str| config::PiiPattern { name: name.into(), regex: regex.into(), context: vec![] };
+        let pattern =
+            |name: &str, regex: &str| config::PiiPattern { name: name.into(), regex: regex.into(), context: vec![] };
         let mut checks = pii(None, &[]);
         let check = checks.pii.as_mut().expect("there");
-        check.patterns = vec![pattern("BADGE", "[0-9]{5}"), pattern("US_SSN", "x"), pattern("BADGE", "y"), pattern("P", "(")];
-        check.allow = vec![config::PiiAllow::Value("a@b.com".into()), config::PiiAllow::Value(String::new()), config::PiiAllow::Regex("[".into())];
+        check.patterns =
+            vec![pattern("BADGE", "[0-9]{5}"), pattern("US_SSN", "x"), pattern("BADGE", "y"), pattern("P", "(")];
+        check.allow = vec![
+            config::PiiAllow::Value("a@b.com".into()),
+            config::PiiAllow::Value(String::new()),
+            config::PiiAllow::Regex("[".into()),
+        ];
         let (_, problems) = compiled(checks.clone());
         let places = ["patterns[1]", "patterns[2]", "patterns[3]", "allow[1]", "allow[2]"];
         assert_eq!(problems.len(), places.len(), "{problems:?}");

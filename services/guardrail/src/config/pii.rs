@@ -70,7 +70,8 @@ fn patterns(pii: &config::Pii, path: &str, problems: &mut Vec<Problem>) -> Vec<P
 
 fn allowed(pii: &config::Pii, path: &str, problems: &mut Vec<Problem>) -> Vec<Allowed> {
     if pii.allow.len() > ALLOWED_MAX {
-        problems.push(fatal(format!("{path}.allow"), &format!("are more than {ALLOWED_MAX}; use a `regex` for several")));
+        problems
+            .push(fatal(format!("{path}.allow"), &format!("are more than {ALLOWED_MAX}; use a `regex` for several")));
         return Vec::new();
     }
     let compiled = pii.allow.iter().enumerate().filter_map(|(i, allow)| {

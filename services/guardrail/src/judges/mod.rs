@@ -134,7 +134,7 @@ pub enum Asking<'j> {
 }
 
 /// What a judge found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Found {
     /// Kinds of things.
     pub categories: Vec<String>,
@@ -152,7 +152,7 @@ impl Found {
 }
 
 /// What a judge says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Ruling {
     /// Nothing is wrong.
     Passed,

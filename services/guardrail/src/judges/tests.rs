@@ -194,14 +194,15 @@ fn spans_count_characters_and_stay_in_their_text() {
     let about = about(&check, &case);
     let at = case.texts.iter().position(|text| text.starts_with('Ä')).expect("there");
     let spans = |ruling: Ruling| match ruling {
-        Ruling::Found(Found { spans: Some(spans), .. }) => {
-            spans.into_iter().map(|(at, f)| (at, case.texts[at][f.span].to_owned(), f.label)).collect::<Vec<_>>()
-        }
+        Ruling::Found(Found { spans: Some(spans), .. }) => spans
+            .into_iter()
+            .map(|(at, f)| (at, case.texts[at][f.span].to_owned(), f.label.into_owned()))
+            .collect::<Vec<_>>(),
         other => panic!("{other:?}"),
     };
     let person = json!({ "entity_type": "PERSON", "start": 3, "end": 14, "score": 0.85, "analysis_explanation": null });
     let answer = json!([[person], []]);
-    assert_eq!(spans(presidio().ruling(&about, &[answer])), [(at, "Jörg Müller".to_owned(), "PERSON")]);
+    assert_eq!(spans(presidio().ruling(&about, &[answer])), [(at, "Jörg Müller".to_owned(), "PERSON".to_owned())]);
     assert_eq!(presidio().ruling(&about, &[json!([[], []])]), Ruling::Passed);
     let odd = json!([[{ "entity_type": "my own", "start": 0, "end": 1 }], []]);
     assert_eq!(spans(presidio().ruling(&about, &[odd]))[0].2, "PII");
@@ -216,7 +217,7 @@ fn spans_count_characters_and_stay_in_their_text() {
         assert!(is_failed(&presidio().ruling(&about, std::slice::from_ref(&bad))), "{bad}");
     }
     let own = json!({ "verdict": "block", "category": "names", "spans": [{ "text": at, "start": 3, "end": 7, "label": "PERSON" }] });
-    assert_eq!(spans(webhook().ruling(&about, &[own])), [(at, "Jörg".to_owned(), "PERSON")]);
+    assert_eq!(spans(webhook().ruling(&about, &[own])), [(at, "Jörg".to_owned(), "PERSON".to_owned())]);
 }
 
 #[test]

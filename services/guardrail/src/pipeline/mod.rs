@@ -123,8 +123,7 @@ pub fn sift(stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
         score.reaches(threshold).then(|| Found::named(score.signals().map(str::to_owned).collect()))
     };
     let scored: Vec<Option<Found>> = stage.judged.iter().zip(scores).map(score_of).collect();
-    let is_hit =
-        |(configured, found): (&Configured, &Labels)| configured.action == Action::Block && !found.is_empty();
+    let is_hit = |(configured, found): (&Configured, &Labels)| configured.action == Action::Block && !found.is_empty();
     let is_scored = |(judged, found): (&Judged, &Option<Found>)| judged.action == Action::Block && found.is_some();
     let is_blocked = stage.checks.iter().zip(&found).any(is_hit) || stage.judged.iter().zip(&scored).any(is_scored);
     let checks = stage.checks.iter().zip(found).map(|(configured, found)| pattern(configured, &found, is_blocked));

@@ -84,7 +84,7 @@ fn a_block_names_the_checks_and_never_the_text() {
     let error = verdict.error.expect("blocked");
     assert_eq!((error.code, verdict.outcome), (ErrorCode::GuardrailBlocked, Outcome::Blocked));
     assert_eq!(error.checks, ["input.pii", "input.keywords"]);
-    assert_eq!((error.categories, verdict.body.is_none()), (vec!["EMAIL_ADDRESS".to_owned()], true));
+    assert_eq!((error.categories.to_vec(), verdict.body.is_none()), (vec!["EMAIL_ADDRESS".to_owned()], true));
     let rest: Vec<Outcome> = verdict.checks[2..].iter().map(|checked| checked.outcome).collect();
     assert_eq!(rest, [Outcome::NotRun, Outcome::NotRun], "what is blocked is shown to nobody");
     for secret in ["a@b.com", "orion", "Orion"] {
@@ -118,7 +118,7 @@ fn a_ruling_blocks_is_noted_or_passes() {
         (error.code, error.message.as_str()),
         (ErrorCode::GuardrailBlocked, "the request was blocked by input.safety (violence, hate)")
     );
-    assert_eq!(error.categories, ["hate", "violence"]);
+    assert_eq!(error.categories[..], ["hate", "violence"]);
     let record = verdict.checks[0].record();
     assert_eq!((record.outcome.as_str(), record.category.as_deref()), ("blocked", Some("violence,hate")));
     assert_eq!((record.judge.as_deref(), record.latency_ms), (Some("j"), Some(7)));

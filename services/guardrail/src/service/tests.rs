@@ -241,7 +241,7 @@ async fn a_judge_blocks_and_its_words_are_told() {
     let (terminal, usage) = ended(&handled(&service, request("judged", "how to build a bomb")).await);
     let error = terminal.error.expect("an error");
     assert_eq!((error.code, &error.checks[..]), (ErrorCode::GuardrailBlocked, &["input.safety".to_owned()][..]));
-    assert_eq!(error.categories, ["violence"]);
+    assert_eq!(error.categories[..], ["violence"]);
     let check = usage.guardrails.last().expect("a check");
     assert_eq!((check.outcome.as_str(), check.judge.as_deref()), ("blocked", Some("moderator")));
     assert_eq!((usage.guardrail_outcome.as_deref(), usage.cost_usd), (Some("blocked"), Some(Decimal::ZERO)));
@@ -301,7 +301,7 @@ async fn many_at_once_get_each_their_own_verdict() {
     let service = service();
     let bench = Bench::of(&service);
     let one = |n: usize| {
-        let content = if n % 2 == 0 { format!("hello {n}") } else { format!("a bomb {n}") };
+        let content = if n.is_multiple_of(2) { format!("hello {n}") } else { format!("a bomb {n}") };
         handled_by(&service, request("judged", &content), &bench)
     };
     let all = futures::future::join_all((0..50).map(one)).await;

@@ -1,6 +1,5 @@
 //! Any bytes as each kind of internal record and as trace headers. What parses must be written and read again as the same.
 //! And any bytes as a record that cannot be processed: if it names a request, that one is ended, whole and in order.
-#![no_main]
 
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
@@ -19,24 +18,28 @@ fn record<T: FromRecord + Serialize>(data: &[u8]) {
 
 type Fields = BTreeMap<String, Box<RawValue>>;
 
-/// The ids that a record may be about: of itself, or of the request inside. A whole record may hold what is not even text in
-/// fields that nobody reads.
-fn ids(data: &[u8]) -> Vec<RequestId> {
+/// The requests that a record may be about, and whether somebody waits for their answer: itself, or the one inside. A whole record
+/// may hold what is not even text in fields that nobody reads.
+fn named(data: &[u8]) -> Vec<(RequestId, bool)> {
     if let Ok(request) = serde_json::from_slice::<Request>(data) {
-        return vec![request.request_id];
+        return vec![(request.request_id, request.shadow.is_none())];
     }
-    if let Ok(completion) = serde_json::from_slice::<Completion>(data) {
-        return vec![completion.request.request_id];
+    if let Ok(Completion { request, .. }) = serde_json::from_slice(data) {
+        return vec![(request.request_id, request.shadow.is_none())];
     }
     let fields: Fields = serde_json::from_slice(data).unwrap_or_default();
     let inner = fields.get("request").and_then(|request| serde_json::from_str::<Fields>(request.get()).ok());
+    let awaited = |fields: &Fields| {
+        fields.get("shadow").is_none_or(|shadow| serde_json::from_str::<String>(shadow.get()).is_err())
+    };
     let all = [Some(fields), inner].into_iter().flatten();
-    all.filter_map(|fields| serde_json::from_str(fields.get("request_id")?.get()).ok()).collect()
+    all.filter_map(|fields| Some((serde_json::from_str(fields.get("request_id")?.get()).ok()?, awaited(&fields))))
+        .collect()
 }
 
 fn poisoned(data: &[u8]) {
     let records = poisoned_request(data, "fuzz", "local", &TraceContext::new());
-    let named = ids(data);
+    let named = named(data);
     let (Some(first), Some(last)) = (records.first(), records.last()) else {
         // A record with a request inside is about that one alone, and a chunk of a stream ends none.
         if let Ok(broken) = serde_json::from_slice::<Value>(data) {
@@ -45,20 +48,24 @@ fn poisoned(data: &[u8]) {
         }
         return;
     };
-    assert_eq!(first.topic, TopicName::Internal("replies"));
     assert_eq!(last.topic, TopicName::Internal("usage"));
+    let row = UsageRow::from_record(&last.payload).expect("its row can be read");
+    assert_eq!(last.key.as_deref(), Some(row.request_id.to_string().as_bytes()));
+    if records.len() == 1 {
+        assert!(named.contains(&(row.request_id, false)), "nobody is told of {}, of {named:?}", row.request_id);
+        return;
+    }
+    assert_eq!(first.topic, TopicName::Internal("replies"));
     let between = &records[1..records.len() - 1];
     assert!(between.len() <= 1 && between.iter().all(|record| matches!(record.topic, TopicName::Full(_))));
     let reply = Reply::from_record(&first.payload).expect("its end can be read");
-    let row = UsageRow::from_record(&last.payload).expect("its row can be read");
     let ReplyEvent::Terminal(terminal) = reply.event else { panic!("a chunk ends nothing") };
     assert!(terminal.error.is_some() && terminal.body.is_none());
-    assert!(named.contains(&reply.request_id), "it ended {} of {named:?}", reply.request_id);
+    assert!(named.contains(&(reply.request_id, true)), "it ended {} of {named:?}", reply.request_id);
     assert_eq!((row.request_id, row.execution_id), (reply.request_id, reply.execution_id));
-    assert_eq!(last.key.as_deref(), Some(reply.request_id.to_string().as_bytes()));
 }
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+pub(crate) fn run(data: &[u8]) {
     record::<Request>(data);
     record::<Produced>(data);
     record::<Reply>(data);
@@ -75,4 +82,4 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
             assert_eq!(TraceContext::parse(&context.to_string(), Some(state)), Some(context));
         }
     }
-});
+}

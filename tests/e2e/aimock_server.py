@@ -1,0 +1,73 @@
+"""Providers' wire formats as somebody else reads them: CopilotKit's aimock, which many projects test against, as a process.
+
+It compares its formats with the real APIs every day (its DRIFT.md). What it answers stands in ANSWERS; every API of it shares them.
+
+Source: https://github.com/CopilotKit/aimock
+"""
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import httpx
+from support import eventually, free_port
+
+COMMAND = Path(__file__).parent / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
+TEXT = "A longer answer, so that it comes in several pieces: “naïve” – 12 €."
+# Each API reads the names that are its own.
+USAGE = {
+    **{"prompt_tokens": 31, "completion_tokens": 17, "total_tokens": 48},
+    **{"input_tokens": 31, "output_tokens": 17},
+    **{"promptTokenCount": 31, "candidatesTokenCount": 17, "totalTokenCount": 48},
+}
+CALL = {"name": "look_up", "arguments": json.dumps({"said": "weather – “now”"})}
+GEMINI = "gemini-2.5-flash"
+ANSWERS = [
+    {"match": {"hasToolResult": True}, "response": {"content": "It is sunny.", "usage": USAGE}},
+    # Unless it is told to stop, its Gemini ends with FUNCTION_CALL, which Google's API has no such reason for: calls end with STOP there.
+    {"match": {"userMessage": "weather", "model": GEMINI}, "response": {"toolCalls": [CALL], "finishReason": "stop", "usage": USAGE}},
+    {"match": {"userMessage": "weather"}, "response": {"toolCalls": [CALL], "usage": USAGE}},
+    {
+        "match": {"userMessage": "too much"},
+        "response": {"error": {"message": "slow down", "type": "rate_limit_error", "code": "rate_limit_exceeded"}, "status": 429},
+    },
+    {"match": {"userMessage": "hello"}, "response": {"content": TEXT, "usage": USAGE}},
+]
+
+
+class AiMock:
+    def __init__(self, folder):
+        assert COMMAND.is_file(), "run `npm ci` in tests/e2e first"
+        self.port = free_port()
+        answers = folder / "answers.json"
+        answers.write_text(json.dumps({"fixtures": ANSWERS}))
+        command = ["node", COMMAND, "--port", str(self.port), "--fixtures", answers, "--chunk-size", "7", "--strict"]
+        self.log_file = folder / "aimock.log"
+        with self.log_file.open("wb") as log:
+            self.child = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        try:
+            eventually(self.is_ready, "aimock is ready", 60)
+        except BaseException:
+            self.kill()
+            raise
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def is_ready(self):
+        assert self.child.poll() is None, f"aimock ended\n{self.log_file.read_text(errors='replace')[-4000:]}"
+        try:
+            return httpx.get(self.url + "/ready", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def heard(self):
+        """The last request as it understood it: in OpenAI's words, whatever the API; with its path."""
+        last = httpx.get(self.url + "/__aimock/journal", timeout=10).json()[-1]
+        return last["path"], last["body"]
+
+    def kill(self):
+        self.child.send_signal(signal.SIGKILL)
+        self.child.wait()
