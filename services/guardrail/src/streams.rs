@@ -56,10 +56,10 @@ pub(crate) struct State {
 }
 
 impl Streams {
-    /// The stream of a chunk; `None` at the bound.
-    pub(crate) fn of(&self, chunk: &CompletionChunk) -> Option<Arc<Live>> {
+    /// The stream of this run of a request; `None` at the bound.
+    pub(crate) fn of(&self, id: RequestId, execution_id: ExecutionId) -> Option<Arc<Live>> {
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = live.get(&chunk.request_id).filter(|known| known.execution_id == chunk.execution_id) {
+        if let Some(known) = live.get(&id).filter(|known| known.execution_id == execution_id) {
             *known.touched.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
             return Some(known.clone());
         }
@@ -69,35 +69,23 @@ impl Streams {
         if live.len() >= STREAMS_MAX {
             return None;
         }
-        let new = Arc::new(Live::new(chunk.execution_id, self.bytes.clone()));
+        let new = Arc::new(Live::new(execution_id, self.bytes.clone()));
         // Of another execution nothing more is wanted.
-        live.insert(chunk.request_id, new.clone());
+        live.insert(id, new.clone());
         Some(new)
     }
 
-    /// The stream of an answer of which so many chunks have come, once all of them were taken. It is forgotten here. `None`: it was given
+    /// The stream of an answer of which so many chunks have come, once all of them were taken; it is forgotten here. `None`: it was given
     /// up, or never was one.
     pub(crate) async fn ended(&self, id: RequestId, execution_id: ExecutionId, chunks: u32) -> Option<Arc<Live>> {
-        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        let live = live.filter(|live| live.execution_id == execution_id && chunks > 0)?;
-        loop {
-            // Made before the look, so that nothing comes between the two.
-            let progress = live.progress.notified();
-            {
-                let state = live.state.lock().await;
-                if state.is_given_up {
-                    return None;
-                }
-                if state.next >= chunks {
-                    break;
-                }
-            }
-            if tokio::time::timeout(STALLED, progress).await.is_err() {
-                live.state.lock().await.give_up();
-                return None;
-            }
-        }
-        Some(live)
+        // Its chunks were begun before its end, but perhaps not one of them has run yet.
+        let live = if chunks > 0 { self.of(id, execution_id) } else { None };
+        let is_whole = match &live {
+            Some(live) => live.has_taken(chunks).await,
+            None => false,
+        };
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        live.filter(|_| is_whole)
     }
 
     /// How many there are.
@@ -127,6 +115,24 @@ impl Live {
     /// The run that produces it.
     pub(crate) fn execution_id(&self) -> ExecutionId {
         self.execution_id
+    }
+
+    /// Waits until so many chunks were taken. Whether they were: it may be given up.
+    async fn has_taken(&self, chunks: u32) -> bool {
+        loop {
+            // Made before the look, so that nothing comes between the two.
+            let progress = self.progress.notified();
+            {
+                let state = self.state.lock().await;
+                if state.is_given_up || state.next >= chunks {
+                    return !state.is_given_up;
+                }
+            }
+            if tokio::time::timeout(STALLED, progress).await.is_err() {
+                self.state.lock().await.give_up();
+                return false;
+            }
+        }
     }
 
     /// Waits until nobody else is at it.

@@ -22,7 +22,7 @@ struct Leaving;
 impl Service {
     /// Takes a part of an answer, and sends on what may go out. What cannot be taken is in the whole answer, which follows.
     pub(super) async fn chunk(&self, chunk: CompletionChunk, trace: &TraceContext, sends: &impl Sends) {
-        let Some(live) = self.streams.of(&chunk) else { return };
+        let Some(live) = self.streams.of(chunk.request_id, chunk.execution_id) else { return };
         let mut state = live.state().await;
         state.keep(chunk);
         while let Some(chunk) = state.take() {

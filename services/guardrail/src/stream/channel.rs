@@ -35,14 +35,15 @@ impl Channel {
         Self { is_arguments, ..Self::default() }
     }
 
-    /// Adds a part. Where it stands; `None` if the text had ended.
-    pub(super) fn push(&mut self, part: &str) -> Option<Range<usize>> {
+    /// Adds a part. Where it stands. A text that had ended goes on: what has gone out of a value that began before stays, and its
+    /// rest does not follow.
+    pub(super) fn push(&mut self, part: &str) -> Range<usize> {
         let start = self.text.len();
-        if self.is_ended && !part.is_empty() {
-            return None;
+        if !part.is_empty() {
+            (self.is_ended, self.is_final) = (false, false);
+            self.text.push_str(part);
         }
-        self.text.push_str(part);
-        Some(start..self.text.len())
+        start..self.text.len()
     }
 
     pub(super) fn end(&mut self) {

@@ -27,7 +27,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use tollgate_schemas::StreamEvent;
 
-/// A stream of this shape cannot be checked while it is produced: all of it has to be checked when it has ended.
+/// An event that is no JSON: what is in it cannot be told, so all of the answer has to be checked when it has ended.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unreadable;
 
@@ -121,8 +121,8 @@ impl Stream {
             let mut pieces = Vec::with_capacity(read.pieces.len());
             for piece in read.pieces {
                 let range = match &piece.kind {
-                    Kind::Part(channel) => self.grow(channel, false, &piece.text)?,
-                    Kind::ArgumentsPart(channel) => self.grow(channel, true, &piece.text)?,
+                    Kind::Part(channel) => self.grow(channel, false, &piece.text),
+                    Kind::ArgumentsPart(channel) => self.grow(channel, true, &piece.text),
                     Kind::Whole | Kind::Arguments | Kind::Json | Kind::Logprobs(_) => 0..0,
                 };
                 pieces.push((piece, range));
@@ -137,11 +137,11 @@ impl Stream {
         Ok(())
     }
 
-    fn grow(&mut self, channel: &str, is_arguments: bool, part: &str) -> Result<Range<usize>, Unreadable> {
-        if !self.channels.contains_key(channel) {
-            self.channels.insert(channel.to_owned(), Channel::new(is_arguments));
+    fn grow(&mut self, channel: &str, is_arguments: bool, part: &str) -> Range<usize> {
+        if let Some(channel) = self.channels.get_mut(channel) {
+            return channel.push(part);
         }
-        self.channels.get_mut(channel).and_then(|channel| channel.push(part)).ok_or(Unreadable)
+        self.channels.entry(channel.to_owned()).or_insert_with(|| Channel::new(is_arguments)).push(part)
     }
 
     /// Runs the patterns on what has grown, and lets go of what is decided.

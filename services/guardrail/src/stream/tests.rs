@@ -332,12 +332,21 @@ fn a_part_that_a_judge_blocks_or_cannot_judge_does_not_go_out() {
 }
 
 #[test]
-fn a_text_that_goes_on_after_its_end_is_not_checked_in_parts() {
+fn of_a_value_that_goes_on_after_its_text_had_ended_no_more_goes_out() {
     let thinking = |text: &str| event(&json!({ "choices": [{ "index": 0, "delta": { "reasoning_content": text } }] }));
     let mut stream = Stream::new(masking()).expect("it streams");
     stream.push(vec![thinking("I think 460-89")]).expect("readable");
     stream.push(parts(Words::Chat, &["so"])).expect("readable");
-    assert_eq!(stream.push(vec![thinking("-9847")]), Err(Unreadable));
+    stream.push(vec![thinking("-9847, and I think on")]).expect("readable");
+    stream.end(None);
+    let (events, _) = let_go(&mut stream, &passed);
+    let all: String = events.iter().map(|event| event.data.as_str()).collect();
+    assert!(events.len() == 3 && all.contains("I think 460-89") && all.contains(", and I think on"), "{all}");
+    assert!(!all.contains("9847"), "{all}");
+}
+
+#[test]
+fn what_cannot_be_read_or_has_no_checks_in_parts_is_not_checked_in_parts() {
     assert_eq!(Stream::new(masking()).expect("it streams").push(vec![StreamEvent { event: None, data: "x".into() }]), Err(Unreadable));
     let whole = Arc::new(Endpoint { policy: Policy::default(), tags: BTreeMap::new() });
     assert!(Stream::new(whole).is_none());
