@@ -1,15 +1,19 @@
 //! Puts back what masking took: placeholders of a request become its values again in the answer, and nothing else does.
 //!
 //! A [`Restorer`] is made of what one request's record holds and lives as long as that record is handled, so that no request can meet another's
-//! values. What it puts back is not read again: a value that looks like a placeholder stays as it is.
+//! values. What it puts back is not read again: a value that looks like a placeholder stays as it is. [`Restoring`] does the same to a stream.
 //!
 //! Deliberately absent: placeholders that nobody has handed out, and those that a model has written in another way (in another case, with
 //! an escape or an emphasis between their letters). They stay as they are.
 
+mod events;
+
+pub use events::Restoring;
+
 use crate::inspect;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use tollgate_schemas::Originals;
 
 /// Knows the values of one request.
@@ -29,7 +33,7 @@ impl Restorer {
 
     /// For text that stands inside a JSON string as it is written, such as a part of a tool's arguments in a stream.
     #[must_use]
-    pub fn inside_json(&self) -> Self {
+    fn inside_json(&self) -> Self {
         let written = |value: &str| {
             let quoted = inspect::encode(value);
             quoted[1..quoted.len() - 1].to_owned()
@@ -40,14 +44,17 @@ impl Restorer {
 
     /// A whole text with its values; `None`: it has none.
     pub fn text(&self, text: &str) -> Option<String> {
-        if !text.contains('[') {
+        let (mut restored, mut done) = (String::new(), 0);
+        self.scan(text, |place, value| {
+            restored.push_str(&text[done..place.start]);
+            restored.push_str(value);
+            done = place.end;
+        });
+        if done == 0 {
             return None;
         }
-        let mut restored = String::with_capacity(text.len());
-        let end = self.scan(text, &mut restored);
-        // Whatever could still have become a placeholder is none.
-        restored.push_str(&text[end..]);
-        (restored != text).then_some(restored)
+        restored.push_str(&text[done..]);
+        Some(restored)
     }
 
     /// A whole answer of any API with its values; `None`: it has none.
@@ -57,30 +64,25 @@ impl Restorer {
         RawValue::from_string(restored).ok()
     }
 
-    /// Appends the text up to where it may still become a placeholder, with its values. Where that is; the end, if nothing may.
-    fn scan(&self, text: &str, out: &mut String) -> usize {
+    /// Shows each placeholder and its value. Where the text may still become one; its end, if it may not.
+    fn scan(&self, text: &str, mut found: impl FnMut(Range<usize>, &str)) -> usize {
         let mut done = 0;
         while let Some(open) = text[done..].find('[').map(|at| done + at) {
-            out.push_str(&text[done..open]);
-            done = open;
-            let rest = &text.as_bytes()[open..];
-            let reach = &rest[1..rest.len().min(self.longest.max(1))];
-            match reach.iter().position(|byte| matches!(byte, b'[' | b']')).map(|at| open + 1 + at) {
-                Some(end) => {
-                    // A placeholder ends with its bracket; what is opened in between may be one.
-                    let end = if rest[end - open] == b']' { end + 1 } else { end };
-                    let written = &text[open..end];
-                    out.push_str(self.originals.0.get(written).map_or(written, String::as_str));
-                    done = end;
+            let reach = &text.as_bytes()[open + 1..text.len().min(open + self.longest.max(1))];
+            done = match reach.iter().position(|byte| matches!(byte, b'[' | b']')) {
+                Some(at) if reach[at] == b']' => {
+                    let place = open..open + at + 2;
+                    if let Some(value) = self.originals.0.get(&text[place.clone()]) {
+                        found(place.clone(), value);
+                    }
+                    place.end
                 }
+                // What is opened in between may be one.
+                Some(at) => open + 1 + at,
                 None if self.may_become(&text[open..]) => return open,
-                None => {
-                    out.push('[');
-                    done = open + 1;
-                }
-            }
+                None => open + 1,
+            };
         }
-        out.push_str(&text[done..]);
         text.len()
     }
 
@@ -88,33 +90,6 @@ impl Restorer {
     fn may_become(&self, beginning: &str) -> bool {
         let from = self.originals.0.range::<str, _>((Bound::Included(beginning), Bound::Unbounded)).next();
         from.is_some_and(|(placeholder, _)| placeholder.starts_with(beginning))
-    }
-}
-
-/// One text that comes in parts. Holds back no more than what may still become a placeholder, from its bracket on.
-#[derive(Debug, Default)]
-pub struct Restoring {
-    held: String,
-}
-
-impl Restoring {
-    /// Takes the next part. What may go out.
-    pub fn push(&mut self, restorer: &Restorer, part: &str) -> String {
-        self.held.push_str(part);
-        let mut out = String::new();
-        let end = restorer.scan(&self.held, &mut out);
-        self.held.drain(..end);
-        out
-    }
-
-    /// How much is held back, in bytes.
-    pub fn held(&self) -> usize {
-        self.held.len()
-    }
-
-    /// The text has ended. What was held back was no placeholder.
-    pub fn end(self) -> String {
-        self.held
     }
 }
 

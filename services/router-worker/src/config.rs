@@ -60,6 +60,8 @@ pub(crate) struct Endpoint {
     pub timeout: Timeout,
     /// Answers must pass the guardrail before anyone sees them.
     pub is_checked: bool,
+    /// The guardrail takes a stream of them part by part: it can check parts, or has nothing to check.
+    pub is_checked_in_parts: bool,
     /// What a destination cannot express is left out, instead of refused.
     pub drops_unsupported: bool,
     /// A stream that breaks after its caller has seen its beginning goes on elsewhere, if it can.
@@ -318,6 +320,7 @@ fn build_endpoint(
         hedge: endpoint.hedge,
         cache: endpoint.cache,
         is_checked: endpoint.guardrails.output.any(),
+        is_checked_in_parts: !endpoint.guardrails.output.any() || endpoint.guardrails.streams(),
         shadows,
         ..without_destinations(endpoint)
     }
@@ -352,6 +355,7 @@ fn without_destinations(endpoint: &config::Endpoint) -> Endpoint {
         retry: endpoint.retry.clone(),
         timeout: endpoint.timeout,
         is_checked: false,
+        is_checked_in_parts: false,
         drops_unsupported: endpoint.on_unsupported == OnUnsupported::Drop,
         resumes: endpoint.on_midstream_failure == OnMidstreamFailure::Resume,
         default_max_tokens: endpoint.reserve_output.max(1),

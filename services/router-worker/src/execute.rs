@@ -168,7 +168,11 @@ impl Executor {
         {
             return Done::Ended(Box::new(self.again(request, usage, kept, is_checked).await));
         }
-        let sink = (request.stream && !is_checked).then_some(sink);
+        let streams = request.stream && (!is_checked || endpoint.is_checked_in_parts);
+        if is_checked {
+            sink.check_first();
+        }
+        let sink = streams.then_some(sink);
         let names = endpoint.destinations.iter().map(|destination| &destination.model);
         let models: Vec<Cow<'_, str>> = names.map(|name| model_for(name, &request.endpoint, &request.model)).collect();
         let task = Task { executor: self, request, endpoint: &endpoint, models: &models, chat: &chat, limits, signals };

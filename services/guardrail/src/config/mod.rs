@@ -7,11 +7,13 @@ mod version;
 use crate::checks::keywords::Keywords;
 use crate::checks::mask::HashKey;
 use crate::checks::{Action, Check};
-use crate::pipeline::{Configured, Judged, Policy, Side, Stage, Subject};
+use crate::pipeline::{Configured, Judged, Policy, Side, Stage, Streaming, Subject};
 use judges::Judges;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use tollgate_runtime::config::{self, Checks, Config, Guardrails, JUDGES_BUDGET, OnJudgeFailure, Problem, Problems};
+use tollgate_runtime::config::{
+    self, Checks, Config, Guardrails, JUDGES_BUDGET, OnBlock, OnJudgeFailure, Problem, Problems, STREAM_WINDOW,
+};
 use version::version;
 
 /// What this service needs to know of an endpoint.
@@ -28,19 +30,23 @@ pub type Endpoints = HashMap<String, Arc<Endpoint>>;
 
 /// Compiles every endpoint's guardrails.
 pub fn endpoints(config: &Config) -> Result<Endpoints, Problems> {
+    let (endpoints, problems) = compiled(config);
+    if problems.iter().any(|problem| problem.fatal) { Err(Problems(problems)) } else { Ok(endpoints) }
+}
+
+/// What is wrong with the guardrails of a configuration, for `config check`.
+pub fn problems(config: &Config) -> Vec<Problem> {
+    compiled(config).1
+}
+
+fn compiled(config: &Config) -> (Endpoints, Vec<Problem>) {
     let (mut problems, judges) = (Vec::new(), Judges::of(config));
     let endpoints = config.endpoints.iter().enumerate().map(|(i, endpoint)| {
         let path = format!("endpoints[{i}].guardrails");
         let policy = policy(&endpoint.guardrails, &path, (config, &judges), &mut problems);
         (endpoint.name.clone(), Arc::new(Endpoint { policy, tags: endpoint.tags.clone() }))
     });
-    let endpoints = endpoints.collect();
-    if problems.is_empty() { Ok(endpoints) } else { Err(Problems(problems)) }
-}
-
-/// What is wrong with the guardrails of a configuration, for `config check`.
-pub fn problems(config: &Config) -> Vec<Problem> {
-    endpoints(config).map_or_else(|problems| problems.0, |_| Vec::new())
+    (endpoints.collect(), problems)
 }
 
 fn policy(
@@ -52,9 +58,14 @@ fn policy(
     let configured = guardrails.input.any() || guardrails.output.any();
     let budget = guardrails.budget.unwrap_or(JUDGES_BUDGET).duration();
     let hash_key = config.hash_key.as_ref().map(|key| HashKey::new(key.expose().as_bytes()));
+    let streaming = guardrails.streams().then(|| Streaming {
+        window: guardrails.stream_window.unwrap_or(STREAM_WINDOW) as usize,
+        is_filtered: guardrails.on_block == OnBlock::ContentFilter,
+    });
     let mut stage = |side: Side, checks: &Checks| {
         let path = format!("{path}.{}", side.as_str());
-        let stage = Stage { budget, hash_key: hash_key.clone(), ..Stage::default() };
+        let streaming = streaming.filter(|_| side == Side::Output);
+        let stage = Stage { budget, streaming, hash_key: hash_key.clone(), ..Stage::default() };
         let mut building = Building { side, path, judges, problems: &mut *problems, stage };
         building.patterns(checks);
         building.judged(checks);
@@ -95,6 +106,9 @@ impl Building<'_> {
         if let Some(pii) = &checks.pii
             && let Some(check) = pii::compile(pii, &format!("{}.pii", self.path), self.problems)
         {
+            if self.stage.streaming.is_some() {
+                pii::warn_of_unbounded(&check, &format!("{}.pii", self.path), self.problems);
+            }
             self.add("pii", pii.action, Check::Pii(check));
         }
     }

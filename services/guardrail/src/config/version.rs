@@ -16,7 +16,8 @@ pub(super) fn version(guardrails: &Guardrails, config: &Config) -> String {
         .map(|n| (n, config.judges.get(n)))
         .collect();
     // Secrets are written as `***`.
-    let canonical = json!([guardrails.input, guardrails.output, guardrails.budget, judges]).to_string();
+    let Guardrails { input, output, budget, stream, stream_window, on_block, policy: _ } = guardrails;
+    let canonical = json!([input, output, budget, judges, stream, stream_window, on_block]).to_string();
     let digest = tollgate_runtime::blob::hex(&Sha256::digest(canonical.as_bytes()));
     digest[..VERSION_LENGTH].to_owned()
 }

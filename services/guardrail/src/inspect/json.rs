@@ -51,7 +51,7 @@ pub(crate) fn encode(text: &str) -> String {
 }
 
 /// `text` with ranges replaced; the ranges must not overlap.
-pub(super) fn splice(text: &str, mut edits: Vec<(Range<usize>, String)>) -> String {
+pub(crate) fn splice(text: &str, mut edits: Vec<(Range<usize>, String)>) -> String {
     edits.sort_by_key(|(range, _)| range.start);
     let mut out = String::with_capacity(text.len());
     let mut done = 0;

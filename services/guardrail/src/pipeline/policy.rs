@@ -1,7 +1,7 @@
 //! An endpoint's checks, compiled.
 
 use crate::checks::fold::Folded;
-use crate::checks::mask::HashKey;
+use crate::checks::mask::{HashKey, Instead};
 use crate::checks::{Action, Check, Finding};
 use crate::judges::Judge;
 use std::sync::Arc;
@@ -19,8 +19,12 @@ pub struct Configured {
 }
 
 impl Configured {
+    pub(crate) fn masks(&self) -> bool {
+        self.action.replaces()
+    }
+
     /// Appends what the check finds in a text, with what is to stand there instead.
-    pub fn scan(&self, text: &Folded<'_>, out: &mut Vec<Finding>) {
+    pub(crate) fn scan(&self, text: &Folded<'_>, out: &mut Vec<Finding>) {
         let before = out.len();
         self.check.scan(text, out);
         let instead = self.action.instead().unwrap_or_default();
@@ -114,6 +118,17 @@ pub struct Stage {
     pub budget: Duration,
     /// What hashes of values are keyed with.
     pub hash_key: Option<HashKey>,
+    /// How a stream is checked; `None`: only when all of it has come.
+    pub streaming: Option<Streaming>,
+}
+
+/// How a stream is checked while it is produced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Streaming {
+    /// How many characters judges are shown at a time.
+    pub window: usize,
+    /// One that a check blocks ends as its API ends one that a content filter has stopped.
+    pub is_filtered: bool,
 }
 
 impl Stage {
@@ -123,9 +138,25 @@ impl Stage {
     }
 
     /// Whether anything that is replaced is put back into the answer.
-    pub fn restores(&self) -> bool {
-        let all = self.checks.iter().map(|it| it.action).chain(self.judged.iter().map(|it| it.action));
-        all.into_iter().any(|action| action == Action::MaskAndRestore)
+    pub(crate) fn restores(&self) -> bool {
+        let mut actions = self.checks.iter().map(|it| it.action).chain(self.judged.iter().map(|it| it.action));
+        actions.any(|action| action == Action::MaskAndRestore)
+    }
+
+    /// What stands in the place of a text in which masking finds no end.
+    pub(crate) fn strictest(&self) -> Instead {
+        self.checks.iter().filter_map(|configured| configured.action.instead()).max().unwrap_or_default()
+    }
+
+    /// Whether there are patterns that mask, or others.
+    pub(crate) fn has(&self, that_mask: bool) -> bool {
+        self.checks.iter().any(|configured| configured.masks() == that_mask)
+    }
+
+    /// Up to where a text that still grows is decided for the patterns that mask, or for the others.
+    pub(crate) fn settled(&self, text: &str, that_mask: bool) -> usize {
+        let those = self.checks.iter().filter(|configured| configured.masks() == that_mask);
+        those.map(|configured| configured.check.settled(text)).min().unwrap_or(text.len())
     }
 }
 

@@ -1,5 +1,6 @@
 //! What masking took comes back as it was, in every API and however a text is cut, and never to another request.
 
+use super::events::Growing;
 use super::*;
 use crate::checks::keywords::Keywords;
 use crate::checks::pii::{Entity, Pii};
@@ -7,6 +8,7 @@ use crate::checks::{Action, Check};
 use crate::pipeline::{Configured, Policy, Side, Stage, Verdict, conclude, sift};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use tollgate_schemas::StreamEvent;
 
 fn restorer(pairs: &[(&str, &str)]) -> Restorer {
     let owned = pairs.iter().map(|(placeholder, value)| ((*placeholder).to_owned(), (*value).to_owned()));
@@ -51,8 +53,8 @@ fn only_placeholders_that_were_handed_out_come_back() {
 
 #[test]
 fn a_part_is_held_back_only_while_it_may_become_a_placeholder() {
-    let (restorer, mut restoring) = (jane(), Restoring::default());
-    for (part, out, held) in [
+    let (restorer, mut growing, mut out) = (jane(), Growing::default(), 0);
+    for (part, shown, held) in [
         ("to [EMAIL", "to ", 6),
         ("_ADDRESS_1", "", 16),
         ("1", "", 17),
@@ -62,9 +64,90 @@ fn a_part_is_held_back_only_while_it_may_become_a_placeholder() {
         ("URL_1", "", 6),
         ("] [", "[URL_2] ", 1),
     ] {
-        assert_eq!((restoring.push(&restorer, part).as_str(), restoring.held()), (out, held), "{part}");
+        let end = growing.push(&restorer, part).end;
+        assert_eq!((growing.shown(&(out..growing.decided)).as_str(), end - growing.decided), (shown, held), "{part}");
+        out = growing.decided;
     }
-    assert_eq!(restoring.end(), "[");
+    growing.end();
+    assert_eq!(growing.shown(&(out..growing.decided)), "[");
+}
+
+fn events(documents: &[Value]) -> Vec<StreamEvent> {
+    documents.iter().map(|document| StreamEvent { event: None, data: document.to_string() }).collect()
+}
+
+fn documents(events: &[StreamEvent]) -> Vec<Value> {
+    events.iter().map(|event| serde_json::from_str(&event.data).expect("JSON")).collect()
+}
+
+#[test]
+fn events_keep_their_number_and_order_and_wait_only_for_placeholders() {
+    let mut restoring = Restoring::new(jane().originals);
+    let chunk = |delta: Value| json!({ "choices": [{ "index": 0, "delta": delta, "logprobs": { "content": [] } }] });
+    let text = |content: &str| chunk(json!({ "content": content }));
+    let plain = |content: &str| json!({ "choices": [{ "index": 0, "delta": { "content": content }, "logprobs": null }] });
+    assert_eq!(documents(&restoring.push(events(&[text("hi "), text("to [EMAIL")]))), [plain("hi ")]);
+    assert!(restoring.push(events(&[text("_ADDRESS_"), json!({ "usage": {}, "choices": [] })])).is_empty());
+    let rest = restoring.push(events(&[text("11] and ["), text("x")]));
+    let expected =
+        [plain("to c@d.com"), plain(""), json!({ "usage": {}, "choices": [] }), plain(" and ["), plain("x")];
+    assert_eq!(documents(&rest), expected);
+    // A text that ends decides what it ends with, and what is no JSON waits for its turn.
+    let mut last = events(&[text("[URL_")]);
+    last.push(StreamEvent { event: None, data: "[DONE]".into() });
+    assert!(restoring.push(last).is_empty());
+    let rest: Vec<String> = restoring.end().into_iter().map(|event| event.data).collect();
+    assert_eq!((rest[0].contains("[URL_"), rest[1].as_str(), rest.len()), (true, "[DONE]", 2));
+}
+
+#[test]
+fn arguments_in_parts_are_json_with_the_values_in_it() {
+    let to = |index: u64, part: &str| {
+        let function = json!({ "arguments": part });
+        json!({ "choices": [{ "index": 0, "delta": { "tool_calls": [{ "index": index, "function": function }] } }] })
+    };
+    let mut restoring = Restoring::new(jane().originals);
+    let parts = [to(0, r#"{"to": "[EMAIL_"#), to(1, r#"{"other""#), to(0, r#"ADDRESS_1]"}"#), to(1, r#": "[PERSON_1]"}"#)];
+    let mut told = [String::new(), String::new()];
+    for document in documents(&restoring.push(events(&parts))) {
+        let call = &document["choices"][0]["delta"]["tool_calls"][0];
+        let index = usize::try_from(call["index"].as_u64().expect("a number")).expect("small");
+        told[index] += call["function"]["arguments"].as_str().expect("a text");
+    }
+    let told = told.map(|arguments| serde_json::from_str::<Value>(&arguments).expect("JSON"));
+    assert_eq!(told, [json!({ "to": "jane \"j\" <a@b.com>" }), json!({ "other": "[PERSON_1]" })]);
+}
+
+#[test]
+fn streams_of_other_apis_get_their_values_back() {
+    let value = "c@d.com";
+    let messages = |parts: [&str; 2]| {
+        let delta = |text: &str| {
+            let delta = json!({ "type": "text_delta", "text": text });
+            json!({ "type": "content_block_delta", "index": 0, "delta": delta })
+        };
+        [delta(parts[0]), delta(parts[1]), json!({ "type": "content_block_stop", "index": 0 })]
+    };
+    let responses = |parts: [&str; 2], whole: &str| {
+        let delta = |text: &str| {
+            json!({ "type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": text })
+        };
+        let done = json!({ "type": "response.output_text.done", "output_index": 0, "content_index": 0, "text": whole });
+        [delta(parts[0]), delta(parts[1]), done]
+    };
+    let google = |parts: [&str; 2]| {
+        parts.map(|text| json!({ "candidates": [{ "content": { "role": "model", "parts": [{ "text": text }] } }] }))
+    };
+    let (cut, put) = (["to [EMAIL_ADDR", "ESS_11]!"], ["to c@d.com", "!"]);
+    let restored = |masked: &[Value]| {
+        let mut restoring = Restoring::new(jane().originals);
+        let mut out = restoring.push(events(masked));
+        out.extend(restoring.end());
+        documents(&out)
+    };
+    assert_eq!(restored(&messages(cut)), messages(put));
+    assert_eq!(restored(&responses(cut, "to [EMAIL_ADDRESS_11]!")), responses(put, &format!("to {value}!")));
+    assert_eq!(restored(&google(cut)), google(put));
 }
 
 #[test]
@@ -108,17 +191,10 @@ fn answers_of_every_api_get_their_values_back() {
 }
 
 #[test]
-fn inside_json_a_value_stands_as_json_writes_it() {
-    let parts = [r#"{"to": "[EMAIL_"#, r#"ADDRESS_1]"}"#];
-    let (restorer, mut restoring) = (jane().inside_json(), Restoring::default());
-    let written: String = parts.iter().map(|part| restoring.push(&restorer, part)).collect();
-    let arguments: Value = serde_json::from_str(&(written + &restoring.end())).expect("JSON");
-    assert_eq!(arguments, json!({ "to": "jane \"j\" <a@b.com>" }));
-}
-
-#[test]
 fn no_value_is_printed() {
-    assert!(!format!("{:?}", jane()).contains("a@b.com"));
+    let mut restoring = Restoring::new(jane().originals);
+    restoring.push(events(&[json!({ "choices": [{ "index": 0, "delta": { "content": "[EMAIL_ADDRESS_1] [" } }] })]));
+    assert!(!format!("{:?} {restoring:?}", jane()).contains("a@b.com"));
 }
 
 fn policy() -> Policy {
@@ -218,13 +294,14 @@ proptest! {
         let said = format!("{sent}{others}{sent}[");
         let mut places: Vec<usize> = cuts.into_iter().map(|at| said.floor_char_boundary(at.min(said.len()))).collect();
         places.sort_unstable();
-        let (mut restoring, mut out, mut done) = (Restoring::default(), String::new(), 0);
+        let (mut growing, mut parts, mut done) = (Growing::default(), Vec::new(), 0);
         for at in places.into_iter().chain([said.len()]) {
-            out += &restoring.push(&restorer, &said[done..at]);
-            prop_assert!(restoring.held() <= restorer.longest);
+            parts.push(growing.push(&restorer, &said[done..at]));
+            prop_assert!(at - growing.decided < restorer.longest.max(1));
             done = at;
         }
-        out += &restoring.end();
+        growing.end();
+        let out: String = parts.iter().map(|part| growing.shown(part)).collect();
         prop_assert_eq!(out, text(&restorer, &said));
     }
 
