@@ -116,7 +116,7 @@ impl Sifted {
 pub fn sift(stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
     let mut texts = Texts::new(stage);
     if stage.restores() {
-        // A placeholder that the caller has written himself must stay his.
+        // A placeholder that the caller has written stands for nothing that is masked.
         inspect::everything(&body, &mut |text| texts.masker.avoid(text));
     }
     let has_work = !stage.checks.is_empty() || stage.judged.iter().any(|judged| judged.threshold().is_some());

@@ -226,7 +226,7 @@ fn masked(policy: &Policy, content: &str) -> (String, Restorer) {
 }
 
 #[test]
-fn what_the_caller_wrote_himself_stays_his() {
+fn a_placeholder_that_the_caller_wrote_stays_as_it_is() {
     let mine = "[EMAIL_ADDRESS_1] and a@b.com";
     let (sent, restorer) = masked(&policy(), mine);
     assert_eq!(sent, "[EMAIL_ADDRESS_1] and [EMAIL_ADDRESS_2]");
