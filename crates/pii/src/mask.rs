@@ -154,7 +154,9 @@ impl Masker {
 
     fn restorable(&mut self, label: Cow<'static, str>, value: &str) -> String {
         // What was found around an earlier find has that one's placeholder in it, and goes back without.
-        let before = |found: &Captures<'_>| self.originals.get(&found[0]).cloned().unwrap_or_else(|| found[0].to_owned());
+        let before = |found: &Captures<'_>| {
+            self.originals.get(&found[0]).cloned().unwrap_or_else(|| found[0].to_owned())
+        };
         let original = PLACEHOLDER.replace_all(value, before).into_owned();
         let key = (label, original);
         if let Some(known) = self.restorable.get(&key) {
@@ -206,7 +208,8 @@ fn same(value: &str) -> String {
 pub fn resolve(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.retain(|f| !f.span.is_empty());
     findings.sort_by(|a, b| {
-        a.span.start.cmp(&b.span.start).then(b.span.end.cmp(&a.span.end)).then(b.score.total_cmp(&a.score)).then(b.instead.cmp(&a.instead))
+        let place = a.span.start.cmp(&b.span.start).then(b.span.end.cmp(&a.span.end));
+        place.then(b.score.total_cmp(&a.score)).then(b.instead.cmp(&a.instead))
     });
     let mut kept: Vec<Finding> = Vec::with_capacity(findings.len());
     for mut next in findings {

@@ -121,7 +121,8 @@ impl Reader {
         }
         let mut take = |name: &str| root.remove(name).filter(|v| !v.is_null());
         let mut guardrails = take("guardrails");
-        let hash_key = guardrails.as_mut().and_then(Value::as_object_mut).and_then(|section| section.remove("hash_key"));
+        let section = guardrails.as_mut().and_then(Value::as_object_mut);
+        let hash_key = section.and_then(|section| section.remove("hash_key"));
         let config = Config {
             listen: self.one("listen", take("listen")).unwrap_or_else(|| "127.0.0.1:8080".into()),
             http: self.one("http", take("http")).unwrap_or_default(),

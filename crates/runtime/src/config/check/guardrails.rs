@@ -58,8 +58,8 @@ impl Checker<'_> {
         for (side, checks) in [("input", &guardrails.input), ("output", &guardrails.output)] {
             let hashing = checks.actions().into_iter().filter(|(_, action)| *action == Action::Hash);
             for (at, _) in hashing.filter(|_| self.config.hash_key.is_none()).collect::<Vec<_>>() {
-                let why = "hash needs guardrails.hash_key: make one with `openssl rand -base64 32`, set it as an environment \
-                           variable, and write hash_key: \"${TOLLGATE_HASH_KEY}\"";
+                let why = "hash needs guardrails.hash_key: make one with `openssl rand -base64 32`, put it into the \
+                           environment, and write hash_key: \"${TOLLGATE_HASH_KEY}\"";
                 self.fatal(format!("{path}.{side}.{at}.action"), why);
             }
         }
