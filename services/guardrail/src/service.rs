@@ -21,8 +21,8 @@ use tollgate_runtime::config::Config;
 use tollgate_runtime::control::Derived;
 use tollgate_runtime::{BlobStore, MAX_CLOCK_SKEW_MS};
 use tollgate_schemas::{
-    ApiError, Body, Cancellation, Completion, CompletionChunk, ErrorCode, ExecutionId, Lane, PriceStatus, Produced,
-    Request, Terminal, TraceContext, UsageRow, headers, left_until, topic,
+    ApiError, Body, Cancellation, Completion, ErrorCode, ExecutionId, Lane, PriceStatus, Produced, Request, Terminal,
+    TraceContext, UsageRow, headers, left_until, topic,
 };
 
 /// Larger bodies are checked off the async threads.
@@ -63,9 +63,7 @@ impl Handler<Produced> for CompletionHandler {
     async fn handle(&self, record: Incoming<Produced>, emitter: Emitter) -> Outcome {
         let Incoming { value, trace, .. } = record;
         match value {
-            Produced::Whole(completion) => {
-                self.0.completion(*completion, &trace, &emitter).await.unwrap_or_else(dead)
-            }
+            Produced::Whole(completion) => self.0.completion(*completion, &trace, &emitter).await.unwrap_or_else(dead),
             Produced::Chunk(chunk) => {
                 self.0.chunk(*chunk, &trace, &emitter).await;
                 Outcome::default()
@@ -262,11 +260,7 @@ impl Service {
     }
 
     /// Checks an answer; an error takes its place.
-    async fn output(
-        &self,
-        answer: Answer<'_>,
-        (trace, sends): (&TraceContext, &impl Sends),
-    ) -> Result<(), Stopped> {
+    async fn output(&self, answer: Answer<'_>, (trace, sends): (&TraceContext, &impl Sends)) -> Result<(), Stopped> {
         let Answer { request, terminal, usage } = answer;
         let Some(body) = &terminal.body else { return Ok(()) };
         let Some(endpoint) = self.endpoint(&request.endpoint) else {

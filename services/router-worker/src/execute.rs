@@ -122,6 +122,16 @@ enum End {
     HandedOver,
 }
 
+impl End {
+    /// An answer that may be given again.
+    fn kept(&self) -> Option<Kept> {
+        match self {
+            End::Answered(ended) if !ended.is_resumed => ended.answer.as_ref().and_then(Kept::of),
+            _ => None,
+        }
+    }
+}
+
 /// Why there is no body to work on.
 enum Unread {
     Failed(ApiError),
@@ -169,11 +179,10 @@ impl Executor {
         {
             return Done::Ended(Box::new(self.again(request, usage, kept, is_checked).await));
         }
-        let streams = request.stream && (!is_checked || endpoint.is_checked_in_parts);
         if is_checked {
             sink.check_first();
         }
-        let sink = streams.then_some(sink);
+        let sink = (request.stream && (!is_checked || endpoint.is_checked_in_parts)).then_some(sink);
         let names = endpoint.destinations.iter().map(|destination| &destination.model);
         let models: Vec<Cow<'_, str>> = names.map(|name| model_for(name, &request.endpoint, &request.model)).collect();
         let task = Task { executor: self, request, endpoint: &endpoint, models: &models, chat: &chat, limits, signals };
@@ -195,10 +204,7 @@ impl Executor {
             End::Exhausted => execution.unwilling().unwrap_or(End::Exhausted),
             end => end,
         };
-        let answer = match &end {
-            End::Answered(ended) if place.is_some() && !ended.is_resumed => ended.answer.as_ref().and_then(Kept::of),
-            _ => None,
-        };
+        let answer = place.as_ref().and_then(|_| end.kept());
         let mut finished = execution.finish(end, usage).await;
         if let Some(place) = place {
             place.keep(answer, &mut finished).await;

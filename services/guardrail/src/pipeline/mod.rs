@@ -15,8 +15,8 @@ mod verdict;
 
 pub use case::{Case, Turn};
 pub use policy::{Configured, Judged, Policy, Seat, Stage, Streaming, Subject};
-pub(crate) use verdict::{error, outcome};
 pub use verdict::{Checked, Outcome, Verdict, conclude};
+pub(crate) use verdict::{error, outcome};
 
 use crate::checks::fold::Folded;
 use crate::checks::mask::Masker;

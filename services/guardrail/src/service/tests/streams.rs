@@ -1,9 +1,10 @@
 //! Streams that come in chunks and go on in chunks, and every way in which they do not.
 
 use super::*;
-use tollgate_schemas::{Origin, StreamEvent};
+use tollgate_schemas::{CompletionChunk, Origin, StreamEvent};
 
-const FINE: &str = "Everything in this sentence is fine, and it is long enough to go out before the next one has come in whole. ";
+const FINE: &str =
+    "Everything in this sentence is fine, and it is long enough to go out before the next one has come in whole. ";
 
 /// The chunks of a stream of one text, and the completion behind them.
 struct Streamed {
@@ -22,7 +23,8 @@ fn streamed(endpoint: &str, parts: &[&str]) -> Streamed {
         seq: u32::try_from(seq).expect("few"),
         events: vec![StreamEvent {
             event: None,
-            data: json!({ "choices": [{ "index": 0, "delta": { "content": part }, "finish_reason": null }] }).to_string(),
+            data: json!({ "choices": [{ "index": 0, "delta": { "content": part }, "finish_reason": null }] })
+                .to_string(),
         }],
         origin: (seq == 0).then(|| Origin { destination: "d".into(), attempts: 1 }),
     };
@@ -81,7 +83,10 @@ async fn a_stream_goes_out_while_it_comes_masked_and_its_end_says_how_much_did()
 #[tokio::test]
 async fn a_block_ends_it_with_what_was_sent_counted_and_billed() {
     let (service, bench) = (service(), Bench::default());
-    let Streamed { chunks, whole } = streamed("chat", &[FINE, "and more of the same, but then ", "a FORBID", "DEN word", ", and on it goes", &FINE.repeat(8)]);
+    let Streamed { chunks, whole } = streamed(
+        "chat",
+        &[FINE, "and more of the same, but then ", "a FORBID", "DEN word", ", and on it goes", &FINE.repeat(8)],
+    );
     for chunk in &chunks {
         push(&service, chunk, &bench).await;
     }
