@@ -189,7 +189,7 @@ impl Stream {
             edits.extend(instead.map(|instead| (piece.span, instead)));
         }
         let data = if edits.is_empty() { event.data } else { splice(&event.data, edits) };
-        Shown { event: StreamEvent { data, ..event }, said }
+        Shown::new(StreamEvent { data, ..event }, said)
     }
 
     /// What stands in a whole text's place, if anything else does. What is new is said.
@@ -245,7 +245,7 @@ impl Stream {
             return Next::Nothing;
         }
         let has_judges = !self.judges().is_empty();
-        let events = self.judging.passed(has_judges);
+        let events = self.judging.passed(has_judges, self.is_ended);
         if !events.is_empty() {
             return Next::Send(events);
         }
