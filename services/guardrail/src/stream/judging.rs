@@ -104,7 +104,8 @@ impl Judging {
         }
         let is_free = |shown: &&Shown| !has_judges || shown.said.iter().all(|(_, text)| text.is_empty());
         let free = self.waiting.iter().take_while(is_free).count();
-        self.is_begun |= is_last || self.waiting.iter().take(free).any(|shown| shown.has_text);
+        let is_all = is_last && free == self.waiting.len();
+        self.is_begun |= is_all || self.waiting.iter().take(free).any(|shown| shown.has_text);
         if !self.is_begun {
             return Vec::new();
         }

@@ -354,6 +354,17 @@ fn a_part_that_a_judge_blocks_or_cannot_judge_does_not_go_out() {
 }
 
 #[test]
+fn of_an_answer_whose_first_part_is_blocked_not_even_the_beginning_goes_out() {
+    let mut stream = Stream::new(endpoint(Vec::new(), vec![safety()])).expect("it streams");
+    let role = json!({ "choices": [{ "index": 0, "delta": { "role": "assistant", "content": "" } }] });
+    stream.push(vec![event(&role)]).expect("readable");
+    stream.push(parts(Words::Chat, &["a bomb"])).expect("readable");
+    stream.end(None);
+    let bad = |_: &Case| Ruling::Found(Found::named(Vec::new()));
+    assert_eq!(let_go(&mut stream, &bad).0, []);
+}
+
+#[test]
 fn of_a_value_that_goes_on_after_its_text_had_ended_no_more_goes_out() {
     let thinking = |text: &str| event(&json!({ "choices": [{ "index": 0, "delta": { "reasoning_content": text } }] }));
     let mut stream = Stream::new(masking()).expect("it streams");
