@@ -11,7 +11,8 @@
 //! ```
 //!
 //! [`pipeline`] is pure: (policy, body) → verdict, with the rulings of [`judges`] in between. [`checks`] and [`injection`] are its
-//! leaves, [`inspect`] finds the texts of a body, `court` asks the judges, `service` connects all of it to the bus.
+//! leaves, [`inspect`] finds the texts of a body, `court` asks the judges, `service` connects all of it to the bus. [`replay`] runs
+//! two sets of guardrails on what has passed before.
 //!
 //! Deliberately absent: provider credentials (checks that need a model are requests through the router's `judge` lane, which are
 //! checked by nobody), matched text in logs, spans, errors or metrics, and any state that outlives a record, except what to end
@@ -25,6 +26,7 @@ pub mod inspect;
 pub mod judges;
 mod metric_definitions;
 pub mod pipeline;
+pub mod replay;
 mod service;
 
 use futures::future::join_all;

@@ -18,11 +18,12 @@ use tollgate_admission::DestinationLimits;
 use tollgate_runtime::{
     Secret,
     config::{
-        self, Config, EndpointCache, Hedge, OnMidstreamFailure, OnUnsupported, Problem, Problems, Retry, Routing,
-        Sticky, Timeout, Trigger,
+        self, Config, EndpointCache, Hedge, OnMidstreamFailure, OnUnsupported, Overrides, Problem, Problems, Retry,
+        Routing, Sticky, Timeout, Trigger,
     },
     seal::Sealer,
 };
+use tollgate_schemas::{ApiType, Lane, Request};
 
 /// Everything the router knows.
 pub(crate) struct Router {
@@ -36,6 +37,8 @@ pub(crate) struct Router {
     pub limits: DestinationLimits,
     providers: BTreeMap<String, Arc<Provider>>,
     endpoints: HashMap<String, Arc<Endpoint>>,
+    /// Whether the guardrails of teams and keys check answers.
+    output_checks: Overrides<bool>,
 }
 
 /// Where requests for one endpoint go.
@@ -58,7 +61,7 @@ pub(crate) struct Endpoint {
     pub retry: Retry,
     /// How long to wait.
     pub timeout: Timeout,
-    /// Answers must pass the guardrail before anyone sees them.
+    /// Its own guardrails check answers; see [`Router::is_checked`].
     pub is_checked: bool,
     /// What a destination cannot express is left out, instead of refused.
     pub drops_unsupported: bool,
@@ -205,7 +208,18 @@ impl Router {
         }
         let (gateway, region) = (config.gateway.clone(), config.region.clone());
         let prices = PriceBook::new(&config.prices, &config.region);
-        Ok(Self { gateway, region, prices, limits: DestinationLimits::compile(config), providers, endpoints })
+        let limits = DestinationLimits::compile(config);
+        let output_checks = Overrides::of(config, |_, _, guardrails| guardrails.output.any());
+        Ok(Self { gateway, region, prices, limits, providers, endpoints, output_checks })
+    }
+
+    /// Whether the answer to a request must pass the guardrail before anyone sees it. A judge's is itself part of a check, a count
+    /// says nothing, and nobody sees a shadow's.
+    pub(crate) fn is_checked(&self, endpoint: &Endpoint, request: &Request) -> bool {
+        let mut policies = self.output_checks.apply(&endpoint.is_checked, &request.caller);
+        let is_exempt =
+            request.lane == Lane::Judge || request.api_type == ApiType::CountTokens || request.shadow.is_some();
+        !is_exempt && policies.any(|is_checked| *is_checked)
     }
 
     /// Takes what another replica has found out about a destination, if it is known here.

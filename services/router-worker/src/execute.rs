@@ -44,7 +44,7 @@ use tollgate_runtime::{
     config::{Trigger, model_for},
 };
 use tollgate_schemas::{
-    ApiError, ApiType, AttemptAction, ErrorCode, ExecutionId, Lane, Request, Terminal, UsageRow, Waiting, left_until,
+    ApiError, AttemptAction, ErrorCode, ExecutionId, Lane, Request, Terminal, UsageRow, Waiting, left_until,
 };
 
 /// What an execution needs beside the request.
@@ -161,8 +161,7 @@ impl Executor {
             Err(Unread::HandedOver) => return Done::HandedOver(Box::new(request.clone())),
         };
         let ledger = carried(request);
-        // A judge's answer is itself part of a check, and a count says nothing.
-        let is_checked = endpoint.is_checked && request.lane != Lane::Judge && request.api_type != ApiType::CountTokens;
+        let is_checked = self.router.is_checked(&endpoint, request);
         let place = Place::of(&self.cache, &endpoint, request, &chat);
         if let Some(place) = &place
             && let Some(kept) = place.take().await

@@ -1,16 +1,21 @@
 //! Compiles the guardrails of the configuration, and names every problem in them at once.
 
 mod judges;
+mod overrides;
 mod pii;
 mod version;
+
+pub use overrides::Endpoints;
 
 use crate::checks::keywords::Keywords;
 use crate::checks::{Action, Check};
 use crate::pipeline::{Configured, Judged, Policy, Side, Stage, Subject};
 use judges::Judges;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use tollgate_runtime::config::{self, Checks, Config, Guardrails, JUDGES_BUDGET, OnJudgeFailure, Problem, Problems};
+use tollgate_runtime::config::{
+    self, Checks, Config, Guardrails, JUDGES_BUDGET, OnJudgeFailure, Problem, Problems, Whose,
+};
 use version::version;
 
 /// What this service needs to know of an endpoint.
@@ -22,29 +27,37 @@ pub struct Endpoint {
     pub tags: BTreeMap<String, String>,
 }
 
-/// Compiled endpoints by name.
-pub type Endpoints = HashMap<String, Arc<Endpoint>>;
-
-/// Compiles every endpoint's guardrails.
+/// Compiles the guardrails of every endpoint, team and key. Those of a team or a key that cannot be used refuse what they would
+/// check, and nothing else: keys are not made by administrators alone.
 pub fn endpoints(config: &Config) -> Result<Endpoints, Problems> {
-    let (mut problems, judges) = (Vec::new(), Judges::of(config));
-    let endpoints = config.endpoints.iter().enumerate().map(|(i, endpoint)| {
-        let path = format!("endpoints[{i}].guardrails");
-        let policy = policy(&endpoint.guardrails, &path, (config, &judges), &mut problems);
-        (endpoint.name.clone(), Arc::new(Endpoint { policy, tags: endpoint.tags.clone() }))
-    });
-    let endpoints = endpoints.collect();
+    let (mut problems, mut of_callers) = (Vec::new(), Vec::new());
+    let endpoints = Endpoints::compile(config, &mut problems, &mut of_callers);
+    for problem in &of_callers {
+        tracing::error!(%problem, "guardrails of a team or a key cannot be used, so what they would check is refused");
+    }
     if problems.is_empty() { Ok(endpoints) } else { Err(Problems(problems)) }
 }
 
 /// What is wrong with the guardrails of a configuration, for `config check`.
 pub fn problems(config: &Config) -> Vec<Problem> {
-    endpoints(config).map_or_else(|problems| problems.0, |_| Vec::new())
+    let (mut problems, mut of_callers) = (Vec::new(), Vec::new());
+    Endpoints::compile(config, &mut problems, &mut of_callers);
+    problems.append(&mut of_callers);
+    problems
+}
+
+/// What comes behind the names of checks that are not the endpoint's own.
+fn suffix(whose: Whose) -> &'static str {
+    match whose {
+        Whose::Endpoint => "",
+        Whose::Team => ".team",
+        Whose::Key => ".key",
+    }
 }
 
 fn policy(
     guardrails: &Guardrails,
-    path: &str,
+    (whose, path): (Whose, &str),
     (config, judges): (&Config, &Judges),
     problems: &mut Vec<Problem>,
 ) -> Policy {
@@ -53,7 +66,7 @@ fn policy(
     let mut stage = |side: Side, checks: &Checks| {
         let path = format!("{path}.{}", side.as_str());
         let stage = Stage { budget, ..Stage::default() };
-        let mut building = Building { side, path, judges, problems: &mut *problems, stage };
+        let mut building = Building { side, whose, path, judges, problems: &mut *problems, stage };
         building.patterns(checks);
         building.judged(checks);
         building.stage
@@ -68,6 +81,7 @@ fn policy(
 /// A side's checks on their way.
 struct Building<'a> {
     side: Side,
+    whose: Whose,
     /// In the file.
     path: String,
     judges: &'a Judges,
@@ -77,7 +91,7 @@ struct Building<'a> {
 
 impl Building<'_> {
     fn name(&self, check: &str) -> Arc<str> {
-        format!("{}.{check}", self.side.as_str()).into()
+        format!("{}.{check}{}", self.side.as_str(), suffix(self.whose)).into()
     }
 
     fn patterns(&mut self, checks: &Checks) {
@@ -98,7 +112,7 @@ impl Building<'_> {
     }
 
     fn add(&mut self, check: &str, chosen: config::Action, compiled: Check) {
-        let configured = Configured { name: self.name(check), action: action(chosen), check: compiled };
+        let configured = Configured { name: self.name(check), action: action(chosen), check: Arc::new(compiled) };
         self.stage.checks.push(configured);
     }
 
@@ -177,7 +191,8 @@ judges:
         let guardrails = Guardrails { input: checks, ..Guardrails::default() };
         let config = config::parse(JUDGES, config::Role::Guardrail, &|_| Ok(None)).expect("judges").config;
         let known = (&config, &Judges::of(&config));
-        let policy = policy(&guardrails, "endpoints[0].guardrails", known, &mut problems);
+        let at = (Whose::Endpoint, "endpoints[0].guardrails");
+        let policy = policy(&guardrails, at, known, &mut problems);
         (policy, problems.iter().map(ToString::to_string).collect())
     }
 

@@ -3,6 +3,7 @@
 pub(crate) mod config;
 pub(crate) mod dead_letters;
 pub(crate) mod demo;
+pub(crate) mod guardrails;
 pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod kafka;
