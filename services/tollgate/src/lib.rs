@@ -1,7 +1,7 @@
 //! The one binary: all services in one process or one of them, and the commands around a running gateway.
 //!
 //! ```text
-//! cli ─► commands/{up, service, config, import, keys, init, submit, usage, kafka, demo}
+//! cli ─► commands/{up, service, config, import, keys, guardrails, init, submit, usage, kafka, demo}
 //!              └─► stack: Config ─► Bus ─► live ─► the four services, started and stopped in order
 //!                    └─► embedded: the broker inside, if no cluster is named
 //! ```

@@ -109,4 +109,30 @@ keys:
             assert_eq!(names(of_team, of_key, caller), expected, "{of_team} {of_key} {caller:?}");
         }
     }
+
+    #[test]
+    fn the_guardrails_of_another_configuration_replace_those_of_what_both_have() {
+        let of = |endpoint: &str, team: &str| {
+            let text = format!(
+                "
+providers: {{ demo: {{ kind: mock }} }}
+guardrails: {{ shared: {{ input: {{ keywords: {{ action: log, words: [ x ] }} }} }} }}
+endpoints: [ {{ name: {endpoint}, destinations: [ {{ name: d, provider: demo, model: m }} ], guardrails: {{ policy: shared }} }} ]
+teams: [ {{ name: {team}, guardrails: {{ input: {{ keywords: {{ action: log, words: [ x ] }} }} }} }} ]
+"
+            );
+            parse(&text, Role::Guardrail, &|_| Ok(None)).expect("valid").config
+        };
+        let present = of("chat", "search");
+        let same = present.with_guardrails_of(&of("another", "ads"));
+        assert_eq!(same.endpoints[0].guardrails, present.endpoints[0].guardrails);
+        assert_eq!(same.teams[0].guardrails, present.teams[0].guardrails);
+        let mut other = of("chat", "search");
+        other.teams[0].guardrails = None;
+        let policy = other.guardrails.get_mut("shared").expect("there");
+        policy.input = Default::default();
+        let replaced = present.with_guardrails_of(&other);
+        assert!(!replaced.endpoints[0].guardrails.input.any(), "what it refers to is the other's");
+        assert!(replaced.teams[0].guardrails.is_none());
+    }
 }
