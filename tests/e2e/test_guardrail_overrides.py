@@ -14,7 +14,11 @@ def keywords(word, action="block"):
     return {"keywords": {"action": action, "words": [word]}}
 
 
-TEAM = {"input": {"pii": {"action": "block", "entities": ["EMAIL_ADDRESS"]}}, "output": keywords("project orion")}
+TEAM = {
+    "input": {"pii": {"action": "block", "entities": ["EMAIL_ADDRESS"]}},
+    "output": keywords("project orion"),
+    "stream": "whole",
+}
 TEAMS = [
     {"name": "search", "endpoints": ["open", "strict"], "guardrails": TEAM},
     {"name": "other", "endpoints": ["open", "strict"]},

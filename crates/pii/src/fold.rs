@@ -84,6 +84,58 @@ impl<'a> Folded<'a> {
     }
 }
 
+/// Where a text that still grows is decided, for whoever reads no further than `ahead` visible characters beyond what it decides: nothing
+/// that comes later changes what is in front of it. A run of white space counts as one character, what nobody sees as none. It never
+/// stands within a word, a number or an address, however long: these are decided when they have ended. Scripts beyond
+/// Cyrillic end them, because no value is written in those.
+pub fn decided(text: &str, ahead: usize) -> usize {
+    if ahead == 0 {
+        return text.len();
+    }
+    let mut back = text.char_indices().rev();
+    let (mut counted, mut is_spaced, mut at) = (0, false, text.len());
+    while counted < ahead {
+        let Some((start, c)) = back.next() else { return 0 };
+        at = start;
+        let Some(c) = fold_char(c) else { continue };
+        counted += usize::from(!(is_spaced && c.is_whitespace()));
+        is_spaced = c.is_whitespace();
+    }
+    if text[at..].chars().next().and_then(fold_char).is_some_and(parts) {
+        return at;
+    }
+    for (start, c) in back {
+        if fold_char(c).is_some_and(parts) {
+            return at;
+        }
+        at = start;
+    }
+    0
+}
+
+/// Whether the last `ahead` visible characters hold neither a digit nor three dashes: what every value of several words has. The number of
+/// a placeholder is none, because no value begins behind a `_`.
+pub(crate) fn is_quiet(text: &str, ahead: usize) -> bool {
+    let (mut counted, mut dashes, mut is_number) = (0, 0, false);
+    for c in text.chars().rev().filter_map(fold_char) {
+        dashes = if c == '-' { dashes + 1 } else { 0 };
+        if dashes == 3 || (is_number && !c.is_ascii_digit() && c != '_') {
+            return false;
+        }
+        is_number = c.is_ascii_digit();
+        counted += usize::from(!c.is_whitespace());
+        if counted > ahead && !is_number {
+            return true;
+        }
+    }
+    !is_number
+}
+
+/// Characters that no single value reaches across.
+fn parts(c: char) -> bool {
+    c.is_whitespace() || (c as u32) >= 0x530
+}
+
 struct Folding {
     text: String,
     origin: Vec<u32>,
@@ -142,6 +194,24 @@ mod tests {
         assert_eq!(&original[folded.span(at..at + 4)], "４１\u{2011}1");
         assert_eq!(Folded::words("Ein  GROSSES\n\tWort").text(), "ein grosses wort");
         assert_eq!(Folded::words("Plain\tText").text(), "plain text");
+    }
+
+    #[test]
+    fn a_word_that_may_go_on_is_not_decided() {
+        for (text, ahead, decided_part) in [
+            ("my number is 4", 1, "my number is "),
+            ("my number is 4", 3, "my number "),
+            ("my number is  \u{200b} 4", 3, "my number "),
+            ("my number is  \u{200b} 4", 2, "my number is  \u{200b}"),
+            ("number", 1, ""),
+            ("a b", 9, ""),
+            ("\u{673a}\u{673a}\u{673a}", 2, "\u{673a}"),
+            ("any", 0, "any"),
+        ] {
+            assert_eq!(&text[..decided(text, ahead)], decided_part, "{text} {ahead}");
+        }
+        assert!(is_quiet("only words -- here", 100) && !is_quiet("in \u{ff11}980", 4) && !is_quiet("-----BEGIN", 40));
+        assert!(is_quiet("1980 was a year", 6) && is_quiet("to [EMAIL_ADDRESS_12] and", 40) && !is_quiet("1 and", 40));
     }
 
     proptest! {

@@ -11,8 +11,10 @@ pub mod custom;
 mod entities;
 pub mod fold;
 pub mod mask;
+mod settled;
 
 pub use entities::{DEFAULT_ENTITIES, DEFAULT_REGIONS, Entity, known_region};
+pub use settled::UNBOUNDED_CHARS;
 
 use custom::{Allowed, Pattern};
 use entities::{Regions, Text};
@@ -55,6 +57,11 @@ impl Pii {
     #[must_use]
     pub fn with(self, patterns: Vec<Pattern>, allowed: Vec<Allowed>) -> Self {
         Self { patterns, allowed, ..self }
+    }
+
+    /// The patterns that it looks for.
+    pub fn patterns(&self) -> &[Pattern] {
+        &self.patterns
     }
 
     /// Appends every finding of every entity and pattern; they may overlap.

@@ -25,19 +25,29 @@ impl Masker {
     ///
     /// Overlapping findings are all covered. Findings inside an earlier placeholder are left alone.
     pub fn mask(&mut self, text: &str, findings: Vec<Finding>) -> Option<String> {
-        let findings = outside_placeholders(text, resolve(findings));
-        if findings.is_empty() {
+        let replacements = self.replacements(text, findings);
+        if replacements.is_empty() {
             return None;
         }
         let mut masked = String::with_capacity(text.len());
         let mut done = 0;
-        for finding in findings {
-            masked.push_str(&text[done..finding.span.start]);
-            masked.push_str(&self.placeholder(finding.label, &text[finding.span.clone()]));
-            done = finding.span.end;
+        for (span, placeholder) in replacements {
+            masked.push_str(&text[done..span.start]);
+            masked.push_str(&placeholder);
+            done = span.end;
         }
         masked.push_str(&text[done..]);
         Some(masked)
+    }
+
+    /// What is to be replaced, and by what: disjoint, in the order of the text.
+    pub fn replacements(&mut self, text: &str, findings: Vec<Finding>) -> Vec<(Range<usize>, String)> {
+        let findings = outside_placeholders(text, resolve(findings));
+        let replaced = findings.into_iter().map(|Finding { span, label, .. }| {
+            let placeholder = self.placeholder(label, &text[span.clone()]);
+            (span, placeholder)
+        });
+        replaced.collect()
     }
 
     /// A placeholder for a whole text: the safe end where masking piece by piece found no end.

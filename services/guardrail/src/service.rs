@@ -7,6 +7,7 @@ use crate::court::{Court, Hearing, Sends};
 use crate::judges::Ruling;
 use crate::metric_definitions as metric;
 use crate::pipeline::{self, Outcome as Found, Side, Sifted, Verdict};
+use crate::streams::Streams;
 use rust_decimal::Decimal;
 use serde_json::value::RawValue;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,8 +21,8 @@ use tollgate_runtime::config::Config;
 use tollgate_runtime::control::Derived;
 use tollgate_runtime::{BlobStore, MAX_CLOCK_SKEW_MS};
 use tollgate_schemas::{
-    ApiError, Body, Cancellation, Completion, ErrorCode, ExecutionId, Lane, PriceStatus, Request, Terminal,
-    TraceContext, UsageRow, headers, left_until, topic,
+    ApiError, Body, Cancellation, Completion, CompletionChunk, ErrorCode, ExecutionId, Lane, PriceStatus, Produced,
+    Request, Terminal, TraceContext, UsageRow, headers, left_until, topic,
 };
 
 /// Larger bodies are checked off the async threads.
@@ -36,6 +37,7 @@ pub(crate) struct Service {
     endpoints: Derived<Endpoints>,
     blobs: BlobStore,
     court: Court,
+    streams: Streams,
     cancelled: Mutex<Cancelled>,
     /// Something has been cancelled.
     news: Notify,
@@ -57,10 +59,18 @@ impl Handler<Request> for RequestHandler {
     }
 }
 
-impl Handler<Completion> for CompletionHandler {
-    async fn handle(&self, record: Incoming<Completion>, emitter: Emitter) -> Outcome {
+impl Handler<Produced> for CompletionHandler {
+    async fn handle(&self, record: Incoming<Produced>, emitter: Emitter) -> Outcome {
         let Incoming { value, trace, .. } = record;
-        self.0.completion(value, &trace, &emitter).await.unwrap_or_else(dead)
+        match value {
+            Produced::Whole(completion) => {
+                self.0.completion(*completion, &trace, &emitter).await.unwrap_or_else(dead)
+            }
+            Produced::Chunk(chunk) => {
+                self.0.chunk(*chunk, &trace, &emitter).await;
+                Outcome::default()
+            }
+        }
     }
 
     fn poisoned(&self, record: &Incoming<Vec<u8>>, _: &DeadLetter) -> Vec<Outgoing> {
@@ -86,6 +96,13 @@ impl From<ApiError> for Stopped {
     }
 }
 
+/// An answer, and the row of its request.
+struct Answer<'a> {
+    request: &'a Request,
+    terminal: &'a mut Terminal,
+    usage: &'a mut UsageRow,
+}
+
 /// A body to be checked, and what it belongs to.
 struct Checking<'a> {
     endpoint: &'a Arc<Endpoint>,
@@ -102,6 +119,7 @@ impl Service {
             region: config.region.clone(),
             endpoints,
             court: Court::new(replies, blobs.clone()),
+            streams: Streams::default(),
             blobs,
             cancelled: Mutex::default(),
             news: Notify::new(),
@@ -220,15 +238,24 @@ impl Service {
     ) -> Result<Outcome, tollgate_bus::Error> {
         let Completion { request, mut terminal, mut usage } = completion;
         let execution_id = usage.execution_id;
+        let live = self.streams.ended(request.request_id, execution_id, terminal.chunks).await;
+        // Those of the guardrail count, not those that came to it.
+        terminal.chunks = 0;
         // An answer that exists is delivered and stored even if it is late or was cancelled meanwhile: it has been paid for, and
         // an earlier delivery of this record may have ended the request with it, so it must come to the same end again.
-        match self.output(&request, &mut terminal, &mut usage, (trace, sends)).await {
+        let answer = Answer { request: &request, terminal: &mut terminal, usage: &mut usage };
+        let checked = match &live {
+            Some(live) => self.finish(live, answer, (trace, sends)).await,
+            None => self.output(answer, (trace, sends)).await,
+        };
+        match checked {
             Ok(()) => {}
             Err(Stopped::HandedBack) => return Ok(Outcome::hand_back()),
             Err(Stopped::Ended(error)) => {
                 // what was used stays in the row: a blocked answer has been billed by its provider
-                let Terminal { destination, attempts, .. } = terminal;
-                terminal = Terminal { destination, attempts, ..Terminal::failed(&request.caller.team, error) };
+                let Terminal { destination, attempts, chunks, is_filtered, .. } = terminal;
+                let failed = Terminal::failed(&request.caller.team, error);
+                terminal = Terminal { destination, attempts, chunks, is_filtered, ..failed };
             }
         }
         terminal.ended_us = tollgate_schemas::now_us();
@@ -238,11 +265,10 @@ impl Service {
     /// Checks an answer; an error takes its place.
     async fn output(
         &self,
-        request: &Request,
-        terminal: &mut Terminal,
-        usage: &mut UsageRow,
+        answer: Answer<'_>,
         (trace, sends): (&TraceContext, &impl Sends),
     ) -> Result<(), Stopped> {
+        let Answer { request, terminal, usage } = answer;
         let Some(body) = &terminal.body else { return Ok(()) };
         let Some(endpoint) = self.endpoint(request) else {
             let message = "the endpoint was removed, and with it the checks of its answers; the answer is withheld";
@@ -254,10 +280,17 @@ impl Service {
         let body = self.fetch(body).await?;
         let verdict =
             self.check(Checking { endpoint: &endpoint, side: Side::Output, request, trace }, body, sends).await?;
+        let answer = Answer { request, terminal, usage };
+        self.judged(answer, verdict, endpoint.policy.version.as_ref()).await
+    }
+
+    /// Enters what the checks of an answer did into its row, and puts what they made of it in its place.
+    async fn judged(&self, answer: Answer<'_>, verdict: Verdict, version: Option<&String>) -> Result<(), Stopped> {
+        let Answer { request, terminal, usage } = answer;
         let input = usage.guardrail_outcome.as_deref().and_then(Found::parse).unwrap_or(Found::None);
         usage.guardrail_outcome = Some(input.max(verdict.outcome).as_str().to_owned());
         usage.guardrails.extend(verdict.checks.iter().map(pipeline::Checked::record));
-        usage.policy_version.clone_from(&endpoint.policy.version);
+        usage.policy_version = version.cloned();
         if let Some(error) = verdict.error {
             return Err(error.into());
         }
@@ -288,7 +321,7 @@ impl Service {
                 // What has been answered is checked however late it is.
                 let budget = if side == Side::Input { stage.budget.min(left) } else { stage.budget };
                 let policy_version = endpoint.policy.version.as_deref().unwrap_or_default();
-                let hearing = Hearing { request, trace, policy_version, stage, case, budget, sends };
+                let hearing = Hearing { request, trace, policy_version, stage, case, part: None, budget, sends };
                 self.court.hear(&hearing, sifted.open(stage)).await
             }
         };
@@ -358,6 +391,8 @@ pub(crate) fn sift_now(endpoint: &Endpoint, side: Side, body: Box<RawValue>) -> 
         Sifted::broken(RawValue::NULL.to_owned())
     })
 }
+
+mod parts;
 
 #[cfg(test)]
 mod tests;

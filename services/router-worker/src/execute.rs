@@ -18,7 +18,7 @@ use crate::{
     allowance::Meters,
     attempt::{Broken, ChunkSink, Ended, Limits, Signals},
     cache::{Cache, Kept},
-    config::Router,
+    config::{Checked, Router},
     failure::{Class, Failure},
     health::Cooling,
     ledger::Ledger,
@@ -122,6 +122,14 @@ enum End {
     HandedOver,
 }
 
+/// Where an answer goes part by part; `None`: it goes as a whole.
+fn in_parts<'s, S: ChunkSink>(sink: &'s mut S, request: &Request, checked: Checked) -> Option<&'s mut S> {
+    if checked != Checked::Not {
+        sink.check_first();
+    }
+    (request.stream && checked != Checked::Whole).then_some(sink)
+}
+
 /// Why there is no body to work on.
 enum Unread {
     Failed(ApiError),
@@ -161,14 +169,15 @@ impl Executor {
             Err(Unread::HandedOver) => return Done::HandedOver(Box::new(request.clone())),
         };
         let ledger = carried(request);
-        let is_checked = self.router.is_checked(&endpoint, request);
+        let checked = self.router.checked(&endpoint, request);
+        let is_checked = checked != Checked::Not;
         let place = Place::of(&self.cache, &endpoint, request, &chat);
         if let Some(place) = &place
             && let Some(kept) = place.take().await
         {
             return Done::Ended(Box::new(self.again(request, usage, kept, is_checked).await));
         }
-        let sink = (request.stream && !is_checked).then_some(sink);
+        let sink = in_parts(sink, request, checked);
         let names = endpoint.destinations.iter().map(|destination| &destination.model);
         let models: Vec<Cow<'_, str>> = names.map(|name| model_for(name, &request.endpoint, &request.model)).collect();
         let task = Task { executor: self, request, endpoint: &endpoint, models: &models, chat: &chat, limits, signals };

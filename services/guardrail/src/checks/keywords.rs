@@ -18,14 +18,23 @@ const SCORE: f32 = 0.5;
 #[derive(Debug)]
 pub struct Keywords {
     words: AhoCorasick,
+    /// Of the longest word, in characters.
+    longest: usize,
 }
 
 impl Keywords {
     /// Compiles the words; those that are empty after normalisation are ignored. Errors if the set is too large.
     pub fn new(words: &[String]) -> Result<Self, aho_corasick::BuildError> {
         let words = words.iter().map(|w| Folded::words(w).text().trim().to_owned()).filter(|w| !w.is_empty());
+        let words: Vec<String> = words.collect();
+        let longest = words.iter().map(|word| word.chars().count()).max().unwrap_or(0);
         // overlapping search needs the standard kind: a longer match without a boundary must not hide a shorter one
-        AhoCorasick::builder().match_kind(MatchKind::Standard).build(words).map(|words| Self { words })
+        AhoCorasick::builder().match_kind(MatchKind::Standard).build(words).map(|words| Self { words, longest })
+    }
+
+    /// How many characters decide whether a word begins somewhere: the longest word, and what follows it.
+    pub fn window(&self) -> usize {
+        self.longest + 1
     }
 
     /// Appends every match at word boundaries.

@@ -37,4 +37,12 @@ impl Check {
             Check::Pii(pii) => pii.scan(text, out),
         }
     }
+
+    /// Up to where a text that still grows is decided: nothing that comes later changes what is found in front of it.
+    pub fn settled(&self, text: &str) -> usize {
+        match self {
+            Check::Keywords(keywords) => fold::decided(text, keywords.window()),
+            Check::Pii(pii) => pii.settled(text),
+        }
+    }
 }

@@ -9,12 +9,12 @@ pub use overrides::Endpoints;
 
 use crate::checks::keywords::Keywords;
 use crate::checks::{Action, Check};
-use crate::pipeline::{Configured, Judged, Policy, Side, Stage, Subject};
+use crate::pipeline::{Configured, Judged, Policy, Side, Stage, Streaming, Subject};
 use judges::Judges;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tollgate_runtime::config::{
-    self, Checks, Config, Guardrails, JUDGES_BUDGET, OnJudgeFailure, Problem, Problems, Whose,
+    self, Checks, Config, Guardrails, JUDGES_BUDGET, OnBlock, OnJudgeFailure, Problem, Problems, STREAM_WINDOW, Whose,
 };
 use version::version;
 
@@ -32,10 +32,10 @@ pub struct Endpoint {
 pub fn endpoints(config: &Config) -> Result<Endpoints, Problems> {
     let (mut problems, mut of_callers) = (Vec::new(), Vec::new());
     let endpoints = Endpoints::compile(config, &mut problems, &mut of_callers);
-    for problem in &of_callers {
+    for problem in of_callers.iter().filter(|problem| problem.fatal) {
         tracing::error!(%problem, "guardrails of a team or a key cannot be used, so what they would check is refused");
     }
-    if problems.is_empty() { Ok(endpoints) } else { Err(Problems(problems)) }
+    if problems.iter().any(|problem| problem.fatal) { Err(Problems(problems)) } else { Ok(endpoints) }
 }
 
 /// What is wrong with the guardrails of a configuration, for `config check`.
@@ -63,9 +63,14 @@ fn policy(
 ) -> Policy {
     let configured = guardrails.input.any() || guardrails.output.any();
     let budget = guardrails.budget.unwrap_or(JUDGES_BUDGET).duration();
+    let streaming = guardrails.streams().then(|| Streaming {
+        window: guardrails.stream_window.unwrap_or(STREAM_WINDOW) as usize,
+        is_filtered: guardrails.on_block == OnBlock::ContentFilter,
+    });
     let mut stage = |side: Side, checks: &Checks| {
         let path = format!("{path}.{}", side.as_str());
-        let stage = Stage { budget, ..Stage::default() };
+        let streaming = streaming.filter(|_| side == Side::Output);
+        let stage = Stage { budget, streaming, ..Stage::default() };
         let mut building = Building { side, whose, path, judges, problems: &mut *problems, stage };
         building.patterns(checks);
         building.judged(checks);
@@ -107,6 +112,9 @@ impl Building<'_> {
         if let Some(pii) = &checks.pii
             && let Some(check) = pii::compile(pii, &format!("{}.pii", self.path), self.problems)
         {
+            if self.stage.streaming.is_some() {
+                pii::warn_of_unbounded(&check, &format!("{}.pii", self.path), self.problems);
+            }
             self.add("pii", pii.action, Check::Pii(check));
         }
     }

@@ -7,7 +7,7 @@
 use super::{judges::Judges, policy, suffix, version};
 use crate::checks::Action;
 use crate::config::Endpoint;
-use crate::pipeline::{Judged, Policy, Seat, Side, Stage, Subject};
+use crate::pipeline::{Judged, Policy, Seat, Side, Stage, Streaming, Subject};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tollgate_runtime::config::{Config, Guardrails, Overrides, Problem, Whose};
@@ -34,7 +34,8 @@ impl Endpoints {
         let overrides = Overrides::of(config, |whose, path, guardrails| {
             let before = of_callers.len();
             let compiled = policy(guardrails, (whose, path), known, of_callers);
-            if of_callers.len() == before { compiled } else { refusing(compiled, guardrails, whose) }
+            let is_broken = of_callers[before..].iter().any(|problem| problem.fatal);
+            if is_broken { refusing(compiled, guardrails, whose) } else { compiled }
         });
         Self { named, overrides }
     }
@@ -53,8 +54,9 @@ impl Endpoints {
 /// The policy that is kept to if all of these are.
 fn together(policies: &[&Policy]) -> Policy {
     let stage = |side: Side| {
-        let mut whole = Stage::default();
-        for stage in policies.iter().map(|policy| side.stage(policy)).filter(|stage| !stage.is_empty()) {
+        let stages = || policies.iter().map(move |policy| side.stage(policy)).filter(|stage| !stage.is_empty());
+        let mut whole = Stage { streaming: streaming(stages()), ..Stage::default() };
+        for stage in stages() {
             // A judge that allows what it has no time for must not get less of it.
             whole.budget = whole.budget.max(stage.budget);
             whole.checks.extend(stage.checks.iter().cloned());
@@ -68,6 +70,13 @@ fn together(policies: &[&Policy]) -> Policy {
     };
     let version = version::together(policies.iter().filter_map(|policy| policy.version.as_deref()));
     Policy { version, input: stage(Side::Input), output: stage(Side::Output) }
+}
+
+/// How a stream is checked by all of these: in parts if each can, which are the longest that one of them asks for.
+fn streaming<'s>(stages: impl Iterator<Item = &'s Stage>) -> Option<Streaming> {
+    let each: Option<Vec<Streaming>> = stages.map(|stage| stage.streaming).collect();
+    let longer = |one: Streaming, other: Streaming| Streaming { window: one.window.max(other.window), ..one };
+    each?.into_iter().reduce(longer)
 }
 
 /// A policy that cannot be compiled: nothing passes where it would check something.

@@ -16,7 +16,8 @@ pub(super) fn version(guardrails: &Guardrails, config: &Config) -> String {
         .map(|n| (n, config.judges.get(n)))
         .collect();
     // Secrets are written as `***`.
-    short(&json!([guardrails.input, guardrails.output, guardrails.budget, judges]).to_string())
+    let Guardrails { input, output, budget, stream, stream_window, on_block, policy: _, allow_weaker: _ } = guardrails;
+    short(&json!([input, output, budget, judges, stream, stream_window, on_block]).to_string())
 }
 
 /// The version of policies that apply together: of one alone, its own.

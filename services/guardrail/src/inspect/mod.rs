@@ -9,7 +9,10 @@
 //! Not looked at: ids, names, roles, tool definitions, binary content (images, audio, files), and texts that a caller has turned
 //! into numbers itself (token ids as the input of embeddings; as a prompt the door takes none where requests are checked).
 
+pub mod event;
 mod json;
+
+pub(crate) use json::{encode, splice};
 
 use json::Node;
 use serde_json::value::RawValue;
@@ -179,12 +182,7 @@ impl<'f> Walk<'f> {
     /// A tool's arguments: JSON inside a string, as the API has it, or JSON itself.
     fn arguments(&mut self, raw: &RawValue) {
         let Node::Text(text) = json::open(raw) else { return self.all(raw) };
-        let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
-        let replaced = match is_json {
-            true => tokens_mapped(&text, self.map),
-            false => (self.map)("", &text),
-        };
-        if let Some(text) = replaced {
+        if let Some(text) = arguments(&text, self.map) {
             self.replace(raw, json::encode(&text));
         }
     }
@@ -245,7 +243,14 @@ impl<'f> Walk<'f> {
     }
 }
 
-fn tokens_mapped(text: &str, map: &mut dyn FnMut(&str, &str) -> Option<String>) -> Option<String> {
+/// What a tool is called with, as it stands in a string. The new text, if any of its texts was replaced.
+pub(crate) fn arguments(text: &str, map: MapText<'_>) -> Option<String> {
+    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    if is_json { tokens_mapped(text, map) } else { map("", text) }
+}
+
+/// Shows every string and number of a JSON text. The new text, if any was replaced.
+pub(crate) fn tokens_mapped(text: &str, map: &mut dyn FnMut(&str, &str) -> Option<String>) -> Option<String> {
     let mut edits = Vec::new();
     json::tokens(text, |token| {
         if let Some(replacement) = map(&token.key, &token.text) {

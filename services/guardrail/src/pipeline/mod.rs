@@ -14,7 +14,8 @@ mod policy;
 mod verdict;
 
 pub use case::{Case, Turn};
-pub use policy::{Configured, Judged, Policy, Seat, Stage, Subject};
+pub use policy::{Configured, Judged, Policy, Seat, Stage, Streaming, Subject};
+pub(crate) use verdict::{error, outcome};
 pub use verdict::{Checked, Outcome, Verdict, conclude};
 
 use crate::checks::fold::Folded;
@@ -115,8 +116,8 @@ impl Sifted {
 pub fn sift(stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
     let mut texts = Texts::new(stage);
     let has_work = !stage.checks.is_empty() || stage.judged.iter().any(|judged| judged.threshold().is_some());
-    let changed = if has_work { side.inspect(&body, &mut |key, text| texts.check(key, text)) } else { None };
-    let Texts { found, scores, masker, .. } = texts;
+    let changed = if has_work { side.inspect(&body, &mut |key, text| texts.check(stage, key, text)) } else { None };
+    let Texts { found, scores, masker } = texts;
     let score_of = |(judged, score): (&Judged, Score)| {
         let threshold = judged.threshold()?;
         score.reaches(threshold).then(|| Found::named(score.signals().map(str::to_owned).collect()))
@@ -141,7 +142,7 @@ pub fn sift(stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
 }
 
 /// What a pattern did. One that masks stops at what another one blocks.
-fn pattern(configured: &Configured, found: &Labels, is_blocked: bool) -> Checked {
+pub(crate) fn pattern(configured: &Configured, found: &Labels, is_blocked: bool) -> Checked {
     let outcome = match (found.is_empty(), configured.action) {
         (true, Action::Mask) if is_blocked => Outcome::NotRun,
         (true, _) => Outcome::Passed,
@@ -154,43 +155,48 @@ fn pattern(configured: &Configured, found: &Labels, is_blocked: bool) -> Checked
 }
 
 /// What one check has found, as placeholders name it.
-type Labels = BTreeSet<Cow<'static, str>>;
+pub(crate) type Labels = BTreeSet<Cow<'static, str>>;
 
-/// The checks of a stage on the texts of one body.
-struct Texts<'s> {
-    stage: &'s Stage,
+/// What the checks of a stage have found in the texts of one body.
+#[derive(Debug)]
+pub(crate) struct Texts {
     /// Per check: the labels of what it has found.
-    found: Vec<Labels>,
+    pub(crate) found: Vec<Labels>,
     /// Per judged check: the score of the worst text.
     scores: Vec<Score>,
-    masker: Masker,
+    pub(crate) masker: Masker,
 }
+
+/// Findings, each with the place of the check that has it.
+pub(crate) type Scanned = Vec<(usize, Finding)>;
 
 /// Masking can bring a value into view that its neighbour hid, so masked text is looked at again. Each round replaces
 /// something that no earlier one did; this bound is never met by text that was not made to meet it.
-const ROUNDS_MAX: usize = 16;
+pub(crate) const ROUNDS_MAX: usize = 16;
 
-impl<'s> Texts<'s> {
-    fn new(stage: &'s Stage) -> Self {
+impl Texts {
+    pub(crate) fn new(stage: &Stage) -> Self {
         let found = vec![Labels::new(); stage.checks.len()];
-        Self { stage, found, scores: vec![Score::default(); stage.judged.len()], masker: Masker::default() }
+        Self { found, scores: vec![Score::default(); stage.judged.len()], masker: Masker::default() }
     }
 
-    fn check(&mut self, key: &str, text: &str) -> Option<String> {
-        for (judged, worst) in self.stage.judged.iter().zip(&mut self.scores) {
+    /// Runs all checks on a text. The masked text, if anything is masked.
+    pub(crate) fn check(&mut self, stage: &Stage, key: &str, text: &str) -> Option<String> {
+        for (judged, worst) in stage.judged.iter().zip(&mut self.scores) {
             if judged.threshold().is_some() {
                 worst.take_worse(Score::of(text));
             }
         }
-        self.scan(key, text, |action| action != Action::Mask);
-        if self.blocked() {
+        self.note(&scan(stage, key, text, false));
+        if self.blocked(stage) {
             return None;
         }
         let mut masked = None::<String>;
         for _ in 0..ROUNDS_MAX {
             let current = masked.as_deref().unwrap_or(text);
-            let findings = self.scan(key, current, |action| action == Action::Mask);
-            match self.masker.mask(current, findings) {
+            let scanned = scan(stage, key, current, true);
+            self.note(&scanned);
+            match self.masker.mask(current, findings(scanned)) {
                 Some(text) => masked = Some(text),
                 None => return masked,
             }
@@ -198,24 +204,35 @@ impl<'s> Texts<'s> {
         Some(self.masker.whole(text))
     }
 
-    /// What the checks with such an action find; notes which of them did.
-    fn scan(&mut self, key: &str, text: &str, wanted: impl Fn(Action) -> bool) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        if !self.stage.checks.iter().any(|c| wanted(c.action)) {
-            return findings;
+    /// Notes which checks have found something.
+    pub(crate) fn note(&mut self, scanned: &[(usize, Finding)]) {
+        for (at, finding) in scanned {
+            self.found[*at].insert(finding.label.clone());
         }
-        let folded = Folded::new(text).beside(key);
-        for (configured, found) in self.stage.checks.iter().zip(&mut self.found).filter(|(c, _)| wanted(c.action)) {
-            let before = findings.len();
-            configured.check.scan(&folded, &mut findings);
-            found.extend(findings[before..].iter().map(|finding| finding.label.clone()));
-        }
-        findings
     }
 
-    fn blocked(&self) -> bool {
-        self.stage.checks.iter().zip(&self.found).any(|(c, found)| !found.is_empty() && c.action == Action::Block)
+    /// Whether something was found that blocks.
+    pub(crate) fn blocked(&self, stage: &Stage) -> bool {
+        stage.checks.iter().zip(&self.found).any(|(c, found)| !found.is_empty() && c.action == Action::Block)
     }
+}
+
+/// What the checks of a stage find that mask, or else the others.
+pub(crate) fn scan(stage: &Stage, key: &str, text: &str, that_mask: bool) -> Scanned {
+    let mut scanned = Scanned::new();
+    if !stage.has(that_mask) {
+        return scanned;
+    }
+    let (folded, mut found) = (Folded::new(text).beside(key), Vec::new());
+    for (at, configured) in stage.checks.iter().enumerate().filter(|(_, c)| c.masks() == that_mask) {
+        configured.check.scan(&folded, &mut found);
+        scanned.extend(found.drain(..).map(|finding| (at, finding)));
+    }
+    scanned
+}
+
+pub(crate) fn findings(scanned: Scanned) -> Vec<Finding> {
+    scanned.into_iter().map(|(_, finding)| finding).collect()
 }
 
 #[cfg(test)]

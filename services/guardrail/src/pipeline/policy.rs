@@ -16,6 +16,12 @@ pub struct Configured {
     pub check: Arc<Check>,
 }
 
+impl Configured {
+    pub(crate) fn masks(&self) -> bool {
+        self.action == Action::Mask
+    }
+}
+
 /// A check that somebody else answers, or a score.
 #[derive(Debug, Clone)]
 pub struct Judged {
@@ -119,12 +125,34 @@ pub struct Stage {
     pub judged: Vec<Judged>,
     /// How long all judges may take together.
     pub budget: Duration,
+    /// How a stream is checked; `None`: only when all of it has come.
+    pub streaming: Option<Streaming>,
+}
+
+/// How a stream is checked while it is produced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Streaming {
+    /// How many characters judges are shown at a time.
+    pub window: usize,
+    /// One that a check blocks ends as its API ends one that a content filter has stopped.
+    pub is_filtered: bool,
 }
 
 impl Stage {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.checks.is_empty() && self.judged.is_empty()
+    }
+
+    /// Whether there are patterns that mask, or others.
+    pub(crate) fn has(&self, that_mask: bool) -> bool {
+        self.checks.iter().any(|configured| configured.masks() == that_mask)
+    }
+
+    /// Up to where a text that still grows is decided for the patterns that mask, or for the others.
+    pub(crate) fn settled(&self, text: &str, that_mask: bool) -> usize {
+        let those = self.checks.iter().filter(|configured| configured.masks() == that_mask);
+        those.map(|configured| configured.check.settled(text)).min().unwrap_or(text.len())
     }
 }
 

@@ -299,5 +299,5 @@ proptest! {
 
 /// Findings inside the caller's own placeholders count as found, but there is nothing to replace.
 fn placeholder_only(policy: &Policy, text: &str) -> bool {
-    !Texts::new(&policy.input).scan("", text, |_| true).is_empty()
+    [true, false].iter().any(|that_mask| !scan(&policy.input, "", text, *that_mask).is_empty())
 }

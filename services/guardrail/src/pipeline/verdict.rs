@@ -100,6 +100,15 @@ pub struct Verdict {
     pub error: Option<ApiError>,
 }
 
+impl Verdict {
+    /// Why nothing goes on when the checks themselves broke.
+    pub(crate) fn broken_error(checks: &[Checked]) -> ApiError {
+        let names: Vec<&str> = checks.iter().map(|checked| checked.name.as_ref()).collect();
+        let message = "the checks of this endpoint failed to run; report it with the request id";
+        unavailable(&names, message.to_owned())
+    }
+}
+
 /// The verdict when the checks themselves broke: nothing goes on.
 fn broken(stage: &Stage) -> Verdict {
     let names = stage.checks.iter().map(|c| &c.name).chain(stage.judged.iter().map(|j| &j.name));
@@ -111,9 +120,7 @@ fn broken(stage: &Stage) -> Verdict {
         took: None,
     };
     let checks: Vec<Checked> = names.map(not_run).collect();
-    let names: Vec<&str> = checks.iter().map(|checked| checked.name.as_ref()).collect();
-    let message = "the checks of this endpoint failed to run; report it with the request id";
-    let error = Some(unavailable(&names, message.to_owned()));
+    let error = Some(Verdict::broken_error(&checks));
     Verdict { outcome: Outcome::NotRun, checks, body: None, error }
 }
 
@@ -159,7 +166,8 @@ pub fn conclude(stage: &Stage, side: Side, sifted: Sifted, rulings: Vec<(usize, 
     Verdict { outcome, checks, body: goes_on.then_some(body), error }
 }
 
-fn outcome(judged: &Judged, ruling: &Ruling) -> Outcome {
+/// What a ruling means for the check that asked for it.
+pub(crate) fn outcome(judged: &Judged, ruling: &Ruling) -> Outcome {
     match (ruling, judged.action) {
         (Ruling::Passed, _) => Outcome::Passed,
         (Ruling::Failed(_), _) => Outcome::Failed,
@@ -172,7 +180,7 @@ fn outcome(judged: &Judged, ruling: &Ruling) -> Outcome {
 }
 
 /// Why nothing goes on: something was found that blocks, or a check that `must` be answered was not.
-fn error(side: Side, checks: &[Checked], must: &[Arc<str>]) -> Option<ApiError> {
+pub(crate) fn error(side: Side, checks: &[Checked], must: &[Arc<str>]) -> Option<ApiError> {
     let blocked: Vec<&Checked> = checks.iter().filter(|checked| checked.outcome == Outcome::Blocked).collect();
     let what = side.what();
     if !blocked.is_empty() {

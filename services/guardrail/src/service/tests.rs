@@ -27,6 +27,9 @@ endpoints:
   - name: lenient
     destinations: [ { name: d, provider: demo, model: m } ]
     guardrails: { input: { safety: { action: block, judge: moderator, on_judge_failure: allow } } }
+  - name: filtered
+    destinations: [ { name: d, provider: demo, model: m } ]
+    guardrails: { on_block: content_filter, stream_window: 100, output: { safety: { action: block, judge: moderator } } }
   - name: kept
     destinations: [ { name: d, provider: demo, model: m } ]
     guardrails: { input: { safety: { action: block, judge: keeper } } }
@@ -42,6 +45,8 @@ judges:
 struct Bench {
     waiters: Waiters,
     asked: Mutex<Vec<Request>>,
+    /// What went to `replies`.
+    replied: Mutex<Vec<Reply>>,
     is_silent: bool,
     is_leaving: bool,
 }
@@ -58,6 +63,11 @@ impl Bench {
 
 impl Sends for Bench {
     async fn send(&self, record: Outgoing) -> Result<(), tollgate_bus::Error> {
+        if record.topic == TopicName::Internal("replies") {
+            let reply = serde_json::from_slice(&record.payload).expect("a reply");
+            self.replied.lock().expect("no panic").push(reply);
+            return Ok(());
+        }
         assert_eq!(record.topic, TopicName::Internal("approved.judge"));
         let request: Request = serde_json::from_slice(&record.payload).expect("a request");
         let answer = match request.api_type {
@@ -422,3 +432,5 @@ async fn a_later_cancellation_replaces_no_answer() {
     assert_eq!((again.status, text(&again.body.expect("an answer"))), (200, text(&terminal.body.expect("an answer"))));
     assert_eq!((row.execution_id, row.status_code), (usage.execution_id, usage.status_code));
 }
+
+mod streams;

@@ -9,6 +9,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 /// `budget`, milliseconds.
 const BUDGET_MS: std::ops::RangeInclusive<u64> = 100..=60_000;
+/// `stream_window`, characters.
+const STREAM_WINDOW_CHARS: std::ops::RangeInclusive<u32> = 100..=20_000;
 /// `judges.NAME.cache.ttl`, milliseconds, and `max_entries`.
 const CACHE_TTL_MS: std::ops::RangeInclusive<u64> = 1_000..=86_400_000;
 const CACHE_ENTRIES_MAX: usize = 1_000_000;
@@ -59,6 +61,9 @@ impl Checker<'_> {
         }
         if guardrails.budget.is_some_and(|budget| !BUDGET_MS.contains(&budget.0)) {
             self.fatal(format!("{path}.budget"), "must be from 100ms to 1m");
+        }
+        if guardrails.stream_window.is_some_and(|window| !STREAM_WINDOW_CHARS.contains(&window)) {
+            self.fatal(format!("{path}.stream_window"), "must be from 100 to 20000 characters");
         }
         self.checks(&format!("{path}.input"), &guardrails.input);
         self.checks(&format!("{path}.output"), &guardrails.output);

@@ -20,11 +20,54 @@ pub struct Guardrails {
     /// How long all judges of a side may take together.
     #[schema(value_type = Option<String>)]
     pub budget: Option<Millis>,
-    /// A policy of the section `guardrails`, instead of the three above.
+    pub stream: StreamChecks,
+    /// How many characters of a stream judges are shown at a time.
+    pub stream_window: Option<u32>,
+    pub on_block: OnBlock,
+    /// A policy of the section `guardrails`, instead of those above.
     pub policy: Option<String>,
     /// Of a team or a key: it stands in place of what it would else be added to. For administrators alone.
     pub allow_weaker: bool,
 }
+
+impl Guardrails {
+    /// Whether answers are checked while they are being produced. A score needs the whole of a text, and so does a judge that says
+    /// where.
+    pub fn streams(&self) -> bool {
+        let is_masked_by_judge = |judge: Option<&String>, action: Action| judge.is_some() && action == Action::Mask;
+        let output = &self.output;
+        let by_judge = output.pii.as_ref().is_some_and(|pii| is_masked_by_judge(pii.judge.as_ref(), pii.action))
+            || output.safety.as_ref().is_some_and(|safety| is_masked_by_judge(safety.judge.as_ref(), safety.action))
+            || output.topics.as_ref().is_some_and(|topics| topics.action == Action::Mask)
+            || output.custom.iter().any(|custom| custom.action == Action::Mask);
+        self.stream == StreamChecks::Window && output.any() && output.injection.is_none() && !by_judge
+    }
+}
+
+/// `guardrails.stream`: when a stream that is checked reaches its caller.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamChecks {
+    /// While it is produced, as late as its checks need.
+    #[default]
+    Window,
+    /// When all of it has been checked.
+    Whole,
+}
+
+/// `guardrails.on_block`: how a stream ends whose beginning has been sent when a check blocks it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBlock {
+    /// With the error `guardrail_blocked`.
+    #[default]
+    Error,
+    /// As the API ends one that a content filter has stopped.
+    ContentFilter,
+}
+
+/// How many characters of a stream judges are shown at a time, unless `stream_window` says so.
+pub const STREAM_WINDOW: u32 = 1_000;
 
 /// `guardrails.input` and `.output`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, utoipa::ToSchema)]

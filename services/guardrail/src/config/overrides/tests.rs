@@ -118,6 +118,17 @@ fn a_judge_is_asked_the_same_once_and_its_answer_leads_to_the_stricter_of_both()
 }
 
 #[test]
+fn a_stream_is_checked_in_parts_if_all_policies_can() {
+    let checks = "output: { keywords: { action: block, words: [ orion ] } }";
+    let (first, second) = (format!("{{ {checks} }}"), format!("{{ stream_window: 3000, {checks} }}"));
+    let of = |team: &str, key: &str| endpoints(&first, team, key).of(&request("search")).expect("there");
+    let input = "{ stream: whole, input: { keywords: { action: log, words: [ orion ] } } }";
+    let streaming = of(&second, input).policy.output.streaming.expect("in parts");
+    assert_eq!((streaming.window, streaming.is_filtered), (3000, false));
+    assert_eq!(of(&second, &format!("{{ stream: whole, {checks} }}")).policy.output.streaming, None);
+}
+
+#[test]
 fn guardrails_of_a_key_that_cannot_be_compiled_refuse_what_they_would_check() {
     let endpoints = endpoints("{}", "null", "{ input: { pii: { action: log, entities: [ NOTHING_KNOWN ] } } }");
     let whole = endpoints.of(&request("search")).expect("there");
