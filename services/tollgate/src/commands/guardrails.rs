@@ -83,8 +83,8 @@ async fn replay(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 fn compiled(present: &Config, candidate: &Config, arguments: &Arguments) -> anyhow::Result<(Endpoints, Endpoints)> {
     let tried = present.with_guardrails_of(candidate);
     let mut problems = tried.problems();
-    problems.retain(|problem| problem.fatal);
     problems.extend(tollgate_guardrail::config::problems(&tried));
+    problems.retain(|problem| problem.fatal);
     if !problems.is_empty() {
         let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
         bail!("{} does not go with this gateway:\n  {}", arguments.policy.display(), told.join("\n  "));
@@ -223,8 +223,8 @@ impl Past {
                 for (endpoint, check, row) in self.replay.rows() {
                     for (when, counts) in [("before", row.before), ("after", row.after)] {
                         let numbers = [counts.seen, counts.blocked, counts.masked, counts.flagged];
-                        let cells = numbers.map(|number| number.to_string());
-                        writer.write_record([endpoint, check, when].into_iter().chain(cells.iter().map(String::as_str)))?;
+                        let cells = [endpoint, check, when].map(str::to_owned).into_iter();
+                        writer.write_record(cells.chain(numbers.map(|number| number.to_string())))?;
                     }
                 }
                 writer.flush()?;
