@@ -124,8 +124,9 @@ impl Service {
         }
     }
 
-    fn endpoint(&self, name: &str) -> Option<Arc<Endpoint>> {
-        self.endpoints.get().get(name).cloned()
+    /// What a request meets; `None`: its endpoint is gone.
+    fn endpoint(&self, request: &Request) -> Option<Arc<Endpoint>> {
+        self.endpoints.get().of(request)
     }
 
     /// Remembers which request is to be ended early.
@@ -185,7 +186,7 @@ impl Service {
         if request.lane == Lane::Judge {
             return Ok(());
         }
-        let Some(endpoint) = self.endpoint(&request.endpoint) else {
+        let Some(endpoint) = self.endpoint(request) else {
             let message = "the endpoint was removed after the request was accepted";
             return Err(ApiError::new(ErrorCode::ModelNotFound, message).into());
         };
@@ -218,7 +219,7 @@ impl Service {
         let execution_id = ExecutionId::new();
         let trace_id = Some(trace.trace_id_hex());
         let mut usage = UsageRow::of(request, execution_id, &self.gateway, &self.region, trace_id);
-        if let Some(endpoint) = self.endpoint(&request.endpoint) {
+        if let Some(endpoint) = self.endpoint(request) {
             usage.endpoint_tags.clone_from(&endpoint.tags);
         }
         usage.cost_usd = Some(Decimal::ZERO);
@@ -263,7 +264,7 @@ impl Service {
     async fn output(&self, answer: Answer<'_>, (trace, sends): (&TraceContext, &impl Sends)) -> Result<(), Stopped> {
         let Answer { request, terminal, usage } = answer;
         let Some(body) = &terminal.body else { return Ok(()) };
-        let Some(endpoint) = self.endpoint(&request.endpoint) else {
+        let Some(endpoint) = self.endpoint(request) else {
             let message = "the endpoint was removed, and with it the checks of its answers; the answer is withheld";
             return Err(ApiError::new(ErrorCode::GuardrailUnavailable, message).into());
         };
@@ -377,7 +378,7 @@ async fn sift(endpoint: &Arc<Endpoint>, side: Side, body: Box<RawValue>) -> Sift
 }
 
 /// A check that panics must not turn its request into a dead letter that nobody answers.
-fn sift_now(endpoint: &Endpoint, side: Side, body: Box<RawValue>) -> Sifted {
+pub(crate) fn sift_now(endpoint: &Endpoint, side: Side, body: Box<RawValue>) -> Sifted {
     let run = || pipeline::sift(side.stage(&endpoint.policy), side, body);
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
         tracing::error!("a check panicked; the request is refused; this is a defect, please report it with the log");

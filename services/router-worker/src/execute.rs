@@ -18,7 +18,7 @@ use crate::{
     allowance::Meters,
     attempt::{Broken, ChunkSink, Ended, Limits, Signals},
     cache::{Cache, Kept},
-    config::Router,
+    config::{Checked, Router},
     failure::{Class, Failure},
     health::Cooling,
     ledger::Ledger,
@@ -44,7 +44,7 @@ use tollgate_runtime::{
     config::{Trigger, model_for},
 };
 use tollgate_schemas::{
-    ApiError, ApiType, AttemptAction, ErrorCode, ExecutionId, Lane, Request, Terminal, UsageRow, Waiting, left_until,
+    ApiError, AttemptAction, ErrorCode, ExecutionId, Lane, Request, Terminal, UsageRow, Waiting, left_until,
 };
 
 /// What an execution needs beside the request.
@@ -132,6 +132,14 @@ impl End {
     }
 }
 
+/// Where an answer goes part by part; `None`: it goes as a whole.
+fn in_parts<'s, S: ChunkSink>(sink: &'s mut S, request: &Request, checked: Checked) -> Option<&'s mut S> {
+    if checked != Checked::Not {
+        sink.check_first();
+    }
+    (request.stream && checked != Checked::Whole).then_some(sink)
+}
+
 /// Why there is no body to work on.
 enum Unread {
     Failed(ApiError),
@@ -171,18 +179,15 @@ impl Executor {
             Err(Unread::HandedOver) => return Done::HandedOver(Box::new(request.clone())),
         };
         let ledger = carried(request);
-        // A judge's answer is itself part of a check, and a count says nothing.
-        let is_checked = endpoint.is_checked && request.lane != Lane::Judge && request.api_type != ApiType::CountTokens;
+        let checked = self.router.checked(&endpoint, request);
+        let is_checked = checked != Checked::Not;
         let place = Place::of(&self.cache, &endpoint, request, &chat);
         if let Some(place) = &place
             && let Some(kept) = place.take().await
         {
             return Done::Ended(Box::new(self.again(request, usage, kept, is_checked).await));
         }
-        if is_checked {
-            sink.check_first();
-        }
-        let sink = (request.stream && (!is_checked || endpoint.is_checked_in_parts)).then_some(sink);
+        let sink = in_parts(sink, request, checked);
         let names = endpoint.destinations.iter().map(|destination| &destination.model);
         let models: Vec<Cow<'_, str>> = names.map(|name| model_for(name, &request.endpoint, &request.model)).collect();
         let task = Task { executor: self, request, endpoint: &endpoint, models: &models, chat: &chat, limits, signals };

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A check with its name and what it does when it finds something.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Configured {
     /// Stage and kind: `input.pii`, `output.keywords`, …
     pub name: Arc<str>,
     /// What a finding leads to.
     pub action: Action,
-    /// The check itself.
-    pub check: Check,
+    /// The check itself, which several policies may share.
+    pub check: Arc<Check>,
 }
 
 impl Configured {
@@ -23,7 +23,7 @@ impl Configured {
 }
 
 /// A check that somebody else answers, or a score.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Judged {
     /// Stage and kind: `input.safety`, `output.custom.tone`, …
     pub name: Arc<str>,
@@ -66,7 +66,7 @@ pub enum Subject {
 }
 
 /// Who answers a check.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Seat {
     /// Nobody: the score decides alone.
     Empty,
@@ -94,6 +94,25 @@ impl Judged {
             Subject::Injection { threshold } => Some(threshold),
             _ => None,
         }
+    }
+
+    /// Takes another check in, if it asks the same judge the same: what is found then leads to the stricter of both. Whether it did.
+    pub(crate) fn takes_in(&mut self, other: &Judged) -> bool {
+        let is_same = self.subject == other.subject && self.seat.name() == other.seat.name();
+        let Some(action) = stricter(self.action, other.action).filter(|_| is_same) else { return false };
+        self.action = action;
+        self.allows_failure &= other.allows_failure;
+        true
+    }
+}
+
+/// The stricter of two actions; `None`: both put something in the place of what was found, each its own.
+fn stricter(one: Action, other: Action) -> Option<Action> {
+    match (one, other) {
+        _ if one == other => Some(one),
+        (Action::Block, _) | (_, Action::Block) => Some(Action::Block),
+        (Action::Log, stricter) | (stricter, Action::Log) => Some(stricter),
+        _ => None,
     }
 }
 

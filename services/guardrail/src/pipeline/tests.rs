@@ -7,16 +7,17 @@ use crate::checks::pii::{Entity, Pii};
 use crate::judges::{Ruled, Ruling};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 use tollgate_schemas::ErrorCode;
 
 fn keywords(name: &str, action: Action, words: &[&str]) -> Configured {
     let words = words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
-    Configured { name: name.into(), action, check: Check::Keywords(Keywords::new(&words).expect("small")) }
+    Configured { name: name.into(), action, check: Arc::new(Check::Keywords(Keywords::new(&words).expect("small"))) }
 }
 
 fn pii(name: &str, action: Action, entities: &[Entity]) -> Configured {
-    Configured { name: name.into(), action, check: Check::Pii(Pii::new(entities, &[]).expect("defaults")) }
+    Configured { name: name.into(), action, check: Arc::new(Check::Pii(Pii::new(entities, &[]).expect("defaults"))) }
 }
 
 fn safety(action: Action, allows_failure: bool) -> Judged {

@@ -45,7 +45,7 @@ impl Service {
         let CompletionChunk { request, seq, events, origin, .. } = chunk;
         if seq == 0 {
             let request = request?;
-            state.stream = Some(Stream::new(self.endpoint(&request.endpoint)?)?);
+            state.stream = Some(Stream::new(self.endpoint(&request)?)?);
             (state.request, state.origin) = (Some(request), origin);
         }
         let bytes = events.iter().map(|event| event.data.len()).sum::<usize>().max(state.bytes());

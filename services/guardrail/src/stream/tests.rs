@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 fn configured(name: &str, action: Action, check: Check) -> Configured {
-    Configured { name: name.into(), action, check }
+    Configured { name: name.into(), action, check: Arc::new(check) }
 }
 
 fn pii(action: Action, entities: &[Entity]) -> Configured {

@@ -40,7 +40,25 @@ impl Checker<'_> {
         }
     }
 
+    /// Named policies; what they check is looked at where they are referred to.
+    pub(super) fn policies(&mut self) {
+        let config = self.config;
+        for (name, policy) in &config.guardrails {
+            self.not_weaker(&format!("guardrails.{name}"), policy);
+        }
+    }
+
+    /// Refuses what only the policy of a team or a key can be.
+    pub(super) fn not_weaker(&mut self, path: &str, guardrails: &Guardrails) {
+        if guardrails.allow_weaker {
+            self.fatal(format!("{path}.allow_weaker"), "is for the guardrails of a team or a key; remove it");
+        }
+    }
+
     pub(super) fn guardrails(&mut self, path: &str, guardrails: &Guardrails) {
+        if let Some(policy) = guardrails.policy.as_ref().filter(|name| !self.config.guardrails.contains_key(*name)) {
+            self.fatal(format!("{path}.policy"), format!("there is no policy `{policy}` under guardrails"));
+        }
         if guardrails.budget.is_some_and(|budget| !BUDGET_MS.contains(&budget.0)) {
             self.fatal(format!("{path}.budget"), "must be from 100ms to 1m");
         }
@@ -351,6 +369,31 @@ endpoints:
                 "judges.g.cache.ttl",
                 "judges.g.cache.max_entries",
                 "judges.h.provider",
+            ]
+        );
+    }
+
+    #[test]
+    fn guardrails_of_teams_and_keys_are_checked_as_those_of_endpoints_are() {
+        let text = format!(
+            "{PROVIDERS}
+guardrails: {{ strict: {{ allow_weaker: true }} }}
+endpoints:
+  - name: chat
+    destinations: [ {{ name: d, provider: demo, model: m }} ]
+    guardrails: {{ allow_weaker: true }}
+teams: [ {{ name: search, guardrails: {{ allow_weaker: true, input: {{ safety: {{ action: block }} }} }} }} ]
+keys: [ {{ name: web, team: search, sha256: '{}', guardrails: {{ policy: gone }} }} ]
+",
+            "0".repeat(64)
+        );
+        assert_eq!(
+            fatal(&text),
+            [
+                "endpoints[0].guardrails.allow_weaker",
+                "guardrails.strict.allow_weaker",
+                "teams[0].guardrails.input.safety.judge",
+                "keys[0].guardrails.policy",
             ]
         );
     }
