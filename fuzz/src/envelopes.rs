@@ -6,7 +6,8 @@ use serde_json::{Value, value::RawValue};
 use std::collections::BTreeMap;
 use tollgate_bus::{FromRecord, TopicName, end::poisoned_request};
 use tollgate_schemas::{
-    Cancellation, Completion, IdempotencyRecord, Produced, Reply, ReplyEvent, Request, RequestId, TraceContext, UsageRow,
+    Cancellation, Completion, IdempotencyRecord, Produced, Reply, ReplyEvent, Request, RequestId, TraceContext,
+    UsageRow,
 };
 
 fn record<T: FromRecord + Serialize>(data: &[u8]) {

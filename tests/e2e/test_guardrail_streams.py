@@ -204,7 +204,7 @@ def test_judges_are_asked_part_by_part(running, fake_provider, judges):
     assert stream.events()[-1]["error"]["checks"] == ["output.custom.tone"]
     assert "shout" not in stream.content() and PROSE in stream.content()
     asked = [" ".join(asked["texts"]) for _, _, asked in judges.asked]
-    assert len(asked) >= 3 and all(later.startswith(earlier) for earlier, later in zip(asked, asked[1:]))
+    assert len(asked) >= 2 and all(later.startswith(earlier) for earlier, later in zip(asked, asked[1:]))
     (check,) = ledger_of(running).row(stream.id)["guardrails"]
     assert (check["outcome"], check["judge"]) == ("blocked", "own")
 

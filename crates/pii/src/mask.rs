@@ -203,13 +203,12 @@ fn same(value: &str) -> String {
 
 /// Orders findings and makes them disjoint without uncovering a byte that any of them covers.
 ///
-/// One that lies inside another disappears (of two equals the surer one stays, then the stricter one). Where two overlap in part, the surer one
-/// keeps its span, else the longer, and the other one is cut.
+/// One that lies inside another disappears (of two equals the surer one stays). Where two overlap in part, the surer one keeps its span,
+/// else the longer, and the other one is cut. What stays stands for both then, by the stricter of the two.
 pub fn resolve(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.retain(|f| !f.span.is_empty());
     findings.sort_by(|a, b| {
-        let place = a.span.start.cmp(&b.span.start).then(b.span.end.cmp(&a.span.end));
-        place.then(b.score.total_cmp(&a.score)).then(b.instead.cmp(&a.instead))
+        a.span.start.cmp(&b.span.start).then(b.span.end.cmp(&a.span.end)).then(b.score.total_cmp(&a.score))
     });
     let mut kept: Vec<Finding> = Vec::with_capacity(findings.len());
     for mut next in findings {
@@ -218,13 +217,16 @@ pub fn resolve(mut findings: Vec<Finding>) -> Vec<Finding> {
             continue;
         };
         if next.span.end <= last.span.end {
+            last.instead = last.instead.max(next.instead);
             continue;
         }
         if next.span.start < last.span.end {
+            let stricter = last.instead.max(next.instead);
             let surer = next.score.total_cmp(&last.score).then(next.span.len().cmp(&last.span.len())).is_gt();
-            match surer {
-                true => last.span.end = next.span.start,
-                false => next.span.start = last.span.end,
+            if surer {
+                (last.span.end, next.instead) = (next.span.start, stricter);
+            } else {
+                (next.span.start, last.instead) = (last.span.end, stricter);
             }
             if last.span.is_empty() {
                 kept.pop();
@@ -323,6 +325,19 @@ mod tests {
         let expected = [("[EMAIL_ADDRESS_2]", "a@b.de"), ("[EMAIL_ADDRESS_4]", "A@b.de"), ("[URL_1]", "x/ A@b.de!")];
         assert_eq!(originals, expected.map(|(placeholder, value)| (placeholder.to_owned(), value.to_owned())));
         assert!(masker.originals().is_empty());
+    }
+
+    #[test]
+    fn of_what_two_replace_nothing_comes_back_that_one_of_them_keeps() {
+        let finding = |span, instead| Finding { instead, ..finding(span, "URL", true) };
+        for (first, second) in [(0..9, 0..9), (0..9, 2..4), (2..4, 0..9), (0..6, 4..9), (0..4, 2..9)] {
+            let both = |one, other| resolve(vec![finding(first.clone(), one), finding(second.clone(), other)]);
+            for findings in [both(Instead::Restorable, Instead::Number), both(Instead::Number, Instead::Restorable)] {
+                let covers = |at: usize| findings.iter().find(|it| it.span.contains(&at)).expect("covered").instead;
+                let shared = first.start.max(second.start)..first.end.min(second.end);
+                assert!(shared.clone().all(|at| covers(at) == Instead::Number), "{findings:?}");
+            }
+        }
     }
 
     #[test]

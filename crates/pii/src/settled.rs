@@ -84,7 +84,8 @@ mod tests {
     #[test]
     fn a_pattern_is_held_as_long_as_its_longest_match() {
         let pattern = |expression| Pattern::new("BADGE", expression, &[]).expect("fine");
-        let pii = |expression| Pii::new(&[Entity::Url], &[]).expect("known").with(vec![pattern(expression)], Vec::new());
+        let pii =
+            |expression| Pii::new(&[Entity::Url], &[]).expect("known").with(vec![pattern(expression)], Vec::new());
         assert_eq!(pii("E[0-9]{6}").window(), 8);
         assert_eq!(pii("E[0-9]+").window(), UNBOUNDED_CHARS + 1);
     }
@@ -92,10 +93,41 @@ mod tests {
     /// Texts that are dense in values, their beginnings and what decides them.
     fn texts() -> impl Strategy<Value = String> {
         let parts = prop::sample::select(vec![
-            "a@b.com", "@", "4111 1111 1111 1111", "4111", "460-89-9847", "(212) 555-0123", "ext. 4", "DE89 3704 0044 0532 0130 00", "DE ",
-            "136 695 976", "192.168.0.1", "00:1a:2b:3c:4d:5e", "https://x.org/", "March ", "12, 1980", "ssn ", "phone ", "order ", "passport ",
-            "C12345678", " ", " ", "-", ".", "\n", "é", "机", "\u{200b}", "7", "A", "sk-aB3dE6gH9jK2mN5pQ8sTu", "words of prose ",
-            "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----", "[PHONE_NUMBER_1]",
+            "a@b.com",
+            "@",
+            "4111 1111 1111 1111",
+            "4111",
+            "460-89-9847",
+            "(212) 555-0123",
+            "ext. 4",
+            "DE89 3704 0044 0532 0130 00",
+            "DE ",
+            "136 695 976",
+            "192.168.0.1",
+            "00:1a:2b:3c:4d:5e",
+            "https://x.org/",
+            "March ",
+            "12, 1980",
+            "ssn ",
+            "phone ",
+            "order ",
+            "passport ",
+            "C12345678",
+            " ",
+            " ",
+            "-",
+            ".",
+            "\n",
+            "é",
+            "机",
+            "\u{200b}",
+            "7",
+            "A",
+            "sk-aB3dE6gH9jK2mN5pQ8sTu",
+            "words of prose ",
+            "-----BEGIN PRIVATE KEY-----",
+            "-----END PRIVATE KEY-----",
+            "[PHONE_NUMBER_1]",
         ]);
         proptest::collection::vec(parts, 0..40).prop_map(|parts| parts.concat())
     }

@@ -22,8 +22,8 @@ use tollgate_runtime::config::Config;
 use tollgate_runtime::control::Derived;
 use tollgate_runtime::{BlobStore, MAX_CLOCK_SKEW_MS};
 use tollgate_schemas::{
-    ApiError, ApiType, Body, Cancellation, Completion, CompletionChunk, ErrorCode, ExecutionId, Lane, PriceStatus,
-    Produced, Request, Terminal, TraceContext, UsageRow, headers, left_until, topic,
+    ApiError, ApiType, Body, Cancellation, Completion, ErrorCode, ExecutionId, Lane, Originals, PriceStatus, Produced,
+    Request, Terminal, TraceContext, UsageRow, headers, left_until, topic,
 };
 
 /// Larger bodies are checked off the async threads.
@@ -64,9 +64,7 @@ impl Handler<Produced> for CompletionHandler {
     async fn handle(&self, record: Incoming<Produced>, emitter: Emitter) -> Outcome {
         let Incoming { value, trace, .. } = record;
         match value {
-            Produced::Whole(completion) => {
-                self.0.completion(*completion, &trace, &emitter).await.unwrap_or_else(dead)
-            }
+            Produced::Whole(completion) => self.0.completion(*completion, &trace, &emitter).await.unwrap_or_else(dead),
             Produced::Chunk(chunk) => {
                 self.0.chunk(*chunk, &trace, &emitter).await;
                 Outcome::default()
@@ -127,8 +125,9 @@ impl Service {
         }
     }
 
-    fn endpoint(&self, name: &str) -> Option<Arc<Endpoint>> {
-        self.endpoints.get().get(name).cloned()
+    /// What a request meets; `None`: its endpoint is gone.
+    fn endpoint(&self, request: &Request) -> Option<Arc<Endpoint>> {
+        self.endpoints.get().of(request)
     }
 
     /// Remembers which request is to be ended early.
@@ -188,7 +187,7 @@ impl Service {
         if request.lane == Lane::Judge {
             return Ok(());
         }
-        let Some(endpoint) = self.endpoint(&request.endpoint) else {
+        let Some(endpoint) = self.endpoint(request) else {
             let message = "the endpoint was removed after the request was accepted";
             return Err(ApiError::new(ErrorCode::ModelNotFound, message).into());
         };
@@ -224,7 +223,7 @@ impl Service {
         let execution_id = ExecutionId::new();
         let trace_id = Some(trace.trace_id_hex());
         let mut usage = UsageRow::of(request, execution_id, &self.gateway, &self.region, trace_id);
-        if let Some(endpoint) = self.endpoint(&request.endpoint) {
+        if let Some(endpoint) = self.endpoint(request) {
             usage.endpoint_tags.clone_from(&endpoint.tags);
         }
         usage.cost_usd = Some(Decimal::ZERO);
@@ -270,14 +269,10 @@ impl Service {
     }
 
     /// Checks an answer; an error takes its place.
-    async fn output(
-        &self,
-        answer: Answer<'_>,
-        (trace, sends): (&TraceContext, &impl Sends),
-    ) -> Result<(), Stopped> {
+    async fn output(&self, answer: Answer<'_>, (trace, sends): (&TraceContext, &impl Sends)) -> Result<(), Stopped> {
         let Answer { request, terminal, usage } = answer;
         let Some(body) = &terminal.body else { return Ok(()) };
-        let Some(endpoint) = self.endpoint(&request.endpoint) else {
+        let Some(endpoint) = self.endpoint(request) else {
             let message = "the endpoint was removed, and with it the checks of its answers; the answer is withheld";
             return Err(ApiError::new(ErrorCode::GuardrailUnavailable, message).into());
         };
@@ -335,7 +330,7 @@ impl Service {
             outcome = tracing::field::Empty,
             bytes = body.get().len()
         );
-        let sifted = sift(endpoint, side, body).await;
+        let sifted = sift(endpoint, side, &request.restore, body).await;
         let rulings = match &sifted.case {
             None => Vec::new(),
             Some(case) => {
@@ -404,18 +399,18 @@ fn storage(error: &tollgate_runtime::blob::Error) -> ApiError {
 }
 
 /// Patterns and scores: here if the body is short, else on a thread that may block.
-async fn sift(endpoint: &Arc<Endpoint>, side: Side, body: Box<RawValue>) -> Sifted {
+async fn sift(endpoint: &Arc<Endpoint>, side: Side, restore: &Originals, body: Box<RawValue>) -> Sifted {
     if body.get().len() <= INLINE_MAX_BYTES {
-        return sift_now(endpoint, side, body);
+        return sift_now(endpoint, side, restore, body);
     }
-    let endpoint = endpoint.clone();
-    let sifted = tokio::task::spawn_blocking(move || sift_now(&endpoint, side, body)).await;
+    let (endpoint, restore) = (endpoint.clone(), restore.clone());
+    let sifted = tokio::task::spawn_blocking(move || sift_now(&endpoint, side, &restore, body)).await;
     sifted.unwrap_or_else(|_| Sifted::broken(RawValue::NULL.to_owned()))
 }
 
 /// A check that panics must not turn its request into a dead letter that nobody answers.
-fn sift_now(endpoint: &Endpoint, side: Side, body: Box<RawValue>) -> Sifted {
-    let run = || pipeline::sift(side.stage(&endpoint.policy), side, body);
+pub(crate) fn sift_now(endpoint: &Endpoint, side: Side, restore: &Originals, body: Box<RawValue>) -> Sifted {
+    let run = || pipeline::sift_beside(restore, side.stage(&endpoint.policy), side, body);
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
         tracing::error!("a check panicked; the request is refused; this is a defect, please report it with the log");
         Sifted::broken(RawValue::NULL.to_owned())

@@ -18,7 +18,7 @@ use crate::{
     allowance::Meters,
     attempt::{Broken, ChunkSink, Ended, Limits, Signals},
     cache::{Cache, Kept},
-    config::{Endpoint, Router},
+    config::{Checked, Router},
     failure::{Class, Failure},
     health::Cooling,
     ledger::Ledger,
@@ -44,7 +44,7 @@ use tollgate_runtime::{
     config::{Trigger, model_for},
 };
 use tollgate_schemas::{
-    ApiError, ApiType, AttemptAction, ErrorCode, ExecutionId, Lane, Request, Terminal, UsageRow, Waiting, left_until,
+    ApiError, AttemptAction, ErrorCode, ExecutionId, Lane, Request, Terminal, UsageRow, Waiting, left_until,
 };
 
 /// What an execution needs beside the request.
@@ -122,6 +122,24 @@ enum End {
     HandedOver,
 }
 
+impl End {
+    /// An answer that may be given again.
+    fn kept(&self) -> Option<Kept> {
+        match self {
+            End::Answered(ended) if !ended.is_resumed => ended.answer.as_ref().and_then(Kept::of),
+            _ => None,
+        }
+    }
+}
+
+/// Where an answer goes part by part; `None`: it goes as a whole.
+fn in_parts<'s, S: ChunkSink>(sink: &'s mut S, request: &Request, checked: Checked) -> Option<&'s mut S> {
+    if checked != Checked::Not {
+        sink.check_first();
+    }
+    (request.stream && checked != Checked::Whole).then_some(sink)
+}
+
 /// Why there is no body to work on.
 enum Unread {
     Failed(ApiError),
@@ -161,18 +179,15 @@ impl Executor {
             Err(Unread::HandedOver) => return Done::HandedOver(Box::new(request.clone())),
         };
         let ledger = carried(request);
-        let is_checked = is_checked(&endpoint, request);
+        let checked = self.router.checked(&endpoint, request);
+        let is_checked = checked != Checked::Not;
         let place = Place::of(&self.cache, &endpoint, request, &chat);
         if let Some(place) = &place
             && let Some(kept) = place.take().await
         {
             return Done::Ended(Box::new(self.again(request, usage, kept, is_checked).await));
         }
-        let streams = request.stream && (!is_checked || endpoint.is_checked_in_parts);
-        if is_checked {
-            sink.check_first();
-        }
-        let sink = streams.then_some(sink);
+        let sink = in_parts(sink, request, checked);
         let names = endpoint.destinations.iter().map(|destination| &destination.model);
         let models: Vec<Cow<'_, str>> = names.map(|name| model_for(name, &request.endpoint, &request.model)).collect();
         let task = Task { executor: self, request, endpoint: &endpoint, models: &models, chat: &chat, limits, signals };
@@ -194,10 +209,7 @@ impl Executor {
             End::Exhausted => execution.unwilling().unwrap_or(End::Exhausted),
             end => end,
         };
-        let answer = match &end {
-            End::Answered(ended) if place.is_some() && !ended.is_resumed => ended.answer.as_ref().and_then(Kept::of),
-            _ => None,
-        };
+        let answer = place.as_ref().and_then(|_| end.kept());
         let mut finished = execution.finish(end, usage).await;
         if let Some(place) = place {
             place.keep(answer, &mut finished).await;
@@ -471,13 +483,6 @@ impl<S: ChunkSink> Execution<'_, S> {
             _ => self.failure = Some(failure),
         }
     }
-}
-
-/// Whether the guardrail has something to do with an answer: to check it, or to put back what masking took. A judge's answer is itself part
-/// of a check, and a count says nothing.
-fn is_checked(endpoint: &Endpoint, request: &Request) -> bool {
-    let has_work = endpoint.is_checked || !request.restore.is_empty();
-    has_work && request.lane != Lane::Judge && request.api_type != ApiType::CountTokens
 }
 
 fn carried(request: &Request) -> Ledger {

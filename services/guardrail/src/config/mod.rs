@@ -1,18 +1,21 @@
 //! Compiles the guardrails of the configuration, and names every problem in them at once.
 
 mod judges;
+mod overrides;
 mod pii;
 mod version;
+
+pub use overrides::Endpoints;
 
 use crate::checks::keywords::Keywords;
 use crate::checks::mask::HashKey;
 use crate::checks::{Action, Check};
 use crate::pipeline::{Configured, Judged, Policy, Side, Stage, Streaming, Subject};
 use judges::Judges;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tollgate_runtime::config::{
-    self, Checks, Config, Guardrails, JUDGES_BUDGET, OnBlock, OnJudgeFailure, Problem, Problems, STREAM_WINDOW,
+    self, Checks, Config, Guardrails, JUDGES_BUDGET, OnBlock, OnJudgeFailure, Problem, Problems, STREAM_WINDOW, Whose,
 };
 use version::version;
 
@@ -25,33 +28,37 @@ pub struct Endpoint {
     pub tags: BTreeMap<String, String>,
 }
 
-/// Compiled endpoints by name.
-pub type Endpoints = HashMap<String, Arc<Endpoint>>;
-
-/// Compiles every endpoint's guardrails.
+/// Compiles the guardrails of every endpoint, team and key. Those of a team or a key that cannot be used refuse what they would
+/// check, and nothing else: keys are not made by administrators alone.
 pub fn endpoints(config: &Config) -> Result<Endpoints, Problems> {
-    let (endpoints, problems) = compiled(config);
+    let (mut problems, mut of_callers) = (Vec::new(), Vec::new());
+    let endpoints = Endpoints::compile(config, &mut problems, &mut of_callers);
+    for problem in of_callers.iter().filter(|problem| problem.fatal) {
+        tracing::error!(%problem, "guardrails of a team or a key cannot be used, so what they would check is refused");
+    }
     if problems.iter().any(|problem| problem.fatal) { Err(Problems(problems)) } else { Ok(endpoints) }
 }
 
 /// What is wrong with the guardrails of a configuration, for `config check`.
 pub fn problems(config: &Config) -> Vec<Problem> {
-    compiled(config).1
+    let (mut problems, mut of_callers) = (Vec::new(), Vec::new());
+    Endpoints::compile(config, &mut problems, &mut of_callers);
+    problems.append(&mut of_callers);
+    problems
 }
 
-fn compiled(config: &Config) -> (Endpoints, Vec<Problem>) {
-    let (mut problems, judges) = (Vec::new(), Judges::of(config));
-    let endpoints = config.endpoints.iter().enumerate().map(|(i, endpoint)| {
-        let path = format!("endpoints[{i}].guardrails");
-        let policy = policy(&endpoint.guardrails, &path, (config, &judges), &mut problems);
-        (endpoint.name.clone(), Arc::new(Endpoint { policy, tags: endpoint.tags.clone() }))
-    });
-    (endpoints.collect(), problems)
+/// What comes behind the names of checks that are not the endpoint's own.
+fn suffix(whose: Whose) -> &'static str {
+    match whose {
+        Whose::Endpoint => "",
+        Whose::Team => ".team",
+        Whose::Key => ".key",
+    }
 }
 
 fn policy(
     guardrails: &Guardrails,
-    path: &str,
+    (whose, path): (Whose, &str),
     (config, judges): (&Config, &Judges),
     problems: &mut Vec<Problem>,
 ) -> Policy {
@@ -66,7 +73,7 @@ fn policy(
         let path = format!("{path}.{}", side.as_str());
         let streaming = streaming.filter(|_| side == Side::Output);
         let stage = Stage { budget, streaming, hash_key: hash_key.clone(), ..Stage::default() };
-        let mut building = Building { side, path, judges, problems: &mut *problems, stage };
+        let mut building = Building { side, whose, path, judges, problems: &mut *problems, stage };
         building.patterns(checks);
         building.judged(checks);
         building.stage
@@ -81,6 +88,7 @@ fn policy(
 /// A side's checks on their way.
 struct Building<'a> {
     side: Side,
+    whose: Whose,
     /// In the file.
     path: String,
     judges: &'a Judges,
@@ -90,7 +98,7 @@ struct Building<'a> {
 
 impl Building<'_> {
     fn name(&self, check: &str) -> Arc<str> {
-        format!("{}.{check}", self.side.as_str()).into()
+        format!("{}.{check}{}", self.side.as_str(), suffix(self.whose)).into()
     }
 
     fn patterns(&mut self, checks: &Checks) {
@@ -114,7 +122,7 @@ impl Building<'_> {
     }
 
     fn add(&mut self, check: &str, chosen: config::Action, compiled: Check) {
-        let configured = Configured { name: self.name(check), action: action(chosen), check: compiled };
+        let configured = Configured { name: self.name(check), action: action(chosen), check: Arc::new(compiled) };
         self.stage.checks.push(configured);
     }
 
@@ -195,7 +203,8 @@ judges:
         let guardrails = Guardrails { input: checks, ..Guardrails::default() };
         let config = config::parse(JUDGES, config::Role::Guardrail, &|_| Ok(None)).expect("judges").config;
         let known = (&config, &Judges::of(&config));
-        let policy = policy(&guardrails, "endpoints[0].guardrails", known, &mut problems);
+        let at = (Whose::Endpoint, "endpoints[0].guardrails");
+        let policy = policy(&guardrails, at, known, &mut problems);
         (policy, problems.iter().map(ToString::to_string).collect())
     }
 

@@ -363,7 +363,10 @@ mod tests {
         let thoughts = THOUGHTS.map(|thought| format!("c1/delta/{thought} ends"));
         let expected = ["c1/delta/content: a", "logprobs or null", "c1/ ends"].map(str::to_owned);
         assert_eq!(told(data), [&expected[..], &thoughts].concat());
-        assert_eq!(told(r#"{"choices":[{"index":0,"delta":{"reasoning_content":"hm","content":null}}]}"#), ["c0/delta/reasoning_content: hm"]);
+        assert_eq!(
+            told(r#"{"choices":[{"index":0,"delta":{"reasoning_content":"hm","content":null}}]}"#),
+            ["c0/delta/reasoning_content: hm"]
+        );
         let call = r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":2,"id":"c","function":{"name":"f","arguments":""}}]}}]}"#;
         assert_eq!(told(call), ["c0/delta/tool_calls/2/function/arguments arguments: "]);
         assert_eq!(told(r#"{"choices":[{"index":0,"text":"a"}]}"#)[0], "c0/text: a");
@@ -374,9 +377,18 @@ mod tests {
         for (data, expected) in [
             (r#"{"type":"message_start","message":{"id":"m","content":[],"model":"x"}}"#, &[][..]),
             (r#"{"type":"content_block_start","index":1,"content_block":{"type":"text","text":""}}"#, &["m1/text: "]),
-            (r#"{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"t","name":"f","input":{}}}"#, &["json: {}"]),
-            (r#"{"type":"content_block_delta","index":1,"delta":{"type":"thinking_delta","thinking":"hm"}}"#, &["m1/text: hm"]),
-            (r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{"}}"#, &["m1/json arguments: {"]),
+            (
+                r#"{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"t","name":"f","input":{}}}"#,
+                &["json: {}"],
+            ),
+            (
+                r#"{"type":"content_block_delta","index":1,"delta":{"type":"thinking_delta","thinking":"hm"}}"#,
+                &["m1/text: hm"],
+            ),
+            (
+                r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{"}}"#,
+                &["m1/json arguments: {"],
+            ),
             (r#"{"type":"content_block_delta","index":1,"delta":{"type":"signature_delta","signature":"s"}}"#, &[]),
             (r#"{"type":"content_block_stop","index":1}"#, &["m1/ ends"]),
             (r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":"x"}}"#, &[]),

@@ -15,8 +15,8 @@ mod verdict;
 
 pub use case::{Case, Turn};
 pub use policy::{Configured, Judged, Policy, Seat, Stage, Streaming, Subject};
-pub(crate) use verdict::{error, outcome};
 pub use verdict::{Checked, Outcome, Verdict, conclude};
+pub(crate) use verdict::{error, outcome};
 
 use crate::checks::fold::Folded;
 use crate::checks::mask::Masker;
@@ -27,6 +27,7 @@ use crate::judges::Found;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use tollgate_schemas::Originals;
 
 /// Which way a text goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -114,7 +115,13 @@ impl Sifted {
 
 /// Runs the patterns and the scores of a side.
 pub fn sift(stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
+    sift_beside(&Originals::default(), stage, side, body)
+}
+
+/// As [`sift`], of the answer to a request that is to have these back: none of their placeholders stands for anything else in it.
+pub(crate) fn sift_beside(restore: &Originals, stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
     let mut texts = Texts::new(stage);
+    texts.avoid(restore);
     if stage.restores() {
         // A placeholder that the caller has written stands for nothing that is masked.
         inspect::everything(&body, &mut |text| texts.masker.avoid(text));
@@ -182,6 +189,11 @@ impl Texts {
     pub(crate) fn new(stage: &Stage) -> Self {
         let (found, masker) = (vec![Labels::new(); stage.checks.len()], Masker::keyed(stage.hash_key.clone()));
         Self { found, scores: vec![Score::default(); stage.judged.len()], masker }
+    }
+
+    /// Hands out none of these placeholders.
+    pub(crate) fn avoid(&mut self, restore: &Originals) {
+        restore.0.keys().for_each(|placeholder| self.masker.avoid(placeholder));
     }
 
     /// Runs all checks on a text. The masked text, if anything is masked.

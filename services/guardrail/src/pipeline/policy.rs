@@ -8,19 +8,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A check with its name and what it does when it finds something.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Configured {
     /// Stage and kind: `input.pii`, `output.keywords`, …
     pub name: Arc<str>,
     /// What a finding leads to.
     pub action: Action,
-    /// The check itself.
-    pub check: Check,
+    /// The check itself, which several policies may share.
+    pub check: Arc<Check>,
 }
 
 impl Configured {
     pub(crate) fn masks(&self) -> bool {
         self.action.replaces()
+    }
+
+    /// The same beside the judges of another policy: they are shown what patterns have left, so what they would replace for good must not
+    /// come back because a pattern has seen it first.
+    #[must_use]
+    pub(crate) fn beside<'j>(&self, judged: impl Iterator<Item = &'j Judged>) -> Self {
+        let replacing = judged.map(|judged| judged.action).filter(|action| self.masks() && action.replaces());
+        Self { action: replacing.fold(self.action, stricter), ..self.clone() }
     }
 
     /// Appends what the check finds in a text, with what is to stand there instead.
@@ -33,7 +41,7 @@ impl Configured {
 }
 
 /// A check that somebody else answers, or a score.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Judged {
     /// Stage and kind: `input.safety`, `output.custom.tone`, …
     pub name: Arc<str>,
@@ -76,7 +84,7 @@ pub enum Subject {
 }
 
 /// Who answers a check.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Seat {
     /// Nobody: the score decides alone.
     Empty,
@@ -104,6 +112,27 @@ impl Judged {
             Subject::Injection { threshold } => Some(threshold),
             _ => None,
         }
+    }
+
+    /// Takes another check in, if it asks the same judge the same: what is found then leads to the stricter of both. Whether it did.
+    pub(crate) fn takes_in(&mut self, other: &Judged) -> bool {
+        let is_same = self.subject == other.subject && self.seat.name() == other.seat.name();
+        if is_same {
+            self.action = stricter(self.action, other.action);
+            self.allows_failure &= other.allows_failure;
+        }
+        is_same
+    }
+}
+
+/// The stricter of two actions. Of two that put something in the place of what was found, the one that leaves less of it: what
+/// comes back is milder than a pseudonym, and that than a number.
+fn stricter(one: Action, other: Action) -> Action {
+    match (one, other) {
+        (Action::Block, _) | (_, Action::Block) => Action::Block,
+        (Action::Log, stricter) | (stricter, Action::Log) => stricter,
+        _ if one.instead() < other.instead() => other,
+        _ => one,
     }
 }
 

@@ -3,20 +3,22 @@
 use super::*;
 use crate::checks::Check;
 use crate::checks::keywords::Keywords;
+use crate::checks::mask::Instead;
 use crate::checks::pii::{Entity, Pii};
 use crate::judges::{Ruled, Ruling};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 use tollgate_schemas::ErrorCode;
 
 fn keywords(name: &str, action: Action, words: &[&str]) -> Configured {
     let words = words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
-    Configured { name: name.into(), action, check: Check::Keywords(Keywords::new(&words).expect("small")) }
+    Configured { name: name.into(), action, check: Arc::new(Check::Keywords(Keywords::new(&words).expect("small"))) }
 }
 
 fn pii(name: &str, action: Action, entities: &[Entity]) -> Configured {
-    Configured { name: name.into(), action, check: Check::Pii(Pii::new(entities, &[]).expect("defaults")) }
+    Configured { name: name.into(), action, check: Arc::new(Check::Pii(Pii::new(entities, &[]).expect("defaults"))) }
 }
 
 fn safety(action: Action, allows_failure: bool) -> Judged {
@@ -133,7 +135,7 @@ fn judges_are_shown_what_patterns_have_masked_and_their_finds_go_on_with_its_num
     let policy = judged_too(vec![pii("input.pii", Action::Mask, &[])], vec![safety(Action::Mask, false)]);
     let sifted = sift(&policy.input, Side::Input, body("a@b.com is Ann"));
     assert_eq!(sifted.case.as_ref().expect("somebody is asked").texts, ["[EMAIL_ADDRESS_1] is Ann"]);
-    let finding = |span, label: &'static str| (0, Finding { span, label: label.into(), score: 0.5 });
+    let finding = |span, label: &'static str| (0, Finding { span, label: label.into(), score: 0.5, instead: Instead::Number });
     let spans = vec![finding(21..24, "PERSON"), finding(1..5, "EMAIL_ADDRESS")];
     let rule = |spans| {
         let ruling = Ruling::Found(Found { spans, ..Found::named(vec!["PERSON".into()]) });

@@ -251,10 +251,12 @@ impl Masking {
         masker: &mut Masker,
     ) -> Result<Option<Box<RawValue>>, Unlike> {
         let (mut at, mut is_like) = (0, true);
+        let strictest = self.spans.values().flatten().map(|finding| finding.instead).max();
+        let whole = self.whole.max(self.whole.and(strictest));
         let masked = side.inspect(body, &mut |_, text| {
             is_like &= texts.get(at).is_some_and(|judged| judged == text);
             at += 1;
-            if let Some(instead) = self.whole {
+            if let Some(instead) = whole {
                 return (!text.trim().is_empty()).then(|| masker.whole(text, instead));
             }
             masker.mask(text, self.spans.remove(&(at - 1))?)

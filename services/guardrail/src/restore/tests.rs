@@ -8,6 +8,7 @@ use crate::checks::{Action, Check};
 use crate::pipeline::{Configured, Policy, Side, Stage, Verdict, conclude, sift};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use tollgate_schemas::StreamEvent;
 
 fn restorer(pairs: &[(&str, &str)]) -> Restorer {
@@ -203,8 +204,11 @@ fn policy() -> Policy {
         ("input.keywords", Check::Keywords(Keywords::new(&words).expect("small"))),
         ("input.pii", Check::Pii(Pii::new(Entity::ALL, &[]).expect("defaults"))),
     ];
-    let configured =
-        |(name, check): (&str, Check)| Configured { name: name.into(), action: Action::MaskAndRestore, check };
+    let configured = |(name, check): (&str, Check)| Configured {
+        name: name.into(),
+        action: Action::MaskAndRestore,
+        check: Arc::new(check),
+    };
     let input = Stage { checks: checks.into_iter().map(configured).collect(), ..Stage::default() };
     Policy { version: None, input, output: Stage::default() }
 }

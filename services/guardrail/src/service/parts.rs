@@ -46,7 +46,9 @@ impl Service {
         let CompletionChunk { request, seq, events, origin, .. } = chunk;
         if seq == 0 {
             let request = request?;
-            state.stream = Some(Stream::new(self.endpoint(&request.endpoint)?)?);
+            let mut stream = Stream::new(self.endpoint(&request)?)?;
+            stream.avoid(&request.restore);
+            state.stream = Some(stream);
             state.restoring = (!request.restore.is_empty()).then(|| Restoring::new(request.restore.clone()));
             (state.request, state.origin) = (Some(request), origin);
         }

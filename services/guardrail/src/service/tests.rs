@@ -429,6 +429,10 @@ async fn what_masking_took_comes_back_once_the_answer_has_passed_its_own_checks(
     let body = text(&terminal.body.expect("an answer"));
     assert_eq!(body["choices"][0]["message"]["content"], "to a@b.com and [EMAIL_ADDRESS_2]");
     assert!(!serde_json::to_string(&usage).expect("JSON").contains("a@b.com"));
+    let masked = Completion { request: Request { endpoint: "chat".into(), ..asked.clone() }, ..completed("x@y.org") };
+    let (terminal, _) = answered(&service, masked).await;
+    let body = text(&terminal.body.expect("an answer"));
+    assert_eq!(body["choices"][0]["message"]["content"], "[EMAIL_ADDRESS_2]", "somebody else's value");
     let (terminal, _) = answered(&service, completed("to x@y.org")).await;
     assert_eq!(terminal.error.expect("an error").checks, ["output.pii"]);
     let (terminal, _) = answered(&service, completion("restoring", "to [EMAIL_ADDRESS_1]")).await;

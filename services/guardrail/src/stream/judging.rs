@@ -16,11 +16,18 @@ const SENTENCE_ENDS: [char; 7] = ['.', '!', '?', '\n', '。', '！', '？'];
 #[derive(Debug)]
 pub(super) struct Shown {
     pub(super) event: StreamEvent,
-    /// Its texts, each with its channel; none: it does not go on.
+    /// Its texts that are not judged yet, each with its channel.
     pub(super) said: Vec<(String, String)>,
+    /// It had a text.
+    has_text: bool,
 }
 
 impl Shown {
+    pub(super) fn new(event: StreamEvent, said: Vec<(String, String)>) -> Self {
+        let has_text = said.iter().any(|(_, text)| !text.is_empty());
+        Self { event, said, has_text }
+    }
+
     fn chars(&self) -> usize {
         self.said.iter().map(|(_, text)| text.chars().count()).sum()
     }
@@ -43,6 +50,8 @@ struct Standing {
 #[derive(Debug)]
 pub(super) struct Judging {
     waiting: VecDeque<Shown>,
+    /// Something has gone out.
+    is_begun: bool,
     /// Characters that wait.
     chars: usize,
     /// How many of those that wait are being judged.
@@ -62,6 +71,7 @@ impl Judging {
     pub(super) fn new(judged: usize) -> Self {
         Self {
             waiting: VecDeque::new(),
+            is_begun: false,
             chars: 0,
             asked: None,
             whole: Vec::new(),
@@ -86,13 +96,19 @@ impl Judging {
         self.whole.extend(said);
     }
 
-    /// What may go out without being judged: everything where there are no judges, else what stands in front of the next text.
-    pub(super) fn passed(&mut self, has_judges: bool) -> Vec<StreamEvent> {
+    /// What may go out without being judged: everything where there are no judges, else what stands in front of the next text. A
+    /// beginning without a text waits for the first one, so that what is blocked there is an error and not a stream.
+    pub(super) fn passed(&mut self, has_judges: bool, is_last: bool) -> Vec<StreamEvent> {
         if self.asked.is_some() {
             return Vec::new();
         }
         let is_free = |shown: &&Shown| !has_judges || shown.said.iter().all(|(_, text)| text.is_empty());
         let free = self.waiting.iter().take_while(is_free).count();
+        let is_all = is_last && free == self.waiting.len();
+        self.is_begun |= is_all || self.waiting.iter().take(free).any(|shown| shown.has_text);
+        if !self.is_begun {
+            return Vec::new();
+        }
         let chars: usize = self.waiting.iter().take(free).map(Shown::chars).sum();
         self.chars = self.chars.saturating_sub(chars);
         self.waiting.drain(..free).map(|shown| shown.event).collect()

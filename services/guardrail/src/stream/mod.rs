@@ -97,6 +97,11 @@ impl Stream {
         })
     }
 
+    /// Hands out none of the placeholders of the request for a value of the answer: they are the caller's, and come back.
+    pub fn avoid(&mut self, restore: &Originals) {
+        self.texts.avoid(restore);
+    }
+
     /// The checks.
     pub fn stage(&self) -> &Stage {
         &self.endpoint.policy.output
@@ -120,7 +125,7 @@ impl Stream {
     /// The next events.
     pub fn push(&mut self, events: Vec<StreamEvent>) -> Result<(), Unreadable> {
         if self.stage().is_empty() {
-            events.into_iter().for_each(|event| self.judging.add(Shown { event, said: Vec::new() }));
+            events.into_iter().for_each(|event| self.judging.add(Shown::new(event, Vec::new())));
             return Ok(());
         }
         for event in events {
@@ -196,7 +201,7 @@ impl Stream {
             edits.extend(instead.map(|instead| (piece.span, instead)));
         }
         let data = if edits.is_empty() { event.data } else { splice(&event.data, edits) };
-        Shown { event: StreamEvent { data, ..event }, said }
+        Shown::new(StreamEvent { data, ..event }, said)
     }
 
     /// What stands in a whole text's place, if anything else does. What is new is said.
@@ -255,7 +260,8 @@ impl Stream {
             return Next::Nothing;
         }
         let has_judges = !self.judges().is_empty();
-        let events = self.judging.passed(has_judges);
+        // Where nothing is checked, nothing that comes can change what has come.
+        let events = self.judging.passed(has_judges, self.is_ended || self.stage().is_empty());
         if !events.is_empty() {
             return Next::Send(events);
         }

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 fn configured(name: &str, action: Action, check: Check) -> Configured {
-    Configured { name: name.into(), action, check }
+    Configured { name: name.into(), action, check: Arc::new(check) }
 }
 
 fn pii(action: Action, entities: &[Entity]) -> Configured {
@@ -26,7 +26,13 @@ fn keywords(action: Action, words: &[&str]) -> Configured {
 
 fn safety() -> Judged {
     let seat = Seat::Vacant("moderator".into());
-    Judged { name: "output.safety".into(), action: Action::Block, allows_failure: false, subject: Subject::Safety, seat }
+    Judged {
+        name: "output.safety".into(),
+        action: Action::Block,
+        allows_failure: false,
+        subject: Subject::Safety,
+        seat,
+    }
 }
 
 fn endpoint(checks: Vec<Configured>, judged: Vec<Judged>) -> Arc<Endpoint> {
@@ -91,17 +97,25 @@ impl Words {
             Words::Responses => {
                 json!({ "type": "response.output_text.done", "output_index": 0, "content_index": at, "text": text })
             }
-            Words::Google => json!({ "candidates": [{ "index": at, "content": { "parts": [] }, "finishReason": "STOP" }] }),
+            Words::Google => {
+                json!({ "candidates": [{ "index": at, "content": { "parts": [] }, "finishReason": "STOP" }] })
+            }
         }
     }
 
     /// The whole answer.
     fn whole(self, texts: &[String]) -> Box<RawValue> {
-        let each = |one: fn(usize, &String) -> Value| texts.iter().enumerate().map(|(at, text)| one(at, text)).collect::<Vec<_>>();
+        let each = |one: fn(usize, &String) -> Value| {
+            texts.iter().enumerate().map(|(at, text)| one(at, text)).collect::<Vec<_>>()
+        };
         let body = match self {
-            Words::Chat => json!({ "choices": each(|at, text| json!({ "index": at, "message": { "content": text } })) }),
+            Words::Chat => {
+                json!({ "choices": each(|at, text| json!({ "index": at, "message": { "content": text } })) })
+            }
             Words::Completions => json!({ "choices": each(|at, text| json!({ "index": at, "text": text })) }),
-            Words::Messages => json!({ "type": "message", "content": each(|_, text| json!({ "type": "text", "text": text })) }),
+            Words::Messages => {
+                json!({ "type": "message", "content": each(|_, text| json!({ "type": "text", "text": text })) })
+            }
             Words::Responses => {
                 let parts = each(|_, text| json!({ "type": "output_text", "text": text }));
                 json!({ "object": "response", "output": [{ "type": "message", "content": parts }] })
@@ -213,7 +227,8 @@ fn checked_whole(endpoint: &Endpoint, words: Words, texts: &[String]) -> (Vec<St
 
 #[test]
 fn a_value_that_is_cut_in_two_is_masked_where_it_begins() {
-    let prose = "and then there are many more words that nobody would ever take for anything but words, one after the other.";
+    let prose =
+        "and then there are many more words that nobody would ever take for anything but words, one after the other.";
     let prose = &prose.repeat(4);
     for words in ALL {
         let mut stream = Stream::new(masking()).expect("it streams");
@@ -227,7 +242,8 @@ fn a_value_that_is_cut_in_two_is_masked_where_it_begins() {
 #[test]
 fn prose_is_late_by_a_few_words() {
     let mut stream = Stream::new(endpoint(vec![pii(Action::Mask, &[])], Vec::new())).expect("it streams");
-    let prose = "The quick brown fox jumps over the lazy dog, and it sleeps for quite a while in the shade of the old tree. ";
+    let prose =
+        "The quick brown fox jumps over the lazy dog, and it sleeps for quite a while in the shade of the old tree. ";
     let mut sent = 0;
     for (at, word) in prose.split_inclusive(' ').cycle().take(200).enumerate() {
         stream.push(parts(Words::Chat, &[word])).expect("readable");
@@ -237,16 +253,17 @@ fn prose_is_late_by_a_few_words() {
 }
 
 #[test]
-fn events_without_text_go_out_at_once_and_logprobs_do_not_spell_what_is_masked() {
+fn a_beginning_waits_for_its_first_text_and_logprobs_do_not_spell_what_is_masked() {
     let mut stream = Stream::new(masking()).expect("it streams");
     let role = json!({ "choices": [{ "index": 0, "delta": { "role": "assistant", "content": "" } }] });
     stream.push(vec![event(&role)]).expect("readable");
-    assert_eq!(let_go(&mut stream, &passed).0, [event(&role)]);
+    assert_eq!(let_go(&mut stream, &passed).0, []);
     let spelt = json!({ "choices": [{ "index": 0, "delta": { "content": "a@b.com" }, "logprobs": { "content": [{ "token": "a@b.com" }] } }] });
     stream.push(vec![event(&spelt)]).expect("readable");
     stream.end(None);
     let (events, _) = let_go(&mut stream, &passed);
-    assert!(events[0].data.contains(r#""logprobs":null"#) && !events[0].data.contains("a@b"), "{}", events[0].data);
+    assert_eq!((events.len(), &events[0]), (2, &event(&role)));
+    assert!(events[1].data.contains(r#""logprobs":null"#) && !events[1].data.contains("a@b"), "{}", events[1].data);
 }
 
 #[test]
@@ -270,7 +287,8 @@ fn arguments_are_read_when_they_are_whole() {
 
 #[test]
 fn nothing_goes_out_once_something_is_blocked() {
-    let mut stream = Stream::new(endpoint(vec![keywords(Action::Block, &["project orion"])], Vec::new())).expect("it streams");
+    let mut stream =
+        Stream::new(endpoint(vec![keywords(Action::Block, &["project orion"])], Vec::new())).expect("it streams");
     let fine = "A long and harmless beginning that everybody may read, whoever it is. ";
     stream.push(parts(Words::Chat, &[fine, "This is what it says: proj"])).expect("readable");
     let (events, _) = let_go(&mut stream, &passed);
@@ -281,7 +299,10 @@ fn nothing_goes_out_once_something_is_blocked() {
     stream.end(Some(&body));
     assert!(let_go(&mut stream, &passed).0.is_empty());
     let verdict = stream.verdict(None);
-    assert_eq!((verdict.outcome, verdict.error.expect("an error").checks), (Outcome::Blocked, vec!["output.keywords".to_owned()]));
+    assert_eq!(
+        (verdict.outcome, verdict.error.expect("an error").checks),
+        (Outcome::Blocked, vec!["output.keywords".to_owned()])
+    );
 }
 
 #[test]
@@ -298,7 +319,7 @@ fn judges_are_asked_about_each_part_with_what_came_before_it_and_never_about_the
     }
     assert!(!sent.is_empty() && asked.len() >= 2, "{}", asked.len());
     assert!(asked[0][0].trim_end().ends_with('.') && asked[1][0].starts_with(&asked[0][0]), "{asked:?}");
-    let masked = stream.end(Some(&Words::Chat.whole(&[text.clone()])));
+    let masked = stream.end(Some(&Words::Chat.whole(std::slice::from_ref(&text))));
     let (events, last) = let_go(&mut stream, &passed);
     sent.extend(events);
     assert_eq!((masked.is_none(), last.len()), (true, 1), "the rest once, the whole not again");
@@ -315,11 +336,12 @@ fn a_part_that_a_judge_blocks_or_cannot_judge_does_not_go_out() {
         let is_bad = case.texts.iter().any(|text| text.contains("bomb"));
         if is_bad { Ruling::Found(Found::named(vec!["violence".into()])) } else { Ruling::Passed }
     };
-    let failed = |case: &Case| if case.texts.concat().contains("bomb") { Ruling::Failed("late") } else { Ruling::Passed };
-    let cases: [(&dyn Fn(&Case) -> Ruling, Outcome); 2] = [(&bad, Outcome::Blocked), (&failed, Outcome::Failed)];
-    for (ruling, outcome) in cases {
+    let failed =
+        |case: &Case| if case.texts.concat().contains("bomb") { Ruling::Failed("late") } else { Ruling::Passed };
+    for (ruling, outcome) in [(&bad as &dyn Fn(&Case) -> Ruling, Outcome::Blocked), (&failed, Outcome::Failed)] {
         let mut stream = Stream::new(endpoint(Vec::new(), vec![safety()])).expect("it streams");
-        let fine = "All of this is fine, and nobody would say anything against it, not even who is paid to do so all day.";
+        let fine =
+            "All of this is fine, and nobody would say anything against it, not even who is paid to do so all day.";
         stream.push(parts(Words::Messages, &[fine])).expect("readable");
         assert_eq!(let_go(&mut stream, ruling).0.len(), 1);
         stream.push(parts(Words::Messages, &["How to build a bomb.", fine])).expect("readable");
@@ -329,6 +351,17 @@ fn a_part_that_a_judge_blocks_or_cannot_judge_does_not_go_out() {
         let verdict = stream.verdict(None);
         assert_eq!((verdict.outcome, verdict.error.is_some()), (outcome, true));
     }
+}
+
+#[test]
+fn of_an_answer_whose_first_part_is_blocked_not_even_the_beginning_goes_out() {
+    let mut stream = Stream::new(endpoint(Vec::new(), vec![safety()])).expect("it streams");
+    let role = json!({ "choices": [{ "index": 0, "delta": { "role": "assistant", "content": "" } }] });
+    stream.push(vec![event(&role)]).expect("readable");
+    stream.push(parts(Words::Chat, &["a bomb"])).expect("readable");
+    stream.end(None);
+    let bad = |_: &Case| Ruling::Found(Found::named(Vec::new()));
+    assert_eq!(let_go(&mut stream, &bad).0, []);
 }
 
 #[test]
@@ -347,7 +380,10 @@ fn of_a_value_that_goes_on_after_its_text_had_ended_no_more_goes_out() {
 
 #[test]
 fn what_cannot_be_read_or_has_no_checks_in_parts_is_not_checked_in_parts() {
-    assert_eq!(Stream::new(masking()).expect("it streams").push(vec![StreamEvent { event: None, data: "x".into() }]), Err(Unreadable));
+    assert_eq!(
+        Stream::new(masking()).expect("it streams").push(vec![StreamEvent { event: None, data: "x".into() }]),
+        Err(Unreadable)
+    );
     let whole = Stage { checks: vec![keywords(Action::Block, &["project orion"])], ..Stage::default() };
     let policy = |output| Policy { output, ..Policy::default() };
     assert!(Stream::new(Arc::new(Endpoint { policy: policy(whole), tags: BTreeMap::new() })).is_none());
@@ -367,9 +403,36 @@ fn what_nobody_checks_passes_at_once() {
 /// Texts with values, parts of values, and prose between them.
 fn texts() -> impl Strategy<Value = String> {
     let parts = prop::sample::select(vec![
-        "a@b.com", "jane.roe@example.com", "4111 1111 1111 1111", "460-89-9847", "(212) 555-0123", "DE89370400440532013000",
-        "192.168.0.1", "https://x.org/?u=1", "project orion", "project ", "orion", "机密", "phone ", "ssn ", "order ", " ", " ", ". ", "@", ":", "\n",
-        "\u{200b}", "ß", "机", "\"", "\\", "7", "March 12, 1980", "born ", "sk-aB3dE6gH9jK2mN5pQ8sTu",
+        "a@b.com",
+        "jane.roe@example.com",
+        "4111 1111 1111 1111",
+        "460-89-9847",
+        "(212) 555-0123",
+        "DE89370400440532013000",
+        "192.168.0.1",
+        "https://x.org/?u=1",
+        "project orion",
+        "project ",
+        "orion",
+        "机密",
+        "phone ",
+        "ssn ",
+        "order ",
+        " ",
+        " ",
+        ". ",
+        "@",
+        ":",
+        "\n",
+        "\u{200b}",
+        "ß",
+        "机",
+        "\"",
+        "\\",
+        "7",
+        "March 12, 1980",
+        "born ",
+        "sk-aB3dE6gH9jK2mN5pQ8sTu",
         "and so it goes on in plain words, as people write them to each other, sentence after sentence, on and on and on. ",
         "nothing of interest happens here; it is only there so that the stream has something that can go out before it ends, which it does. ",
     ]);

@@ -7,6 +7,7 @@ mod fixtures;
 mod generate;
 mod handover;
 mod limited;
+mod overrides;
 mod owner;
 mod presets;
 mod requests;

@@ -10,7 +10,7 @@ pub const JUDGE_ENDPOINT: &str = "judge:";
 /// How long all judges of a side may take together, unless `budget` says so.
 pub const JUDGES_BUDGET: Millis = Millis(5_000);
 
-/// `endpoints[].guardrails`, and `guardrails.NAME`.
+/// `endpoints[].guardrails`, `teams[].guardrails`, `keys[].guardrails`, and `guardrails.NAME`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
@@ -26,6 +26,8 @@ pub struct Guardrails {
     pub on_block: OnBlock,
     /// A policy of the section `guardrails`, instead of those above.
     pub policy: Option<String>,
+    /// Of a team or a key: it stands in place of what it would else be added to. For administrators alone.
+    pub allow_weaker: bool,
 }
 
 impl Guardrails {

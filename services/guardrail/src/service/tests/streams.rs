@@ -2,9 +2,10 @@
 
 use super::*;
 use std::collections::BTreeMap;
-use tollgate_schemas::{Origin, Originals, StreamEvent};
+use tollgate_schemas::{CompletionChunk, Origin, Originals, StreamEvent};
 
-const FINE: &str = "Everything in this sentence is fine, and it is long enough to go out before the next one has come in whole. ";
+const FINE: &str =
+    "Everything in this sentence is fine, and it is long enough to go out before the next one has come in whole. ";
 
 /// The chunks of a stream of one text, and the completion behind them.
 struct Streamed {
@@ -23,7 +24,8 @@ fn streamed(endpoint: &str, parts: &[&str]) -> Streamed {
         seq: u32::try_from(seq).expect("few"),
         events: vec![StreamEvent {
             event: None,
-            data: json!({ "choices": [{ "index": 0, "delta": { "content": part }, "finish_reason": null }] }).to_string(),
+            data: json!({ "choices": [{ "index": 0, "delta": { "content": part }, "finish_reason": null }] })
+                .to_string(),
         }],
         origin: (seq == 0).then(|| Origin { destination: "d".into(), attempts: 1 }),
     };
@@ -101,7 +103,10 @@ async fn what_masking_took_comes_back_while_the_stream_comes_with_checks_and_wit
 #[tokio::test]
 async fn a_block_ends_it_with_what_was_sent_counted_and_billed() {
     let (service, bench) = (service(), Bench::default());
-    let Streamed { chunks, whole } = streamed("chat", &[FINE, "and more of the same, but then ", "a FORBID", "DEN word", ", and on it goes", &FINE.repeat(8)]);
+    let Streamed { chunks, whole } = streamed(
+        "chat",
+        &[FINE, "and more of the same, but then ", "a FORBID", "DEN word", ", and on it goes", &FINE.repeat(8)],
+    );
     for chunk in &chunks {
         push(&service, chunk, &bench).await;
     }

@@ -97,7 +97,8 @@ impl Sent {
     pub(super) fn filtered(&self) -> Vec<StreamEvent> {
         let body = json!({ "id": self.id, "created": self.created });
         let open = self.choices.iter().filter(|(_, choice)| !choice.is_finished);
-        let end = |index: &u64| json!([{ "index": index, "text": "", "logprobs": null, "finish_reason": "content_filter" }]);
+        let end =
+            |index: &u64| json!([{ "index": index, "text": "", "logprobs": null, "finish_reason": "content_filter" }]);
         open.map(|(index, _)| self.chunk(&body, end(index), None)).collect()
     }
 
@@ -154,7 +155,10 @@ mod tests {
     #[test]
     fn a_filter_ends_the_choices_that_are_open() {
         let mut sent = Sent::default();
-        sent.note(&[event(json!({ "index": 0, "text": "a", "finish_reason": "stop" })), event(json!({ "index": 1, "text": "b" }))]);
+        sent.note(&[
+            event(json!({ "index": 0, "text": "a", "finish_reason": "stop" })),
+            event(json!({ "index": 1, "text": "b" })),
+        ]);
         assert_eq!(told(&sent.filtered()), [(1, String::new(), Some("content_filter".to_owned()))]);
     }
 
