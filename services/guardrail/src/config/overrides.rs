@@ -60,7 +60,7 @@ fn together(policies: &[&Policy]) -> Policy {
             // A judge that allows what it has no time for must not get less of it.
             whole.budget = whole.budget.max(stage.budget);
             whole.hash_key.clone_from(&stage.hash_key);
-            let others = || stages().filter(|other| !std::ptr::eq(*other, stage));
+            let others = || stages().filter(move |other| !std::ptr::eq(*other, stage));
             let beside = |own: &Configured| own.beside(others().flat_map(|other| other.judged.iter()));
             whole.checks.extend(stage.checks.iter().map(beside));
             for judged in &stage.judged {
