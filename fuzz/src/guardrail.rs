@@ -3,7 +3,7 @@
 
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use tollgate_guardrail::checks::keywords::Keywords;
 use tollgate_guardrail::checks::pii::{Entity, Pii};
 use tollgate_guardrail::checks::{Action, Check};
@@ -13,7 +13,7 @@ static STAGE: LazyLock<Stage> = LazyLock::new(|| {
     let words = ["project orion", "a", "机"].map(str::to_owned);
     let keywords = Keywords::new(&words).and_then(|words| words.allowing(&["a b".to_owned()])).expect("a small set");
     let pii = Pii::new(Entity::ALL, &[]).expect("known regions");
-    let configured = |check| Configured { name: "input.check".into(), action: Action::Mask, check };
+    let configured = |check| Configured { name: "input.check".into(), action: Action::Mask, check: Arc::new(check) };
     let injection = Judged {
         name: "input.injection".into(),
         action: Action::Log,

@@ -17,6 +17,7 @@ pub mod headers;
 pub mod idempotency;
 pub mod ids;
 pub mod job;
+pub mod originals;
 pub mod reply;
 pub mod request;
 pub mod topic;
@@ -25,12 +26,13 @@ pub mod usage;
 
 pub use body::Body;
 pub use cancellation::Cancellation;
-pub use completion::Completion;
+pub use completion::{Completion, CompletionChunk, Produced};
 pub use control::{Actor, Change, ObjectKind};
 pub use cooldown::Cooldown;
 pub use error::{ApiError, ErrorCode};
 pub use idempotency::{IdempotencyRecord, KeyDoor, KeyState};
 pub use ids::{ExecutionId, RequestId};
+pub use originals::Originals;
 pub use reply::{Origin, Reply, ReplyEvent, StreamEvent, Terminal};
 pub use request::{ApiType, CacheUse, Caller, Lane, OnDisconnect, ReplyTo, Request, Reserved, TopicReply, Waiting};
 pub use topic::{Topic, TopicSpec};
@@ -63,6 +65,7 @@ mod tests {
             ("request", schemars::schema_for!(Request)),
             ("reply", schemars::schema_for!(Reply)),
             ("completion", schemars::schema_for!(Completion)),
+            ("completion-chunk", schemars::schema_for!(CompletionChunk)),
             ("cancellation", schemars::schema_for!(Cancellation)),
             ("control", schemars::schema_for!(Change)),
             ("cooldown", schemars::schema_for!(Cooldown)),
@@ -95,7 +98,7 @@ mod tests {
             let parsed = match name.split('-').next() {
                 Some("request") => parse::<Request>(&text),
                 Some("reply") => parse::<Reply>(&text),
-                Some("completion") => parse::<Completion>(&text),
+                Some("completion") => parse::<Produced>(&text),
                 Some("cancellation") => parse::<Cancellation>(&text),
                 Some("control") => parse::<Change>(&text),
                 Some("cooldown") => parse::<Cooldown>(&text),

@@ -75,6 +75,9 @@ pub struct Terminal {
     /// How many provider calls were made.
     #[serde(default)]
     pub attempts: u32,
+    /// A stream that had begun ends as its API ends one that a content filter stopped, instead of with the error.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_filtered: bool,
     /// Response headers for the caller (`retry-after`, `x-should-retry`, …), lower case.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
@@ -93,6 +96,7 @@ impl Terminal {
             team: team.to_owned(),
             destination: None,
             attempts: 0,
+            is_filtered: false,
             headers: BTreeMap::new(),
             ended_us: crate::now_us(),
         }

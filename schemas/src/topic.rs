@@ -1,6 +1,6 @@
 //! The topic table: every internal topic, bound to its record type.
 
-use crate::{Cancellation, Change, Completion, Cooldown, IdempotencyRecord, Lane, Reply, Request, UsageRow};
+use crate::{Cancellation, Change, Cooldown, IdempotencyRecord, Lane, Produced, Reply, Request, UsageRow};
 use std::marker::PhantomData;
 
 /// How many partitions a topic has.
@@ -80,8 +80,8 @@ static APPROVED: [Topic<Request>; 3] = [
     work("approved.batch", "tollgate.request"),
     work("approved.judge", "tollgate.request"),
 ];
-/// Finished calls whose answers must be checked.
-pub static COMPLETIONS: Topic<Completion> = work("completions", "tollgate.completion");
+/// Finished calls whose answers must be checked, and before them the chunks of those that are streams.
+pub static COMPLETIONS: Topic<Produced> = work("completions", "tollgate.completion");
 /// Requests that wait, one topic per delay.
 pub static PARKED: [Topic<Request>; 3] = [
     work("parked.10s", "tollgate.request"),

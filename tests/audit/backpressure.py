@@ -22,7 +22,7 @@ from .provider import STALLING, prompt
 PARTS = (0.2, 0.5, 1)
 MIB = 1 << 20
 # A job's body: 8 KiB, and more if there are few jobs: half of all bytes must be more than what the routers may hold.
-BODY_BYTES, BODY_MAX_BYTES, BODIES_BYTES = 8 << 10, 80 << 10, 400 << 20
+BODY_BYTES, BODY_MAX_BYTES, BODIES_BYTES = 8 << 10, 80 << 10, 800 << 20
 # Callers of the stalled endpoint, far more than may have a call or queue for one.
 CALLERS = 2_000
 # Of one router: `concurrency`, and callers that queue for a place (docs/api.md).

@@ -13,6 +13,7 @@ stays. Those in the bytes of an answer are in `fake_faults.py`; the others are
     hang                         no answer at all
     hang-stream                  a stream that stops after its first content
     gate, gate-stream            the same, until `POST /_gate` with {"model": …} opens it
+    gate-tail                    a stream that stops in front of its last events, until the gate is opened
     reset                        the connection is reset before an answer
     reset-stream, truncate       a stream whose connection breaks after its first content (by RST, by FIN)
     no-end                       a stream that ends in order but without its last events
@@ -39,6 +40,7 @@ import fake_faults
 import fake_responses
 import fake_wire as wire
 
+TAIL_EVENTS = 16
 WAIT_MAX_SECONDS = 120  # a thread that nobody releases ends all the same
 
 
@@ -149,12 +151,14 @@ class Handler(BaseHTTPRequestHandler):
         # The first content is the second event of OpenAI's chat, the first of its text completions, the fourth of Anthropic's and
         # the fifth of a response.
         head = {wire.OPENAI: 2, wire.COMPLETIONS: 1, wire.RESPONSES: 5}.get(kind, 4)
+        if what == "gate-tail":
+            head = max(head, len(events) - TAIL_EVENTS)
         if what == "failed":
             events, head = [events[0], wire.failed_event("server_error")], 2
         for text in events[:head]:
             self.chunk(text)
-        if what in ("hang-stream", "gate-stream"):
-            if not self.wait(call, gate=what == "gate-stream"):
+        if what in ("hang-stream", "gate-stream", "gate-tail"):
+            if not self.wait(call, gate=what != "hang-stream"):
                 return self.drop()
         elif what in ("reset-stream", "truncate"):
             return self.drop(reset=what == "reset-stream")

@@ -10,6 +10,7 @@ from support import endpoint, text_of_stream, user
 WORDS = ["project orion"]
 EMAIL, CARD, NO_CARD = "jane.roe@example.com", "4111 1111 1111 1111", "4111 1111 1111 1112"
 PII = {"entities": ["EMAIL_ADDRESS", "CREDIT_CARD"]}
+BLOCKING = {"keywords": {"action": "block", "words": WORDS}, "pii": {"action": "block", **PII}}
 
 
 def guarded(name, where, **checks):
@@ -22,9 +23,8 @@ def running(gateway):
         [
             guarded("in-block", "input", keywords={"action": "block", "words": WORDS}, pii={"action": "block", **PII}),
             guarded("in-mask", "input", keywords={"action": "mask", "words": WORDS}, pii={"action": "mask", **PII}),
-            guarded(
-                "out-block", "output", keywords={"action": "block", "words": WORDS}, pii={"action": "block", **PII}
-            ),
+            # In parts it would have gone out up to there: see test_guardrail_streams.py.
+            endpoint("out-block", ["main alpha fake-large"], guardrails={"output": BLOCKING, "stream": "whole"}),
             guarded("out-mask", "output", keywords={"action": "mask", "words": WORDS}, pii={"action": "mask", **PII}),
             guarded("in-log", "input", keywords={"action": "log", "words": WORDS}),
             guarded("in-read", "input", unreadable="block"),

@@ -5,21 +5,10 @@
 
 use crate::{
     Bus, Error, Headers, Incoming, Outgoing, TopicName,
-    broadcast::{Context, QUERY_TIMEOUT, Start, patiently, start_offsets},
+    broadcast::Start,
     dead_letter::{CONNECT, OMITTED, SPRING},
 };
-use rdkafka::{
-    Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
-};
-use std::{
-    collections::BTreeMap,
-    fmt,
-    ops::ControlFlow,
-    str::FromStr,
-    time::{Duration, Instant},
-};
+use std::{fmt, ops::ControlFlow, str::FromStr};
 use tollgate_schemas::{headers, topic};
 
 /// Where a dead letter stands in `dead-letters`, written `partition/offset`.
@@ -177,101 +166,23 @@ impl Dead {
     }
 }
 
-/// A reader gives up after this long without an answer.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
-
 impl Bus {
     /// Gives `each` every dead letter from `start` to the present end, each partition in its order, until it says to break.
     /// Blocks: run it off the async threads.
-    pub fn dead_letters(&self, start: Start, each: impl FnMut(Dead) -> ControlFlow<()>) -> Result<(), Error> {
-        let (consumer, topic) = self.dead_letters_reader()?;
-        let starts = patiently(QUERY_TIMEOUT, || match start_offsets(&consumer, &topic, &[], &start)? {
-            none if none.count() == 0 => Err(self.no_topic(&topic)),
-            some => Ok(some),
-        })?;
-        let mut ranges = BTreeMap::new();
-        for element in starts.elements() {
-            let (low, end) = consumer.fetch_watermarks(&topic, element.partition(), QUERY_TIMEOUT)?;
-            let from = match element.offset() {
-                Offset::Offset(offset) => offset.max(low),
-                _ => low,
-            };
-            ranges.insert(element.partition(), (from, end));
-        }
-        read(&consumer, &topic, ranges, each)
+    pub fn dead_letters(&self, start: Start, mut each: impl FnMut(Dead) -> ControlFlow<()>) -> Result<(), Error> {
+        self.retained(&self.full_name(topic::DEAD_LETTERS.name), &start)?.read(|record| each(Dead(record)))
     }
 
     /// The dead letter at this place; `None` if there is none, or none any more. Blocks.
     pub fn dead_letter_at(&self, place: Place) -> Result<Option<Dead>, Error> {
-        let (consumer, topic) = self.dead_letters_reader()?;
-        let known = patiently(QUERY_TIMEOUT, || start_offsets(&consumer, &topic, &[], &Start::Beginning))?;
-        if known.find_partition(&topic, place.partition).is_none() {
-            return Ok(None);
-        }
-        let (low, end) = consumer.fetch_watermarks(&topic, place.partition, QUERY_TIMEOUT)?;
+        let Some(one) = self.retained_at(&self.full_name(topic::DEAD_LETTERS.name), place)? else { return Ok(None) };
         let mut found = None;
-        if (low..end).contains(&place.offset) {
-            let range = BTreeMap::from([(place.partition, (place.offset, end))]);
-            read(&consumer, &topic, range, |dead| {
-                found = Some(dead).filter(|dead| dead.place() == place);
-                ControlFlow::Break(())
-            })?;
-        }
+        one.read(|record| {
+            found = Some(Dead(record)).filter(|dead| dead.place() == place);
+            ControlFlow::Break(())
+        })?;
         Ok(found)
     }
-
-    fn dead_letters_reader(&self) -> Result<(BaseConsumer<Context>, String), Error> {
-        // librdkafka wants a group to assign partitions by hand; nothing is committed under it.
-        let group = self.full_name("broadcast");
-        let config = self.consumer_config(&[("group.id", &group), ("enable.partition.eof", "true")]);
-        Ok((config.create_with_context(Context)?, self.full_name(topic::DEAD_LETTERS.name)))
-    }
-
-    fn no_topic(&self, topic: &str) -> Error {
-        let reason = "it is not there; has a gateway with this kafka.topic_prefix been started on this cluster?";
-        Error::Topic { topic: topic.to_owned(), reason: reason.to_owned() }
-    }
-}
-
-/// Reads offsets `from..end` of each partition. The offset before `end` need not hold a record, so the broker's word for the end
-/// counts too.
-fn read(
-    consumer: &BaseConsumer<Context>,
-    topic: &str,
-    mut ranges: BTreeMap<i32, (i64, i64)>,
-    mut each: impl FnMut(Dead) -> ControlFlow<()>,
-) -> Result<(), Error> {
-    ranges.retain(|_, (from, end)| from < end);
-    let mut list = TopicPartitionList::new();
-    for (partition, (from, _)) in &ranges {
-        list.add_partition_offset(topic, *partition, Offset::Offset(*from))?;
-    }
-    consumer.assign(&list)?;
-    let mut heard = Instant::now();
-    while !ranges.is_empty() {
-        match consumer.poll(crate::IDLE_POLL) {
-            None if heard.elapsed() > SILENCE_TIMEOUT => {
-                let reason = format!("it did not answer for {SILENCE_TIMEOUT:?}; check that the broker is up");
-                return Err(Error::Topic { topic: topic.to_owned(), reason });
-            }
-            None => {}
-            Some(Ok(message)) => {
-                heard = Instant::now();
-                let dead = Dead(Incoming::of(&message));
-                let Place { partition, offset } = dead.place();
-                let Some((_, end)) = ranges.get(&partition).copied() else { continue };
-                if offset + 1 >= end {
-                    ranges.remove(&partition);
-                }
-                if offset < end && each(dead).is_break() {
-                    return Ok(());
-                }
-            }
-            Some(Err(KafkaError::PartitionEOF(partition))) => drop(ranges.remove(&partition)),
-            Some(Err(error)) => crate::client::log_error("reader of dead letters", &error, &error.to_string()),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

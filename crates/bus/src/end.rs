@@ -38,7 +38,8 @@ pub fn end_request(
 
 /// The records that end the request behind a record that cannot be processed: `value` is that of `requests`, `approved`,
 /// `parked` or `completions`, whole or broken. Its end is an internal error, told to whoever it names and entered into the
-/// usage table with what is known. Empty if it does not even hold a request id: then there is nobody to tell.
+/// usage table with what is known. Empty if it does not even hold a request id, because there is nobody to tell, and for a chunk of
+/// a stream, because the completion that follows it has the end.
 pub fn poisoned_request(value: &[u8], gateway: &str, region: &str, trace: &TraceContext) -> Vec<Outgoing> {
     let Some((request, usage)) = salvage(value) else { return Vec::new() };
     // A row of another request would be that one's first, and the right one would come too late.
@@ -69,6 +70,9 @@ fn salvage(value: &[u8]) -> Option<(Request, Option<UsageRow>)> {
         return Some((request, Some(usage)));
     }
     let broken: Fields<'_> = serde_json::from_slice(value).ok()?;
+    if is_chunk(&broken) {
+        return None;
+    }
     let usage = field(&broken, "usage");
     let request = request_of(&field(&broken, "request").unwrap_or(broken))?;
     Some((request, usage))
@@ -76,6 +80,11 @@ fn salvage(value: &[u8]) -> Option<(Request, Option<UsageRow>)> {
 
 /// A JSON object whose fields are not looked into: one that is beyond any type (a number of 400 digits) hides no other.
 type Fields<'a> = HashMap<Cow<'a, str>, &'a RawValue>;
+
+/// A part of an answer ends nothing, whole or broken.
+fn is_chunk(broken: &Fields<'_>) -> bool {
+    broken.contains_key("seq") && !broken.contains_key("terminal") && !broken.contains_key("usage")
+}
 
 fn field<'a, T: serde::Deserialize<'a>>(of: &Fields<'a>, name: &str) -> Option<T> {
     serde_json::from_str(of.get(name)?.get()).ok()
@@ -113,6 +122,8 @@ fn request_of(broken: &Fields<'_>) -> Option<Request> {
         guardrail_outcome: field(broken, "guardrail_outcome"),
         guardrails: field(broken, "guardrails").unwrap_or_default(),
         policy_version: field(broken, "policy_version"),
+        // It has no answer.
+        restore: Default::default(),
         reserved: None,
         waiting: field(broken, "waiting"),
     })

@@ -27,6 +27,7 @@ mod producer;
 mod progress;
 mod record;
 pub mod replies;
+mod retained;
 #[cfg(test)]
 mod testing;
 mod topic_id;
@@ -41,6 +42,7 @@ pub use error::Error;
 pub use producer::{Ack, DOOR_TIMEOUT, Emitter, Producer, Profile};
 pub use progress::Progress;
 pub use record::{FromRecord, Headers, Incoming, Outgoing, RawValueBytes, TopicName};
+pub use retained::Retained;
 pub use topics::{Retentions, TeamTopics};
 pub use trace::{ROW_SPANS, producer_span, row_span};
 

@@ -17,6 +17,8 @@ const COMPILED_MAX_BYTES: usize = 1 << 20;
 pub struct Pattern {
     name: String,
     expression: Regex,
+    /// In bytes; `None`: no longest.
+    longest: Option<usize>,
     /// Lower case; empty: it counts anywhere.
     context: Vec<String>,
 }
@@ -34,14 +36,24 @@ impl Pattern {
         if Entity::parse(name).is_some() {
             return Err(format!("`{name}` is a built-in entity; choose another name"));
         }
+        let longest = regex_syntax::parse(expression).ok().and_then(|parsed| parsed.properties().maximum_len());
         let expression = compile(expression, expression)?;
         let context = context.iter().map(|word| word.to_lowercase()).collect();
-        Ok(Self { name: name.to_owned(), expression, context })
+        Ok(Self { name: name.to_owned(), expression, longest, context })
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The length of its longest match in bytes; `None`: there is no longest.
+    pub fn longest(&self) -> Option<usize> {
+        self.longest
+    }
+
+    pub(super) fn has_context(&self) -> bool {
+        !self.context.is_empty()
     }
 
     pub(super) fn find(&self, text: &Text<'_>, report: Report<'_>) {

@@ -120,6 +120,64 @@ impl<'a> Folded<'a> {
     }
 }
 
+/// Where a text that still grows is decided, for whoever reads no further than `ahead` visible characters beyond what it decides: nothing
+/// that comes later changes what is in front of it. A run of white space counts as one character, what nobody sees as none. It never
+/// stands within a word, a number or an address, however long: these are decided when they have ended. Scripts beyond
+/// Cyrillic end them, because no value is written in those, but for letters and digits that are Latin ones in another dress.
+pub fn decided(text: &str, ahead: usize) -> usize {
+    if ahead == 0 {
+        return text.len();
+    }
+    let mut back = text.char_indices().rev();
+    let (mut counted, mut is_spaced, mut at) = (0, false, text.len());
+    while counted < ahead {
+        let Some((start, c)) = back.next() else { return 0 };
+        at = start;
+        let Some(c) = seen(c) else { continue };
+        counted += usize::from(!(is_spaced && c.is_whitespace()));
+        is_spaced = c.is_whitespace();
+    }
+    if text[at..].chars().next().and_then(seen).is_some_and(parts) {
+        return at;
+    }
+    for (start, c) in back {
+        if seen(c).is_some_and(parts) {
+            return at;
+        }
+        at = start;
+    }
+    0
+}
+
+/// Whether the last `ahead` visible characters hold neither a digit nor three dashes: what every value of several words has. The number of
+/// a placeholder is none, because no value begins behind a `_`.
+pub(crate) fn is_quiet(text: &str, ahead: usize) -> bool {
+    let (mut counted, mut dashes, mut is_number) = (0, 0, false);
+    for c in text.chars().rev().filter_map(seen).map(|c| undressed(c).unwrap_or(c)) {
+        dashes = if c == '-' { dashes + 1 } else { 0 };
+        if dashes == 3 || (is_number && !c.is_ascii_digit() && c != '_') {
+            return false;
+        }
+        is_number = c.is_ascii_digit();
+        counted += usize::from(!c.is_whitespace());
+        if counted > ahead && !is_number {
+            return true;
+        }
+    }
+    !is_number
+}
+
+/// The plain form of a character, in front of dearer disguises; `None` for one that some form of the text is without.
+fn seen(c: char) -> Option<char> {
+    fold_char(c).filter(|c| !is_mark(*c))
+}
+
+/// Characters that no single value reaches across, in whatever dress.
+fn parts(c: char) -> bool {
+    let is_dressed = || undressed(c).is_some() || latin(c).is_some() || ligature(c).is_some();
+    c.is_whitespace() || ((c as u32) >= 0x530 && !is_dressed())
+}
+
 struct Folding {
     text: String,
     origin: Vec<u32>,
@@ -154,9 +212,9 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Whether a character is of a word, or of nothing.
+/// Whether a character is of a word, or of nothing. Where a text that grows is decided no word goes on; see [`decided`].
 fn joins(c: char) -> bool {
-    c.is_alphanumeric() || is_mark(c) || fold_char(c).is_none()
+    seen(c).is_none_or(|c| c.is_alphanumeric() && !parts(c))
 }
 
 /// Whether a word has Latin letters and some that only look like them.
@@ -231,6 +289,29 @@ mod tests {
         assert_eq!(folded.text(), "x \u{43f}roj fi");
         let at = folded.text().find("fi").expect("there");
         assert_eq!(&text[folded.span(at..at + 2)], "ﬁ");
+    }
+
+    #[test]
+    fn a_word_that_may_go_on_is_not_decided() {
+        for (text, ahead, decided_part) in [
+            ("my number is 4", 1, "my number is "),
+            ("my number is 4", 3, "my number "),
+            ("my number is  \u{200b} 4", 3, "my number "),
+            ("my number is  \u{200b} 4", 2, "my number is  \u{200b}"),
+            ("number", 1, ""),
+            ("a b", 9, ""),
+            ("\u{673a}\u{673a}\u{673a}", 2, "\u{673a}"),
+            ("any", 0, "any"),
+            ("to jane@\u{1d41e}x", 1, "to "),
+            ("to j\u{336}a\u{336}n", 3, "to "),
+            ("to jane@exam\u{3164}p", 1, "to "),
+            ("\u{673a}\u{441}\u{43e}", 1, "\u{673a}"),
+        ] {
+            assert_eq!(&text[..decided(text, ahead)], decided_part, "{text} {ahead}");
+        }
+        assert!(is_quiet("only words -- here", 100) && !is_quiet("in \u{ff11}980", 4) && !is_quiet("-----BEGIN", 40));
+        assert!(is_quiet("1980 was a year", 6) && is_quiet("to [EMAIL_ADDRESS_12] and", 40) && !is_quiet("1 and", 40));
+        assert!(!is_quiet("in \u{9e7}\u{9ef}\u{336}8", 4));
     }
 
     proptest! {

@@ -9,6 +9,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use std::hint::black_box;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tollgate_guardrail::checks::keywords::Keywords;
 use tollgate_guardrail::checks::pii::{DEFAULT_ENTITIES, Entity, Pii};
@@ -104,7 +105,7 @@ fn main() -> Result<(), Error> {
 fn stage(checks: Vec<Check>, is_scored: bool) -> Stage {
     let checks = checks
         .into_iter()
-        .map(|check| Configured { name: "input.check".into(), action: Action::Mask, check })
+        .map(|check| Configured { name: "input.check".into(), action: Action::Mask, check: Arc::new(check) })
         .collect();
     let injection = || Judged {
         name: "input.injection".into(),

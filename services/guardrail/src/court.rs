@@ -48,9 +48,21 @@ pub(crate) struct Hearing<'a, S> {
     pub(crate) policy_version: &'a str,
     pub(crate) stage: &'a Stage,
     pub(crate) case: &'a Case,
+    /// Which part of a stream it is; `None`: all of it.
+    pub(crate) part: Option<u32>,
     /// All judges together.
     pub(crate) budget: Duration,
     pub(crate) sends: &'a S,
+}
+
+impl<S> Hearing<'_, S> {
+    /// What the id of a question is made of: each part of a stream is a question of its own.
+    fn about(&self, judged: &Judged) -> String {
+        match self.part {
+            None => format!("judge:{}", judged.name),
+            Some(part) => format!("judge:{}:part-{part}", judged.name),
+        }
+    }
 }
 
 /// Asks judges.
@@ -157,7 +169,7 @@ impl Court {
         until: tokio::time::Instant,
     ) -> Result<Value, &'static str> {
         let parent = hearing.request;
-        let id = RequestId::of_child(parent.request_id, &format!("judge:{}:{at}", judged.name));
+        let id = RequestId::of_child(parent.request_id, &format!("{}:{at}", hearing.about(judged)));
         let waiters = &self.replies.waiters;
         let mut ending = waiters.ending(id, &parent.caller.team, AWAITED_MAX).ok_or("too many questions are open")?;
         let body = serde_json::value::to_raw_value(&question.body).map_err(|_| "its question cannot be written")?;
@@ -207,6 +219,8 @@ impl Court {
             guardrail_outcome: None,
             guardrails: Vec::new(),
             policy_version: None,
+            // What was replaced is no judge's to know, and a verdict needs nothing back.
+            restore: Default::default(),
             // It did not come by the door.
             reserved: None,
             waiting: None,
@@ -229,7 +243,7 @@ async fn called<S>(
     until: tokio::time::Instant,
 ) -> Result<Value, &'static str> {
     let left = until.saturating_duration_since(tokio::time::Instant::now());
-    let id = RequestId::of_child(hearing.request.request_id, &format!("judge:{}", judged.name));
+    let id = RequestId::of_child(hearing.request.request_id, &hearing.about(judged));
     let timeout = [(TIMEOUT_HEADER, left.as_millis().to_string())];
     let answered = target.post(&format!("msg_{id}"), question.to_string(), &timeout, left).await;
     let answer = answered.map_err(|why| {

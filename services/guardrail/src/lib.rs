@@ -5,18 +5,20 @@
 //!                        │  ▲      └─ blocked, expired, cancelled ─► replies, usage, out.<team>
 //!              approved.judge, replies: models that judge
 //!                        ▼  │
-//! completions ─► output checks ─┬─ passed, masked ─┐
-//!                               └─ blocked ────────┴─► replies, usage, out.<team>
+//! completions ─► output checks ─┬─ passed, masked ─► restore ─┐
+//!    chunks, whole              └─ blocked ───────────────────┴─► replies, usage, out.<team>
 //! cancellations ─► what to end early
 //! ```
 //!
 //! [`pipeline`] is pure: (policy, body) → verdict, with the rulings of [`judges`] in between. [`checks`] and [`injection`] are its
-//! leaves, [`inspect`] finds the texts of a body, `encoded` takes base64 off, `court` asks the judges, `service` connects all of it to
-//! the bus.
+//! leaves, [`inspect`] finds the texts of a body, `encoded` takes base64 off, [`stream`] checks an answer while it is produced, [`restore`] puts
+//! back what masking took, `court` asks the judges, `service` connects all of it to the bus. [`replay`] runs two sets of guardrails on what has
+//! passed before.
 //!
 //! Deliberately absent: provider credentials (checks that need a model are requests through the router's `judge` lane, which are
 //! checked by nobody), matched text in logs, spans, errors or metrics, and any state that outlives a record, except what to end
-//! early and, where it is asked for, rulings by the hash of what was judged.
+//! early, streams that are being checked, which are checked whole if that state is lost, and, where it is asked for, rulings by the hash of
+//! what was judged.
 
 pub mod checks;
 pub mod config;
@@ -27,7 +29,11 @@ pub mod inspect;
 pub mod judges;
 mod metric_definitions;
 pub mod pipeline;
+pub mod replay;
+pub mod restore;
 mod service;
+pub mod stream;
+mod streams;
 
 use futures::future::join_all;
 use service::{CompletionHandler, RequestHandler, Service};
@@ -39,7 +45,7 @@ use tollgate_bus::work::{Options, Running};
 use tollgate_bus::{Bus, Profile};
 use tollgate_runtime::config::{Config, Problems};
 use tollgate_runtime::{BlobStore, Control, MAX_CLOCK_SKEW_MS, Readiness};
-use tollgate_schemas::{Cancellation, Completion, Lane, Request, topic};
+use tollgate_schemas::{Cancellation, Lane, Produced, Request, topic};
 
 /// What stops the service.
 #[derive(Debug, thiserror::Error)]
@@ -110,7 +116,7 @@ fn start(
     let options = Options { drain_timeout, ..Options::new("guardrail-completions", topics) };
     let handler = Arc::new(CompletionHandler(service.clone()));
     let producer = bus.producer(Profile::Interactive)?;
-    running.push(bus.consume::<Completion, _>(options, producer, handler, stop.clone())?);
+    running.push(bus.consume::<Produced, _>(options, producer, handler, stop.clone())?);
     for consumer in &running {
         readiness.require("the guardrail's partitions", consumer.probe());
     }

@@ -7,6 +7,8 @@ use crate::court::{Court, Hearing, Sends};
 use crate::judges::Ruling;
 use crate::metric_definitions as metric;
 use crate::pipeline::{self, Outcome as Found, Side, Sifted, Verdict};
+use crate::restore::Restorer;
+use crate::streams::Streams;
 use rust_decimal::Decimal;
 use serde_json::value::RawValue;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,8 +22,8 @@ use tollgate_runtime::config::Config;
 use tollgate_runtime::control::Derived;
 use tollgate_runtime::{BlobStore, MAX_CLOCK_SKEW_MS};
 use tollgate_schemas::{
-    ApiError, Body, Cancellation, Completion, ErrorCode, ExecutionId, Lane, PriceStatus, Request, Terminal,
-    TraceContext, UsageRow, headers, left_until, topic,
+    ApiError, ApiType, Body, Cancellation, Completion, ErrorCode, ExecutionId, Lane, Originals, PriceStatus, Produced,
+    Request, Terminal, TraceContext, UsageRow, headers, left_until, topic,
 };
 
 /// Larger bodies are checked off the async threads.
@@ -36,6 +38,7 @@ pub(crate) struct Service {
     endpoints: Derived<Endpoints>,
     blobs: BlobStore,
     court: Court,
+    streams: Streams,
     cancelled: Mutex<Cancelled>,
     /// Something has been cancelled.
     news: Notify,
@@ -57,10 +60,16 @@ impl Handler<Request> for RequestHandler {
     }
 }
 
-impl Handler<Completion> for CompletionHandler {
-    async fn handle(&self, record: Incoming<Completion>, emitter: Emitter) -> Outcome {
+impl Handler<Produced> for CompletionHandler {
+    async fn handle(&self, record: Incoming<Produced>, emitter: Emitter) -> Outcome {
         let Incoming { value, trace, .. } = record;
-        self.0.completion(value, &trace, &emitter).await.unwrap_or_else(dead)
+        match value {
+            Produced::Whole(completion) => self.0.completion(*completion, &trace, &emitter).await.unwrap_or_else(dead),
+            Produced::Chunk(chunk) => {
+                self.0.chunk(*chunk, &trace, &emitter).await;
+                Outcome::default()
+            }
+        }
     }
 
     fn poisoned(&self, record: &Incoming<Vec<u8>>, _: &DeadLetter) -> Vec<Outgoing> {
@@ -86,6 +95,13 @@ impl From<ApiError> for Stopped {
     }
 }
 
+/// An answer, and the row of its request.
+struct Answer<'a> {
+    request: &'a Request,
+    terminal: &'a mut Terminal,
+    usage: &'a mut UsageRow,
+}
+
 /// A body to be checked, and what it belongs to.
 struct Checking<'a> {
     endpoint: &'a Arc<Endpoint>,
@@ -102,14 +118,16 @@ impl Service {
             region: config.region.clone(),
             endpoints,
             court: Court::new(replies, blobs.clone()),
+            streams: Streams::default(),
             blobs,
             cancelled: Mutex::default(),
             news: Notify::new(),
         }
     }
 
-    fn endpoint(&self, name: &str) -> Option<Arc<Endpoint>> {
-        self.endpoints.get().get(name).cloned()
+    /// What a request meets; `None`: its endpoint is gone.
+    fn endpoint(&self, request: &Request) -> Option<Arc<Endpoint>> {
+        self.endpoints.get().of(request)
     }
 
     /// Remembers which request is to be ended early.
@@ -169,7 +187,7 @@ impl Service {
         if request.lane == Lane::Judge {
             return Ok(());
         }
-        let Some(endpoint) = self.endpoint(&request.endpoint) else {
+        let Some(endpoint) = self.endpoint(request) else {
             let message = "the endpoint was removed after the request was accepted";
             return Err(ApiError::new(ErrorCode::ModelNotFound, message).into());
         };
@@ -194,6 +212,9 @@ impl Service {
         if let Some(body) = verdict.body {
             request.body = self.store(&request.request_id.to_string(), body).await?;
         }
+        if has_texts(request.api_type) {
+            request.restore = verdict.restore;
+        }
         Ok(())
     }
 
@@ -202,7 +223,7 @@ impl Service {
         let execution_id = ExecutionId::new();
         let trace_id = Some(trace.trace_id_hex());
         let mut usage = UsageRow::of(request, execution_id, &self.gateway, &self.region, trace_id);
-        if let Some(endpoint) = self.endpoint(&request.endpoint) {
+        if let Some(endpoint) = self.endpoint(request) {
             usage.endpoint_tags.clone_from(&endpoint.tags);
         }
         usage.cost_usd = Some(Decimal::ZERO);
@@ -219,15 +240,28 @@ impl Service {
     ) -> Result<Outcome, tollgate_bus::Error> {
         let Completion { request, mut terminal, mut usage } = completion;
         let execution_id = usage.execution_id;
+        let live = self.streams.ended(request.request_id, execution_id, terminal.chunks).await;
+        // Those of the guardrail count, not those that came to it.
+        terminal.chunks = 0;
         // An answer that exists is delivered and stored even if it is late or was cancelled meanwhile: it has been paid for, and
         // an earlier delivery of this record may have ended the request with it, so it must come to the same end again.
-        match self.output(&request, &mut terminal, &mut usage, (trace, sends)).await {
+        let answer = Answer { request: &request, terminal: &mut terminal, usage: &mut usage };
+        let checked = match &live {
+            Some(live) => self.finish(live, answer, (trace, sends)).await,
+            None => self.output(answer, (trace, sends)).await,
+        };
+        let restored = match checked {
+            Ok(()) => self.restore(&request, &mut terminal).await.map_err(Stopped::from),
+            stopped => stopped,
+        };
+        match restored {
             Ok(()) => {}
             Err(Stopped::HandedBack) => return Ok(Outcome::hand_back()),
             Err(Stopped::Ended(error)) => {
                 // what was used stays in the row: a blocked answer has been billed by its provider
-                let Terminal { destination, attempts, .. } = terminal;
-                terminal = Terminal { destination, attempts, ..Terminal::failed(&request.caller.team, error) };
+                let Terminal { destination, attempts, chunks, is_filtered, .. } = terminal;
+                let failed = Terminal::failed(&request.caller.team, error);
+                terminal = Terminal { destination, attempts, chunks, is_filtered, ..failed };
             }
         }
         terminal.ended_us = tollgate_schemas::now_us();
@@ -235,15 +269,10 @@ impl Service {
     }
 
     /// Checks an answer; an error takes its place.
-    async fn output(
-        &self,
-        request: &Request,
-        terminal: &mut Terminal,
-        usage: &mut UsageRow,
-        (trace, sends): (&TraceContext, &impl Sends),
-    ) -> Result<(), Stopped> {
+    async fn output(&self, answer: Answer<'_>, (trace, sends): (&TraceContext, &impl Sends)) -> Result<(), Stopped> {
+        let Answer { request, terminal, usage } = answer;
         let Some(body) = &terminal.body else { return Ok(()) };
-        let Some(endpoint) = self.endpoint(&request.endpoint) else {
+        let Some(endpoint) = self.endpoint(request) else {
             let message = "the endpoint was removed, and with it the checks of its answers; the answer is withheld";
             return Err(ApiError::new(ErrorCode::GuardrailUnavailable, message).into());
         };
@@ -253,15 +282,40 @@ impl Service {
         let body = self.fetch(body).await?;
         let verdict =
             self.check(Checking { endpoint: &endpoint, side: Side::Output, request, trace }, body, sends).await?;
+        let answer = Answer { request, terminal, usage };
+        self.judged(answer, verdict, endpoint.policy.version.as_ref()).await
+    }
+
+    /// Enters what the checks of an answer did into its row, and puts what they made of it in its place.
+    async fn judged(&self, answer: Answer<'_>, verdict: Verdict, version: Option<&String>) -> Result<(), Stopped> {
+        let Answer { request, terminal, usage } = answer;
         let input = usage.guardrail_outcome.as_deref().and_then(Found::parse).unwrap_or(Found::None);
         usage.guardrail_outcome = Some(input.max(verdict.outcome).as_str().to_owned());
         usage.guardrails.extend(verdict.checks.iter().map(pipeline::Checked::record));
-        usage.policy_version.clone_from(&endpoint.policy.version);
+        usage.policy_version = version.cloned();
         if let Some(error) = verdict.error {
             return Err(error.into());
         }
         if let Some(body) = verdict.body {
             terminal.body = Some(self.store(&request.request_id.to_string(), body).await?);
+        }
+        Ok(())
+    }
+
+    /// Puts back into an answer what masking took from its request. After the checks: they are about what the provider has written, and what
+    /// the caller has written goes back to nobody else.
+    async fn restore(&self, request: &Request, terminal: &mut Terminal) -> Result<(), ApiError> {
+        let Some(body) = terminal.body.as_ref().filter(|_| !request.restore.is_empty()) else { return Ok(()) };
+        let (body, restorer) = (self.fetch(body).await?, Restorer::new(request.restore.clone()));
+        let restored = if body.get().len() <= INLINE_MAX_BYTES {
+            restorer.answer(&body)
+        } else {
+            let restored = tokio::task::spawn_blocking(move || restorer.answer(&body)).await;
+            let broken = "what masking took could not be put back into the answer; report it with the request id";
+            restored.map_err(|_| ApiError::new(ErrorCode::Internal, broken))?
+        };
+        if let Some(restored) = restored {
+            terminal.body = Some(self.store(&request.request_id.to_string(), restored).await?);
         }
         Ok(())
     }
@@ -276,7 +330,7 @@ impl Service {
             outcome = tracing::field::Empty,
             bytes = body.get().len()
         );
-        let sifted = sift(endpoint, side, body).await;
+        let sifted = sift(endpoint, side, &request.restore, body).await;
         let rulings = match &sifted.case {
             None => Vec::new(),
             Some(case) => {
@@ -287,7 +341,7 @@ impl Service {
                 // What has been answered is checked however late it is.
                 let budget = if side == Side::Input { stage.budget.min(left) } else { stage.budget };
                 let policy_version = endpoint.policy.version.as_deref().unwrap_or_default();
-                let hearing = Hearing { request, trace, policy_version, stage, case, budget, sends };
+                let hearing = Hearing { request, trace, policy_version, stage, case, part: None, budget, sends };
                 self.court.hear(&hearing, sifted.open(stage)).await
             }
         };
@@ -330,6 +384,11 @@ impl Service {
     }
 }
 
+/// Whether the answers of an API have texts in which anything could be put back.
+fn has_texts(api: ApiType) -> bool {
+    !matches!(api, ApiType::Embeddings | ApiType::Moderations | ApiType::CountTokens)
+}
+
 fn cancelled() -> ApiError {
     ApiError::new(ErrorCode::Cancelled, "the request was cancelled")
 }
@@ -340,23 +399,25 @@ fn storage(error: &tollgate_runtime::blob::Error) -> ApiError {
 }
 
 /// Patterns and scores: here if the body is short, else on a thread that may block.
-async fn sift(endpoint: &Arc<Endpoint>, side: Side, body: Box<RawValue>) -> Sifted {
+async fn sift(endpoint: &Arc<Endpoint>, side: Side, restore: &Originals, body: Box<RawValue>) -> Sifted {
     if body.get().len() <= INLINE_MAX_BYTES {
-        return sift_now(endpoint, side, body);
+        return sift_now(endpoint, side, restore, body);
     }
-    let endpoint = endpoint.clone();
-    let sifted = tokio::task::spawn_blocking(move || sift_now(&endpoint, side, body)).await;
+    let (endpoint, restore) = (endpoint.clone(), restore.clone());
+    let sifted = tokio::task::spawn_blocking(move || sift_now(&endpoint, side, &restore, body)).await;
     sifted.unwrap_or_else(|_| Sifted::broken(RawValue::NULL.to_owned()))
 }
 
 /// A check that panics must not turn its request into a dead letter that nobody answers.
-fn sift_now(endpoint: &Endpoint, side: Side, body: Box<RawValue>) -> Sifted {
-    let run = || pipeline::sift(side.stage(&endpoint.policy), side, body);
+pub(crate) fn sift_now(endpoint: &Endpoint, side: Side, restore: &Originals, body: Box<RawValue>) -> Sifted {
+    let run = || pipeline::sift_beside(restore, side.stage(&endpoint.policy), side, body);
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
         tracing::error!("a check panicked; the request is refused; this is a defect, please report it with the log");
         Sifted::broken(RawValue::NULL.to_owned())
     })
 }
+
+mod parts;
 
 #[cfg(test)]
 mod tests;

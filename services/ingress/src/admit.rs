@@ -114,9 +114,9 @@ impl Peek<'_> {
         }
     }
 
-    /// Refuses a prompt that the endpoint's checks could not read and a model could: numbers that stand for its tokens.
-    fn readable(&self, endpoint: &Endpoint, api: ApiType) -> Result<(), ApiError> {
-        if api != ApiType::Completions || !endpoint.guardrails.input.any() {
+    /// Refuses a prompt that checks could not read and a model could: numbers that stand for its tokens.
+    fn readable(&self, is_checked: bool, api: ApiType) -> Result<(), ApiError> {
+        if api != ApiType::Completions || !is_checked {
             return Ok(());
         }
         let is_text = |prompt: &RawValue| {
@@ -188,7 +188,7 @@ impl Admission<'_> {
         peek.prompt(self.api_type)?;
         let endpoint = config.endpoint(&self.caller, &model).ok_or_else(|| not_found(&model))?;
         fits(endpoint, self.api_type)?;
-        peek.readable(endpoint, self.api_type)?;
+        peek.readable(config.checks_input(endpoint, &self.caller), self.api_type)?;
         let (end_user, in_body) = peek.attribution(self.api_type);
         let tags = tags::together(self.tags, in_body, config.access.tags(&self.caller))?;
         let accepted_us = now_us();
@@ -221,6 +221,7 @@ impl Admission<'_> {
             guardrail_outcome: None,
             guardrails: Vec::new(),
             policy_version: None,
+            restore: Default::default(),
             reserved: None,
             waiting: None,
         })

@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 use object_store::ObjectStore;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
-use tollgate_runtime::config::{Config, Cors, Endpoint, Team, wildcard};
+use tollgate_runtime::config::{Config, Cors, Endpoint, Overrides, Team, wildcard};
 use tollgate_schemas::{ApiError, Caller};
 
 /// Bodies that are read and not published or stored yet, together, in bytes on one replica.
@@ -32,6 +32,8 @@ pub struct IngressConfig {
     pub(crate) endpoints: HashMap<String, Arc<Endpoint>>,
     /// Those whose name ends with `*`, by what comes before it, the longest first.
     pub(crate) wildcards: Vec<(String, Arc<Endpoint>)>,
+    /// Whether the guardrails of teams and keys check requests.
+    input_checks: Overrides<bool>,
     /// Endpoint names in the order of the file.
     pub(crate) endpoint_names: Vec<String>,
     /// Full name of `in.<team>` → the team.
@@ -78,6 +80,7 @@ impl IngressConfig {
             gateway: config.gateway.clone(),
             endpoints,
             wildcards,
+            input_checks: Overrides::of(config, |_, _, guardrails| guardrails.input.any()),
             endpoint_names: config.endpoints.iter().map(|e| e.name.clone()).collect(),
             doors: config.teams.iter().filter_map(door).collect(),
             store,
@@ -94,6 +97,11 @@ impl IngressConfig {
     pub(crate) fn endpoint(&self, caller: &Caller, model: &str) -> Option<&Arc<Endpoint>> {
         let endpoint = self.endpoints.get(model).or_else(|| self.wildcard(model))?;
         self.access.permits(caller, &endpoint.name).then_some(endpoint)
+    }
+
+    /// Whether what a caller asks of an endpoint must pass the guardrail.
+    pub(crate) fn checks_input(&self, endpoint: &Endpoint, caller: &Caller) -> bool {
+        self.input_checks.apply(&endpoint.guardrails.input.any(), caller).any(|is_checked| *is_checked)
     }
 
     /// The endpoint whose `*` stands for the rest of `model`.

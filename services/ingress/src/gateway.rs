@@ -91,10 +91,11 @@ impl Gateway {
         Ok(())
     }
 
-    /// The record that publishes a request whose body is checked in. Requests of a policy without input checks go straight to
-    /// the router.
+    /// The record that publishes a request whose body is checked in. Requests that no policy checks go straight to the router.
     pub(crate) fn record(&self, mut request: Request, trace: &TraceContext) -> Result<Outgoing, ApiError> {
-        let checked = self.config().endpoints.get(&request.endpoint).is_none_or(|e| e.guardrails.input.any());
+        let config = self.config();
+        let endpoint = config.endpoints.get(&request.endpoint);
+        let checked = endpoint.is_none_or(|endpoint| config.checks_input(endpoint, &request.caller));
         let topic = if checked {
             topic::requests(request.lane)
         } else {

@@ -29,6 +29,8 @@ const LATE: &str = "the provider did not answer in time";
 pub(crate) trait ChunkSink: Send {
     /// Tells who is called next, and which attempt it is (1, 2, …).
     fn trying(&mut self, destination: &str, attempt: u32);
+    /// Told before anything is sent, if the guardrail has to see it before the caller does.
+    fn check_first(&mut self) {}
     /// Sends events in order; never an empty list.
     fn send(&mut self, events: Vec<StreamEvent>) -> impl Future<Output = ()> + Send;
 }

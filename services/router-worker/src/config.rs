@@ -18,11 +18,12 @@ use tollgate_admission::DestinationLimits;
 use tollgate_runtime::{
     Secret,
     config::{
-        self, Config, EndpointCache, Hedge, OnMidstreamFailure, OnUnsupported, Problem, Problems, Retry, Routing,
-        Sticky, Timeout, Trigger,
+        self, Config, EndpointCache, Guardrails, Hedge, OnMidstreamFailure, OnUnsupported, Overrides, Problem,
+        Problems, Retry, Routing, Sticky, Timeout, Trigger,
     },
     seal::Sealer,
 };
+use tollgate_schemas::{ApiType, Lane, Request};
 
 /// Everything the router knows.
 pub(crate) struct Router {
@@ -36,6 +37,29 @@ pub(crate) struct Router {
     pub limits: DestinationLimits,
     providers: BTreeMap<String, Arc<Provider>>,
     endpoints: HashMap<String, Arc<Endpoint>>,
+    /// What the guardrails of teams and keys do with answers.
+    output_checks: Overrides<Checked>,
+}
+
+/// How answers pass the guardrail before anyone sees them. Of several that apply, the last one in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Checked {
+    /// They do not.
+    Not,
+    /// A stream part by part.
+    InParts,
+    /// When they are whole.
+    Whole,
+}
+
+impl Checked {
+    fn by(guardrails: &Guardrails) -> Self {
+        match (guardrails.output.any(), guardrails.streams()) {
+            (false, _) => Self::Not,
+            (true, true) => Self::InParts,
+            (true, false) => Self::Whole,
+        }
+    }
 }
 
 /// Where requests for one endpoint go.
@@ -58,8 +82,8 @@ pub(crate) struct Endpoint {
     pub retry: Retry,
     /// How long to wait.
     pub timeout: Timeout,
-    /// Answers must pass the guardrail before anyone sees them.
-    pub is_checked: bool,
+    /// What its own guardrails do with answers; see [`Router::checked`].
+    pub checked: Checked,
     /// What a destination cannot express is left out, instead of refused.
     pub drops_unsupported: bool,
     /// A stream that breaks after its caller has seen its beginning goes on elsewhere, if it can.
@@ -205,7 +229,20 @@ impl Router {
         }
         let (gateway, region) = (config.gateway.clone(), config.region.clone());
         let prices = PriceBook::new(&config.prices, &config.region);
-        Ok(Self { gateway, region, prices, limits: DestinationLimits::compile(config), providers, endpoints })
+        let limits = DestinationLimits::compile(config);
+        let output_checks = Overrides::of(config, |_, _, guardrails| Checked::by(guardrails));
+        Ok(Self { gateway, region, prices, limits, providers, endpoints, output_checks })
+    }
+
+    /// How the answer to a request must pass the guardrail before anyone sees it: to be checked, or to get back what masking took. A
+    /// judge's is itself part of a check, a count says nothing, and nobody sees a shadow's.
+    pub(crate) fn checked(&self, endpoint: &Endpoint, request: &Request) -> Checked {
+        if request.lane == Lane::Judge || request.api_type == ApiType::CountTokens || request.shadow.is_some() {
+            return Checked::Not;
+        }
+        let policies = self.output_checks.apply(&endpoint.checked, &request.caller);
+        let restored = if request.restore.is_empty() { Checked::Not } else { Checked::InParts };
+        policies.copied().fold(restored, Checked::max)
     }
 
     /// Takes what another replica has found out about a destination, if it is known here.
@@ -317,7 +354,7 @@ fn build_endpoint(
         sticky: endpoint.sticky,
         hedge: endpoint.hedge,
         cache: endpoint.cache,
-        is_checked: endpoint.guardrails.output.any(),
+        checked: Checked::by(&endpoint.guardrails),
         shadows,
         ..without_destinations(endpoint)
     }
@@ -351,7 +388,7 @@ fn without_destinations(endpoint: &config::Endpoint) -> Endpoint {
         cache: None,
         retry: endpoint.retry.clone(),
         timeout: endpoint.timeout,
-        is_checked: false,
+        checked: Checked::Not,
         drops_unsupported: endpoint.on_unsupported == OnUnsupported::Drop,
         resumes: endpoint.on_midstream_failure == OnMidstreamFailure::Resume,
         default_max_tokens: endpoint.reserve_output.max(1),

@@ -18,7 +18,7 @@ use crate::{
     allowance::Meters,
     attempt::{Broken, ChunkSink, Ended, Limits, Signals},
     cache::{Cache, Kept},
-    config::Router,
+    config::{Checked, Router},
     failure::{Class, Failure},
     health::Cooling,
     ledger::Ledger,
@@ -44,7 +44,7 @@ use tollgate_runtime::{
     config::{Trigger, model_for},
 };
 use tollgate_schemas::{
-    ApiError, ApiType, AttemptAction, ErrorCode, ExecutionId, Lane, Request, Terminal, UsageRow, Waiting, left_until,
+    ApiError, AttemptAction, ErrorCode, ExecutionId, Lane, Request, Terminal, UsageRow, Waiting, left_until,
 };
 
 /// What an execution needs beside the request.
@@ -83,7 +83,7 @@ pub(crate) struct Finished {
     pub terminal: Terminal,
     /// The row, but for what the end decides.
     pub usage: UsageRow,
-    /// The answer must pass the guardrail's output checks before it may go out.
+    /// The answer must pass the guardrail before it may go out: its output checks, or to get back what masking took.
     pub is_checked: bool,
     /// Copies of the request, for the endpoint's shadows.
     pub copies: Vec<Request>,
@@ -120,6 +120,24 @@ enum End {
     Parked(Duration),
     /// To be begun again by another process.
     HandedOver,
+}
+
+impl End {
+    /// An answer that may be given again.
+    fn kept(&self) -> Option<Kept> {
+        match self {
+            End::Answered(ended) if !ended.is_resumed => ended.answer.as_ref().and_then(Kept::of),
+            _ => None,
+        }
+    }
+}
+
+/// Where an answer goes part by part; `None`: it goes as a whole.
+fn in_parts<'s, S: ChunkSink>(sink: &'s mut S, request: &Request, checked: Checked) -> Option<&'s mut S> {
+    if checked != Checked::Not {
+        sink.check_first();
+    }
+    (request.stream && checked != Checked::Whole).then_some(sink)
 }
 
 /// Why there is no body to work on.
@@ -161,15 +179,15 @@ impl Executor {
             Err(Unread::HandedOver) => return Done::HandedOver(Box::new(request.clone())),
         };
         let ledger = carried(request);
-        // A judge's answer is itself part of a check, and a count says nothing.
-        let is_checked = endpoint.is_checked && request.lane != Lane::Judge && request.api_type != ApiType::CountTokens;
+        let checked = self.router.checked(&endpoint, request);
+        let is_checked = checked != Checked::Not;
         let place = Place::of(&self.cache, &endpoint, request, &chat);
         if let Some(place) = &place
             && let Some(kept) = place.take().await
         {
             return Done::Ended(Box::new(self.again(request, usage, kept, is_checked).await));
         }
-        let sink = (request.stream && !is_checked).then_some(sink);
+        let sink = in_parts(sink, request, checked);
         let names = endpoint.destinations.iter().map(|destination| &destination.model);
         let models: Vec<Cow<'_, str>> = names.map(|name| model_for(name, &request.endpoint, &request.model)).collect();
         let task = Task { executor: self, request, endpoint: &endpoint, models: &models, chat: &chat, limits, signals };
@@ -191,10 +209,7 @@ impl Executor {
             End::Exhausted => execution.unwilling().unwrap_or(End::Exhausted),
             end => end,
         };
-        let answer = match &end {
-            End::Answered(ended) if place.is_some() && !ended.is_resumed => ended.answer.as_ref().and_then(Kept::of),
-            _ => None,
-        };
+        let answer = place.as_ref().and_then(|_| end.kept());
         let mut finished = execution.finish(end, usage).await;
         if let Some(place) = place {
             place.keep(answer, &mut finished).await;

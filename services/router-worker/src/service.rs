@@ -27,8 +27,8 @@ use tollgate_bus::{
 };
 use tollgate_runtime::{BlobStore, Config, Control, Readiness, control::Derived, store};
 use tollgate_schemas::{
-    Body, Cancellation, Completion, ExecutionId, Lane, Origin, ReplyEvent, Request, StreamEvent, TraceContext, headers,
-    left_until, topic,
+    Body, Cancellation, Completion, CompletionChunk, ExecutionId, Lane, Origin, Produced, ReplyEvent, Request,
+    StreamEvent, TraceContext, headers, left_until, topic,
 };
 
 /// Requests under way, a partition of a lane. It takes in half of them although a provider and its queue are full.
@@ -187,8 +187,9 @@ impl Handler<Request> for Worker {
         let _in_flight = metric::InFlight::begin(self.lane);
         let execution_id = ExecutionId::new();
         let leaving = emitter.leaving().clone();
+        let trace = record.trace.clone();
         let mut sink =
-            BusSink { request: &request, execution_id, trace: record.trace.clone(), emitter, chunks: 0, origin: None };
+            BusSink { request: &request, execution_id, trace, emitter, chunks: 0, origin: None, is_checked: false };
         let trace_id = Some(record.trace.trace_id_hex());
         let signals = Signals { cancel: &working.cancel, leaving: &leaving, handover: &self.handover };
         let mut done = self.shared.executor().execute(&request, execution_id, trace_id, &mut sink, signals).await;
@@ -293,7 +294,7 @@ pub(crate) fn moved(
 }
 
 /// What the end of a request is told by. An answer that must be checked goes to the guardrail, which then owns the
-/// request's end; an end without an answer has nothing to check.
+/// request's end; an end without an answer has nothing to check, unless the guardrail holds parts of one.
 fn records(
     request: &Request,
     id: ExecutionId,
@@ -301,15 +302,20 @@ fn records(
     trace: &TraceContext,
 ) -> Result<Vec<Outgoing>, tollgate_bus::Error> {
     let Finished { terminal, usage, is_checked, copies } = finished;
-    let mut records = if !is_checked || terminal.body.is_none() {
+    let mut records = if !is_checked || (terminal.body.is_none() && terminal.chunks == 0) {
         end::end_request(request, id, terminal, usage, trace)?
     } else {
-        let request_without_body = Request { body: Body::Inline(RawValue::NULL.to_owned()), ..request.clone() };
-        let completion = Completion { request: request_without_body, terminal, usage };
-        vec![Outgoing::of(&topic::COMPLETIONS, request.request_id, &completion, trace)?]
+        let completion = Completion { request: without_body(request), terminal, usage };
+        let produced = Produced::Whole(Box::new(completion));
+        vec![Outgoing::of(&topic::COMPLETIONS, request.request_id, &produced, trace)?]
     };
     records.extend(copies.iter().filter_map(|copy| copied(copy, trace)));
     Ok(records)
+}
+
+/// What output checks need of a request.
+fn without_body(request: &Request) -> Request {
+    Request { body: Body::Inline(RawValue::NULL.to_owned()), ..request.clone() }
 }
 
 /// A shadow's copy of a request. One that cannot be written keeps nothing of the request from its end.
@@ -323,7 +329,7 @@ fn copied(copy: &Request, trace: &TraceContext) -> Option<Outgoing> {
     Some(Outgoing { relaxed: true, ..record })
 }
 
-/// Sends chunks to whoever waits.
+/// Sends chunks to whoever waits, or to the guardrail, which sends on what may go out.
 struct BusSink<'a> {
     request: &'a Request,
     execution_id: ExecutionId,
@@ -331,6 +337,22 @@ struct BusSink<'a> {
     emitter: Emitter,
     chunks: u32,
     origin: Option<Origin>,
+    is_checked: bool,
+}
+
+impl BusSink<'_> {
+    fn record(&mut self, events: Vec<StreamEvent>) -> Result<Outgoing, tollgate_bus::Error> {
+        let (seq, origin) = (self.chunks, self.origin.take());
+        self.chunks += 1;
+        if !self.is_checked {
+            let event = ReplyEvent::Chunk { seq, events, origin };
+            return end::reply(self.request, self.execution_id, event, &self.trace);
+        }
+        let request = (seq == 0).then(|| Box::new(without_body(self.request)));
+        let (request_id, execution_id) = (self.request.request_id, self.execution_id);
+        let chunk = CompletionChunk { request, request_id, execution_id, seq, events, origin };
+        Outgoing::of(&topic::COMPLETIONS, request_id, &Produced::Chunk(Box::new(chunk)), &self.trace)
+    }
 }
 
 impl ChunkSink for BusSink<'_> {
@@ -338,15 +360,17 @@ impl ChunkSink for BusSink<'_> {
         self.origin = Some(Origin { destination: destination.to_owned(), attempts: attempt });
     }
 
+    fn check_first(&mut self) {
+        self.is_checked = true;
+    }
+
     async fn send(&mut self, events: Vec<StreamEvent>) {
-        let event = ReplyEvent::Chunk { seq: self.chunks, events, origin: self.origin.take() };
-        self.chunks += 1;
-        let sent = match end::reply(self.request, self.execution_id, event, &self.trace) {
+        let sent = match self.record(events) {
             Ok(record) => self.emitter.send(record).await,
             Err(error) => Err(error),
         };
         if let Err(error) = sent {
-            // The terminal carries the whole answer, from which the waiter serves what it has not been sent.
+            // The terminal carries the whole answer, from which the waiter is served what it has not been sent.
             tracing::error!(%error, "a chunk could not be sent");
         }
     }
@@ -366,18 +390,20 @@ mod tests {
             body: body.then(|| Body::Inline(RawValue::NULL.to_owned())),
             ..Terminal::failed("search", ApiError::new(ErrorCode::Internal, "x"))
         };
-        let topics = |is_checked, body| {
+        let topics = |is_checked, body, chunks| {
             let usage = UsageRow::of(&request, id, "main", "local", None);
             let copies = vec![Request { lane: Lane::Batch, ..ask("chat") }];
-            let finished = Finished { terminal: terminal(body), usage, is_checked, copies };
+            let terminal = Terminal { chunks, ..terminal(body) };
+            let finished = Finished { terminal, usage, is_checked, copies };
             let records = records(&request, id, finished, &trace).expect("json");
             records.into_iter().map(|record| record.topic).collect::<Vec<_>>()
         };
         let [replies, usage, completions, copy] =
             ["replies", "usage", "completions", "approved.batch"].map(TopicName::Internal);
         let end = [replies, usage, copy.clone()];
-        assert_eq!(topics(false, true), end);
-        assert_eq!(topics(true, false), end);
-        assert_eq!(topics(true, true), [completions, copy]);
+        assert_eq!(topics(false, true, 2), end);
+        assert_eq!(topics(true, false, 0), end);
+        assert_eq!(topics(true, true, 0), [completions.clone(), copy.clone()]);
+        assert_eq!(topics(true, false, 2), [completions, copy], "the guardrail holds parts of it");
     }
 }

@@ -53,9 +53,9 @@ pub enum Command {
     /// See and change providers' credentials, which are stored encrypted.
     #[command(subcommand)]
     Credentials(Verb),
-    /// See and change guardrail policies.
+    /// See and change guardrail policies, and try others on past traffic.
     #[command(subcommand)]
-    Guardrails(Verb),
+    Guardrails(Guardrails),
     /// See and change budgets.
     #[command(subcommand)]
     Budgets(Verb),
@@ -217,6 +217,37 @@ pub enum Keys {
     #[command(flatten)]
     #[allow(missing_docs, reason = "documented there")]
     Verb(Verb),
+}
+
+/// `tollgate guardrails …`.
+#[derive(Debug, Subcommand)]
+pub enum Guardrails {
+    /// Run other guardrails over the requests and answers that the topics still have, and show what they would have done. Nothing is
+    /// sent to anybody, and no text is shown.
+    Replay(Replay),
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "documented there")]
+    Verb(Verb),
+}
+
+/// `tollgate guardrails replay`.
+#[derive(Debug, Args)]
+pub struct Replay {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "documented there")]
+    pub at: Log,
+    /// A configuration file with the guardrails to try: its named policies, judges, and those of endpoints, teams and keys.
+    #[arg(long)]
+    pub policy: PathBuf,
+    /// How far back: 1h, 7d and so on.
+    #[arg(long, default_value = "24h")]
+    pub since: Millis,
+    /// How many of the requests to list for which something differs.
+    #[arg(long, default_value_t = 20)]
+    pub show: usize,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
 }
 
 /// Where a gateway is, and who asks.

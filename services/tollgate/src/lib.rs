@@ -1,7 +1,7 @@
 //! The one binary: all services in one process or one of them, and the commands around a running gateway.
 //!
 //! ```text
-//! cli ─► commands/{up, service, config, import, keys, init, submit, usage, kafka, demo}
+//! cli ─► commands/{up, service, config, import, keys, guardrails, init, submit, usage, kafka, demo}
 //!              └─► stack: Config ─► Bus ─► live ─► the four services, started and stopped in order
 //!                    └─► embedded: the broker inside, if no cluster is named
 //! ```
@@ -37,7 +37,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Endpoints(verb) => commands::objects::run(ObjectKind::Endpoint, &verb).await,
         Command::Providers(verb) => commands::objects::run(ObjectKind::Provider, &verb).await,
         Command::Credentials(verb) => commands::objects::run(ObjectKind::Credential, &verb).await,
-        Command::Guardrails(verb) => commands::objects::run(ObjectKind::Guardrail, &verb).await,
+        Command::Guardrails(command) => commands::guardrails::run(&command).await,
         Command::Budgets(verb) => commands::objects::run(ObjectKind::Budget, &verb).await,
         Command::Prices(verb) => commands::objects::run(ObjectKind::Price, &verb).await,
         Command::Audit(arguments) => commands::objects::audit(&arguments).await,

@@ -66,6 +66,19 @@ fn what_names_no_request_ends_none() {
     }
 }
 
+/// The completion behind it does.
+#[test]
+fn a_chunk_ends_nothing_whole_or_broken() {
+    for broken in [None, Some("events"), Some("request"), Some("execution_id")] {
+        let mut value = sample("completion-v1-chunk.json");
+        if let Some(field) = broken {
+            value[field] = json!({ "status": "broken" });
+        }
+        let ended = poisoned_request(value.to_string().as_bytes(), "main", "local", &TraceContext::new());
+        assert!(ended.is_empty(), "{broken:?}");
+    }
+}
+
 #[test]
 fn a_row_of_another_request_is_not_taken_for_its_own() {
     let mut value = sample("completion-v1.json");

@@ -46,6 +46,7 @@ mod us_ssn;
 mod vat_checks;
 
 pub(crate) use phone_plans::Regions;
+pub(crate) use secret::open_block;
 pub(crate) use text::Text;
 
 use std::ops::Range;

@@ -16,6 +16,8 @@ const DIALLED_MAX: usize = DIGITS_MAX + 2;
 const GROUPS_MAX: usize = 7;
 const GAP_MAX_BYTES: usize = 3;
 const EXTENSION_MAX_DIGITS: usize = 6;
+/// How far behind a number a word may begin that it is labelled with.
+const WORD_MAX_BYTES: usize = 8;
 /// The longest group of a number of which nothing but its label is known.
 const LABELLED_MAX: usize = 11;
 
@@ -208,7 +210,7 @@ impl Candidate<'_> {
         let start = self.start()?;
         let near = self.text.near(&(first.start..last.end), context::PHONE_LABEL)?;
         // `-Office` may follow with a hyphen, which ends no other number
-        let rest = &text[last.end..];
+        let rest = &text[last.end..text.floor_char_boundary((last.end + WORD_MAX_BYTES).min(text.len()))];
         let word = rest.trim_start_matches(['-', ' ', '(', ',']);
         let after = word.len() < rest.len() && word.starts_with(char::is_alphabetic);
         let label = near >= context::LABEL || (after && (context::LABEL_AFTER..=context::RIGHT_BEFORE).contains(&near));

@@ -3,6 +3,7 @@
 
 use super::score::{CHECKED, FORMAT};
 use super::{Report, Text, pattern};
+use crate::fold::Folded;
 use regex::Regex;
 use std::sync::LazyLock;
 
@@ -116,6 +117,16 @@ fn varied(value: &str) -> bool {
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
     let letters = value.bytes().filter(u8::is_ascii_alphabetic).count();
     digits >= 3 && letters >= 3 && value.bytes().filter(|b| matches!(b, b'.' | b'/')).count() <= 2
+}
+
+/// Where the last key block begins, if it has not ended.
+pub(crate) fn open_block(text: &str) -> Option<usize> {
+    let open = |folded: Folded<'_>| {
+        let header = PRIVATE_KEY.find_iter(folded.text()).last()?;
+        let is_open = !folded.text()[header.end()..].contains("-----");
+        is_open.then(|| folded.span(header.range()).start)
+    };
+    [Some(Folded::new(text)), Folded::deeper(text)].into_iter().flatten().filter_map(open).min()
 }
 
 /// The end of a key block whose header ends at `from`: its footer, or as far as key material goes.

@@ -31,6 +31,8 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     checker.providers();
     checker.endpoints();
     checker.judges();
+    checker.hash_key();
+    checker.policies();
     checker.teams();
     checker.limits();
     checker.budgets();
@@ -236,11 +238,7 @@ impl Checker<'_> {
         if endpoint.payload_log.is_some_and(|log| log.enabled) {
             self.warn(format!("{path}.payload_log"), "payload logs are not in this version: nothing is logged yet");
         }
-        if let Some(policy) =
-            endpoint.guardrails.policy.as_ref().filter(|name| !self.config.guardrails.contains_key(*name))
-        {
-            self.fatal(format!("{path}.guardrails.policy"), format!("there is no policy `{policy}` under guardrails"));
-        }
+        self.not_weaker(&format!("{path}.guardrails"), &endpoint.guardrails);
         self.guardrails(&format!("{path}.guardrails"), &endpoint.guardrails);
     }
 
@@ -262,6 +260,9 @@ impl Checker<'_> {
         let endpoints: HashSet<&str> = self.config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
         for (i, team) in teams.iter().enumerate() {
             let path = format!("teams[{i}]");
+            if let Some(guardrails) = &team.guardrails {
+                self.guardrails(&format!("{path}.guardrails"), guardrails);
+            }
             for (j, endpoint) in team.endpoints.iter().enumerate() {
                 if !endpoints.contains(endpoint.as_str()) {
                     self.fatal(format!("{path}.endpoints[{j}]"), format!("there is no endpoint `{endpoint}`"));
@@ -302,6 +303,9 @@ impl Checker<'_> {
         for (i, key) in keys.iter().enumerate() {
             if !teams.contains(key.team.as_str()) {
                 self.fatal(format!("keys[{i}].team"), format!("there is no team `{}`", key.team));
+            }
+            if let Some(guardrails) = &key.guardrails {
+                self.guardrails(&format!("keys[{i}].guardrails"), guardrails);
             }
         }
         let hashes = keys.iter().enumerate().map(|(i, k)| (format!("keys[{i}].sha256"), &k.sha256));

@@ -7,6 +7,7 @@ mod bus;
 mod check;
 mod key_file;
 mod model;
+mod overrides;
 mod presets;
 mod read;
 mod subject;
@@ -15,8 +16,9 @@ mod units;
 pub use bus::{EMBEDDED, JOB_DEADLINE, OPERATOR, host_and_port};
 pub use key_file::KeyFile;
 pub use model::*;
+pub use overrides::{Overrides, Whose};
 pub use presets::{Continues, PRESETS, Preset};
-pub use read::{Loaded, Over, load, object, parse, parse_over};
+pub use read::{Loaded, Over, load, object, parse, parse_over, yaml};
 pub use subject::{Dimension, Subject};
 pub use units::{Millis, Per};
 

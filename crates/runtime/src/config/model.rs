@@ -41,8 +41,11 @@ pub struct Config {
     #[serde(skip)]
     pub credentials: BTreeMap<String, Credential>,
     pub endpoints: Vec<Endpoint>,
-    /// Policies by name, for endpoints that say `guardrails: { policy: NAME }`.
+    /// Policies by name, for endpoints, teams and keys that say `guardrails: { policy: NAME }`.
     pub guardrails: BTreeMap<String, Guardrails>,
+    /// `guardrails.hash_key`: what hashes of values are keyed with.
+    #[serde(skip)]
+    pub hash_key: Option<Secret>,
     pub judges: BTreeMap<String, Judge>,
     pub webhooks: BTreeMap<String, Webhook>,
     pub teams: Vec<Team>,
@@ -70,14 +73,45 @@ impl Config {
         super::check::check(self)
     }
 
-    /// Puts the named policies where endpoints refer to them. One that is not there leaves the reference, which `check` reports.
+    /// Puts the named policies where they are referred to. One that is not there leaves the reference, which `check` reports.
     pub(crate) fn resolve_policies(&mut self) {
-        for endpoint in &mut self.endpoints {
-            let policy = endpoint.guardrails.policy.as_ref().and_then(|name| self.guardrails.get(name));
+        let of_endpoints = self.endpoints.iter_mut().map(|endpoint| &mut endpoint.guardrails);
+        let of_teams = self.teams.iter_mut().filter_map(|team| team.guardrails.as_mut());
+        let of_keys = self.keys.iter_mut().filter_map(|key| key.guardrails.as_mut());
+        for own in of_endpoints.chain(of_teams).chain(of_keys) {
+            let policy = own.policy.as_ref().and_then(|name| self.guardrails.get(name));
             if let Some(policy) = policy.cloned() {
-                endpoint.guardrails = Guardrails { policy: endpoint.guardrails.policy.take(), ..policy };
+                *own = Guardrails { policy: own.policy.take(), allow_weaker: own.allow_weaker, ..policy };
             }
         }
+    }
+
+    /// With the guardrails and judges of another configuration: its named policies, and those of each endpoint, team and key
+    /// that both have.
+    pub fn with_guardrails_of(&self, other: &Config) -> Config {
+        let mut config = self.clone();
+        config.guardrails.extend(other.guardrails.clone());
+        config.judges.extend(other.judges.clone());
+        if config.hash_key.is_none() {
+            config.hash_key.clone_from(&other.hash_key);
+        }
+        for endpoint in &mut config.endpoints {
+            if let Some(same) = other.endpoints.iter().find(|same| same.name == endpoint.name) {
+                endpoint.guardrails.clone_from(&same.guardrails);
+            }
+        }
+        for team in &mut config.teams {
+            if let Some(same) = other.team(&team.name) {
+                team.guardrails.clone_from(&same.guardrails);
+            }
+        }
+        for key in &mut config.keys {
+            if let Some(same) = other.keys.iter().find(|same| same.name == key.name) {
+                key.guardrails.clone_from(&same.guardrails);
+            }
+        }
+        config.resolve_policies();
+        config
     }
 }
 

@@ -65,6 +65,14 @@ fn environment(name: &str) -> Result<Option<String>, String> {
 
 type Lookup<'a> = &'a dyn Fn(&str) -> Result<Option<String>, String>;
 
+/// Reads YAML, of which JSON is a part. Booleans are `true` and `false` alone, as in YAML 1.2: `NO` is a country, `n` may be a model.
+/// Errors with what is wrong and where, and nothing of the text, which may hold secrets.
+pub fn yaml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    let read = serde_saphyr::from_str_with_options(text, serde_saphyr::options! { strict_booleans: true });
+    // The lines behind the first quote the text.
+    read.map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
+}
+
 /// Parses and checks a configuration text for a role. `lookup` gives the value of `NAME` or `file:PATH`.
 pub fn parse(text: &str, role: Role, lookup: Lookup<'_>) -> Result<Loaded, Problems> {
     parse_over(text, role, &Over::default(), lookup)
@@ -73,7 +81,7 @@ pub fn parse(text: &str, role: Role, lookup: Lookup<'_>) -> Result<Loaded, Probl
 /// As [`parse`], with what the command line says laid over the text before it is checked.
 pub fn parse_over(text: &str, role: Role, over: &Over, lookup: Lookup<'_>) -> Result<Loaded, Problems> {
     let mut reader = Reader::default();
-    let root = match serde_saphyr::from_str::<Value>(text) {
+    let root = match yaml::<Value>(text) {
         Ok(Value::Object(map)) => map,
         Ok(Value::Null) => Map::new(),
         Ok(_) => {
@@ -81,9 +89,7 @@ pub fn parse_over(text: &str, role: Role, over: &Over, lookup: Lookup<'_>) -> Re
             Map::new()
         }
         Err(error) => {
-            // The first line says what and where; the rest quotes the file, which may hold secrets.
-            let message = error.to_string();
-            reader.fatal("", format!("not valid YAML: {}", message.lines().next().unwrap_or_default()));
+            reader.fatal("", format!("not valid YAML: {error}"));
             return Err(Problems(reader.problems));
         }
     };
@@ -120,6 +126,9 @@ impl Reader {
             self.resolve(value, name, role, lookup);
         }
         let mut take = |name: &str| root.remove(name).filter(|v| !v.is_null());
+        let mut guardrails = take("guardrails");
+        let section = guardrails.as_mut().and_then(Value::as_object_mut);
+        let hash_key = section.and_then(|section| section.remove("hash_key"));
         let config = Config {
             listen: self.one("listen", take("listen")).unwrap_or_else(|| "127.0.0.1:8080".into()),
             http: self.one("http", take("http")).unwrap_or_default(),
@@ -137,7 +146,8 @@ impl Reader {
             key_files: std::mem::take(&mut self.key_files),
             credentials: BTreeMap::new(),
             endpoints: self.list("endpoints", take("endpoints")),
-            guardrails: self.named("guardrails", take("guardrails")),
+            guardrails: self.named("guardrails", guardrails),
+            hash_key: self.one("guardrails.hash_key", hash_key.filter(|v| !v.is_null())),
             judges: self.named("judges", take("judges")),
             webhooks: self.named("webhooks", take("webhooks")),
             teams: self.list("teams", take("teams")),
@@ -241,7 +251,7 @@ fn uses(role: Role, path: &str) -> bool {
             Some(Role::RouterWorker)
         } else if path.starts_with("webhooks.") {
             Some(Role::Ingress)
-        } else if path.starts_with("judges.") && path.ends_with(".secret") {
+        } else if path == "guardrails.hash_key" || path.starts_with("judges.") && path.ends_with(".secret") {
             Some(Role::Guardrail)
         } else if path.starts_with("kafka.users") {
             Some(Role::All)
@@ -323,6 +333,12 @@ mod tests {
             Ok(_) => Vec::new(),
             Err(Problems(all)) => all.into_iter().map(|p| format!("{}: {}", p.path, p.message)).collect(),
         }
+    }
+
+    #[test]
+    fn a_country_is_no_boolean() {
+        let text = "[ NO, n, yes, on, true ]";
+        assert_eq!(yaml::<Value>(text).expect("YAML"), serde_json::json!(["NO", "n", "yes", "on", true]));
     }
 
     #[test]

@@ -111,16 +111,7 @@ impl Laying {
     /// Takes out what refers to something that is not there.
     fn prune(&mut self, config: &mut Config) {
         let teams: HashSet<String> = config.teams.iter().map(|team| team.name.clone()).collect();
-        config.keys.retain(|key| {
-            let known = teams.contains(&key.team);
-            if !known {
-                self.problem(
-                    format!("keys[{}].team", key.name),
-                    format!("there is no team `{}`: the key opens nothing", key.team),
-                );
-            }
-            known
-        });
+        self.prune_keys(config, &teams);
         let providers = &config.providers;
         for endpoint in &mut config.endpoints {
             let name = endpoint.name.clone();
@@ -156,17 +147,8 @@ impl Laying {
             }
             usable
         });
-        let endpoints: HashSet<&str> = config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
-        for team in &mut config.teams {
-            let name = team.name.clone();
-            team.endpoints.retain(|endpoint| {
-                let known = endpoints.contains(endpoint.as_str());
-                if !known {
-                    self.problem(format!("teams[{name}].endpoints"), format!("there is no endpoint `{endpoint}`"));
-                }
-                known
-            });
-        }
+        self.prune_teams(config);
+        let providers = &config.providers;
         config.credentials.retain(|name, credential| {
             let known = providers.contains_key(&credential.provider);
             if !known {
@@ -178,4 +160,50 @@ impl Laying {
             known
         });
     }
+
+    fn prune_keys(&mut self, config: &mut Config, teams: &HashSet<String>) {
+        config.keys.retain(|key| {
+            let known = teams.contains(&key.team);
+            if !known {
+                self.problem(
+                    format!("keys[{}].team", key.name),
+                    format!("there is no team `{}`: the key opens nothing", key.team),
+                );
+            }
+            let policy = policy_gone(key.guardrails.as_ref(), &config.guardrails);
+            if let Some(policy) = policy {
+                self.problem(
+                    format!("keys[{}].guardrails.policy", key.name),
+                    format!("there is no policy `{policy}`: the key opens nothing"),
+                );
+            }
+            known && policy.is_none()
+        });
+    }
+
+    fn prune_teams(&mut self, config: &mut Config) {
+        let endpoints: HashSet<&str> = config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
+        for team in &mut config.teams {
+            let name = team.name.clone();
+            if let Some(policy) = policy_gone(team.guardrails.as_ref(), &config.guardrails) {
+                self.problem(
+                    format!("teams[{name}].guardrails.policy"),
+                    format!("there is no policy `{policy}`: the team may use nothing"),
+                );
+                team.endpoints.clear();
+            }
+            team.endpoints.retain(|endpoint| {
+                let known = endpoints.contains(endpoint.as_str());
+                if !known {
+                    self.problem(format!("teams[{name}].endpoints"), format!("there is no endpoint `{endpoint}`"));
+                }
+                known
+            });
+        }
+    }
+}
+
+/// The policy that guardrails refer to, if it is not there.
+fn policy_gone<'g>(guardrails: Option<&'g Guardrails>, policies: &BTreeMap<String, Guardrails>) -> Option<&'g str> {
+    guardrails?.policy.as_deref().filter(|name| !policies.contains_key(*name))
 }

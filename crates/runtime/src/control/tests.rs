@@ -112,3 +112,21 @@ fn a_named_policy_is_where_endpoints_refer_to_it() {
     send(&control, 2, &change(ObjectKind::Guardrail, "strict", Some(1), None));
     assert!(control.config().endpoint("chat").is_none(), "never without its checks");
 }
+
+#[test]
+fn whose_policy_is_gone_may_use_nothing() {
+    let control = control();
+    let policy = json!({ "input": { "keywords": { "action": "block", "words": ["orion"] } } });
+    send(&control, 0, &change(ObjectKind::Guardrail, "strict", None, Some(policy)));
+    let own = json!({ "policy": "strict" });
+    let team = json!({ "name": "search", "endpoints": ["chat"], "guardrails": own });
+    send(&control, 1, &change(ObjectKind::Team, "search", Some(0), Some(team)));
+    let key = json!({ "name": "web", "team": "search", "sha256": "0".repeat(64), "guardrails": own });
+    send(&control, 2, &change(ObjectKind::Key, "web", Some(0), Some(key)));
+    let config = control.config();
+    let has_checks = |own: Option<&config::Guardrails>| own.is_some_and(|own| own.input.any());
+    assert!(has_checks(config.teams[0].guardrails.as_ref()) && has_checks(config.keys[0].guardrails.as_ref()));
+    send(&control, 3, &change(ObjectKind::Guardrail, "strict", Some(1), None));
+    let config = control.config();
+    assert!(config.teams[0].endpoints.is_empty() && config.keys.is_empty());
+}

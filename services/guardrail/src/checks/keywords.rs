@@ -6,6 +6,7 @@
 
 use super::Finding;
 use super::fold::Folded;
+use super::mask::Instead;
 use aho_corasick::{AhoCorasick, BuildError, MatchKind};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -22,18 +23,24 @@ pub struct Keywords {
     words: AhoCorasick,
     /// Phrases in which they may stand; `None`: there are none.
     allowed: Option<AhoCorasick>,
+    /// Of the longest word or phrase, in characters.
+    longest: usize,
 }
 
 impl Keywords {
     /// Compiles the words; those that are empty after normalisation are ignored. Errors if the set is too large.
     pub fn new(words: &[String]) -> Result<Self, BuildError> {
-        Ok(Self { words: compile(words)?, allowed: None })
+        let (words, longest) = compile(words)?;
+        Ok(Self { words, allowed: None, longest })
     }
 
     /// Lets the words stand in these phrases. Errors if the set is too large.
     pub fn allowing(self, phrases: &[String]) -> Result<Self, BuildError> {
-        let allowed = if phrases.is_empty() { None } else { Some(compile(phrases)?) };
-        Ok(Self { allowed, ..self })
+        if phrases.is_empty() {
+            return Ok(Self { allowed: None, ..self });
+        }
+        let (allowed, longest) = compile(phrases)?;
+        Ok(Self { allowed: Some(allowed), longest: self.longest.max(longest), ..self })
     }
 
     /// A word as it is compared with others.
@@ -44,6 +51,11 @@ impl Keywords {
     /// What it takes in memory, in bytes.
     pub fn memory(&self) -> usize {
         self.words.memory_usage() + self.allowed.as_ref().map_or(0, AhoCorasick::memory_usage)
+    }
+
+    /// How many characters decide whether a word begins somewhere: the longest word or allowed phrase, and what follows it.
+    pub fn window(&self) -> usize {
+        self.longest + 1
     }
 
     /// Appends every match at word boundaries.
@@ -62,15 +74,19 @@ impl Keywords {
         }
         let allowed = self.allowed.as_ref().map(|phrases| Phrases::new(matches(phrases, lower))).unwrap_or_default();
         for span in found.filter(|span| !allowed.hold(span)) {
-            out.push(Finding { span: folded.span(span), label: Cow::Borrowed(LABEL), score: SCORE });
+            let (span, label) = (folded.span(span), Cow::Borrowed(LABEL));
+            out.push(Finding { span, label, score: SCORE, instead: Instead::default() });
         }
     }
 }
 
-fn compile(words: &[String]) -> Result<AhoCorasick, BuildError> {
+/// Compiled, and how many characters the longest has.
+fn compile(words: &[String]) -> Result<(AhoCorasick, usize), BuildError> {
     let words = words.iter().map(|word| Keywords::normalised(word)).filter(|word| !word.is_empty());
+    let words: Vec<String> = words.collect();
+    let longest = words.iter().map(|word| word.chars().count()).max().unwrap_or(0);
     // overlapping search needs the standard kind: a longer match without a boundary must not hide a shorter one
-    AhoCorasick::builder().match_kind(MatchKind::Standard).build(words)
+    AhoCorasick::builder().match_kind(MatchKind::Standard).build(words).map(|words| (words, longest))
 }
 
 /// Matches at word boundaries.

@@ -2,15 +2,21 @@
 
 mod judges;
 mod keywords;
+mod overrides;
 mod pii;
 mod version;
 
+pub use overrides::Endpoints;
+
+use crate::checks::mask::HashKey;
 use crate::checks::{Action, Check};
-use crate::pipeline::{Configured, Judged, Policy, Side, Stage, Subject};
+use crate::pipeline::{Configured, Judged, Policy, Side, Stage, Streaming, Subject, Unreadable};
 use judges::Judges;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use tollgate_runtime::config::{self, Checks, Config, Guardrails, JUDGES_BUDGET, OnJudgeFailure, Problem, Problems};
+use tollgate_runtime::config::{
+    self, Checks, Config, Guardrails, JUDGES_BUDGET, OnBlock, OnJudgeFailure, Problem, Problems, STREAM_WINDOW, Whose,
+};
 use version::version;
 
 /// What this service needs to know of an endpoint.
@@ -22,42 +28,59 @@ pub struct Endpoint {
     pub tags: BTreeMap<String, String>,
 }
 
-/// Compiled endpoints by name.
-pub type Endpoints = HashMap<String, Arc<Endpoint>>;
-
-/// Compiles every endpoint's guardrails.
+/// Compiles the guardrails of every endpoint, team and key. Those of a team or a key that cannot be used refuse what they would
+/// check, and nothing else: keys are not made by administrators alone.
 pub fn endpoints(config: &Config) -> Result<Endpoints, Problems> {
-    let (mut problems, judges) = (Vec::new(), Judges::of(config));
-    let endpoints = config.endpoints.iter().enumerate().map(|(i, endpoint)| {
-        let path = format!("endpoints[{i}].guardrails");
-        let policy = policy(&endpoint.guardrails, &path, (config, &judges), &mut problems);
-        (endpoint.name.clone(), Arc::new(Endpoint { policy, tags: endpoint.tags.clone() }))
-    });
-    let endpoints = endpoints.collect();
-    if problems.is_empty() { Ok(endpoints) } else { Err(Problems(problems)) }
+    let (mut problems, mut of_callers) = (Vec::new(), Vec::new());
+    let endpoints = Endpoints::compile(config, &mut problems, &mut of_callers);
+    for problem in of_callers.iter().filter(|problem| problem.fatal) {
+        tracing::error!(%problem, "guardrails of a team or a key cannot be used, so what they would check is refused");
+    }
+    if problems.iter().any(|problem| problem.fatal) { Err(Problems(problems)) } else { Ok(endpoints) }
 }
 
 /// What is wrong with the guardrails of a configuration, for `config check`.
 pub fn problems(config: &Config) -> Vec<Problem> {
-    endpoints(config).map_or_else(|problems| problems.0, |_| Vec::new())
+    let (mut problems, mut of_callers) = (Vec::new(), Vec::new());
+    Endpoints::compile(config, &mut problems, &mut of_callers);
+    problems.append(&mut of_callers);
+    problems
+}
+
+/// What comes behind the names of checks that are not the endpoint's own.
+fn suffix(whose: Whose) -> &'static str {
+    match whose {
+        Whose::Endpoint => "",
+        Whose::Team => ".team",
+        Whose::Key => ".key",
+    }
 }
 
 fn policy(
     guardrails: &Guardrails,
-    path: &str,
+    (whose, path): (Whose, &str),
     (config, judges): (&Config, &Judges),
     problems: &mut Vec<Problem>,
 ) -> Policy {
     let configured = guardrails.input.any() || guardrails.output.any();
     let budget = guardrails.budget.unwrap_or(JUDGES_BUDGET).duration();
+    let hash_key = config.hash_key.as_ref().map(|key| HashKey::new(key.expose().as_bytes()));
+    let streaming = guardrails.streams().then(|| Streaming {
+        window: guardrails.stream_window.unwrap_or(STREAM_WINDOW) as usize,
+        is_filtered: guardrails.on_block == OnBlock::ContentFilter,
+    });
     let mut stage = |side: Side, checks: &Checks| {
         let path = format!("{path}.{}", side.as_str());
-        let blocks_unreadable = checks.unreadable == config::Unreadable::Block;
-        let stage = Stage { budget, blocks_unreadable, ..Stage::default() };
-        let mut building = Building { side, path, judges, problems: &mut *problems, stage };
+        let streaming = streaming.filter(|_| side == Side::Output);
+        let stage = Stage { budget, streaming, hash_key: hash_key.clone(), ..Stage::default() };
+        let mut building = Building { side, whose, path, judges, problems: &mut *problems, stage };
+        building.unreadable(checks);
         building.patterns(checks);
         building.judged(checks);
-        building.stage
+        let mut stage = building.stage;
+        // Pictures are shown to judges when all of an answer is there.
+        stage.streaming = stage.streaming.filter(|_| !stage.sees_images());
+        stage
     };
     Policy {
         version: configured.then(|| version(guardrails, config)),
@@ -69,6 +92,7 @@ fn policy(
 /// A side's checks on their way.
 struct Building<'a> {
     side: Side,
+    whose: Whose,
     /// In the file.
     path: String,
     judges: &'a Judges,
@@ -78,7 +102,12 @@ struct Building<'a> {
 
 impl Building<'_> {
     fn name(&self, check: &str) -> Arc<str> {
-        format!("{}.{check}", self.side.as_str()).into()
+        format!("{}.{check}{}", self.side.as_str(), suffix(self.whose)).into()
+    }
+
+    fn unreadable(&mut self, checks: &Checks) {
+        let blocks = checks.unreadable.map(|chosen| chosen == config::Unreadable::Block);
+        self.stage.unreadable = blocks.map(|blocks| Unreadable { name: self.name("unreadable"), blocks });
     }
 
     fn patterns(&mut self, checks: &Checks) {
@@ -90,12 +119,15 @@ impl Building<'_> {
         if let Some(pii) = &checks.pii
             && let Some(check) = pii::compile(pii, &format!("{}.pii", self.path), self.problems)
         {
+            if self.stage.streaming.is_some() {
+                pii::warn_of_unbounded(&check, &format!("{}.pii", self.path), self.problems);
+            }
             self.add("pii", pii.action, Check::Pii(check));
         }
     }
 
     fn add(&mut self, check: &str, chosen: config::Action, compiled: Check) {
-        let configured = Configured { name: self.name(check), action: action(chosen), check: compiled };
+        let configured = Configured { name: self.name(check), action: action(chosen), check: Arc::new(compiled) };
         self.stage.checks.push(configured);
     }
 
@@ -146,6 +178,8 @@ fn action(action: config::Action) -> Action {
     match action {
         config::Action::Block => Action::Block,
         config::Action::Mask => Action::Mask,
+        config::Action::MaskAndRestore => Action::MaskAndRestore,
+        config::Action::Hash => Action::Hash,
         config::Action::Log => Action::Log,
     }
 }
@@ -174,7 +208,8 @@ judges:
         let guardrails = Guardrails { input: checks, ..Guardrails::default() };
         let config = config::parse(JUDGES, config::Role::Guardrail, &|_| Ok(None)).expect("judges").config;
         let known = (&config, &Judges::of(&config));
-        let policy = policy(&guardrails, "endpoints[0].guardrails", known, &mut problems);
+        let at = (Whose::Endpoint, "endpoints[0].guardrails");
+        let policy = policy(&guardrails, at, known, &mut problems);
         (policy, problems.iter().map(ToString::to_string).collect())
     }
 
@@ -251,7 +286,7 @@ judges:
     #[test]
     fn what_blocks_the_unreadable_alone_is_a_policy() {
         let (policy, problems) =
-            compiled(Checks { unreadable: config::Unreadable::Block, ..Checks::default() });
+            compiled(Checks { unreadable: Some(config::Unreadable::Block), ..Checks::default() });
         assert!(problems.is_empty() && policy.version.is_some());
         assert!(!policy.input.is_empty() && policy.output.is_empty());
     }

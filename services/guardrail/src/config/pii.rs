@@ -2,7 +2,7 @@
 
 use super::fatal;
 use crate::checks::pii::custom::{Allowed, Pattern};
-use crate::checks::pii::{DEFAULT_ENTITIES, Entity, Pii, known_region};
+use crate::checks::pii::{DEFAULT_ENTITIES, Entity, Pii, UNBOUNDED_CHARS, known_region};
 use tollgate_runtime::config::{self, PiiAllow, Problem};
 
 /// Patterns and allowed values of one check: each is looked for in every text.
@@ -39,6 +39,17 @@ pub(super) fn compile(pii: &config::Pii, path: &str, problems: &mut Vec<Problem>
     }
     let entities = if pii.entities.is_some() { entities } else { DEFAULT_ENTITIES.to_vec() };
     Pii::new(&entities, &pii.phone_regions).ok().map(|pii| pii.with(patterns, allowed))
+}
+
+/// Of a pattern without a longest match a stream is held back for as much as is assumed.
+pub(super) fn warn_of_unbounded(pii: &Pii, path: &str, problems: &mut Vec<Problem>) {
+    for (at, pattern) in pii.patterns().iter().enumerate().filter(|(_, pattern)| pattern.longest().is_none()) {
+        let message = format!(
+            "`{}` has no longest match; of a stream it is found only up to {UNBOUNDED_CHARS} characters and to the end of a word:              write {{1,20}} for +, or `stream: whole`",
+            pattern.name()
+        );
+        problems.push(Problem { path: format!("{path}.patterns[{at}]"), message, fatal: false });
+    }
 }
 
 fn patterns(pii: &config::Pii, path: &str, problems: &mut Vec<Problem>) -> Vec<Pattern> {

@@ -16,7 +16,21 @@ pub(super) fn version(guardrails: &Guardrails, config: &Config) -> String {
         .map(|n| (n, config.judges.get(n)))
         .collect();
     // Secrets are written as `***`.
-    let canonical = json!([guardrails.input, guardrails.output, guardrails.budget, judges]).to_string();
+    let Guardrails { input, output, budget, stream, stream_window, on_block, policy: _, allow_weaker: _ } = guardrails;
+    short(&json!([input, output, budget, judges, stream, stream_window, on_block]).to_string())
+}
+
+/// The version of policies that apply together: of one alone, its own.
+pub(super) fn together<'v>(versions: impl Iterator<Item = &'v str>) -> Option<String> {
+    let versions: Vec<&str> = versions.collect();
+    match versions[..] {
+        [] => None,
+        [only] => Some(only.to_owned()),
+        _ => Some(short(&json!(versions).to_string())),
+    }
+}
+
+fn short(canonical: &str) -> String {
     let digest = tollgate_runtime::blob::hex(&Sha256::digest(canonical.as_bytes()));
     digest[..VERSION_LENGTH].to_owned()
 }

@@ -46,12 +46,12 @@ pub(super) fn decode(json: &str) -> Cow<'_, str> {
 }
 
 /// A text as a JSON string, quotes included.
-pub(super) fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
 /// `text` with ranges replaced; the ranges must not overlap.
-pub(super) fn splice(text: &str, mut edits: Vec<(Range<usize>, String)>) -> String {
+pub(crate) fn splice(text: &str, mut edits: Vec<(Range<usize>, String)>) -> String {
     edits.sort_by_key(|(range, _)| range.start);
     let mut out = String::with_capacity(text.len());
     let mut done = 0;

@@ -9,10 +9,12 @@
 //! Told as unreadable: pictures, sound, documents that are no text, what is elsewhere, what a provider has encrypted or kept, and texts that a
 //! caller has turned into numbers itself. Not looked at: identifiers and enumerations, where they are a single word.
 
+pub mod event;
 mod fields;
 mod json;
 mod media;
 
+pub(crate) use json::{encode, splice};
 pub use media::{Kind, Unread};
 
 use fields::{ADDRESSES, ARGUMENTS, NAMES, NO_TEXT, OF_THE_API, PROMPTS, STORED, VOCABULARY, WORDS, is_word};
@@ -138,6 +140,17 @@ pub fn read_answer(body: &RawValue, reader: &mut dyn Reader) -> Option<String> {
     walk.finish(body)
 }
 
+/// Shows every string of a body: keys, ids and whatever else nobody masks are among them, and so are strings of JSON in a text.
+pub fn everything(body: &RawValue, each: &mut dyn FnMut(&str)) {
+    json::tokens(body.get(), |token| {
+        each(&token.text);
+        // Without such an escape the text itself has all that its JSON has.
+        if token.text.contains("\\u") && is_json(&token.text) {
+            json::tokens(&token.text, |inner| each(&inner.text));
+        }
+    });
+}
+
 struct Walk<'r> {
     /// Address of the body's first byte: every value below it is a slice of the same text.
     base: usize,
@@ -181,6 +194,56 @@ impl<'a> About<'a> {
             is_reference: is("item_reference"),
             is_hidden: texts(&["type"]).any(|of| of.starts_with("redacted") || of.starts_with("reasoning")),
             media_type,
+        }
+    }
+}
+
+/// What a field of an object holds.
+enum Held<'a> {
+    /// Definitions of tools and the like.
+    Setting,
+    /// A file, a picture, sound, or where it is.
+    Media(Kind),
+    /// What nobody can read.
+    Unread(Kind),
+    /// What a tool is called with, or gave back.
+    Arguments,
+    /// A name, or words where a single one would be none.
+    Words(Cow<'a, str>),
+    /// No text.
+    Nothing,
+    /// A text, or values of which each says what it holds.
+    Value(Option<Kind>),
+}
+
+impl<'a> Held<'a> {
+    /// By its key, and by what the object says.
+    fn of(key: &str, raw: &'a RawValue, about: &About<'_>) -> Self {
+        let is_text = || text_of(raw).is_some();
+        match key {
+            "tools" => Held::Setting,
+            "audio" | "input_audio" => Held::Value(Some(Kind::Audio)),
+            "result" if about.is_generated_image => Held::Media(Kind::Image),
+            "data" if about.is_hidden => Held::Unread(Kind::Encrypted),
+            "data" | "file_data" => Held::Media(about.kind.unwrap_or(Kind::File)),
+            "url" if about.kind.is_some() => Held::Media(about.kind.unwrap_or(Kind::File)),
+            "file_id" | "fileId" if is_text() => about.kind.map_or(Held::Nothing, Held::Unread),
+            "id" if about.is_reference => Held::Unread(Kind::Stored),
+            // of sound that a provider has made, and kept
+            "id" if about.kind == Some(Kind::Audio) => Held::Unread(Kind::Audio),
+            "encrypted_content" if is_text() => Held::Unread(Kind::Encrypted),
+            key if ADDRESSES.contains(&key) => {
+                let of_key = if key.starts_with("image") { Kind::Image } else { Kind::File };
+                Held::Media(about.kind.unwrap_or(of_key))
+            }
+            key if ARGUMENTS.contains(&key) => Held::Arguments,
+            key if NAMES.contains(&key) || WORDS.contains(&key) => match text_of(raw) {
+                Some(text) if WORDS.contains(&key) && is_word(&text) => Held::Nothing,
+                Some(text) => Held::Words(text),
+                None => Held::Value(about.kind),
+            },
+            key if NO_TEXT.contains(&key) => Held::Nothing,
+            _ => Held::Value(about.kind),
         }
     }
 }
@@ -241,28 +304,8 @@ impl<'r> Walk<'r> {
             return self.word_or(raw, key, &text);
         }
         self.documents += 1;
-        let place = Place::Piece(self.documents);
-        let json = raw.get();
-        let mut edits = Vec::new();
-        json::tokens(json, |token| {
-            let is_key = token.key.is_empty();
-            let is_number = !json[token.span.start..].starts_with('"');
-            let says_nothing = match is_key {
-                true => VOCABULARY.contains(&token.text.as_ref()),
-                false => {
-                    (WORDS.contains(&token.key.as_ref()) && is_word(&token.text))
-                        || NO_TEXT.iter().any(|name| name.eq_ignore_ascii_case(&token.key))
-                }
-            };
-            if is_number || says_nothing {
-                return;
-            }
-            if let Some(text) = self.reader.text(Part { key: &token.key, text: &token.text, place }) {
-                edits.push((token.span, json::encode(&text)));
-            }
-        });
-        if !edits.is_empty() {
-            self.replace(raw, json::splice(json, edits));
+        if let Some(json) = setting_read(raw.get(), self.reader, Place::Piece(self.documents)) {
+            self.replace(raw, json);
         }
     }
 
@@ -290,34 +333,14 @@ impl<'r> Walk<'r> {
     }
 
     fn field(&mut self, key: &str, raw: &RawValue, depth: usize, about: &About<'_>) {
-        match key {
-            "tools" => self.setting(key, raw),
-            "audio" | "input_audio" => self.value(raw, depth + 1, Some(Kind::Audio)),
-            "result" if about.is_generated_image => self.media(raw, depth, Kind::Image, about),
-            "data" if about.is_hidden => self.unread(Kind::Encrypted),
-            "data" | "file_data" => self.media(raw, depth, about.kind.unwrap_or(Kind::File), about),
-            "url" if about.kind.is_some() => self.media(raw, depth, about.kind.unwrap_or(Kind::File), about),
-            "file_id" | "fileId" if text_of(raw).is_some() => {
-                if let Some(kind) = about.kind {
-                    self.unread(kind);
-                }
-            }
-            "id" if about.is_reference => self.unread(Kind::Stored),
-            // of sound that a provider has made, and kept
-            "id" if about.kind == Some(Kind::Audio) => self.unread(Kind::Audio),
-            "encrypted_content" if text_of(raw).is_some() => self.unread(Kind::Encrypted),
-            key if ADDRESSES.contains(&key) => {
-                let of_key = if key.starts_with("image") { Kind::Image } else { Kind::File };
-                self.media(raw, depth, about.kind.unwrap_or(of_key), about);
-            }
-            key if ARGUMENTS.contains(&key) => self.arguments(raw),
-            key if NAMES.contains(&key) || WORDS.contains(&key) => match text_of(raw) {
-                Some(text) if WORDS.contains(&key) && is_word(&text) => {}
-                Some(text) => self.word_or(raw, "", &text),
-                None => self.value(raw, depth + 1, about.kind),
-            },
-            key if NO_TEXT.contains(&key) => {}
-            _ => self.value(raw, depth + 1, about.kind),
+        match Held::of(key, raw, about) {
+            Held::Setting => self.setting(key, raw),
+            Held::Media(kind) => self.media(raw, depth, kind, about),
+            Held::Unread(kind) => self.unread(kind),
+            Held::Arguments => self.arguments(raw),
+            Held::Words(text) => self.word_or(raw, "", &text),
+            Held::Nothing => {}
+            Held::Value(kind) => self.value(raw, depth + 1, kind),
         }
     }
 
@@ -366,7 +389,7 @@ impl<'r> Walk<'r> {
         let replaced = match text.trim_start().starts_with(['{', '[']) && is_json(text) {
             true => {
                 self.documents += 1;
-                tokens_mapped(text, self.reader, Place::Piece(self.documents))
+                tokens_read(text, self.reader, Place::Piece(self.documents))
             }
             false => self.reader.text(Part { key: "", text, place: Place::Alone }),
         };
@@ -378,18 +401,14 @@ impl<'r> Walk<'r> {
     /// A tool's arguments: JSON inside a string, as the API has it, or JSON itself.
     fn arguments(&mut self, raw: &RawValue) {
         let Node::Text(text) = json::open(raw) else { return self.all(raw) };
-        let replaced = match is_json(&text) {
-            true => tokens_mapped(&text, self.reader, Place::Alone),
-            false => self.reader.text(Part { key: "", text: &text, place: Place::Alone }),
-        };
-        if let Some(text) = replaced {
+        if let Some(text) = arguments_read(&text, self.reader) {
             self.replace(raw, json::encode(&text));
         }
     }
 
     /// Every string and number of a value, whatever it is.
     fn all(&mut self, raw: &RawValue) {
-        if let Some(text) = tokens_mapped(raw.get(), self.reader, Place::Alone) {
+        if let Some(text) = tokens_read(raw.get(), self.reader, Place::Alone) {
             self.replace(raw, text);
         }
     }
@@ -443,7 +462,51 @@ fn is_json(text: &str) -> bool {
     serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
-fn tokens_mapped(text: &str, reader: &mut dyn Reader, place: Place<'_>) -> Option<String> {
+/// What a tool is called with, as it stands in a string. The new text, if any of its texts was replaced.
+pub(crate) fn arguments(text: &str, map: MapText<'_>) -> Option<String> {
+    arguments_read(text, &mut Mapped(map))
+}
+
+fn arguments_read(text: &str, reader: &mut dyn Reader) -> Option<String> {
+    match is_json(text) {
+        true => tokens_read(text, reader, Place::Alone),
+        false => reader.text(Part { key: "", text, place: Place::Alone }),
+    }
+}
+
+/// Shows every string and number of a JSON text. The new text, if any was replaced.
+pub(crate) fn tokens_mapped(text: &str, map: MapText<'_>) -> Option<String> {
+    tokens_read(text, &mut Mapped(map), Place::Alone)
+}
+
+/// Shows a JSON text of a field that holds no prompt, as [`Walk::setting`] does. The new text, if any was replaced.
+pub(crate) fn setting_mapped(json: &str, map: MapText<'_>) -> Option<String> {
+    setting_read(json, &mut Mapped(map), Place::Alone)
+}
+
+fn setting_read(json: &str, reader: &mut dyn Reader, place: Place<'_>) -> Option<String> {
+    let mut edits = Vec::new();
+    json::tokens(json, |token| {
+        let is_key = token.key.is_empty();
+        let is_number = !json[token.span.start..].starts_with('"');
+        let says_nothing = match is_key {
+            true => VOCABULARY.contains(&token.text.as_ref()),
+            false => {
+                (WORDS.contains(&token.key.as_ref()) && is_word(&token.text))
+                    || NO_TEXT.iter().any(|name| name.eq_ignore_ascii_case(&token.key))
+            }
+        };
+        if is_number || says_nothing {
+            return;
+        }
+        if let Some(text) = reader.text(Part { key: &token.key, text: &token.text, place }) {
+            edits.push((token.span, json::encode(&text)));
+        }
+    });
+    (!edits.is_empty()).then(|| json::splice(json, edits))
+}
+
+fn tokens_read(text: &str, reader: &mut dyn Reader, place: Place<'_>) -> Option<String> {
     let mut edits = Vec::new();
     json::tokens(text, |token| {
         if let Some(replacement) = reader.text(Part { key: &token.key, text: &token.text, place }) {

@@ -136,6 +136,13 @@ impl Case {
         }
     }
 
+    /// Parts of an answer, as they come.
+    pub fn of_parts(texts: Vec<String>) -> Self {
+        let spoken = texts.iter().filter(|text| !is_blank(text));
+        let turns = spoken.map(|text| Turn { role: "assistant".to_owned(), text: text.clone() }).collect();
+        Self { side: Side::Output, texts, turns, images: Vec::new(), places: Vec::new() }
+    }
+
     /// Texts with something in them, with their places among all.
     pub fn spoken(&self) -> impl Iterator<Item = (usize, &str)> {
         self.texts.iter().enumerate().map(|(at, text)| (at, text.as_str())).filter(|(_, text)| !is_blank(text))

@@ -15,8 +15,9 @@ mod seams;
 mod verdict;
 
 pub use case::{Case, Turn};
-pub use policy::{Configured, Judged, Policy, Seat, Stage, Subject};
+pub use policy::{Configured, Judged, Policy, Seat, Stage, Streaming, Subject, Unreadable};
 pub use verdict::{Checked, Outcome, Verdict, conclude};
+pub(crate) use verdict::{error, outcome};
 
 use crate::checks::fold::Folded;
 use crate::checks::mask::Masker;
@@ -30,6 +31,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
+use tollgate_schemas::Originals;
 
 /// Which way a text goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,12 +127,28 @@ impl Sifted {
 
 /// Runs the patterns and the scores of a side.
 pub fn sift(stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
+    sift_beside(&Originals::default(), stage, side, body)
+}
+
+/// As [`sift`], of the answer to a request that is to have these back: none of their placeholders stands for anything else in it.
+pub(crate) fn sift_beside(restore: &Originals, stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
     let mut texts = Texts::new(stage);
-    if side == Side::Input && !stage.checks.is_empty() {
-        texts.across = seams::find(stage, &body);
+    texts.avoid(restore);
+    if stage.restores() {
+        // A placeholder that the caller has written stands for nothing that is masked, not even one in a file.
+        inspect::everything(&body, &mut |text| texts.masker.avoid(text));
+        side.inspect(&body, &mut |_, text| {
+            texts.masker.avoid(text);
+            None
+        });
     }
-    let changed = side.read(&body, &mut texts);
-    let Texts { found, scores, masker, unread, .. } = texts;
+    let has_scores = stage.judged.iter().any(|judged| judged.threshold().is_some());
+    let has_work = !stage.checks.is_empty() || stage.unreadable.is_some() || has_scores;
+    let has_seams = side == Side::Input && !stage.checks.is_empty();
+    let across = if has_seams { seams::find(stage, &body) } else { Across::new() };
+    let mut sifting = Sifting { stage, texts, across, said: 0 };
+    let changed = if has_work { side.read(&body, &mut sifting) } else { None };
+    let Texts { found, scores, masker, unread } = sifting.texts;
     let score_of = |(judged, score): (&Judged, Score)| {
         let threshold = judged.threshold()?;
         score.reaches(threshold).then(|| Found::named(score.signals().map(str::to_owned).collect()))
@@ -140,9 +158,9 @@ pub fn sift(stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
     let is_scored = |(judged, found): (&Judged, &Option<Found>)| judged.action == Action::Block && found.is_some();
     let is_blocked = stage.checks.iter().zip(&found).any(is_hit)
         || stage.judged.iter().zip(&scored).any(is_scored)
-        || (stage.blocks_unreadable && !unread.is_empty());
+        || stage.blocks(&unread);
     let checks = stage.checks.iter().zip(found).map(|(configured, found)| pattern(configured, &found, is_blocked));
-    let checks: Vec<Checked> = checks.chain(unreadable(stage, side, &unread)).collect();
+    let checks: Vec<Checked> = checks.chain(unreadable(stage, &unread)).collect();
     let (body, is_changed) = match changed.filter(|_| !is_blocked).map(RawValue::from_string) {
         None => (body, false),
         Some(Ok(masked)) => (masked, true),
@@ -157,26 +175,25 @@ pub fn sift(stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
     sifted
 }
 
-/// What a body holds that nobody can read. It is told wherever there is something, and where it is a check that blocks.
-fn unreadable(stage: &Stage, side: Side, unread: &BTreeSet<Kind>) -> Option<Checked> {
-    let outcome = match (unread.is_empty(), stage.blocks_unreadable) {
-        (true, false) => return None,
-        (true, true) => Outcome::Passed,
+/// What a body holds that nobody can read, where the configuration says what becomes of that.
+pub(crate) fn unreadable(stage: &Stage, unread: &BTreeSet<Kind>) -> Option<Checked> {
+    let Unreadable { name, blocks } = stage.unreadable.as_ref()?;
+    let outcome = match (unread.is_empty(), blocks) {
+        (true, _) => Outcome::Passed,
         (false, true) => Outcome::Blocked,
         (false, false) => Outcome::Flagged,
     };
-    let name = format!("{}.unreadable", side.as_str()).into();
     let categories = unread.iter().map(|kind| kind.as_str().to_owned()).collect();
-    Some(Checked { name, outcome, categories, judge: None, took: None })
+    Some(Checked { name: name.clone(), outcome, categories, judge: None, took: None })
 }
 
 /// What a pattern did. One that masks stops at what another one blocks.
-fn pattern(configured: &Configured, found: &Labels, is_blocked: bool) -> Checked {
+pub(crate) fn pattern(configured: &Configured, found: &Labels, is_blocked: bool) -> Checked {
     let outcome = match (found.is_empty(), configured.action) {
-        (true, Action::Mask) if is_blocked => Outcome::NotRun,
+        (true, action) if is_blocked && action.replaces() => Outcome::NotRun,
         (true, _) => Outcome::Passed,
         (false, Action::Block) => Outcome::Blocked,
-        (false, Action::Mask) => Outcome::Masked,
+        (false, Action::Mask | Action::MaskAndRestore | Action::Hash) => Outcome::Masked,
         (false, Action::Log) => Outcome::Flagged,
     };
     let categories = found.iter().filter(|label| **label != keywords::LABEL).map(|label| label.to_string());
@@ -184,115 +201,140 @@ fn pattern(configured: &Configured, found: &Labels, is_blocked: bool) -> Checked
 }
 
 /// What one check has found, as placeholders name it.
-type Labels = BTreeSet<Cow<'static, str>>;
+pub(crate) type Labels = BTreeSet<Cow<'static, str>>;
 
-/// The checks of a stage on the texts of one body.
-struct Texts<'s> {
-    stage: &'s Stage,
+/// What the checks of a stage have found in the texts of one body.
+#[derive(Debug)]
+pub(crate) struct Texts {
     /// Per check: the labels of what it has found.
-    found: Vec<Labels>,
+    pub(crate) found: Vec<Labels>,
     /// Per judged check: the score of the worst text.
     scores: Vec<Score>,
-    masker: Masker,
+    pub(crate) masker: Masker,
     /// What nobody can read, and no judge is shown.
-    unread: BTreeSet<Kind>,
+    pub(crate) unread: BTreeSet<Kind>,
+}
+
+/// The texts of a body on their way.
+struct Sifting<'s> {
+    stage: &'s Stage,
+    texts: Texts,
     /// What stands partly in one text and partly in the next.
     across: Across,
     /// Texts of the conversation so far.
     said: usize,
 }
 
-/// Masking can bring a value into view that its neighbour hid, so masked text is looked at again. Each round replaces
-/// something that no earlier one did; this bound is never met by text that was not made to meet it.
-const ROUNDS_MAX: usize = 16;
-
-impl Reader for Texts<'_> {
+impl Reader for Sifting<'_> {
     fn text(&mut self, part: Part<'_>) -> Option<String> {
-        let mut across = Vec::new();
+        let mut across = Scanned::new();
         if matches!(part.place, Place::Said(_)) {
             across = self.across.remove(&self.said).unwrap_or_default();
             self.said += 1;
         }
-        self.check(part, across)
+        self.texts.check_beside(across, self.stage, part.key, part.text)
     }
 
     fn unread(&mut self, what: Unread<'_>) {
-        let is_shown = what.kind == Kind::Image && what.inline.is_some() && self.stage.sees_images();
+        self.texts.leave(self.stage, what);
+    }
+}
+
+/// Findings, each with the place of the check that has it.
+pub(crate) type Scanned = Vec<(usize, Finding)>;
+
+/// Masking can bring a value into view that its neighbour hid, so masked text is looked at again. Each round replaces
+/// something that no earlier one did; this bound is never met by text that was not made to meet it.
+pub(crate) const ROUNDS_MAX: usize = 16;
+
+impl Texts {
+    pub(crate) fn new(stage: &Stage) -> Self {
+        let (found, masker) = (vec![Labels::new(); stage.checks.len()], Masker::keyed(stage.hash_key.clone()));
+        Self { found, scores: vec![Score::default(); stage.judged.len()], masker, unread: BTreeSet::new() }
+    }
+
+    /// Hands out none of these placeholders.
+    pub(crate) fn avoid(&mut self, restore: &Originals) {
+        restore.0.keys().for_each(|placeholder| self.masker.avoid(placeholder));
+    }
+
+    /// Notes what is no text, unless a judge is shown it.
+    pub(crate) fn leave(&mut self, stage: &Stage, what: Unread<'_>) {
+        let is_shown = what.kind == Kind::Image && what.inline.is_some() && stage.sees_images();
         if !is_shown {
             self.unread.insert(what.kind);
         }
     }
-}
 
-impl<'s> Texts<'s> {
-    fn new(stage: &'s Stage) -> Self {
-        Self {
-            stage,
-            found: vec![Labels::new(); stage.checks.len()],
-            scores: vec![Score::default(); stage.judged.len()],
-            masker: Masker::default(),
-            unread: BTreeSet::new(),
-            across: Across::new(),
-            said: 0,
-        }
+    /// Runs all checks on a text. The masked text, if anything is masked.
+    pub(crate) fn check(&mut self, stage: &Stage, key: &str, text: &str) -> Option<String> {
+        self.check_beside(Scanned::new(), stage, key, text)
     }
 
-    /// `across`: what begins or ends in another text, by the place of the check.
-    fn check(&mut self, part: Part<'_>, across: Vec<(usize, Finding)>) -> Option<String> {
-        let Part { key, text, .. } = part;
-        for (judged, worst) in self.stage.judged.iter().zip(&mut self.scores) {
+    /// `across`: what begins or ends in another text.
+    fn check_beside(&mut self, across: Scanned, stage: &Stage, key: &str, text: &str) -> Option<String> {
+        for (judged, worst) in stage.judged.iter().zip(&mut self.scores) {
             if judged.threshold().is_some() {
                 worst.take_worse(Score::of(text));
             }
         }
-        for (at, finding) in &across {
-            self.found[*at].insert(finding.label.clone());
-        }
-        self.scan(key, text, |action| action != Action::Mask);
-        if self.blocked() {
+        self.note(&across);
+        self.note(&scan(stage, key, text, false));
+        if self.blocked(stage) {
             return None;
         }
-        let is_masking = |at: &usize| self.stage.checks[*at].action == Action::Mask;
-        let mut across: Vec<Finding> =
-            across.into_iter().filter(|(at, _)| is_masking(at)).map(|(_, finding)| finding).collect();
+        let mut across: Scanned = across.into_iter().filter(|(at, _)| stage.checks[*at].masks()).collect();
         let mut masked = None::<String>;
         for _ in 0..ROUNDS_MAX {
             let current = masked.as_deref().unwrap_or(text);
-            let mut findings = self.scan(key, current, |action| action == Action::Mask);
+            let mut scanned = scan(stage, key, current, true);
+            self.note(&scanned);
             // Their places are those of the text as it came.
-            findings.append(&mut across);
-            match self.masker.mask(current, findings) {
+            scanned.append(&mut across);
+            match self.masker.mask(current, findings(scanned)) {
                 Some(text) => masked = Some(text),
                 None => return masked,
             }
         }
-        Some(self.masker.whole(text))
+        Some(self.masker.whole(text, stage.strictest()))
     }
 
-    /// What the checks with such an action find, also in what base64 hides; notes which of them did.
-    fn scan(&mut self, key: &str, text: &str, wanted: impl Fn(Action) -> bool) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        if !self.stage.checks.iter().any(|c| wanted(c.action)) {
-            return findings;
+    /// Notes which checks have found something.
+    pub(crate) fn note(&mut self, scanned: &[(usize, Finding)]) {
+        for (at, finding) in scanned {
+            self.found[*at].insert(finding.label.clone());
         }
-        let folded = Folded::new(text).beside(key);
-        let hidden: Vec<(Range<usize>, String)> = encoded::runs(text).collect();
-        for (configured, found) in self.stage.checks.iter().zip(&mut self.found).filter(|(c, _)| wanted(c.action)) {
-            let before = findings.len();
-            configured.check.scan(&folded, &mut findings);
-            for (run, hidden) in &hidden {
-                let mut inside = Vec::new();
-                configured.check.scan(&Folded::new(hidden).beside(key), &mut inside);
-                findings.extend(inside.into_iter().map(|finding| Finding { span: run.clone(), ..finding }));
-            }
-            found.extend(findings[before..].iter().map(|finding| finding.label.clone()));
-        }
-        findings
     }
 
-    fn blocked(&self) -> bool {
-        self.stage.checks.iter().zip(&self.found).any(|(c, found)| !found.is_empty() && c.action == Action::Block)
+    /// Whether something was found that blocks.
+    pub(crate) fn blocked(&self, stage: &Stage) -> bool {
+        stage.checks.iter().zip(&self.found).any(|(c, found)| !found.is_empty() && c.action == Action::Block)
+            || stage.blocks(&self.unread)
     }
+}
+
+/// What the checks of a stage find that mask, or else the others, also in what base64 hides: of that the whole run.
+pub(crate) fn scan(stage: &Stage, key: &str, text: &str, that_mask: bool) -> Scanned {
+    let mut scanned = Scanned::new();
+    if !stage.has(that_mask) {
+        return scanned;
+    }
+    let (folded, mut found) = (Folded::new(text).beside(key), Vec::new());
+    let hidden: Vec<(Range<usize>, String)> = encoded::runs(text).collect();
+    for (at, configured) in stage.checks.iter().enumerate().filter(|(_, c)| c.masks() == that_mask) {
+        configured.scan(&folded, &mut found);
+        for (run, hidden) in &hidden {
+            let before = found.len();
+            configured.scan(&Folded::new(hidden).beside(key), &mut found);
+            found[before..].iter_mut().for_each(|finding| finding.span = run.clone());
+        }
+        scanned.extend(found.drain(..).map(|finding| (at, finding)));
+    }
+    scanned
+}
+
+pub(crate) fn findings(scanned: Scanned) -> Vec<Finding> {
+    scanned.into_iter().map(|(_, finding)| finding).collect()
 }
 
 #[cfg(test)]

@@ -74,18 +74,19 @@ fn across(stage: &Stage, end: &End, begin: &str, is_cut: bool) -> Vec<(usize, Fi
     for (check, configured) in stage.checks.iter().enumerate() {
         let scan = |text: &str| {
             let mut found = Vec::new();
-            configured.check.scan(&Folded::new(text), &mut found);
+            configured.scan(&Folded::new(text), &mut found);
             found
         };
         let before = all.len();
         for between in ["", " "] {
             let joined = format!("{}{between}{begin}", end.text);
-            for Finding { span, label, score } in scan(&joined) {
+            for finding in scan(&joined) {
+                let span = finding.span.clone();
                 let is_across = span.start < seam && span.end > seam + between.len();
                 // What begins or ends where a text was cut may be a part of something else.
                 let is_part = (span.start == 0 && end.from > 0) || (span.end == joined.len() && is_cut);
                 if is_across && !is_part {
-                    all.push((check, Finding { span: span.start..span.end - between.len(), label, score }));
+                    all.push((check, Finding { span: span.start..span.end - between.len(), ..finding }));
                 }
             }
         }
@@ -109,13 +110,14 @@ mod tests {
     use crate::checks::{Action, Check};
     use crate::pipeline::Configured;
     use serde_json::json;
+    use std::sync::Arc;
 
     fn found(messages: serde_json::Value) -> Vec<(usize, String)> {
         let text = |message: &serde_json::Value| message["content"].as_str().expect("a text").to_owned();
         let texts: Vec<String> = messages.as_array().expect("a list").iter().map(text).collect();
         let pii = Check::Pii(Pii::new(&[], &[]).expect("defaults"));
         let words = Check::Keywords(Keywords::new(&["project orion".to_owned()]).expect("small"));
-        let configured = |check| Configured { name: "input.x".into(), action: Action::Mask, check };
+        let configured = |check| Configured { name: "input.x".into(), action: Action::Mask, check: Arc::new(check) };
         let stage = Stage { checks: vec![configured(pii), configured(words)], ..Stage::default() };
         let body = serde_json::value::to_raw_value(&json!({ "messages": messages })).expect("JSON");
         let across = find(&stage, &body);

@@ -3,6 +3,7 @@
 use super::*;
 use crate::checks::Check;
 use crate::checks::keywords::Keywords;
+use crate::checks::mask::Instead;
 use crate::checks::pii::{Entity, Pii};
 use crate::judges::{Judge, Kind, Ruled, Ruling};
 use proptest::prelude::*;
@@ -13,11 +14,11 @@ use tollgate_schemas::ErrorCode;
 
 fn keywords(name: &str, action: Action, words: &[&str]) -> Configured {
     let words = words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
-    Configured { name: name.into(), action, check: Check::Keywords(Keywords::new(&words).expect("small")) }
+    Configured { name: name.into(), action, check: Arc::new(Check::Keywords(Keywords::new(&words).expect("small"))) }
 }
 
 fn pii(name: &str, action: Action, entities: &[Entity]) -> Configured {
-    Configured { name: name.into(), action, check: Check::Pii(Pii::new(entities, &[]).expect("defaults")) }
+    Configured { name: name.into(), action, check: Arc::new(Check::Pii(Pii::new(entities, &[]).expect("defaults"))) }
 }
 
 fn safety(action: Action, allows_failure: bool) -> Judged {
@@ -134,7 +135,9 @@ fn judges_are_shown_what_patterns_have_masked_and_their_finds_go_on_with_its_num
     let policy = judged_too(vec![pii("input.pii", Action::Mask, &[])], vec![safety(Action::Mask, false)]);
     let sifted = sift(&policy.input, Side::Input, body("a@b.com is Ann"));
     assert_eq!(sifted.case.as_ref().expect("somebody is asked").texts, ["[EMAIL_ADDRESS_1] is Ann"]);
-    let finding = |span, label: &'static str| (0, Finding { span, label: label.into(), score: 0.5 });
+    let finding = |span, label: &'static str| {
+        (0, Finding { span, label: label.into(), score: 0.5, instead: Instead::default() })
+    };
     let spans = vec![finding(21..24, "PERSON"), finding(1..5, "EMAIL_ADDRESS")];
     let rule = |spans| {
         let ruling = Ruling::Found(Found { spans, ..Found::named(vec!["PERSON".into()]) });
@@ -198,15 +201,21 @@ fn with_picture(text: &str) -> Box<RawValue> {
     serde_json::value::to_raw_value(&json!({"messages": [{"role": "user", "content": content}]})).expect("JSON")
 }
 
+fn unreadable(blocks: bool) -> Unreadable {
+    Unreadable { name: "input.unreadable".into(), blocks }
+}
+
 #[test]
-fn what_nobody_can_read_is_told_or_blocked() {
-    let passes = policy(vec![keywords("input.keywords", Action::Block, &["orion"])]);
+fn what_nobody_can_read_is_told_where_somebody_asks_or_blocked() {
+    let mut passes = policy(vec![keywords("input.keywords", Action::Block, &["orion"])]);
+    assert_eq!(told(&check_request(&passes, &with_picture("hello"))), [("input.keywords", Outcome::Passed)]);
+    passes.input.unreadable = Some(unreadable(false));
     let verdict = check_request(&passes, &with_picture("hello"));
     assert_eq!((verdict.outcome, verdict.error.is_none()), (Outcome::Flagged, true));
     assert_eq!(told(&verdict), [("input.keywords", Outcome::Passed), ("input.unreadable", Outcome::Flagged)]);
     assert_eq!(verdict.checks[1].categories, ["image"]);
     let mut blocks = policy(Vec::new());
-    blocks.input.blocks_unreadable = true;
+    blocks.input.unreadable = Some(unreadable(true));
     let error = check_request(&blocks, &with_picture("hello")).error.expect("blocked");
     assert_eq!((error.checks, error.categories), (vec!["input.unreadable".to_owned()], vec!["image".to_owned()]));
     let verdict = check_request(&blocks, &body("hello"));
@@ -219,7 +228,7 @@ fn a_judge_that_sees_pictures_answers_for_them() {
     let judge = Judge { name: "j".into(), kind, cache: None, sees_images: true };
     let seat = Seat::Taken(Arc::new(judge));
     let mut policy = judged_too(Vec::new(), vec![Judged { seat, ..safety(Action::Block, false) }]);
-    policy.input.blocks_unreadable = true;
+    policy.input.unreadable = Some(unreadable(true));
     let sifted = sift(&policy.input, Side::Input, with_picture("hello"));
     assert_eq!((sifted.open(&policy.input).len(), sifted.case.map(|case| case.images.len())), (1, Some(1)));
     let verdict = checked(&policy, &with_picture("hello"), Ruling::Passed);
@@ -248,7 +257,7 @@ fn what_a_judge_finds_in_a_document_is_masked_in_its_piece() {
     let policy = judged_too(Vec::new(), vec![safety(Action::Mask, false)]);
     let body = serde_json::value::to_raw_value(&json!({"messages": [], "metadata": {"by": "Jane", "for": "Joe"}}));
     // "by\nJane\nfor\nJoe"
-    let person = |span| Finding { span, label: "PERSON".into(), score: 0.5 };
+    let person = |span| Finding { span, label: "PERSON".into(), score: 0.5, instead: Instead::default() };
     let spans = Some(vec![(0, person(3..7)), (0, person(12..15))]);
     let found = Found { spans, ..Found::named(vec!["PERSON".into()]) };
     let masked = checked(&policy, &body.expect("JSON"), Ruling::Found(found)).body.expect("masked");
@@ -362,5 +371,5 @@ proptest! {
 
 /// Findings inside the caller's own placeholders count as found, but there is nothing to replace.
 fn placeholder_only(policy: &Policy, text: &str) -> bool {
-    !Texts::new(&policy.input).scan("", text, |_| true).is_empty()
+    [true, false].iter().any(|that_mask| !scan(&policy.input, "", text, *that_mask).is_empty())
 }

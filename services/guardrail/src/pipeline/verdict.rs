@@ -1,7 +1,7 @@
 //! What comes of a body, once patterns, scores and judges have had their say.
 
 use super::{Case, Judged, Side, Sifted, Stage};
-use crate::checks::mask::Masker;
+use crate::checks::mask::{Instead, Masker};
 use crate::checks::{Action, Finding};
 use crate::judges::{Found, Ruled, Ruling};
 use serde_json::value::RawValue;
@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
-use tollgate_schemas::{ApiError, ErrorCode, GuardrailCheck};
+use tollgate_schemas::{ApiError, ErrorCode, GuardrailCheck, Originals};
 
 /// What checks did, from harmless to grave. Of several, the gravest is what the usage row says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,13 +97,25 @@ pub struct Verdict {
     pub checks: Vec<Checked>,
     /// The new body, if masking changed it. The old one must not be used then.
     pub body: Option<Box<RawValue>>,
+    /// What the answer to the new body is to have back.
+    pub restore: Originals,
     /// Why nothing goes on, if nothing goes on.
     pub error: Option<ApiError>,
 }
 
+impl Verdict {
+    /// Why nothing goes on when the checks themselves broke.
+    pub(crate) fn broken_error(checks: &[Checked]) -> ApiError {
+        let names: Vec<&str> = checks.iter().map(|checked| checked.name.as_ref()).collect();
+        let message = "the checks of this endpoint failed to run; report it with the request id";
+        unavailable(&names, message.to_owned())
+    }
+}
+
 /// The verdict when the checks themselves broke: nothing goes on.
 fn broken(stage: &Stage) -> Verdict {
-    let names = stage.checks.iter().map(|c| &c.name).chain(stage.judged.iter().map(|j| &j.name));
+    let unreadable = stage.unreadable.iter().map(|unreadable| &unreadable.name);
+    let names = stage.checks.iter().map(|c| &c.name).chain(unreadable).chain(stage.judged.iter().map(|j| &j.name));
     let not_run = |name: &Arc<str>| Checked {
         name: name.clone(),
         outcome: Outcome::NotRun,
@@ -112,10 +124,8 @@ fn broken(stage: &Stage) -> Verdict {
         took: None,
     };
     let checks: Vec<Checked> = names.map(not_run).collect();
-    let names: Vec<&str> = checks.iter().map(|checked| checked.name.as_ref()).collect();
-    let message = "the checks of this endpoint failed to run; report it with the request id";
-    let error = Some(unavailable(&names, message.to_owned()));
-    Verdict { outcome: Outcome::NotRun, checks, body: None, error }
+    let error = Some(Verdict::broken_error(&checks));
+    Verdict { outcome: Outcome::NotRun, checks, body: None, restore: Originals::default(), error }
 }
 
 /// The verdict, with the rulings of the judges of [`Sifted::open`], by place.
@@ -139,8 +149,8 @@ pub fn conclude(stage: &Stage, side: Side, sifted: Sifted, rulings: Vec<(usize, 
         }
         let mut categories = Vec::new();
         if let Ruling::Found(found) = ruling {
-            if outcome == Outcome::Masked {
-                masking.add(&found);
+            if let (Outcome::Masked, Some(instead)) = (outcome, judged.action.instead()) {
+                masking.add(&found, instead);
             }
             categories = found.categories;
         }
@@ -156,23 +166,25 @@ pub fn conclude(stage: &Stage, side: Side, sifted: Sifted, rulings: Vec<(usize, 
         }
     }
     let goes_on = error.is_none() && !is_blocked && is_changed;
-    Verdict { outcome, checks, body: goes_on.then_some(body), error }
+    let restore = if goes_on { Originals(masker.originals()) } else { Originals::default() };
+    Verdict { outcome, checks, body: goes_on.then_some(body), restore, error }
 }
 
-fn outcome(judged: &Judged, ruling: &Ruling) -> Outcome {
+/// What a ruling means for the check that asked for it.
+pub(crate) fn outcome(judged: &Judged, ruling: &Ruling) -> Outcome {
     match (ruling, judged.action) {
         (Ruling::Passed, _) => Outcome::Passed,
         (Ruling::Failed(_), _) => Outcome::Failed,
         (Ruling::NotAsked, _) => Outcome::NotRun,
         (Ruling::Found(found), _) if found.is_mild => Outcome::Flagged,
         (Ruling::Found(_), Action::Block) => Outcome::Blocked,
-        (Ruling::Found(_), Action::Mask) => Outcome::Masked,
+        (Ruling::Found(_), Action::Mask | Action::MaskAndRestore | Action::Hash) => Outcome::Masked,
         (Ruling::Found(_), Action::Log) => Outcome::Flagged,
     }
 }
 
 /// Why nothing goes on: something was found that blocks, or a check that `must` be answered was not.
-fn error(side: Side, checks: &[Checked], must: &[Arc<str>]) -> Option<ApiError> {
+pub(crate) fn error(side: Side, checks: &[Checked], must: &[Arc<str>]) -> Option<ApiError> {
     let blocked: Vec<&Checked> = checks.iter().filter(|checked| checked.outcome == Outcome::Blocked).collect();
     let what = side.what();
     if !blocked.is_empty() {
@@ -207,8 +219,8 @@ fn unavailable(checks: &[&str], message: String) -> ApiError {
 /// What judges have found that is to be replaced.
 #[derive(Default)]
 struct Masking {
-    /// Somebody did not say where.
-    is_whole: bool,
+    /// Somebody did not say where: all texts are replaced, by the strictest of what was asked for.
+    whole: Option<Instead>,
     spans: HashMap<usize, Vec<Finding>>,
 }
 
@@ -216,19 +228,19 @@ struct Masking {
 struct Unlike;
 
 impl Masking {
-    fn add(&mut self, found: &Found) {
+    fn add(&mut self, found: &Found, instead: Instead) {
         match &found.spans {
-            None => self.is_whole = true,
+            None => self.whole = self.whole.max(Some(instead)),
             Some(spans) => {
                 for (at, finding) in spans {
-                    self.spans.entry(*at).or_default().push(finding.clone());
+                    self.spans.entry(*at).or_default().push(Finding { instead, ..finding.clone() });
                 }
             }
         }
     }
 
     fn any(&self) -> bool {
-        self.is_whole || !self.spans.is_empty()
+        self.whole.is_some() || !self.spans.is_empty()
     }
 
     /// The body with all of it replaced; `None` if it was before.
@@ -240,13 +252,15 @@ impl Masking {
         masker: &mut Masker,
     ) -> Result<Option<Box<RawValue>>, Unlike> {
         let (mut at, mut is_like) = (0, true);
+        let strictest = self.spans.values().flatten().map(|finding| finding.instead).max();
+        let whole = self.whole.max(self.whole.and(strictest));
         let masked = side.inspect(body, &mut |_, text| {
             let place = case.place(at, text);
             is_like &= place.is_some();
             at += 1;
             let (of, range) = place??;
-            if self.is_whole {
-                return (!text.trim().is_empty()).then(|| masker.whole(text));
+            if let Some(instead) = whole {
+                return (!text.trim().is_empty()).then(|| masker.whole(text, instead));
             }
             masker.mask(text, within(self.spans.get(&of)?, &range))
         });

@@ -5,7 +5,7 @@
 //! | --- | --- | --- |
 //! | `admin` | everything | everything |
 //! | `analyst` | everything | nothing |
-//! | `team_admin` | its team, and the keys, users and budgets of it | keys and members of its team |
+//! | `team_admin` | its team, and the keys, users and budgets of it | keys and members of its team; no key's checks for weaker ones |
 //! | `member` | the same | its own keys in its team |
 
 use super::{keys::opens, secret_of, unknown_key};
@@ -122,12 +122,18 @@ pub fn may_write_key(actor: &Actor, before: Option<&Key>, after: Option<&Key>) -
     if !before.into_iter().chain(after).all(own) {
         return false;
     }
-    // Limits are set over a member's head, so it neither lifts them nor makes a key with its own.
-    let Some(after) = after.filter(|key| actor.role_in(Some(&key.team)) == Some(AdminRole::Member)) else {
-        return true;
-    };
+    let Some(after) = after else { return true };
+    let role = actor.role_in(Some(&after.team));
+    let is_as_before = before.and_then(|key| key.guardrails.as_ref()) == after.guardrails.as_ref();
+    // Nobody but an admin says that a key may be checked less, or that another team's may.
+    let is_weaker = after.guardrails.as_ref().is_some_and(|own| own.allow_weaker);
+    let stays = is_as_before && before.is_some_and(|before| before.team == after.team);
+    if is_weaker && !stays && role != Some(AdminRole::Admin) {
+        return false;
+    }
+    // Limits and checks are set over a member's head, so it neither lifts them nor makes a key with its own.
     let limits = |key: Option<&Key>| serde_json::to_string(key.map_or(&[][..], |key| &key.limits[..])).ok();
-    limits(before) == limits(Some(after))
+    role != Some(AdminRole::Member) || (is_as_before && limits(before) == limits(Some(after)))
 }
 
 /// Whether somebody may make a user what it is `after`. Includes [`may`]. Nobody but an admin changes more of a user than whether

@@ -179,6 +179,7 @@ pub(super) fn request(endpoint: &str, body: Value) -> Request {
         guardrail_outcome: None,
         guardrails: Vec::new(),
         policy_version: None,
+        restore: Default::default(),
         reserved: None,
         waiting: None,
     }
@@ -442,11 +443,11 @@ async fn requests_that_never_reach_a_provider() {
 }
 
 #[tokio::test]
-async fn checked_answers_are_never_sent_in_chunks() {
+async fn checked_answers_go_in_chunks_only_where_they_are_checked_in_parts() {
     let text = delta("secret");
     let reply = Reply::stream(&[&text, FINISH, "[DONE]"]);
-    let fake = Fake::start(vec![reply.clone(), reply]).await;
-    let checks = r#"guardrails: { output: { keywords: { action: block, words: [ "secret" ] } } }"#;
+    let fake = Fake::start(vec![reply.clone(), reply.clone(), reply]).await;
+    let checks = r#"guardrails: { stream: whole, output: { keywords: { action: block, words: [ "secret" ] } } }"#;
     let bench = Bench::new(&fake.url, "http://127.0.0.1:9", checks);
     let (finished, chunks) = bench.run(&ask_stream("chat")).await;
     assert!(finished.is_checked && chunks.0.is_empty());
@@ -454,6 +455,9 @@ async fn checked_answers_are_never_sent_in_chunks() {
     let judge = Request { lane: Lane::Judge, ..ask_stream("chat") };
     let (finished, chunks) = bench.run(&judge).await;
     assert!(!finished.is_checked && chunks.text() == "secret");
+    let bench = Bench::new(&fake.url, "http://127.0.0.1:9", &checks.replace("stream: whole, ", ""));
+    let (finished, chunks) = bench.run(&ask_stream("chat")).await;
+    assert!(finished.is_checked && chunks.text() == "secret", "for the guardrail");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use super::objects;
 use crate::cli::{Api, Config as Command};
 use anyhow::Context;
 use std::{collections::BTreeMap, path::Path, process::ExitCode};
-use tollgate_runtime::config::{Over, Role};
+use tollgate_runtime::config::{Over, Role, yaml};
 
 pub(crate) async fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
@@ -39,11 +39,11 @@ fn check(path: &Path, role: Role) -> ExitCode {
 #[allow(clippy::print_stdout, reason = "the command's result")]
 fn show(path: &Path, effective: bool) -> anyhow::Result<ExitCode> {
     // Secrets need not be there to show the rest: as the role that uses none of them.
-    let config = super::load(path, Role::Guardrail, &Over::default())?;
+    let config = super::load(path, Role::UsageAggregator, &Over::default())?;
     let mut all = serde_json::to_value(&config)?;
     if !effective {
         let text = std::fs::read_to_string(path)?;
-        let written: BTreeMap<String, serde_json::Value> = serde_saphyr::from_str(&text)?;
+        let written: BTreeMap<String, serde_json::Value> = yaml(&text).map_err(anyhow::Error::msg)?;
         if let Some(sections) = all.as_object_mut() {
             sections.retain(|name, _| written.contains_key(name));
         }

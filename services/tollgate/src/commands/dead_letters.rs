@@ -64,7 +64,7 @@ struct Door {
 impl Door {
     fn open(at: &Log) -> anyhow::Result<Self> {
         let over = Over { brokers: at.brokers.clone(), ..Over::default() };
-        let config = load(&at.config, Role::Guardrail, &over)?;
+        let config = load(&at.config, Role::UsageAggregator, &over)?;
         let bus = Bus::new(settings(&config, "dead-letters")?);
         Ok(Self { config, bus })
     }
@@ -268,7 +268,7 @@ fn gone(place: Place) -> String {
     format!("there is no dead letter at {place}, or none any more; `tollgate dead-letters list` shows what there is")
 }
 
-fn time(ms: i64) -> String {
+pub(super) fn time(ms: i64) -> String {
     DateTime::from_timestamp_millis(ms)
         .map_or_else(|| "?".to_owned(), |at| at.to_rfc3339_opts(SecondsFormat::Millis, true))
 }

@@ -3,6 +3,7 @@
 pub(crate) mod config;
 pub(crate) mod dead_letters;
 pub(crate) mod demo;
+pub(crate) mod guardrails;
 pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod kafka;
@@ -24,10 +25,12 @@ use tollgate_runtime::{
 
 /// Reads and checks a configuration, the services' own checks included.
 fn read(path: &Path, role: Role, over: &Over) -> Result<Loaded, Problems> {
-    let loaded = file::load(path, role, over)?;
+    let mut loaded = file::load(path, role, over)?;
     let mut problems = tollgate_guardrail::config::problems(&loaded.config);
     problems.extend(crate::embedded::problems(&loaded.config));
-    if problems.is_empty() { Ok(loaded) } else { Err(Problems(problems)) }
+    let (fatal, warnings): (Vec<_>, Vec<_>) = problems.into_iter().partition(|problem| problem.fatal);
+    loaded.warnings.extend(warnings);
+    if fatal.is_empty() { Ok(loaded) } else { Err(Problems(fatal)) }
 }
 
 /// As [`read`]; warnings go to standard error, problems become the error.

@@ -7,7 +7,7 @@ use comfy_table::Table;
 use reqwest::{Method, RequestBuilder, Url};
 use serde_json::{Value, json};
 use std::{io::Read, path::Path, process::ExitCode, time::Duration};
-use tollgate_runtime::config::Millis;
+use tollgate_runtime::config::{Millis, yaml};
 use tollgate_schemas::ObjectKind;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -156,10 +156,7 @@ fn read(file: &Path) -> anyhow::Result<Value> {
     } else {
         text = std::fs::read_to_string(file).with_context(|| format!("{named} cannot be read"))?;
     }
-    // The first line says what and where; the rest quotes the text, which may hold a secret.
-    serde_saphyr::from_str(&text).map_err(|error| {
-        anyhow!("{named} is neither YAML nor JSON: {}", error.to_string().lines().next().unwrap_or_default())
-    })
+    yaml(&text).map_err(|error| anyhow!("{named} is neither YAML nor JSON: {error}"))
 }
 
 async fn call(

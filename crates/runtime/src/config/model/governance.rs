@@ -1,6 +1,6 @@
 //! Who may ask, how often and for how much: teams, users, keys, limits, budgets, prices.
 
-use super::{Millis, OnFailure};
+use super::{Guardrails, Millis, OnFailure};
 use crate::{
     Secret,
     config::{Subject, units::Per},
@@ -50,6 +50,9 @@ pub struct Team {
     pub on_unpriced: Option<OnFailure>,
     #[serde(default)]
     pub limits: Vec<Limit>,
+    /// Beside those of the endpoints that it uses.
+    #[serde(default)]
+    pub guardrails: Option<Guardrails>,
     #[serde(default)]
     pub kafka: Option<TeamKafka>,
 }
@@ -204,6 +207,9 @@ pub struct Key {
     pub tags: BTreeMap<String, String>,
     #[serde(default)]
     pub limits: Vec<Limit>,
+    /// Beside those of its team and of the endpoints that it uses.
+    #[serde(default)]
+    pub guardrails: Option<Guardrails>,
     #[serde(default)]
     pub expires: Option<DateTime<Utc>>,
     #[serde(default = "yes")]

@@ -10,7 +10,7 @@ pub const JUDGE_ENDPOINT: &str = "judge:";
 /// How long all judges of a side may take together, unless `budget` says so.
 pub const JUDGES_BUDGET: Millis = Millis(5_000);
 
-/// `endpoints[].guardrails`, and `guardrails.NAME`.
+/// `endpoints[].guardrails`, `teams[].guardrails`, `keys[].guardrails`, and `guardrails.NAME`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "documented in tollgate.example.yaml")]
@@ -20,9 +20,55 @@ pub struct Guardrails {
     /// How long all judges of a side may take together.
     #[schema(value_type = Option<String>)]
     pub budget: Option<Millis>,
-    /// A policy of the section `guardrails`, instead of the three above.
+    pub stream: StreamChecks,
+    /// How many characters of a stream judges are shown at a time.
+    pub stream_window: Option<u32>,
+    pub on_block: OnBlock,
+    /// A policy of the section `guardrails`, instead of those above.
     pub policy: Option<String>,
+    /// Of a team or a key: it stands in place of what it would else be added to. For administrators alone.
+    pub allow_weaker: bool,
 }
+
+impl Guardrails {
+    /// Whether answers are checked while they are being produced. A score needs the whole of a text, and so does a judge that says
+    /// where; what nobody can read is known when all of it is there.
+    pub fn streams(&self) -> bool {
+        let is_masked_by_judge = |judge: Option<&String>, action: Action| judge.is_some() && action.replaces();
+        let output = &self.output;
+        let by_judge = output.pii.as_ref().is_some_and(|pii| is_masked_by_judge(pii.judge.as_ref(), pii.action))
+            || output.safety.as_ref().is_some_and(|safety| is_masked_by_judge(safety.judge.as_ref(), safety.action))
+            || output.topics.as_ref().is_some_and(|topics| topics.action.replaces())
+            || output.custom.iter().any(|custom| custom.action.replaces());
+        let by_whole = by_judge || output.injection.is_some() || output.unreadable == Some(Unreadable::Block);
+        self.stream == StreamChecks::Window && output.any() && !by_whole
+    }
+}
+
+/// `guardrails.stream`: when a stream that is checked reaches its caller.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamChecks {
+    /// While it is produced, as late as its checks need.
+    #[default]
+    Window,
+    /// When all of it has been checked.
+    Whole,
+}
+
+/// `guardrails.on_block`: how a stream ends whose beginning has been sent when a check blocks it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBlock {
+    /// With the error `guardrail_blocked`.
+    #[default]
+    Error,
+    /// As the API ends one that a content filter has stopped.
+    ContentFilter,
+}
+
+/// How many characters of a stream judges are shown at a time, unless `stream_window` says so.
+pub const STREAM_WINDOW: u32 = 1_000;
 
 /// `guardrails.input` and `.output`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, utoipa::ToSchema)]
@@ -35,14 +81,28 @@ pub struct Checks {
     pub safety: Option<Judged>,
     pub injection: Option<Injection>,
     pub custom: Vec<Custom>,
-    /// What becomes of a body with something in it that no check can read and no judge is shown.
-    pub unreadable: Unreadable,
+    /// What becomes of a body with something in it that no check can read and no judge is shown. `None`: it passes, and nothing is said.
+    pub unreadable: Option<Unreadable>,
 }
 
 impl Checks {
     /// Whether there is anything to check.
     pub fn any(&self) -> bool {
         *self != Self::default()
+    }
+
+    /// What each check does, by its name below these.
+    pub fn actions(&self) -> Vec<(String, Action)> {
+        let Self { pii, keywords, topics, safety, injection, custom, unreadable: _ } = self;
+        let one = [
+            ("pii", pii.as_ref().map(|it| it.action)),
+            ("keywords", keywords.as_ref().map(|it| it.action)),
+            ("topics", topics.as_ref().map(|it| it.action)),
+            ("safety", safety.as_ref().map(|it| it.action)),
+            ("injection", injection.as_ref().map(|it| it.action)),
+        ];
+        let one = one.into_iter().filter_map(|(name, action)| Some((name.to_owned(), action?)));
+        one.chain(custom.iter().enumerate().map(|(at, it)| (format!("custom[{at}]"), it.action))).collect()
     }
 }
 
@@ -53,15 +113,23 @@ impl Checks {
 pub enum Action {
     Block,
     Mask,
+    MaskAndRestore,
+    Hash,
     Log,
 }
 
+impl Action {
+    /// Whether something stands in the place of what is found.
+    pub fn replaces(self) -> bool {
+        matches!(self, Self::Mask | Self::MaskAndRestore | Self::Hash)
+    }
+}
+
 /// `guardrails.*.unreadable`: pictures, sound, files that are no text, what is elsewhere, encrypted or kept by a provider.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Unreadable {
-    #[default]
     Allow,
     Block,
 }

@@ -123,6 +123,37 @@ fn keys_are_not_handed_over_and_members_leave_limits_alone() {
 }
 
 #[test]
+fn nobody_but_an_admin_makes_the_checks_of_a_key_weaker() {
+    let key = |team: &str, guardrails: serde_json::Value| -> Key {
+        let value = json!({ "name": "k", "team": team, "sha256": "0", "user": "me", "guardrails": guardrails });
+        serde_json::from_value(value).expect("a key")
+    };
+    let words = json!({ "keywords": { "action": "block", "words": ["x"] } });
+    let (plain, strict) = (key("mine", json!(null)), key("mine", json!({ "input": words })));
+    let weaker = key("mine", json!({ "allow_weaker": true, "input": words }));
+    let weakest = key("mine", json!({ "allow_weaker": true }));
+    let elsewhere = key("also", json!({ "allow_weaker": true }));
+    let (member, mut lead) = (actor(AdminRole::Member), actor(AdminRole::TeamAdmin));
+    lead.teams.insert("also".to_owned(), AdminRole::TeamAdmin);
+    for (before, after, for_member, for_lead) in [
+        (None, &strict, false, true),
+        (None, &weakest, false, false),
+        (Some(&plain), &strict, false, true),
+        (Some(&strict), &strict, true, true),
+        (Some(&strict), &plain, false, true),
+        (Some(&strict), &weaker, false, false),
+        (Some(&weaker), &weaker, true, true),
+        (Some(&weaker), &weakest, false, false),
+        (Some(&weaker), &strict, false, true),
+        (Some(&weakest), &elsewhere, false, false),
+    ] {
+        assert_eq!(may_write_key(&member, before, Some(after)), for_member, "member {before:?} {after:?}");
+        assert_eq!(may_write_key(&lead, before, Some(after)), for_lead, "team admin {before:?} {after:?}");
+        assert!(may_write_key(&actor(AdminRole::Admin), before, Some(after)));
+    }
+}
+
+#[test]
 fn a_team_admin_decides_who_is_in_its_team_and_nothing_else_of_them() {
     let user = |more: serde_json::Value| -> User {
         let mut value = json!({ "name": "u" });

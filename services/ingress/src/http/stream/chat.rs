@@ -2,26 +2,36 @@
 //!
 //! Source: <https://platform.openai.com/docs/api-reference/chat/streaming>.
 
-use super::wants_usage;
+use super::{Beginning, wants_usage};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use tollgate_schemas::{Request, StreamEvent};
 
 /// What a caller has been sent, as far as it is needed to send the rest of the answer.
 #[derive(Default)]
 pub(super) struct Sent {
     any: bool,
-    /// Bytes of content of choice 0.
-    content_bytes: usize,
+    /// Of choice 0.
+    content: Beginning,
     /// Something that cannot be continued from the whole answer: tool calls, or other choices.
     beyond_content: bool,
     finished: bool,
+    /// Of each choice that has begun, whether it has ended.
+    choices: BTreeMap<u32, bool>,
+    /// As the chunks have them.
+    id: Value,
+    created: Value,
     usage_wanted: bool,
     model: String,
 }
 
 #[derive(Deserialize)]
 struct Chunk {
+    #[serde(default)]
+    id: Value,
+    #[serde(default)]
+    created: Value,
     #[serde(default)]
     choices: Vec<ChunkChoice>,
 }
@@ -50,8 +60,10 @@ impl Sent {
     pub(super) fn note(&mut self, events: &[StreamEvent]) {
         self.any = true;
         for chunk in events.iter().filter_map(|e| serde_json::from_str::<Chunk>(&e.data).ok()) {
+            (self.id, self.created) = (chunk.id, chunk.created);
             for choice in chunk.choices {
-                self.content_bytes += choice.delta.content.map_or(0, |c| c.len());
+                *self.choices.entry(choice.index).or_default() |= choice.finish_reason.is_some();
+                self.content.add(choice.delta.content.as_deref().unwrap_or_default());
                 self.beyond_content |= choice.index > 0 || choice.delta.tool_calls.is_some();
                 self.finished |= choice.finish_reason.is_some();
             }
@@ -70,7 +82,7 @@ impl Sent {
                 continue;
             }
             let content = choice["message"]["content"].as_str().unwrap_or_default();
-            let rest = content.get(self.content_bytes..).ok_or("what was sent is not its beginning")?;
+            let rest = self.content.rest(content)?;
             if !rest.is_empty() {
                 events.push(self.chunk(body, &choice["index"], json!({ "content": rest }), &Value::Null));
             }
@@ -86,6 +98,13 @@ impl Sent {
             events.push(StreamEvent { event: None, data: last.to_string() });
         }
         Ok(events)
+    }
+
+    /// The events that end it as a content filter does: of each choice that has not ended.
+    pub(super) fn filtered(&self) -> Vec<StreamEvent> {
+        let body = json!({ "id": self.id, "created": self.created });
+        let open = self.choices.iter().filter(|(_, is_finished)| !**is_finished);
+        open.map(|(index, _)| self.chunk(&body, &json!(index), json!({}), &json!("content_filter"))).collect()
     }
 
     /// A message as the chunks a streaming provider would have sent, content in one piece.
@@ -142,6 +161,24 @@ mod tests {
         assert_eq!((content(&rest), rest.len()), (" world".to_owned(), 2));
         sent.note(&[event(json!({ "tool_calls": [] }))]);
         assert!(sent.rest(&body).expect_err("cut").contains("tool calls"));
+    }
+
+    #[test]
+    fn a_filter_ends_the_choices_that_are_open() {
+        let mut sent = Sent::default();
+        sent.note(&[
+            event(json!({ "content": "a" })),
+            StreamEvent {
+                event: None,
+                data: json!({ "id": "c", "created": 1, "choices": [{ "index": 1, "delta": {}, "finish_reason": "stop" }] })
+                    .to_string(),
+            },
+        ]);
+        let events = sent.filtered();
+        let document: Value = serde_json::from_str(&events[0].data).expect("JSON");
+        assert_eq!((events.len(), &document["id"]), (1, &json!("c")));
+        let expected = json!([{ "index": 0, "delta": {}, "finish_reason": "content_filter" }]);
+        assert_eq!(document["choices"], expected);
     }
 
     #[test]

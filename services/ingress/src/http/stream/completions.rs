@@ -3,7 +3,7 @@
 //! Source: <https://platform.openai.com/docs/api-reference/completions>. There is a choice for each prompt and each of its `n`
 //! answers, and their texts may come side by side, so what was sent is counted for each.
 
-use super::wants_usage;
+use super::{Beginning, wants_usage};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -16,18 +16,25 @@ pub(super) struct Sent {
     choices: BTreeMap<u64, Choice>,
     /// Log probabilities, which say themselves again in the whole answer: where they were cut is not known.
     beyond_text: bool,
+    /// As the chunks have them.
+    id: Value,
+    created: Value,
     usage_wanted: bool,
     model: String,
 }
 
 #[derive(Default)]
 struct Choice {
-    text_bytes: usize,
+    text: Beginning,
     is_finished: bool,
 }
 
 #[derive(Deserialize)]
 struct Chunk {
+    #[serde(default)]
+    id: Value,
+    #[serde(default)]
+    created: Value,
     #[serde(default)]
     choices: Vec<ChunkChoice>,
 }
@@ -49,9 +56,10 @@ impl Sent {
 
     pub(super) fn note(&mut self, events: &[StreamEvent]) {
         for chunk in events.iter().filter_map(|e| serde_json::from_str::<Chunk>(&e.data).ok()) {
+            (self.id, self.created) = (chunk.id, chunk.created);
             for choice in chunk.choices {
                 let sent = self.choices.entry(choice.index).or_default();
-                sent.text_bytes += choice.text.map_or(0, |text| text.len());
+                sent.text.add(choice.text.as_deref().unwrap_or_default());
                 sent.is_finished |= choice.finish_reason.is_some();
                 self.beyond_text |= choice.logprobs.is_some();
             }
@@ -70,8 +78,7 @@ impl Sent {
                 continue;
             }
             let text = choice["text"].as_str().unwrap_or_default();
-            let known = sent.map_or(0, |sent| sent.text_bytes);
-            let rest = text.get(known..).ok_or("what was sent is not its beginning")?;
+            let rest = sent.map_or(Ok(text), |sent| sent.text.rest(text))?;
             let choice = json!({
                 "index": choice["index"],
                 "text": rest,
@@ -84,6 +91,15 @@ impl Sent {
             events.push(self.chunk(body, json!([]), Some(&body["usage"])));
         }
         Ok(events)
+    }
+
+    /// The events that end it as a content filter does: of each choice that has not ended.
+    pub(super) fn filtered(&self) -> Vec<StreamEvent> {
+        let body = json!({ "id": self.id, "created": self.created });
+        let open = self.choices.iter().filter(|(_, choice)| !choice.is_finished);
+        let end =
+            |index: &u64| json!([{ "index": index, "text": "", "logprobs": null, "finish_reason": "content_filter" }]);
+        open.map(|(index, _)| self.chunk(&body, end(index), None)).collect()
     }
 
     fn chunk(&self, body: &Value, choices: Value, usage: Option<&Value>) -> StreamEvent {
@@ -134,6 +150,16 @@ mod tests {
         assert_eq!(told(&sent.rest(&body).expect("rest")), rest[..1]);
         sent.note(&[event(json!({ "index": 0, "text": " ", "logprobs": { "tokens": [" "] } }))]);
         assert!(sent.rest(&body).expect_err("cut").contains("log probabilities"));
+    }
+
+    #[test]
+    fn a_filter_ends_the_choices_that_are_open() {
+        let mut sent = Sent::default();
+        sent.note(&[
+            event(json!({ "index": 0, "text": "a", "finish_reason": "stop" })),
+            event(json!({ "index": 1, "text": "b" })),
+        ]);
+        assert_eq!(told(&sent.filtered()), [(1, String::new(), Some("content_filter".to_owned()))]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! `google/genai/_api_client.py` of googleapis/python-genai), so no comment may fill a silence: an empty line does, which means nothing
 //! to any reader of server-sent events.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tollgate_schemas::StreamEvent;
 
 /// What is sent in silence.
@@ -16,10 +16,16 @@ pub(super) fn events(body: &Value) -> Vec<StreamEvent> {
     vec![StreamEvent { event: None, data: body.to_string() }]
 }
 
+/// The event that ends it as a content filter does.
+pub(super) fn filtered() -> Vec<StreamEvent> {
+    let content = json!({ "role": "model", "parts": [] });
+    let document = json!({ "candidates": [{ "index": 0, "content": content, "finishReason": "SAFETY" }] });
+    vec![StreamEvent { event: None, data: document.to_string() }]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn a_whole_response_is_one_event() {

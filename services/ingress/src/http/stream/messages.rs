@@ -2,11 +2,104 @@
 //!
 //! Source: <https://platform.claude.com/docs/en/build-with-claude/streaming>.
 
+use super::Beginning;
 use serde_json::{Map, Value, json};
 use tollgate_schemas::StreamEvent;
 
+/// What a caller has been sent, as far as it is needed to send the rest of the answer.
+#[derive(Default)]
+pub(super) struct Sent {
+    any: bool,
+    /// Blocks that have ended.
+    done: usize,
+    /// The block that is open: its index, what it was begun with and goes on with.
+    open: Option<(u64, Beginning)>,
+    /// Something that ends the message.
+    is_ended: bool,
+}
+
+impl Sent {
+    pub(super) fn note(&mut self, events: &[StreamEvent]) {
+        self.any |= !events.is_empty();
+        for event in events {
+            let kind = event.event.as_deref().unwrap_or_default();
+            if !kind.starts_with("content_block") {
+                self.is_ended |= kind == "message_delta";
+                continue;
+            }
+            let document = serde_json::from_str::<Value>(&event.data).unwrap_or_default();
+            match kind {
+                "content_block_start" => {
+                    let mut beginning = Beginning::default();
+                    beginning.add(spoken(&document["content_block"]));
+                    self.open = document["index"].as_u64().map(|index| (index, beginning));
+                }
+                "content_block_stop" => {
+                    self.done += 1;
+                    self.open = None;
+                }
+                _ => {
+                    if let Some((_, beginning)) = &mut self.open {
+                        beginning.add(spoken(&document["delta"]));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The events that make a stream of the whole message `body`, less what was sent, or why there are none.
+    pub(super) fn rest(&self, body: &Value) -> Result<Vec<StreamEvent>, &'static str> {
+        let whole = events(body);
+        if !self.any {
+            return Ok(whole);
+        }
+        if self.is_ended {
+            return Err("it was cut within its end");
+        }
+        let blocks = body["content"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut rest = Vec::new();
+        let mut next = self.done;
+        if let Some((index, beginning)) = &self.open {
+            let block = blocks.get(next).filter(|block| matches!(block["type"].as_str(), Some("text" | "thinking")));
+            let text = beginning.rest(spoken(block.ok_or("it was cut within a block that is no text")?))?;
+            let delta = match block.and_then(|block| block["type"].as_str()) {
+                Some("thinking") => json!({ "type": "thinking_delta", "thinking": text }),
+                _ => json!({ "type": "text_delta", "text": text }),
+            };
+            rest.push(event("content_block_delta", json!({ "index": index, "delta": delta })));
+            if let Some(signature) = block.map(|block| &block["signature"]).filter(|signature| signature.is_string()) {
+                let delta = json!({ "type": "signature_delta", "signature": signature });
+                rest.push(event("content_block_delta", json!({ "index": index, "delta": delta })));
+            }
+            rest.push(event("content_block_stop", json!({ "index": index })));
+            next += 1;
+        }
+        for (index, block) in blocks.iter().enumerate().skip(next) {
+            rest.extend(block_events(index, block));
+        }
+        rest.extend(whole.into_iter().rev().take(2).rev());
+        Ok(rest)
+    }
+
+    /// The events that end it as a content filter does.
+    pub(super) fn filtered(&self) -> Vec<StreamEvent> {
+        let open = self.open.map(|(index, _)| event("content_block_stop", json!({ "index": index })));
+        let delta = json!({ "stop_reason": "refusal", "stop_sequence": null });
+        let ends = [
+            event("message_delta", json!({ "delta": delta, "usage": { "output_tokens": 0 } })),
+            event("message_stop", json!({})),
+        ];
+        open.into_iter().chain(ends).collect()
+    }
+}
+
+/// The text of a block, or of a part of one.
+fn spoken(block: &Value) -> &str {
+    block["text"].as_str().or(block["thinking"].as_str()).or(block["partial_json"].as_str()).unwrap_or_default()
+}
+
 /// The events that make a stream of the whole message `body`.
-pub(super) fn events(body: &Value) -> Vec<StreamEvent> {
+fn events(body: &Value) -> Vec<StreamEvent> {
     let mut start = body.clone();
     let (reason, sequence) = (start["stop_reason"].take(), start["stop_sequence"].take());
     start["content"] = json!([]);
@@ -59,6 +152,52 @@ fn event(kind: &str, fields: Value) -> StreamEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rest_joins_what_was_sent_wherever_it_was_cut() {
+        let body = json!({
+            "id": "msg_1", "type": "message", "content": [
+                { "type": "thinking", "thinking": "hm", "signature": "s" },
+                { "type": "text", "text": "h\u{e9}llo" },
+                { "type": "tool_use", "id": "t", "name": "f", "input": { "a": 1 } },
+            ],
+            "stop_reason": "tool_use", "stop_sequence": null, "usage": {},
+        });
+        let whole = events(&body);
+        let text = |events: &[StreamEvent]| {
+            let documents = events.iter().map(|event| serde_json::from_str::<Value>(&event.data).expect("JSON"));
+            documents.map(|document| spoken(&document["delta"]).to_owned()).collect::<String>()
+        };
+        for cut in 0..whole.len() - 1 {
+            let mut sent = Sent::default();
+            sent.note(&whole[..cut]);
+            let Ok(rest) = sent.rest(&body) else {
+                assert!(cut > 8, "only a tool's block cannot be continued: {cut}");
+                continue;
+            };
+            assert_eq!(text(&[&whole[..cut], &rest].concat()), text(&whole), "cut at {cut}");
+            assert_eq!(rest.last(), whole.last());
+        }
+        let mut sent = Sent::default();
+        sent.note(&[
+            event("content_block_start", json!({ "index": 0, "content_block": { "type": "text", "text": "" } })),
+            event("content_block_delta", json!({ "index": 0, "delta": { "type": "text_delta", "text": "other" } })),
+        ]);
+        let other = json!({ "type": "message", "content": [{ "type": "text", "text": "another text" }] });
+        assert!(sent.rest(&other).is_err());
+    }
+
+    #[test]
+    fn a_filter_closes_the_open_block() {
+        let kinds = |sent: &Sent| sent.filtered().into_iter().filter_map(|event| event.event).collect::<Vec<_>>();
+        let mut sent = Sent::default();
+        assert_eq!(kinds(&sent), ["message_delta", "message_stop"]);
+        sent.note(&[event("content_block_start", json!({ "index": 2 }))]);
+        assert_eq!(kinds(&sent), ["content_block_stop", "message_delta", "message_stop"]);
+        assert!(sent.filtered()[0].data.contains("\"index\":2") && sent.filtered()[1].data.contains("refusal"));
+        sent.note(&[event("content_block_stop", json!({ "index": 2 }))]);
+        assert_eq!(kinds(&sent).len(), 2);
+    }
 
     #[test]
     fn a_whole_message_becomes_the_events_of_a_stream() {

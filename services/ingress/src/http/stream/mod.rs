@@ -140,6 +140,10 @@ async fn end(pending: &Pending, sent: &Sent, terminal: &Terminal, forwarded: u32
         }
     }
     match &terminal.error {
+        Some(_) if terminal.is_filtered => {
+            bytes.extend(frames(&sent.filtered()));
+            bytes.extend_from_slice(sent.last());
+        }
         Some(error) => bytes.extend(sent.failed(pending, error)),
         None => bytes.extend_from_slice(sent.last()),
     }
@@ -174,6 +178,37 @@ fn wants_usage(request: &Request) -> bool {
         .is_ok_and(|p| p.stream_options.is_some_and(|o| o.include_usage == Some(true)))
 }
 
+/// The beginning of a text that was sent: how long it is, and what tells it from another one.
+#[derive(Debug, Clone, Copy)]
+struct Beginning {
+    bytes: usize,
+    /// FNV-1a.
+    hash: u64,
+}
+
+impl Default for Beginning {
+    fn default() -> Self {
+        Self { bytes: 0, hash: 0xcbf2_9ce4_8422_2325 }
+    }
+}
+
+impl Beginning {
+    fn add(&mut self, text: &str) {
+        self.bytes += text.len();
+        self.hash = text.bytes().fold(self.hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    }
+
+    /// The rest of a whole text, if it begins so: one whose checks were made anew may not.
+    fn rest<'t>(&self, text: &'t str) -> Result<&'t str, &'static str> {
+        let (known, rest) = text.split_at_checked(self.bytes).ok_or(NOT_ITS_BEGINNING)?;
+        let mut beginning = Self::default();
+        beginning.add(known);
+        if beginning.hash == self.hash { Ok(rest) } else { Err(NOT_ITS_BEGINNING) }
+    }
+}
+
+const NOT_ITS_BEGINNING: &str = "what was sent is not its beginning";
+
 /// What a caller has been sent, as far as it is needed to send the rest of the answer.
 pub(super) struct Sent {
     api: ApiType,
@@ -188,8 +223,7 @@ enum Shape {
     Completions(completions::Sent),
     /// How far the parts were sent is not counted, so a beginning is not continued.
     Google,
-    /// The same, of a message's blocks.
-    Messages,
+    Messages(messages::Sent),
     Responses(responses::Sent),
 }
 
@@ -199,7 +233,7 @@ impl Sent {
         let shape = match request.api_type {
             ApiType::GenerateContent => Shape::Google,
             // A count is never one.
-            ApiType::Messages | ApiType::CountTokens => Shape::Messages,
+            ApiType::Messages | ApiType::CountTokens => Shape::Messages(messages::Sent::default()),
             ApiType::Responses => Shape::Responses(responses::Sent::default()),
             ApiType::Completions => Shape::Completions(completions::Sent::of(request)),
             ApiType::ChatCompletions | ApiType::Embeddings | ApiType::Moderations => {
@@ -214,7 +248,8 @@ impl Sent {
         match &mut self.shape {
             Shape::Chat(sent) => sent.note(events),
             Shape::Completions(sent) => sent.note(events),
-            Shape::Google | Shape::Messages => {}
+            Shape::Google => {}
+            Shape::Messages(sent) => sent.note(events),
             Shape::Responses(sent) => sent.note(events),
         }
     }
@@ -226,9 +261,9 @@ impl Sent {
         {
             Shape::Chat(sent) => sent.rest(&body),
             Shape::Completions(sent) => sent.rest(&body),
-            Shape::Google | Shape::Messages if self.any => Err("a part of it was lost on its way"),
+            Shape::Google if self.any => Err("a part of it was lost on its way"),
             Shape::Google => Ok(google::events(&body)),
-            Shape::Messages => Ok(messages::events(&body)),
+            Shape::Messages(sent) => sent.rest(&body),
             Shape::Responses(sent) => sent.rest(&body),
         });
         rest.map_err(|why| {
@@ -243,7 +278,7 @@ impl Sent {
         match self.shape {
             Shape::Chat(_) | Shape::Completions(_) | Shape::Responses(_) => b": keep-alive\n\n".to_vec(),
             Shape::Google => google::KEEP_ALIVE.to_vec(),
-            Shape::Messages => b"event: ping\ndata: {\"type\": \"ping\"}\n\n".to_vec(),
+            Shape::Messages(_) => b"event: ping\ndata: {\"type\": \"ping\"}\n\n".to_vec(),
         }
     }
 
@@ -251,7 +286,18 @@ impl Sent {
     fn last(&self) -> &'static [u8] {
         match self.shape {
             Shape::Chat(_) | Shape::Completions(_) => b"data: [DONE]\n\n",
-            Shape::Google | Shape::Messages | Shape::Responses(_) => b"",
+            Shape::Google | Shape::Messages(_) | Shape::Responses(_) => b"",
+        }
+    }
+
+    /// What ends a stream that was blocked as its API ends one that a content filter has stopped.
+    fn filtered(&self) -> Vec<StreamEvent> {
+        match &self.shape {
+            Shape::Chat(sent) => sent.filtered(),
+            Shape::Completions(sent) => sent.filtered(),
+            Shape::Google => google::filtered(),
+            Shape::Messages(sent) => sent.filtered(),
+            Shape::Responses(sent) => sent.filtered(),
         }
     }
 
@@ -263,7 +309,7 @@ impl Sent {
             Shape::Chat(_) | Shape::Completions(_) | Shape::Google => {
                 StreamEvent { event: None, data: document.to_string() }
             }
-            Shape::Messages => named(document),
+            Shape::Messages(_) => named(document),
             Shape::Responses(sent) => named(sent.failed(document)),
         }])
     }
@@ -273,13 +319,23 @@ impl Sent {
 mod tests {
     use super::*;
 
+    /// A guardrail that was killed had masked the first value it saw; the next one sees all of the answer.
+    #[test]
+    fn an_answer_that_was_checked_anew_is_continued_only_if_it_begins_with_what_was_sent() {
+        let mut sent = Beginning::default();
+        ["wr", "ite to [EMAIL_ADDRESS_1]"].iter().for_each(|part| sent.add(part));
+        assert_eq!(sent.rest("write to [EMAIL_ADDRESS_1], please"), Ok(", please"));
+        for other in ["write to [EMAIL_ADDRESS_2], please", "write to", "", "wr\u{e9}te to [EMAIL_ADDRESS_1]"] {
+            assert_eq!(sent.rest(other), Err(NOT_ITS_BEGINNING), "{other}");
+        }
+    }
+
     #[test]
     fn a_beginning_whose_length_is_not_counted_is_not_continued() {
-        for (api, shape) in [(ApiType::GenerateContent, Shape::Google), (ApiType::Messages, Shape::Messages)] {
-            let mut sent = Sent { api, any: false, shape, destination: None, attempts: None };
-            assert!(sent.rest("{}").is_ok());
-            sent.note(&[]);
-            assert!(sent.rest("{}").is_err());
-        }
+        let api = ApiType::GenerateContent;
+        let mut sent = Sent { api, any: false, shape: Shape::Google, destination: None, attempts: None };
+        assert!(sent.rest("{}").is_ok());
+        sent.note(&[]);
+        assert!(sent.rest("{}").is_err());
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Source: <https://platform.openai.com/docs/api-reference/responses-streaming>.
 
+use super::Beginning;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tollgate_schemas::StreamEvent;
@@ -11,6 +12,8 @@ use tollgate_schemas::StreamEvent;
 pub(super) struct Sent {
     /// How many events.
     events: u64,
+    /// The response as it was told when it began.
+    begun: Value,
     /// By their place in the output.
     items: BTreeMap<u64, Item>,
 }
@@ -24,7 +27,7 @@ struct Item {
 
 #[derive(Default, Clone)]
 struct Text {
-    bytes: usize,
+    beginning: Beginning,
     is_done: bool,
 }
 
@@ -71,6 +74,9 @@ impl Sent {
     pub(super) fn note(&mut self, events: &[StreamEvent]) {
         for event in events.iter().filter_map(|event| serde_json::from_str::<Value>(&event.data).ok()) {
             self.events = event["sequence_number"].as_u64().map_or(self.events, |number| number) + 1;
+            if event["type"] == "response.created" {
+                self.begun = event["response"].clone();
+            }
             let Some(index) = event["output_index"].as_u64() else { continue };
             let item = self.items.entry(index).or_default();
             let place = event["content_index"].as_u64().or(event["summary_index"].as_u64()).unwrap_or(0);
@@ -90,7 +96,7 @@ impl Sent {
                     }
                     let text = usize::try_from(place).ok().and_then(|place| item.texts.get_mut(place));
                     if let (Some(text), Some(delta)) = (text, event["delta"].as_str()) {
-                        text.bytes += delta.len();
+                        text.beginning.add(delta);
                     }
                 }
                 ("response.content_part" | "response.reasoning_summary_part", "done") => {
@@ -126,6 +132,16 @@ impl Sent {
             events.tell(&format!("response.{end}"), json!({ "response": body }));
         }
         Ok(events.events)
+    }
+
+    /// The event that ends it as a content filter does.
+    pub(super) fn filtered(&self) -> Vec<StreamEvent> {
+        let mut response = self.begun.clone();
+        response["status"] = "incomplete".into();
+        response["incomplete_details"] = json!({ "reason": "content_filter" });
+        let mut events = Events { next: self.events, events: Vec::new() };
+        events.tell("response.incomplete", json!({ "response": response }));
+        events.events
     }
 
     /// The last event of a stream that did not end well: as the reference has it, and with the `error` that SDKs raise.
@@ -214,7 +230,7 @@ impl Events {
             self.tell(&format!("response.{}.added", way.part), at("part", &empty));
         }
         let text = part[way.field].as_str().unwrap_or_default();
-        let rest = text.get(sent.map_or(0, |sent| sent.bytes)..).ok_or("what was sent is not its beginning")?;
+        let rest = sent.map_or(Ok(text), |sent| sent.beginning.rest(text))?;
         if !rest.is_empty() {
             self.tell(&format!("response.{}.delta", way.text), at("delta", &rest.into()));
         }
@@ -315,6 +331,18 @@ mod tests {
         let longer = json!({ "type": "response.output_text.delta", "output_index": 1, "content_index": 0, "delta": "another text" });
         sent.note(&[StreamEvent { event: None, data: longer.to_string() }]);
         assert!(sent.rest(&body()).is_err());
+    }
+
+    #[test]
+    fn a_filter_leaves_it_incomplete() {
+        let mut sent = Sent::default();
+        let created = json!({ "type": "response.created", "sequence_number": 0, "response": { "id": "resp_1", "status": "in_progress" } });
+        sent.note(&[StreamEvent { event: None, data: created.to_string() }]);
+        let last = &documents(&sent.filtered())[0];
+        assert_eq!((&last["type"], &last["sequence_number"]), (&json!("response.incomplete"), &json!(1)));
+        let response = &last["response"];
+        assert_eq!((&response["id"], &response["status"]), (&json!("resp_1"), &json!("incomplete")));
+        assert_eq!(response["incomplete_details"]["reason"], "content_filter");
     }
 
     #[test]
