@@ -7,10 +7,11 @@
 //! <https://platform.openai.com/docs/api-reference/responses-streaming>, <https://platform.claude.com/docs/en/build-with-claude/streaming>,
 //! <https://ai.google.dev/api/generate-content#method:-models.streamgeneratecontent>.
 
+use super::DEPTH_MAX;
 use super::fields::{OF_THE_API, is_word};
+use super::held::{About, Fields, Held};
 use super::json::{self, Node};
 use super::media::{self, Content};
-use super::{About, DEPTH_MAX, Held};
 use serde_json::value::RawValue;
 use std::ops::Range;
 
@@ -75,8 +76,6 @@ struct Reading {
     base: usize,
     read: Read,
 }
-
-type Fields<'a> = [(std::borrow::Cow<'a, str>, &'a RawValue)];
 
 fn get<'a>(fields: &Fields<'a>, name: &str) -> Option<&'a RawValue> {
     fields.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
