@@ -38,9 +38,18 @@ impl<'t> Text<'t> {
         self.codes.get_or_init(|| codes(self.text))
     }
 
+    fn words(&self) -> &Words {
+        self.words.get_or_init(|| Words::new(self.text, self.key))
+    }
+
     /// How much a word about these topics speaks for a span nearby; `None` if there is none.
     pub(super) fn near(&self, span: &Range<usize>, topics: u64) -> Option<f32> {
-        self.words.get_or_init(|| Words::new(self.text, self.key)).near(self.text, span, topics)
+        self.words().near(self.text, span, topics)
+    }
+
+    /// See [`Words::says_another`].
+    pub(super) fn says_another(&self, span: &Range<usize>, topics: u64) -> bool {
+        self.words().says_another(span, topics)
     }
 
     /// Whether one of these words stands near the span: for words that are not known beforehand.
