@@ -1,6 +1,6 @@
 //! An accepted request on its way to a provider.
 
-use crate::{ApiError, Attempt, Body, GuardrailCheck, RequestId};
+use crate::{ApiError, Attempt, Body, GuardrailCheck, Originals, RequestId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -64,6 +64,9 @@ pub struct Request {
     /// Version of the policy that `guardrail_outcome` was decided under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_version: Option<String>,
+    /// What masking has replaced in `body` and the answer is to have back, by placeholder.
+    #[serde(default, skip_serializing_if = "Originals::is_empty")]
+    pub restore: Originals,
     /// What admission has reserved for it, if a limit or a budget applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved: Option<Reserved>,

@@ -122,6 +122,8 @@ fn request_of(broken: &Fields<'_>) -> Option<Request> {
         guardrail_outcome: field(broken, "guardrail_outcome"),
         guardrails: field(broken, "guardrails").unwrap_or_default(),
         policy_version: field(broken, "policy_version"),
+        // It has no answer.
+        restore: Default::default(),
         reserved: None,
         waiting: field(broken, "waiting"),
     })

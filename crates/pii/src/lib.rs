@@ -19,6 +19,7 @@ pub use settled::UNBOUNDED_CHARS;
 use custom::{Allowed, Pattern};
 use entities::{Regions, Text};
 use fold::Folded;
+use mask::Instead;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -32,6 +33,8 @@ pub struct Finding {
     /// How sure it is, from 0 to 1: about 0.9 with a checksum, 0.7 with a strict format, 0.5 by its context; where two findings
     /// overlap, the higher one keeps its span.
     pub score: f32,
+    /// What it is to be replaced by, if it is.
+    pub instead: Instead,
 }
 
 /// A set of entities, ready to be looked for.
@@ -87,7 +90,8 @@ impl Pii {
         find(&mut |span: Range<usize>, score: f32| {
             let value = &text.text()[span.clone()];
             if !self.allowed.iter().any(|allowed| allowed.is(value)) {
-                out.push(Finding { span: text.span(span), label: label.clone(), score });
+                let (span, label) = (text.span(span), label.clone());
+                out.push(Finding { span, label, score, instead: Instead::default() });
             }
         });
     }

@@ -1,26 +1,105 @@
 //! Replaces findings by typed placeholders such as `[EMAIL_ADDRESS_1]`.
 //!
 //! Within one [`Masker`], thus within one request, the same value gets the same placeholder, so that a model can still tell
-//! two people apart. The values never leave the masker.
+//! two people apart. Three kinds ([`Instead`]): a number, after which the value is gone; a number whose original is kept, for whoever puts it
+//! back; a keyed hash, which is the same in every request.
+//!
+//! A value leaves the masker in one way only: as an original, to whoever asks for [`Masker::originals`].
 
 use super::Finding;
-use regex::Regex;
+use regex::{Captures, Regex};
+use ring::hmac;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Write;
 use std::ops::Range;
 use std::sync::LazyLock;
 
-static PLACEHOLDER: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"\[[A-Z][A-Z_]{1,40}_[0-9]{1,9}\]").expect("a constant pattern, covered by tests"));
+/// Numbered ones, and hashed ones, which begin with a letter: no number in brackets looks like one of those.
+static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"\[[A-Z][A-Z_]{1,40}_(?:[0-9]{1,9}|[a-f][0-9a-f]{15})\]").expect("a constant pattern, covered by tests")
+});
+
+/// The most originals that a masker keeps, and their bytes with those of their placeholders. What is found beyond is replaced all the same,
+/// and its original is not kept.
+pub const ORIGINALS_MAX: usize = 1_000;
+/// See [`ORIGINALS_MAX`].
+pub const ORIGINALS_MAX_BYTES: usize = 64 << 10;
+
+/// Bytes of a hash that a placeholder shows: of 100 million values two are the same with a chance of about one in a thousand.
+const HASH_BYTES: usize = 8;
+
+/// What a finding is replaced by, from the mildest to the strictest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Instead {
+    /// A number, and the original is kept.
+    Restorable,
+    /// A keyed hash; a number, if the masker has no key.
+    Hash,
+    /// A number.
+    #[default]
+    Number,
+}
+
+/// A secret that hashes are keyed with (HMAC-SHA-256). Its debugging form names the algorithm alone.
+#[derive(Debug, Clone)]
+pub struct HashKey(hmac::Key);
+
+impl HashKey {
+    /// Of a secret's bytes.
+    pub fn new(secret: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    }
+
+    /// The first bytes of a value's hash in hex. The first digit is made a letter.
+    fn hash(&self, value: &str) -> String {
+        let tag = hmac::sign(&self.0, value.as_bytes());
+        let mut digits = String::with_capacity(2 * HASH_BYTES);
+        for (at, byte) in tag.as_ref().iter().take(HASH_BYTES).enumerate() {
+            let high = if at == 0 { 10 + (byte >> 4) % 6 } else { byte >> 4 };
+            // Writing to a string cannot fail.
+            let _ = write!(digits, "{high:x}{:x}", byte & 15);
+        }
+        digits
+    }
+}
 
 /// Placeholders handed out so far.
 #[derive(Default)]
 pub struct Masker {
-    numbers: HashMap<(Cow<'static, str>, String), usize>,
+    key: Option<HashKey>,
+    /// By label and what makes two spellings the same.
+    numbered: HashMap<(Cow<'static, str>, String), String>,
+    /// By label and the value as it was written: it comes back as it was.
+    restorable: HashMap<(Cow<'static, str>, String), String>,
+    /// Originals by placeholder.
+    originals: BTreeMap<String, String>,
+    originals_bytes: usize,
+    /// Placeholders that somebody else has written.
+    taken: HashSet<String>,
     counts: HashMap<Cow<'static, str>, usize>,
 }
 
 impl Masker {
+    /// One that can hash, if there is a key.
+    pub fn keyed(key: Option<HashKey>) -> Self {
+        Self { key, ..Self::default() }
+    }
+
+    /// Hands out none of the placeholders that stand in a text: what their writer means by them is not one of the values to come.
+    pub fn avoid(&mut self, text: &str) {
+        if text.contains('[') {
+            self.taken.extend(PLACEHOLDER.find_iter(text).map(|found| found.as_str().to_owned()));
+        }
+    }
+
+    /// The originals by placeholder. The masker has none any more.
+    pub fn originals(&mut self) -> BTreeMap<String, String> {
+        self.restorable.clear();
+        self.originals_bytes = 0;
+        std::mem::take(&mut self.originals)
+    }
+
     /// The text with every finding replaced; `None` if there is nothing to replace.
     ///
     /// Overlapping findings are all covered. Findings inside an earlier placeholder are left alone.
@@ -43,25 +122,68 @@ impl Masker {
     /// What is to be replaced, and by what: disjoint, in the order of the text.
     pub fn replacements(&mut self, text: &str, findings: Vec<Finding>) -> Vec<(Range<usize>, String)> {
         let findings = outside_placeholders(text, resolve(findings));
-        let replaced = findings.into_iter().map(|Finding { span, label, .. }| {
-            let placeholder = self.placeholder(label, &text[span.clone()]);
+        let replaced = findings.into_iter().map(|Finding { span, label, instead, .. }| {
+            let placeholder = self.placeholder(label, &text[span.clone()], instead);
             (span, placeholder)
         });
         replaced.collect()
     }
 
-    /// A placeholder for a whole text: the safe end where masking piece by piece found no end.
-    pub fn whole(&mut self, text: &str) -> String {
-        self.placeholder(Cow::Borrowed("TEXT"), text)
+    /// A placeholder for a whole text: the safe end where masking piece by piece found no end, and for whoever does not say where.
+    pub fn whole(&mut self, text: &str, instead: Instead) -> String {
+        self.placeholder(Cow::Borrowed("TEXT"), text, instead)
     }
 
-    fn placeholder(&mut self, label: Cow<'static, str>, value: &str) -> String {
+    fn placeholder(&mut self, label: Cow<'static, str>, value: &str, instead: Instead) -> String {
+        match (instead, &self.key) {
+            (Instead::Hash, Some(key)) => format!("[{label}_{}]", key.hash(&same(value))),
+            (Instead::Restorable, _) => self.restorable(label, value),
+            (Instead::Hash | Instead::Number, _) => self.numbered(label, value),
+        }
+    }
+
+    fn numbered(&mut self, label: Cow<'static, str>, value: &str) -> String {
+        let key = (label, same(value));
+        if let Some(known) = self.numbered.get(&key) {
+            return known.clone();
+        }
+        let placeholder = self.next(&key.0);
+        self.numbered.insert(key, placeholder.clone());
+        placeholder
+    }
+
+    fn restorable(&mut self, label: Cow<'static, str>, value: &str) -> String {
+        // What was found around an earlier find has that one's placeholder in it, and goes back without.
+        let before = |found: &Captures<'_>| {
+            self.originals.get(&found[0]).cloned().unwrap_or_else(|| found[0].to_owned())
+        };
+        let original = PLACEHOLDER.replace_all(value, before).into_owned();
+        let key = (label, original);
+        if let Some(known) = self.restorable.get(&key) {
+            return known.clone();
+        }
+        // The label, brackets and a number of up to nine digits.
+        let bytes = self.originals_bytes + key.1.len() + key.0.len() + 12;
+        if self.originals.len() >= ORIGINALS_MAX || bytes > ORIGINALS_MAX_BYTES {
+            return self.numbered(key.0, value);
+        }
+        let placeholder = self.next(&key.0);
+        self.originals_bytes = bytes;
+        self.originals.insert(placeholder.clone(), key.1.clone());
+        self.restorable.insert(key, placeholder.clone());
+        placeholder
+    }
+
+    /// A placeholder that was neither handed out nor written by somebody else.
+    fn next(&mut self, label: &Cow<'static, str>) -> String {
         let count = self.counts.entry(label.clone()).or_default();
-        let number = *self.numbers.entry((label.clone(), same(value))).or_insert_with(|| {
+        loop {
             *count += 1;
-            *count
-        });
-        format!("[{label}_{number}]")
+            let placeholder = format!("[{label}_{count}]");
+            if !self.taken.contains(&placeholder) {
+                return placeholder;
+            }
+        }
     }
 }
 
@@ -81,8 +203,8 @@ fn same(value: &str) -> String {
 
 /// Orders findings and makes them disjoint without uncovering a byte that any of them covers.
 ///
-/// One that lies inside another disappears (of two equals the surer one stays). Where two overlap in part, the surer one
-/// keeps its span, else the longer, and the other one is cut.
+/// One that lies inside another disappears (of two equals the surer one stays). Where two overlap in part, the surer one keeps its span,
+/// else the longer, and the other one is cut. What stays stands for both then, by the stricter of the two.
 pub fn resolve(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.retain(|f| !f.span.is_empty());
     findings.sort_by(|a, b| {
@@ -95,13 +217,16 @@ pub fn resolve(mut findings: Vec<Finding>) -> Vec<Finding> {
             continue;
         };
         if next.span.end <= last.span.end {
+            last.instead = last.instead.max(next.instead);
             continue;
         }
         if next.span.start < last.span.end {
+            let stricter = last.instead.max(next.instead);
             let surer = next.score.total_cmp(&last.score).then(next.span.len().cmp(&last.span.len())).is_gt();
-            match surer {
-                true => last.span.end = next.span.start,
-                false => next.span.start = last.span.end,
+            if surer {
+                (last.span.end, next.instead) = (next.span.start, stricter);
+            } else {
+                (next.span.start, last.instead) = (last.span.end, stricter);
             }
             if last.span.is_empty() {
                 kept.pop();
@@ -112,16 +237,25 @@ pub fn resolve(mut findings: Vec<Finding>) -> Vec<Finding> {
     kept
 }
 
+/// Leaves out what lies within a placeholder. What reaches into one covers all of it: half a placeholder stands for nothing.
 fn outside_placeholders(text: &str, findings: Vec<Finding>) -> Vec<Finding> {
     if !text.contains('[') {
         return findings;
     }
     let placeholders = PLACEHOLDER.find_iter(text).map(|m| m.range()).collect::<Vec<Range<usize>>>();
-    let inside = |span: &Range<usize>| {
-        let next = placeholders.partition_point(|p| p.end < span.end);
-        placeholders.get(next).is_some_and(|p| p.start <= span.start && span.end <= p.end)
-    };
-    findings.into_iter().filter(|f| !inside(&f.span)).collect()
+    let outside = findings.into_iter().filter_map(|mut finding| {
+        let Range { start, end } = finding.span;
+        let first = placeholders.partition_point(|p| p.end <= start);
+        for placeholder in placeholders[first..].iter().take_while(|p| p.start < end) {
+            if placeholder.start <= start && end <= placeholder.end {
+                return None;
+            }
+            finding.span.start = finding.span.start.min(placeholder.start);
+            finding.span.end = finding.span.end.max(placeholder.end);
+        }
+        Some(finding)
+    });
+    resolve(outside.collect())
 }
 
 #[cfg(test)]
@@ -129,7 +263,8 @@ mod tests {
     use super::*;
 
     fn finding(span: Range<usize>, label: &'static str, sure: bool) -> Finding {
-        Finding { span, label: Cow::Borrowed(label), score: if sure { 0.9 } else { 0.5 } }
+        let score = if sure { 0.9 } else { 0.5 };
+        Finding { span, label: Cow::Borrowed(label), score, instead: Instead::Number }
     }
 
     #[test]
@@ -166,5 +301,74 @@ mod tests {
         let text = "see [KEYWORD_1]";
         assert_eq!(masker.mask(text, vec![finding(5..14, "KEYWORD", false)]), None);
         assert_eq!(masker.mask(text, vec![finding(0..15, "URL", false)]).as_deref(), Some("[URL_1]"));
+        let half = vec![finding(0..7, "URL", false), finding(14..15, "OTHER", false)];
+        assert_eq!(masker.mask(text, half).as_deref(), Some("[URL_1]"), "half a placeholder stands for nothing");
+    }
+
+    fn replaced(masker: &mut Masker, text: &str, span: Range<usize>, instead: Instead) -> String {
+        let finding = Finding { instead, ..finding(span, "EMAIL_ADDRESS", true) };
+        masker.mask(text, vec![finding]).expect("masked")
+    }
+
+    #[test]
+    fn what_is_restorable_is_kept_as_it_was_written_and_beside_what_is_not() {
+        let mut masker = Masker::default();
+        masker.avoid("I wrote [EMAIL_ADDRESS_1] and [EMAIL_ADDRESS_3] myself");
+        assert_eq!(replaced(&mut masker, "a@b.de", 0..6, Instead::Restorable), "[EMAIL_ADDRESS_2]");
+        assert_eq!(replaced(&mut masker, "A@b.de", 0..6, Instead::Restorable), "[EMAIL_ADDRESS_4]");
+        assert_eq!(replaced(&mut masker, "a@b.de", 0..6, Instead::Number), "[EMAIL_ADDRESS_5]");
+        assert_eq!(replaced(&mut masker, "a@b.de", 0..6, Instead::Restorable), "[EMAIL_ADDRESS_2]");
+        let around = Finding { instead: Instead::Restorable, ..finding(0..21, "URL", true) };
+        assert_eq!(masker.mask("x/ [EMAIL_ADDRESS_4]!", vec![around]).as_deref(), Some("[URL_1]"));
+        assert!(!format!("{masker:?}").contains("b.de"));
+        let originals: Vec<_> = masker.originals().into_iter().collect();
+        let expected = [("[EMAIL_ADDRESS_2]", "a@b.de"), ("[EMAIL_ADDRESS_4]", "A@b.de"), ("[URL_1]", "x/ A@b.de!")];
+        assert_eq!(originals, expected.map(|(placeholder, value)| (placeholder.to_owned(), value.to_owned())));
+        assert!(masker.originals().is_empty());
+    }
+
+    #[test]
+    fn of_what_two_replace_nothing_comes_back_that_one_of_them_keeps() {
+        let finding = |span, instead| Finding { instead, ..finding(span, "URL", true) };
+        for (first, second) in [(0..9, 0..9), (0..9, 2..4), (2..4, 0..9), (0..6, 4..9), (0..4, 2..9)] {
+            let both = |one, other| resolve(vec![finding(first.clone(), one), finding(second.clone(), other)]);
+            for findings in [both(Instead::Restorable, Instead::Number), both(Instead::Number, Instead::Restorable)] {
+                let covers = |at: usize| findings.iter().find(|it| it.span.contains(&at)).expect("covered").instead;
+                let shared = first.start.max(second.start)..first.end.min(second.end);
+                assert!(shared.clone().all(|at| covers(at) == Instead::Number), "{findings:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn originals_are_bounded_and_what_is_beyond_is_masked() {
+        let mut masker = Masker::default();
+        let long = "x".repeat(ORIGINALS_MAX_BYTES);
+        assert_eq!(masker.whole(&long, Instead::Restorable), "[TEXT_1]");
+        for n in 0..=ORIGINALS_MAX {
+            masker.whole(&format!("value {n}"), Instead::Restorable);
+        }
+        let originals = masker.originals();
+        assert_eq!((originals.len(), originals.contains_key("[TEXT_1]")), (ORIGINALS_MAX, false));
+        assert!(originals.contains_key("[TEXT_2]") && !originals.contains_key("[TEXT_1002]"));
+    }
+
+    #[test]
+    fn a_hash_is_the_same_for_the_same_value_and_key_everywhere() {
+        let key = |text: &str| Some(HashKey::new(text.as_bytes()));
+        let hashed = |with: Option<HashKey>, text: &str| {
+            replaced(&mut Masker::keyed(with), text, 0..text.len(), Instead::Hash)
+        };
+        let first = hashed(key("one"), "a@b.de");
+        assert_eq!(first, hashed(key("one"), "A@B.de"));
+        assert_ne!(first, hashed(key("two"), "a@b.de"));
+        assert_ne!(first, hashed(key("one"), "c@d.de"));
+        assert_eq!(hashed(None, "a@b.de"), "[EMAIL_ADDRESS_1]", "without a key nothing is hashed, and nothing is shown");
+        assert!(PLACEHOLDER.find(&first).is_some_and(|found| found.as_str() == first), "{first}");
+        // RFC 4231, test case 2, whose first digit is 5.
+        assert_eq!(HashKey::new(b"Jefe").hash("what do ya want for nothing?"), "fbdcc146bf60754e");
+        assert!(!format!("{:?}", HashKey::new(b"a secret")).contains("secret"));
+        assert_eq!(Masker::default().mask(&first, vec![finding(1..first.len() - 1, "PHONE_NUMBER", true)]), None);
+        assert!(PLACEHOLDER.find("[CREDIT_CARD_4111111111111111]").is_none(), "a number in brackets hides nothing");
     }
 }

@@ -219,6 +219,8 @@ impl Court {
             guardrail_outcome: None,
             guardrails: Vec::new(),
             policy_version: None,
+            // What was replaced is no judge's to know, and a verdict needs nothing back.
+            restore: Default::default(),
             // It did not come by the door.
             reserved: None,
             waiting: None,

@@ -5,14 +5,14 @@
 //!                        │  ▲      └─ blocked, expired, cancelled ─► replies, usage, out.<team>
 //!              approved.judge, replies: models that judge
 //!                        ▼  │
-//! completions ─► output checks ─┬─ passed, masked ─┐
-//!    chunks, whole              └─ blocked ────────┴─► replies, usage, out.<team>
+//! completions ─► output checks ─┬─ passed, masked ─► restore ─┐
+//!    chunks, whole              └─ blocked ───────────────────┴─► replies, usage, out.<team>
 //! cancellations ─► what to end early
 //! ```
 //!
 //! [`pipeline`] is pure: (policy, body) → verdict, with the rulings of [`judges`] in between. [`checks`] and [`injection`] are its
-//! leaves, [`inspect`] finds the texts of a body, [`stream`] checks an answer while it is produced, `court` asks the judges, `service`
-//! connects all of it to the bus. [`replay`] runs two sets of guardrails on what has passed before.
+//! leaves, [`inspect`] finds the texts of a body, [`stream`] checks an answer while it is produced, [`restore`] puts back what masking took,
+//! `court` asks the judges, `service` connects all of it to the bus. [`replay`] runs two sets of guardrails on what has passed before.
 //!
 //! Deliberately absent: provider credentials (checks that need a model are requests through the router's `judge` lane, which are
 //! checked by nobody), matched text in logs, spans, errors or metrics, and any state that outlives a record, except what to end
@@ -28,6 +28,7 @@ pub mod judges;
 mod metric_definitions;
 pub mod pipeline;
 pub mod replay;
+pub mod restore;
 mod service;
 pub mod stream;
 mod streams;

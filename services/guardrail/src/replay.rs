@@ -114,7 +114,7 @@ impl Replay {
 
 fn verdict(endpoints: &Endpoints, side: Side, request: &Request, body: &RawValue) -> Option<Verdict> {
     let endpoint = endpoints.of(request)?;
-    let sifted = sift_now(&endpoint, side, body.to_owned());
+    let sifted = sift_now(&endpoint, side, &request.restore, body.to_owned());
     Some(conclude(side.stage(&endpoint.policy), side, sifted, Vec::new()))
 }
 
@@ -130,7 +130,8 @@ fn hits(verdict: Verdict) -> Vec<Checked> {
 fn is_same(before: &Verdict, after: &Verdict) -> bool {
     let body = |verdict: &Verdict| verdict.body.as_ref().map(|body| body.get().to_owned());
     let hits = |verdict: &Verdict| verdict.checks.iter().filter(|checked| is_hit(checked)).cloned().collect::<Vec<_>>();
-    before.error.is_some() == after.error.is_some() && hits(before) == hits(after) && body(before) == body(after)
+    let is_same_body = body(before) == body(after) && before.restore == after.restore;
+    before.error.is_some() == after.error.is_some() && hits(before) == hits(after) && is_same_body
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::court::{Court, Hearing, Sends};
 use crate::judges::Ruling;
 use crate::metric_definitions as metric;
 use crate::pipeline::{self, Outcome as Found, Side, Sifted, Verdict};
+use crate::restore::Restorer;
 use crate::streams::Streams;
 use rust_decimal::Decimal;
 use serde_json::value::RawValue;
@@ -21,8 +22,8 @@ use tollgate_runtime::config::Config;
 use tollgate_runtime::control::Derived;
 use tollgate_runtime::{BlobStore, MAX_CLOCK_SKEW_MS};
 use tollgate_schemas::{
-    ApiError, Body, Cancellation, Completion, ErrorCode, ExecutionId, Lane, PriceStatus, Produced, Request, Terminal,
-    TraceContext, UsageRow, headers, left_until, topic,
+    ApiError, ApiType, Body, Cancellation, Completion, ErrorCode, ExecutionId, Lane, Originals, PriceStatus, Produced,
+    Request, Terminal, TraceContext, UsageRow, headers, left_until, topic,
 };
 
 /// Larger bodies are checked off the async threads.
@@ -211,6 +212,9 @@ impl Service {
         if let Some(body) = verdict.body {
             request.body = self.store(&request.request_id.to_string(), body).await?;
         }
+        if has_texts(request.api_type) {
+            request.restore = verdict.restore;
+        }
         Ok(())
     }
 
@@ -246,7 +250,11 @@ impl Service {
             Some(live) => self.finish(live, answer, (trace, sends)).await,
             None => self.output(answer, (trace, sends)).await,
         };
-        match checked {
+        let restored = match checked {
+            Ok(()) => self.restore(&request, &mut terminal).await.map_err(Stopped::from),
+            stopped => stopped,
+        };
+        match restored {
             Ok(()) => {}
             Err(Stopped::HandedBack) => return Ok(Outcome::hand_back()),
             Err(Stopped::Ended(error)) => {
@@ -294,6 +302,24 @@ impl Service {
         Ok(())
     }
 
+    /// Puts back into an answer what masking took from its request. After the checks: they are about what the provider has written, and what
+    /// the caller has written goes back to nobody else.
+    async fn restore(&self, request: &Request, terminal: &mut Terminal) -> Result<(), ApiError> {
+        let Some(body) = terminal.body.as_ref().filter(|_| !request.restore.is_empty()) else { return Ok(()) };
+        let (body, restorer) = (self.fetch(body).await?, Restorer::new(request.restore.clone()));
+        let restored = if body.get().len() <= INLINE_MAX_BYTES {
+            restorer.answer(&body)
+        } else {
+            let restored = tokio::task::spawn_blocking(move || restorer.answer(&body)).await;
+            let broken = "what masking took could not be put back into the answer; report it with the request id";
+            restored.map_err(|_| ApiError::new(ErrorCode::Internal, broken))?
+        };
+        if let Some(restored) = restored {
+            terminal.body = Some(self.store(&request.request_id.to_string(), restored).await?);
+        }
+        Ok(())
+    }
+
     /// Runs one side's checks on a body: patterns and scores, then the judges.
     async fn check(&self, checking: Checking<'_>, body: Box<RawValue>, sends: &impl Sends) -> Result<Verdict, Stopped> {
         let Checking { endpoint, side, request, trace } = checking;
@@ -304,7 +330,7 @@ impl Service {
             outcome = tracing::field::Empty,
             bytes = body.get().len()
         );
-        let sifted = sift(endpoint, side, body).await;
+        let sifted = sift(endpoint, side, &request.restore, body).await;
         let rulings = match &sifted.case {
             None => Vec::new(),
             Some(case) => {
@@ -358,6 +384,11 @@ impl Service {
     }
 }
 
+/// Whether the answers of an API have texts in which anything could be put back.
+fn has_texts(api: ApiType) -> bool {
+    !matches!(api, ApiType::Embeddings | ApiType::Moderations | ApiType::CountTokens)
+}
+
 fn cancelled() -> ApiError {
     ApiError::new(ErrorCode::Cancelled, "the request was cancelled")
 }
@@ -368,18 +399,18 @@ fn storage(error: &tollgate_runtime::blob::Error) -> ApiError {
 }
 
 /// Patterns and scores: here if the body is short, else on a thread that may block.
-async fn sift(endpoint: &Arc<Endpoint>, side: Side, body: Box<RawValue>) -> Sifted {
+async fn sift(endpoint: &Arc<Endpoint>, side: Side, restore: &Originals, body: Box<RawValue>) -> Sifted {
     if body.get().len() <= INLINE_MAX_BYTES {
-        return sift_now(endpoint, side, body);
+        return sift_now(endpoint, side, restore, body);
     }
-    let endpoint = endpoint.clone();
-    let sifted = tokio::task::spawn_blocking(move || sift_now(&endpoint, side, body)).await;
+    let (endpoint, restore) = (endpoint.clone(), restore.clone());
+    let sifted = tokio::task::spawn_blocking(move || sift_now(&endpoint, side, &restore, body)).await;
     sifted.unwrap_or_else(|_| Sifted::broken(RawValue::NULL.to_owned()))
 }
 
 /// A check that panics must not turn its request into a dead letter that nobody answers.
-pub(crate) fn sift_now(endpoint: &Endpoint, side: Side, body: Box<RawValue>) -> Sifted {
-    let run = || pipeline::sift(side.stage(&endpoint.policy), side, body);
+pub(crate) fn sift_now(endpoint: &Endpoint, side: Side, restore: &Originals, body: Box<RawValue>) -> Sifted {
+    let run = || pipeline::sift_beside(restore, side.stage(&endpoint.policy), side, body);
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
         tracing::error!("a check panicked; the request is refused; this is a defect, please report it with the log");
         Sifted::broken(RawValue::NULL.to_owned())

@@ -3,6 +3,7 @@
 //! One is given up where parts of it do not come here (the process has begun after them, or was not the one that read them), where it
 //! cannot be read, and at the bounds. Nothing is lost then but time: its answer is checked whole when it has ended.
 
+use crate::restore::Restoring;
 use crate::stream::Stream;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,6 +46,8 @@ pub(crate) struct State {
     pub(crate) request: Option<Box<Request>>,
     /// `None`: it has not begun, or was given up.
     pub(crate) stream: Option<Stream>,
+    /// Puts back what masking took from the request, if it did.
+    pub(crate) restoring: Option<Restoring>,
     pub(crate) origin: Option<Origin>,
     /// Chunks that were sent on.
     pub(crate) sent: u32,
@@ -100,6 +103,7 @@ impl Live {
         let state = State {
             request: None,
             stream: None,
+            restoring: None,
             origin: None,
             sent: 0,
             next: 0,
@@ -176,7 +180,7 @@ impl State {
     /// Nothing more of it goes out before all of it is checked.
     pub(crate) fn give_up(&mut self) {
         self.is_given_up = true;
-        self.stream = None;
+        (self.stream, self.restoring) = (None, None);
         self.early.clear();
         self.all_bytes.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
     }

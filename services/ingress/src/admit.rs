@@ -221,6 +221,7 @@ impl Admission<'_> {
             guardrail_outcome: None,
             guardrails: Vec::new(),
             policy_version: None,
+            restore: Default::default(),
             reserved: None,
             waiting: None,
         })

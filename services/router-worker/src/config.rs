@@ -234,14 +234,15 @@ impl Router {
         Ok(Self { gateway, region, prices, limits, providers, endpoints, output_checks })
     }
 
-    /// How the answer to a request must pass the guardrail before anyone sees it. A judge's is itself part of a check, a count
-    /// says nothing, and nobody sees a shadow's.
+    /// How the answer to a request must pass the guardrail before anyone sees it: to be checked, or to get back what masking took. A
+    /// judge's is itself part of a check, a count says nothing, and nobody sees a shadow's.
     pub(crate) fn checked(&self, endpoint: &Endpoint, request: &Request) -> Checked {
         if request.lane == Lane::Judge || request.api_type == ApiType::CountTokens || request.shadow.is_some() {
             return Checked::Not;
         }
         let policies = self.output_checks.apply(&endpoint.checked, &request.caller);
-        policies.copied().max().unwrap_or(Checked::Not)
+        let restored = if request.restore.is_empty() { Checked::Not } else { Checked::InParts };
+        policies.copied().fold(restored, Checked::max)
     }
 
     /// Takes what another replica has found out about a destination, if it is known here.

@@ -83,7 +83,7 @@ pub(crate) struct Finished {
     pub terminal: Terminal,
     /// The row, but for what the end decides.
     pub usage: UsageRow,
-    /// The answer must pass the guardrail's output checks before it may go out.
+    /// The answer must pass the guardrail before it may go out: its output checks, or to get back what masking took.
     pub is_checked: bool,
     /// Copies of the request, for the endpoint's shadows.
     pub copies: Vec<Request>,

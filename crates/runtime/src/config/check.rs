@@ -31,6 +31,7 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     checker.providers();
     checker.endpoints();
     checker.judges();
+    checker.hash_key();
     checker.policies();
     checker.teams();
     checker.limits();

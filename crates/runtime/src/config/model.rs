@@ -43,6 +43,9 @@ pub struct Config {
     pub endpoints: Vec<Endpoint>,
     /// Policies by name, for endpoints, teams and keys that say `guardrails: { policy: NAME }`.
     pub guardrails: BTreeMap<String, Guardrails>,
+    /// `guardrails.hash_key`: what hashes of values are keyed with.
+    #[serde(skip)]
+    pub hash_key: Option<Secret>,
     pub judges: BTreeMap<String, Judge>,
     pub webhooks: BTreeMap<String, Webhook>,
     pub teams: Vec<Team>,
@@ -89,6 +92,9 @@ impl Config {
         let mut config = self.clone();
         config.guardrails.extend(other.guardrails.clone());
         config.judges.extend(other.judges.clone());
+        if config.hash_key.is_none() {
+            config.hash_key.clone_from(&other.hash_key);
+        }
         for endpoint in &mut config.endpoints {
             if let Some(same) = other.endpoints.iter().find(|same| same.name == endpoint.name) {
                 endpoint.guardrails.clone_from(&same.guardrails);

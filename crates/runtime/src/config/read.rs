@@ -126,6 +126,9 @@ impl Reader {
             self.resolve(value, name, role, lookup);
         }
         let mut take = |name: &str| root.remove(name).filter(|v| !v.is_null());
+        let mut guardrails = take("guardrails");
+        let section = guardrails.as_mut().and_then(Value::as_object_mut);
+        let hash_key = section.and_then(|section| section.remove("hash_key"));
         let config = Config {
             listen: self.one("listen", take("listen")).unwrap_or_else(|| "127.0.0.1:8080".into()),
             http: self.one("http", take("http")).unwrap_or_default(),
@@ -143,7 +146,8 @@ impl Reader {
             key_files: std::mem::take(&mut self.key_files),
             credentials: BTreeMap::new(),
             endpoints: self.list("endpoints", take("endpoints")),
-            guardrails: self.named("guardrails", take("guardrails")),
+            guardrails: self.named("guardrails", guardrails),
+            hash_key: self.one("guardrails.hash_key", hash_key.filter(|v| !v.is_null())),
             judges: self.named("judges", take("judges")),
             webhooks: self.named("webhooks", take("webhooks")),
             teams: self.list("teams", take("teams")),
@@ -247,7 +251,7 @@ fn uses(role: Role, path: &str) -> bool {
             Some(Role::RouterWorker)
         } else if path.starts_with("webhooks.") {
             Some(Role::Ingress)
-        } else if path.starts_with("judges.") && path.ends_with(".secret") {
+        } else if path == "guardrails.hash_key" || path.starts_with("judges.") && path.ends_with(".secret") {
             Some(Role::Guardrail)
         } else if path.starts_with("kafka.users") {
             Some(Role::All)

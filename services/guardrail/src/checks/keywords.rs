@@ -5,6 +5,7 @@
 
 use super::Finding;
 use super::fold::Folded;
+use super::mask::Instead;
 use aho_corasick::{AhoCorasick, MatchKind};
 use std::borrow::Cow;
 
@@ -44,7 +45,8 @@ impl Keywords {
         for found in self.words.find_overlapping_iter(lower) {
             let (start, end) = (found.start(), found.end());
             if boundary(lower, start) && boundary(lower, end) {
-                out.push(Finding { span: folded.span(start..end), label: Cow::Borrowed(LABEL), score: SCORE });
+                let (span, label) = (folded.span(start..end), Cow::Borrowed(LABEL));
+                out.push(Finding { span, label, score: SCORE, instead: Instead::default() });
             }
         }
     }

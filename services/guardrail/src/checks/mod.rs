@@ -8,6 +8,7 @@ pub mod keywords;
 pub use tollgate_pii::{self as pii, Finding, fold, mask};
 
 use fold::Folded;
+use mask::Instead;
 
 /// What happens to a text in which a check finds something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,8 +17,29 @@ pub enum Action {
     Block,
     /// What was found is replaced by a typed placeholder.
     Mask,
+    /// The same, and the answer gets it back.
+    MaskAndRestore,
+    /// What was found is replaced by a keyed hash.
+    Hash,
     /// It is counted, and nothing else happens.
     Log,
+}
+
+impl Action {
+    /// What stands in the place of what is found; `None`: nothing does.
+    pub fn instead(self) -> Option<Instead> {
+        match self {
+            Action::Mask => Some(Instead::Number),
+            Action::MaskAndRestore => Some(Instead::Restorable),
+            Action::Hash => Some(Instead::Hash),
+            Action::Block | Action::Log => None,
+        }
+    }
+
+    /// Whether anything does.
+    pub fn replaces(self) -> bool {
+        self.instead().is_some()
+    }
 }
 
 /// A configured check, ready to run.

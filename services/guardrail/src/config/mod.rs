@@ -8,6 +8,7 @@ mod version;
 pub use overrides::Endpoints;
 
 use crate::checks::keywords::Keywords;
+use crate::checks::mask::HashKey;
 use crate::checks::{Action, Check};
 use crate::pipeline::{Configured, Judged, Policy, Side, Stage, Streaming, Subject};
 use judges::Judges;
@@ -63,6 +64,7 @@ fn policy(
 ) -> Policy {
     let configured = guardrails.input.any() || guardrails.output.any();
     let budget = guardrails.budget.unwrap_or(JUDGES_BUDGET).duration();
+    let hash_key = config.hash_key.as_ref().map(|key| HashKey::new(key.expose().as_bytes()));
     let streaming = guardrails.streams().then(|| Streaming {
         window: guardrails.stream_window.unwrap_or(STREAM_WINDOW) as usize,
         is_filtered: guardrails.on_block == OnBlock::ContentFilter,
@@ -70,7 +72,7 @@ fn policy(
     let mut stage = |side: Side, checks: &Checks| {
         let path = format!("{path}.{}", side.as_str());
         let streaming = streaming.filter(|_| side == Side::Output);
-        let stage = Stage { budget, streaming, ..Stage::default() };
+        let stage = Stage { budget, streaming, hash_key: hash_key.clone(), ..Stage::default() };
         let mut building = Building { side, whose, path, judges, problems: &mut *problems, stage };
         building.patterns(checks);
         building.judged(checks);
@@ -171,6 +173,8 @@ fn action(action: config::Action) -> Action {
     match action {
         config::Action::Block => Action::Block,
         config::Action::Mask => Action::Mask,
+        config::Action::MaskAndRestore => Action::MaskAndRestore,
+        config::Action::Hash => Action::Hash,
         config::Action::Log => Action::Log,
     }
 }

@@ -7,7 +7,7 @@
 use super::{judges::Judges, policy, suffix, version};
 use crate::checks::Action;
 use crate::config::Endpoint;
-use crate::pipeline::{Judged, Policy, Seat, Side, Stage, Streaming, Subject};
+use crate::pipeline::{Configured, Judged, Policy, Seat, Side, Stage, Streaming, Subject};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tollgate_runtime::config::{Config, Guardrails, Overrides, Problem, Whose};
@@ -59,7 +59,10 @@ fn together(policies: &[&Policy]) -> Policy {
         for stage in stages() {
             // A judge that allows what it has no time for must not get less of it.
             whole.budget = whole.budget.max(stage.budget);
-            whole.checks.extend(stage.checks.iter().cloned());
+            whole.hash_key.clone_from(&stage.hash_key);
+            let others = || stages().filter(move |other| !std::ptr::eq(*other, stage));
+            let beside = |own: &Configured| own.beside(others().flat_map(|other| other.judged.iter()));
+            whole.checks.extend(stage.checks.iter().map(beside));
             for judged in &stage.judged {
                 if !whole.judged.iter_mut().any(|asked| asked.takes_in(judged)) {
                     whole.judged.push(judged.clone());

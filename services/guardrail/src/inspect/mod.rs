@@ -134,6 +134,17 @@ pub fn answer(body: &RawValue, map: MapText<'_>) -> Option<String> {
     walk.finish(body)
 }
 
+/// Shows every string of a body: keys, ids and whatever else nobody masks are among them, and so are strings of JSON in a text.
+pub fn everything(body: &RawValue, each: &mut dyn FnMut(&str)) {
+    json::tokens(body.get(), |token| {
+        each(&token.text);
+        // Without such an escape the text itself has all that its JSON has.
+        if token.text.contains("\\u") && serde_json::from_str::<serde::de::IgnoredAny>(&token.text).is_ok() {
+            json::tokens(&token.text, |inner| each(&inner.text));
+        }
+    });
+}
+
 struct Walk<'f> {
     /// Address of the body's first byte: every value below it is a slice of the same text.
     base: usize,

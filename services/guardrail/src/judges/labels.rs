@@ -1,6 +1,7 @@
 //! What placeholders call what a judge has found: a closed set, so that no word of a judge's stands in a text.
 
 use crate::checks::Finding;
+use crate::checks::mask::Instead;
 use std::{borrow::Cow, ops::Range};
 
 /// Entities of Presidio's (<https://microsoft.github.io/presidio/supported_entities/>): what placeholders name. Any other is `PII`.
@@ -45,7 +46,7 @@ const SCORE: f32 = 0.5;
 
 /// What a judge has found there.
 pub(super) fn finding(span: Range<usize>, entity: &str) -> Finding {
-    Finding { span, label: Cow::Borrowed(label(entity)), score: SCORE }
+    Finding { span, label: Cow::Borrowed(label(entity)), score: SCORE, instead: Instead::default() }
 }
 
 /// The name of an entity in placeholders.

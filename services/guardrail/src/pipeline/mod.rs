@@ -27,6 +27,7 @@ use crate::judges::Found;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use tollgate_schemas::Originals;
 
 /// Which way a text goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -114,7 +115,17 @@ impl Sifted {
 
 /// Runs the patterns and the scores of a side.
 pub fn sift(stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
+    sift_beside(&Originals::default(), stage, side, body)
+}
+
+/// As [`sift`], of the answer to a request that is to have these back: none of their placeholders stands for anything else in it.
+pub(crate) fn sift_beside(restore: &Originals, stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
     let mut texts = Texts::new(stage);
+    texts.avoid(restore);
+    if stage.restores() {
+        // A placeholder that the caller has written stands for nothing that is masked.
+        inspect::everything(&body, &mut |text| texts.masker.avoid(text));
+    }
     let has_work = !stage.checks.is_empty() || stage.judged.iter().any(|judged| judged.threshold().is_some());
     let changed = if has_work { side.inspect(&body, &mut |key, text| texts.check(stage, key, text)) } else { None };
     let Texts { found, scores, masker } = texts;
@@ -144,10 +155,10 @@ pub fn sift(stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
 /// What a pattern did. One that masks stops at what another one blocks.
 pub(crate) fn pattern(configured: &Configured, found: &Labels, is_blocked: bool) -> Checked {
     let outcome = match (found.is_empty(), configured.action) {
-        (true, Action::Mask) if is_blocked => Outcome::NotRun,
+        (true, action) if is_blocked && action.replaces() => Outcome::NotRun,
         (true, _) => Outcome::Passed,
         (false, Action::Block) => Outcome::Blocked,
-        (false, Action::Mask) => Outcome::Masked,
+        (false, Action::Mask | Action::MaskAndRestore | Action::Hash) => Outcome::Masked,
         (false, Action::Log) => Outcome::Flagged,
     };
     let categories = found.iter().filter(|label| **label != keywords::LABEL).map(|label| label.to_string());
@@ -176,8 +187,13 @@ pub(crate) const ROUNDS_MAX: usize = 16;
 
 impl Texts {
     pub(crate) fn new(stage: &Stage) -> Self {
-        let found = vec![Labels::new(); stage.checks.len()];
-        Self { found, scores: vec![Score::default(); stage.judged.len()], masker: Masker::default() }
+        let (found, masker) = (vec![Labels::new(); stage.checks.len()], Masker::keyed(stage.hash_key.clone()));
+        Self { found, scores: vec![Score::default(); stage.judged.len()], masker }
+    }
+
+    /// Hands out none of these placeholders.
+    pub(crate) fn avoid(&mut self, restore: &Originals) {
+        restore.0.keys().for_each(|placeholder| self.masker.avoid(placeholder));
     }
 
     /// Runs all checks on a text. The masked text, if anything is masked.
@@ -201,7 +217,7 @@ impl Texts {
                 None => return masked,
             }
         }
-        Some(self.masker.whole(text))
+        Some(self.masker.whole(text, stage.strictest()))
     }
 
     /// Notes which checks have found something.
@@ -225,7 +241,7 @@ pub(crate) fn scan(stage: &Stage, key: &str, text: &str, that_mask: bool) -> Sca
     }
     let (folded, mut found) = (Folded::new(text).beside(key), Vec::new());
     for (at, configured) in stage.checks.iter().enumerate().filter(|(_, c)| c.masks() == that_mask) {
-        configured.check.scan(&folded, &mut found);
+        configured.scan(&folded, &mut found);
         scanned.extend(found.drain(..).map(|finding| (at, finding)));
     }
     scanned

@@ -1,6 +1,8 @@
 //! An endpoint's checks, compiled.
 
-use crate::checks::{Action, Check};
+use crate::checks::fold::Folded;
+use crate::checks::mask::{HashKey, Instead};
+use crate::checks::{Action, Check, Finding};
 use crate::judges::Judge;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +20,23 @@ pub struct Configured {
 
 impl Configured {
     pub(crate) fn masks(&self) -> bool {
-        self.action == Action::Mask
+        self.action.replaces()
+    }
+
+    /// The same beside the judges of another policy: they are shown what patterns have left, so what they would replace for good must not
+    /// come back because a pattern has seen it first.
+    #[must_use]
+    pub(crate) fn beside<'j>(&self, judged: impl Iterator<Item = &'j Judged>) -> Self {
+        let replacing = judged.map(|judged| judged.action).filter(|action| self.masks() && action.replaces());
+        Self { action: replacing.fold(self.action, stricter), ..self.clone() }
+    }
+
+    /// Appends what the check finds in a text, with what is to stand there instead.
+    pub(crate) fn scan(&self, text: &Folded<'_>, out: &mut Vec<Finding>) {
+        let before = out.len();
+        self.check.scan(text, out);
+        let instead = self.action.instead().unwrap_or_default();
+        out[before..].iter_mut().for_each(|finding| finding.instead = instead);
     }
 }
 
@@ -99,20 +117,22 @@ impl Judged {
     /// Takes another check in, if it asks the same judge the same: what is found then leads to the stricter of both. Whether it did.
     pub(crate) fn takes_in(&mut self, other: &Judged) -> bool {
         let is_same = self.subject == other.subject && self.seat.name() == other.seat.name();
-        let Some(action) = stricter(self.action, other.action).filter(|_| is_same) else { return false };
-        self.action = action;
-        self.allows_failure &= other.allows_failure;
-        true
+        if is_same {
+            self.action = stricter(self.action, other.action);
+            self.allows_failure &= other.allows_failure;
+        }
+        is_same
     }
 }
 
-/// The stricter of two actions; `None`: both put something in the place of what was found, each its own.
-fn stricter(one: Action, other: Action) -> Option<Action> {
+/// The stricter of two actions. Of two that put something in the place of what was found, the one that leaves less of it: what
+/// comes back is milder than a pseudonym, and that than a number.
+fn stricter(one: Action, other: Action) -> Action {
     match (one, other) {
-        _ if one == other => Some(one),
-        (Action::Block, _) | (_, Action::Block) => Some(Action::Block),
-        (Action::Log, stricter) | (stricter, Action::Log) => Some(stricter),
-        _ => None,
+        (Action::Block, _) | (_, Action::Block) => Action::Block,
+        (Action::Log, stricter) | (stricter, Action::Log) => stricter,
+        _ if one.instead() < other.instead() => other,
+        _ => one,
     }
 }
 
@@ -125,6 +145,8 @@ pub struct Stage {
     pub judged: Vec<Judged>,
     /// How long all judges may take together.
     pub budget: Duration,
+    /// What hashes of values are keyed with.
+    pub hash_key: Option<HashKey>,
     /// How a stream is checked; `None`: only when all of it has come.
     pub streaming: Option<Streaming>,
 }
@@ -142,6 +164,17 @@ impl Stage {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.checks.is_empty() && self.judged.is_empty()
+    }
+
+    /// Whether anything that is replaced is put back into the answer.
+    pub(crate) fn restores(&self) -> bool {
+        let mut actions = self.checks.iter().map(|it| it.action).chain(self.judged.iter().map(|it| it.action));
+        actions.any(|action| action == Action::MaskAndRestore)
+    }
+
+    /// What stands in the place of a text in which masking finds no end.
+    pub(crate) fn strictest(&self) -> Instead {
+        self.checks.iter().filter_map(|configured| configured.action.instead()).max().unwrap_or_default()
     }
 
     /// Whether there are patterns that mask, or others.

@@ -1,14 +1,14 @@
 //! What comes of a body, once patterns, scores and judges have had their say.
 
 use super::{Judged, Side, Sifted, Stage};
-use crate::checks::mask::Masker;
+use crate::checks::mask::{Instead, Masker};
 use crate::checks::{Action, Finding};
 use crate::judges::{Found, Ruled, Ruling};
 use serde_json::value::RawValue;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
-use tollgate_schemas::{ApiError, ErrorCode, GuardrailCheck};
+use tollgate_schemas::{ApiError, ErrorCode, GuardrailCheck, Originals};
 
 /// What checks did, from harmless to grave. Of several, the gravest is what the usage row says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,6 +96,8 @@ pub struct Verdict {
     pub checks: Vec<Checked>,
     /// The new body, if masking changed it. The old one must not be used then.
     pub body: Option<Box<RawValue>>,
+    /// What the answer to the new body is to have back.
+    pub restore: Originals,
     /// Why nothing goes on, if nothing goes on.
     pub error: Option<ApiError>,
 }
@@ -121,7 +123,7 @@ fn broken(stage: &Stage) -> Verdict {
     };
     let checks: Vec<Checked> = names.map(not_run).collect();
     let error = Some(Verdict::broken_error(&checks));
-    Verdict { outcome: Outcome::NotRun, checks, body: None, error }
+    Verdict { outcome: Outcome::NotRun, checks, body: None, restore: Originals::default(), error }
 }
 
 /// The verdict, with the rulings of the judges of [`Sifted::open`], by place.
@@ -145,8 +147,8 @@ pub fn conclude(stage: &Stage, side: Side, sifted: Sifted, rulings: Vec<(usize, 
         }
         let mut categories = Vec::new();
         if let Ruling::Found(found) = ruling {
-            if outcome == Outcome::Masked {
-                masking.add(&found);
+            if let (Outcome::Masked, Some(instead)) = (outcome, judged.action.instead()) {
+                masking.add(&found, instead);
             }
             categories = found.categories;
         }
@@ -163,7 +165,8 @@ pub fn conclude(stage: &Stage, side: Side, sifted: Sifted, rulings: Vec<(usize, 
         }
     }
     let goes_on = error.is_none() && !is_blocked && is_changed;
-    Verdict { outcome, checks, body: goes_on.then_some(body), error }
+    let restore = if goes_on { Originals(masker.originals()) } else { Originals::default() };
+    Verdict { outcome, checks, body: goes_on.then_some(body), restore, error }
 }
 
 /// What a ruling means for the check that asked for it.
@@ -174,7 +177,7 @@ pub(crate) fn outcome(judged: &Judged, ruling: &Ruling) -> Outcome {
         (Ruling::NotAsked, _) => Outcome::NotRun,
         (Ruling::Found(found), _) if found.is_mild => Outcome::Flagged,
         (Ruling::Found(_), Action::Block) => Outcome::Blocked,
-        (Ruling::Found(_), Action::Mask) => Outcome::Masked,
+        (Ruling::Found(_), Action::Mask | Action::MaskAndRestore | Action::Hash) => Outcome::Masked,
         (Ruling::Found(_), Action::Log) => Outcome::Flagged,
     }
 }
@@ -215,8 +218,8 @@ fn unavailable(checks: &[&str], message: String) -> ApiError {
 /// What judges have found that is to be replaced.
 #[derive(Default)]
 struct Masking {
-    /// Somebody did not say where.
-    is_whole: bool,
+    /// Somebody did not say where: all texts are replaced, by the strictest of what was asked for.
+    whole: Option<Instead>,
     spans: HashMap<usize, Vec<Finding>>,
 }
 
@@ -224,19 +227,19 @@ struct Masking {
 struct Unlike;
 
 impl Masking {
-    fn add(&mut self, found: &Found) {
+    fn add(&mut self, found: &Found, instead: Instead) {
         match &found.spans {
-            None => self.is_whole = true,
+            None => self.whole = self.whole.max(Some(instead)),
             Some(spans) => {
                 for (at, finding) in spans {
-                    self.spans.entry(*at).or_default().push(finding.clone());
+                    self.spans.entry(*at).or_default().push(Finding { instead, ..finding.clone() });
                 }
             }
         }
     }
 
     fn any(&self) -> bool {
-        self.is_whole || !self.spans.is_empty()
+        self.whole.is_some() || !self.spans.is_empty()
     }
 
     /// The body with all of it replaced; `None` if it was before.
@@ -248,11 +251,13 @@ impl Masking {
         masker: &mut Masker,
     ) -> Result<Option<Box<RawValue>>, Unlike> {
         let (mut at, mut is_like) = (0, true);
+        let strictest = self.spans.values().flatten().map(|finding| finding.instead).max();
+        let whole = self.whole.max(self.whole.and(strictest));
         let masked = side.inspect(body, &mut |_, text| {
             is_like &= texts.get(at).is_some_and(|judged| judged == text);
             at += 1;
-            if self.is_whole {
-                return (!text.trim().is_empty()).then(|| masker.whole(text));
+            if let Some(instead) = whole {
+                return (!text.trim().is_empty()).then(|| masker.whole(text, instead));
             }
             masker.mask(text, self.spans.remove(&(at - 1))?)
         });

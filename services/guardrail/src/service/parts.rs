@@ -5,6 +5,7 @@ use crate::court::{Hearing, Sends};
 use crate::judges::Ruling;
 use crate::metric_definitions as metric;
 use crate::pipeline::Side;
+use crate::restore::Restoring;
 use crate::stream::{Next, Part, Stream};
 use crate::streams::{Live, State};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,7 +46,10 @@ impl Service {
         let CompletionChunk { request, seq, events, origin, .. } = chunk;
         if seq == 0 {
             let request = request?;
-            state.stream = Some(Stream::new(self.endpoint(&request)?)?);
+            let mut stream = Stream::new(self.endpoint(&request)?)?;
+            stream.avoid(&request.restore);
+            state.stream = Some(stream);
+            state.restoring = (!request.restore.is_empty()).then(|| Restoring::new(request.restore.clone()));
             (state.request, state.origin) = (Some(request), origin);
         }
         let bytes = events.iter().map(|event| event.data.len()).sum::<usize>().max(state.bytes());
@@ -63,8 +67,8 @@ impl Service {
         state: &mut State,
         (trace, sends): (&TraceContext, &impl Sends),
     ) -> Result<(), Leaving> {
-        let (Some(stream), Some(request)) = (&mut state.stream, &state.request) else { return Ok(()) };
         loop {
+            let (Some(stream), Some(request)) = (&mut state.stream, &state.request) else { return Ok(()) };
             match stream.advance() {
                 Next::Nothing => return Ok(()),
                 Next::Ask(part) => {
@@ -76,18 +80,11 @@ impl Service {
                     stream.ruled(rulings);
                 }
                 Next::Send(events) => {
-                    for events in chunks(events) {
-                        let event = ReplyEvent::Chunk { seq: state.sent, events, origin: state.origin.take() };
-                        state.sent += 1;
-                        let sent = match end::reply(request, live.execution_id(), event, trace) {
-                            Ok(record) => sends.send(record).await,
-                            Err(error) => Err(error),
-                        };
-                        if let Err(error) = sent {
-                            // The terminal carries the whole answer, from which the waiter serves what it has not been sent.
-                            tracing::error!(%error, "a checked chunk could not be sent");
-                        }
-                    }
+                    let events = match &mut state.restoring {
+                        Some(restoring) => restoring.push(events),
+                        None => events,
+                    };
+                    send(live, state, events, (trace, sends)).await;
                 }
             }
         }
@@ -138,12 +135,34 @@ impl Service {
         if self.advance(live, &mut state, on).await.is_err() {
             return Err(Stopped::HandedBack);
         }
+        let is_blocked = state.stream.as_ref().is_none_or(Stream::is_blocked);
+        if let Some(restoring) = state.restoring.as_mut().filter(|_| !is_blocked) {
+            let events = restoring.end();
+            send(live, &mut state, events, on).await;
+        }
         answer.terminal.chunks = state.sent;
         let Some(stream) = &state.stream else { return Ok(()) };
         let verdict = stream.verdict(masked);
         answer.terminal.is_filtered = verdict.error.is_some() && stream.is_filtered() && state.sent > 0;
         metric::checked(Side::Output.as_str(), &verdict, started.elapsed());
         self.judged(answer, verdict, stream.policy_version()).await
+    }
+}
+
+/// Sends events that may go out.
+async fn send(live: &Live, state: &mut State, events: Vec<StreamEvent>, (trace, sends): (&TraceContext, &impl Sends)) {
+    let Some(request) = &state.request else { return };
+    for events in chunks(events) {
+        let event = ReplyEvent::Chunk { seq: state.sent, events, origin: state.origin.take() };
+        state.sent += 1;
+        let sent = match end::reply(request, live.execution_id(), event, trace) {
+            Ok(record) => sends.send(record).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = sent {
+            // The terminal carries the whole answer, from which the waiter serves what it has not been sent.
+            tracing::error!(%error, "a checked chunk could not be sent");
+        }
     }
 }
 

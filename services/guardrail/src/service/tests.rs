@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tollgate_bus::replies::Waiters;
 use tollgate_bus::{Headers, TopicName};
 use tollgate_runtime::config::{Role, parse};
-use tollgate_schemas::{ApiType, Caller, OnDisconnect, Reply, ReplyEvent, ReplyTo, RequestId};
+use tollgate_schemas::{Caller, OnDisconnect, Reply, ReplyEvent, ReplyTo, RequestId};
 
 const CONFIG: &str = r#"
 providers: { demo: { kind: mock } }
@@ -33,6 +33,13 @@ endpoints:
   - name: kept
     destinations: [ { name: d, provider: demo, model: m } ]
     guardrails: { input: { safety: { action: block, judge: keeper } } }
+  - name: restoring
+    destinations: [ { name: d, provider: demo, model: m } ]
+    guardrails: { input: { pii: { action: mask_and_restore } }, output: { pii: { action: block } } }
+  - name: hashed
+    destinations: [ { name: d, provider: demo, model: m } ]
+    guardrails: { input: { pii: { action: hash } } }
+guardrails: { hash_key: a-secret-of-more-than-32-characters }
 judges:
   moderator: { kind: openai_moderation, provider: demo, model: omni }
   keeper: { kind: openai_moderation, provider: demo, model: omni, cache: { ttl: 1m } }
@@ -127,6 +134,7 @@ fn request(endpoint: &str, content: &str) -> Request {
         guardrail_outcome: None,
         guardrails: Vec::new(),
         policy_version: None,
+        restore: Default::default(),
         reserved: None,
         waiting: None,
     }
@@ -408,6 +416,45 @@ async fn answers_pass_masked_or_blocked_and_are_billed_all_the_same() {
     assert_eq!((terminal.status, terminal.attempts, terminal.destination.as_deref()), (400, 2, Some("d")));
     assert_eq!(terminal.error.expect("an error").checks, ["output.keywords"]);
     assert_eq!((usage.guardrail_outcome.as_deref(), usage.cost_usd), (Some("blocked"), Some(Decimal::ONE)));
+}
+
+#[tokio::test]
+async fn what_masking_took_comes_back_once_the_answer_has_passed_its_own_checks() {
+    let service = service();
+    let asked = approved(&handled(&service, request("restoring", "I am a@b.com")).await);
+    assert_eq!(text(&asked.body)["messages"][0]["content"], "I am [EMAIL_ADDRESS_1]");
+    assert_eq!((asked.guardrail_outcome.as_deref(), asked.restore.0.len()), (Some("masked"), 1));
+    let completed = |content: &str| Completion { request: asked.clone(), ..completion("restoring", content) };
+    let (terminal, usage) = answered(&service, completed("to [EMAIL_ADDRESS_1] and [EMAIL_ADDRESS_2]")).await;
+    let body = text(&terminal.body.expect("an answer"));
+    assert_eq!(body["choices"][0]["message"]["content"], "to a@b.com and [EMAIL_ADDRESS_2]");
+    assert!(!serde_json::to_string(&usage).expect("JSON").contains("a@b.com"));
+    let masked = Completion { request: Request { endpoint: "chat".into(), ..asked.clone() }, ..completed("x@y.org") };
+    let (terminal, _) = answered(&service, masked).await;
+    let body = text(&terminal.body.expect("an answer"));
+    assert_eq!(body["choices"][0]["message"]["content"], "[EMAIL_ADDRESS_2]", "somebody else's value");
+    let (terminal, _) = answered(&service, completed("to x@y.org")).await;
+    assert_eq!(terminal.error.expect("an error").checks, ["output.pii"]);
+    let (terminal, _) = answered(&service, completion("restoring", "to [EMAIL_ADDRESS_1]")).await;
+    let body = text(&terminal.body.expect("an answer"));
+    assert_eq!(body["choices"][0]["message"]["content"], "to [EMAIL_ADDRESS_1]", "another request's");
+    let embeddings = Request { api_type: ApiType::Embeddings, ..request("restoring", "I am a@b.com") };
+    let embeddings = approved(&handled(&service, embeddings).await);
+    assert!(embeddings.restore.is_empty(), "vectors hold no text");
+}
+
+#[tokio::test]
+async fn a_hash_is_the_same_in_every_request() {
+    let service = service();
+    let hashed = async |content: &str| {
+        let asked = approved(&handled(&service, request("hashed", content)).await);
+        assert!(asked.restore.is_empty() && asked.guardrail_outcome.as_deref() == Some("masked"));
+        text(&asked.body)["messages"][0]["content"].as_str().expect("text").to_owned()
+    };
+    let first = hashed("a@b.com").await;
+    assert!(first.starts_with("[EMAIL_ADDRESS_") && first.len() == "[EMAIL_ADDRESS_]".len() + 16, "{first}");
+    assert_eq!(hashed("write to A@b.com").await, format!("write to {first}"));
+    assert_ne!(hashed("c@d.com").await, first);
 }
 
 #[tokio::test(start_paused = true)]

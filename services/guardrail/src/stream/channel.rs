@@ -150,7 +150,7 @@ impl Channel {
         }
         if self.is_ended {
             // As on a whole text, as far as it has not gone out.
-            let placeholder = texts.masker.whole(&self.text);
+            let placeholder = texts.masker.whole(&self.text, stage.strictest());
             let end = self.text.len();
             return (Some(Masked::of(&self.text).replaced(vec![(self.settled..end, placeholder)], end)), end);
         }

@@ -9,7 +9,8 @@
 //! repeats are shown as they were in their parts. Judges are asked about the next part of the answer when there is enough of it, with what
 //! came before it, and see what masking has left.
 //!
-//! Deliberately absent: what is decided by who produces an answer, or how it is sent (`service`), and originals in place of placeholders.
+//! Where nothing is checked everything passes at once. Deliberately absent: what is decided by who produces an answer, or how it is sent
+//! (`service`), and values in place of placeholders ([`crate::restore`], behind this).
 
 mod channel;
 mod judging;
@@ -25,7 +26,7 @@ use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
-use tollgate_schemas::StreamEvent;
+use tollgate_schemas::{Originals, StreamEvent};
 
 /// An event that is no JSON: what is in it cannot be told, so all of the answer has to be checked when it has ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -77,10 +78,12 @@ struct Waiting {
 }
 
 impl Stream {
-    /// One that nothing has come of yet. `None`: its endpoint has no checks that can be made of parts.
+    /// One that nothing has come of yet. `None`: its endpoint has checks that cannot be made of parts.
     pub fn new(endpoint: Arc<Endpoint>) -> Option<Self> {
         let stage = &endpoint.policy.output;
-        let (streaming, texts, judging) = (stage.streaming?, Texts::new(stage), Judging::new(stage.judged.len()));
+        let unchecked = || stage.is_empty().then_some(Streaming { window: 0, is_filtered: false });
+        let streaming = stage.streaming.or_else(unchecked)?;
+        let (texts, judging) = (Texts::new(stage), Judging::new(stage.judged.len()));
         Some(Self {
             streaming,
             texts,
@@ -92,6 +95,11 @@ impl Stream {
             is_broken: false,
             endpoint,
         })
+    }
+
+    /// Hands out none of the placeholders of the request for a value of the answer: they are the caller's, and come back.
+    pub fn avoid(&mut self, restore: &Originals) {
+        self.texts.avoid(restore);
     }
 
     /// The checks.
@@ -116,6 +124,10 @@ impl Stream {
 
     /// The next events.
     pub fn push(&mut self, events: Vec<StreamEvent>) -> Result<(), Unreadable> {
+        if self.stage().is_empty() {
+            events.into_iter().for_each(|event| self.judging.add(Shown::new(event, Vec::new())));
+            return Ok(());
+        }
         for event in events {
             let read = event::event(&event.data).ok_or(Unreadable)?;
             let mut pieces = Vec::with_capacity(read.pieces.len());
@@ -222,6 +234,9 @@ impl Stream {
     /// Everything has come. The whole answer with the same in its place as in its parts, if anything was replaced.
     pub fn end(&mut self, body: Option<&RawValue>) -> Option<Box<RawValue>> {
         self.is_ended = true;
+        if self.stage().is_empty() {
+            return None;
+        }
         self.channels.values_mut().for_each(Channel::end);
         self.look();
         self.channels.values().for_each(|channel| channel.tell_arguments(&mut self.told));
@@ -245,7 +260,8 @@ impl Stream {
             return Next::Nothing;
         }
         let has_judges = !self.judges().is_empty();
-        let events = self.judging.passed(has_judges, self.is_ended);
+        // Where nothing is checked, nothing that comes can change what has come.
+        let events = self.judging.passed(has_judges, self.is_ended || self.stage().is_empty());
         if !events.is_empty() {
             return Next::Send(events);
         }
@@ -277,7 +293,7 @@ impl Stream {
             error = Some(Verdict::broken_error(&checks));
         }
         let outcome = checks.iter().map(|checked| checked.outcome).max().unwrap_or(Outcome::None);
-        Verdict { outcome, checks, body: body.filter(|_| error.is_none()), error }
+        Verdict { outcome, checks, body: body.filter(|_| error.is_none()), restore: Originals::default(), error }
     }
 }
 

@@ -384,8 +384,20 @@ fn what_cannot_be_read_or_has_no_checks_in_parts_is_not_checked_in_parts() {
         Stream::new(masking()).expect("it streams").push(vec![StreamEvent { event: None, data: "x".into() }]),
         Err(Unreadable)
     );
-    let whole = Arc::new(Endpoint { policy: Policy::default(), tags: BTreeMap::new() });
-    assert!(Stream::new(whole).is_none());
+    let whole = Stage { checks: vec![keywords(Action::Block, &["project orion"])], ..Stage::default() };
+    let policy = |output| Policy { output, ..Policy::default() };
+    assert!(Stream::new(Arc::new(Endpoint { policy: policy(whole), tags: BTreeMap::new() })).is_none());
+}
+
+#[test]
+fn what_nobody_checks_passes_at_once() {
+    let endpoint = Arc::new(Endpoint { policy: Policy::default(), tags: BTreeMap::new() });
+    let mut stream = Stream::new(endpoint).expect("it streams");
+    let events = parts(Words::Chat, &["a@b.c", "om"]);
+    stream.push(events.clone()).expect("taken");
+    assert_eq!(let_go(&mut stream, &passed).0, events);
+    assert!(stream.end(Some(&Words::Chat.whole(&["a@b.com".to_owned()]))).is_none());
+    assert!(let_go(&mut stream, &passed).0.is_empty() && stream.verdict(None).error.is_none());
 }
 
 /// Texts with values, parts of values, and prose between them.

@@ -66,6 +66,8 @@ fn copy(endpoint: &Endpoint, shadow: &Shadow, request: &Request) -> Request {
         guardrail_outcome: None,
         guardrails: Vec::new(),
         policy_version: None,
+        // Nobody reads its answer.
+        restore: Default::default(),
         // It did not come by the door.
         reserved: None,
         waiting: None,

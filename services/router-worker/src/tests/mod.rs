@@ -12,6 +12,7 @@ mod owner;
 mod presets;
 mod requests;
 mod responses;
+mod restore;
 mod resume;
 mod routing;
 mod shadow;

@@ -3,7 +3,7 @@
 use super::requests::ask;
 use crate::config::{Checked, Router};
 use tollgate_runtime::config::{Role, parse};
-use tollgate_schemas::{ApiType, Caller, Lane, Request};
+use tollgate_schemas::{ApiType, Caller, Lane, Originals, Request};
 
 const CONFIG: &str = "
 providers: { demo: { kind: mock } }
@@ -41,7 +41,11 @@ fn an_answer_is_checked_if_any_policy_of_its_request_has_output_checks() {
     ] {
         assert_eq!(checked(&by(endpoint, team, key)), expected, "{endpoint} {team} {key:?}");
     }
-    let asked = by("strict", "search", None);
+    let restore = Originals([("[URL_1]".to_owned(), "x.test".to_owned())].into());
+    for (team, key, expected) in [("ads", None, Checked::InParts), ("ads", Some("careful"), Checked::Whole)] {
+        assert_eq!(checked(&Request { restore: restore.clone(), ..by("open", team, key) }), expected, "has work to do");
+    }
+    let asked = Request { restore, ..by("strict", "search", None) };
     for exempt in [
         Request { lane: Lane::Judge, ..asked.clone() },
         Request { api_type: ApiType::CountTokens, ..asked.clone() },

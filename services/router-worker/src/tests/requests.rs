@@ -179,6 +179,7 @@ pub(super) fn request(endpoint: &str, body: Value) -> Request {
         guardrail_outcome: None,
         guardrails: Vec::new(),
         policy_version: None,
+        restore: Default::default(),
         reserved: None,
         waiting: None,
     }

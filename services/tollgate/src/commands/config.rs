@@ -39,7 +39,7 @@ fn check(path: &Path, role: Role) -> ExitCode {
 #[allow(clippy::print_stdout, reason = "the command's result")]
 fn show(path: &Path, effective: bool) -> anyhow::Result<ExitCode> {
     // Secrets need not be there to show the rest: as the role that uses none of them.
-    let config = super::load(path, Role::Guardrail, &Over::default())?;
+    let config = super::load(path, Role::UsageAggregator, &Over::default())?;
     let mut all = serde_json::to_value(&config)?;
     if !effective {
         let text = std::fs::read_to_string(path)?;

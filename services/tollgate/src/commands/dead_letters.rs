@@ -64,7 +64,7 @@ struct Door {
 impl Door {
     fn open(at: &Log) -> anyhow::Result<Self> {
         let over = Over { brokers: at.brokers.clone(), ..Over::default() };
-        let config = load(&at.config, Role::Guardrail, &over)?;
+        let config = load(&at.config, Role::UsageAggregator, &over)?;
         let bus = Bus::new(settings(&config, "dead-letters")?);
         Ok(Self { config, bus })
     }

@@ -50,8 +50,8 @@ pub(crate) async fn run(command: &Guardrails) -> anyhow::Result<ExitCode> {
 
 async fn replay(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let over = Over { brokers: arguments.at.brokers.clone(), ..Over::default() };
-    let config = load(&arguments.at.config, Role::Guardrail, &over)?;
-    // Nobody is asked anything, so no judge's secret is needed.
+    // Nobody is asked anything and no pseudonym is shown, so no secret of guardrails is needed.
+    let config = load(&arguments.at.config, Role::UsageAggregator, &over)?;
     let candidate = load(&arguments.policy, Role::UsageAggregator, &Over::default())?;
     let bus = Bus::new(settings(&config, "replay")?);
     let blobs = BlobStore::new(store::open(&config)?);

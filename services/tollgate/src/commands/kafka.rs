@@ -22,7 +22,7 @@ const HEAD: &str = "\
 #[allow(clippy::print_stdout, reason = "the command's result")]
 pub(crate) fn run(command: &Kafka) -> anyhow::Result<ExitCode> {
     let Kafka::Acls { config, services } = command;
-    print!("{}", script(&load(config, Role::Guardrail, &Over::default())?, services));
+    print!("{}", script(&load(config, Role::UsageAggregator, &Over::default())?, services));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -35,7 +35,7 @@ struct Line {
 
 pub(crate) async fn run(arguments: &Submit) -> anyhow::Result<ExitCode> {
     let over = Over { brokers: arguments.brokers.clone(), ..Over::default() };
-    let config = load(&arguments.config, Role::Guardrail, &over)?;
+    let config = load(&arguments.config, Role::UsageAggregator, &over)?;
     let (requests, replies) = topics(&config, arguments.team.as_deref())?;
     let run_id = uuid::Uuid::new_v4().simple().to_string();
     let lines = read(&arguments.file, &run_id)?;

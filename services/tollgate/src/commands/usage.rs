@@ -18,7 +18,7 @@ const MEASURES: [&str; 6] = ["requests", "attempts", "input_tokens", "output_tok
 
 pub(crate) async fn run(arguments: &Usage) -> anyhow::Result<ExitCode> {
     let config = match &arguments.config {
-        Some(path) => load(path, Role::Guardrail, &Over::default())?,
+        Some(path) => load(path, Role::UsageAggregator, &Over::default())?,
         None => super::up::without_file(&"0".repeat(64), &"1".repeat(64), &Over::default())?,
     };
     let month = arguments.month.clone().unwrap_or_else(this_month);

@@ -18,6 +18,8 @@ const CACHE_ENTRIES_MAX: usize = 1_000_000;
 const CUSTOM_MAX: usize = 16;
 /// Topics and examples, which are all part of each question.
 const TOPICS_MAX: usize = 100;
+/// `guardrails.hash_key`: telephone numbers can all be tried, so it must not be possible to try all keys.
+const HASH_KEY_MIN_CHARS: usize = 32;
 
 /// Who can answer a check.
 fn answers(check: &str, kind: JudgeKind) -> bool {
@@ -67,6 +69,28 @@ impl Checker<'_> {
         }
         self.checks(&format!("{path}.input"), &guardrails.input);
         self.checks(&format!("{path}.output"), &guardrails.output);
+        for (at, _) in guardrails.output.actions().iter().filter(|(_, action)| *action == Action::MaskAndRestore) {
+            let why = "mask_and_restore is only for input: what an answer loses is put back by nobody; use mask";
+            self.fatal(format!("{path}.output.{at}.action"), why);
+        }
+        for (side, checks) in [("input", &guardrails.input), ("output", &guardrails.output)] {
+            let hashing = checks.actions().into_iter().filter(|(_, action)| *action == Action::Hash);
+            for (at, _) in hashing.filter(|_| self.config.hash_key.is_none()).collect::<Vec<_>>() {
+                let why = "hash needs guardrails.hash_key: make one with `openssl rand -base64 32`, put it into the \
+                           environment, and write hash_key: \"${TOLLGATE_HASH_KEY}\"";
+                self.fatal(format!("{path}.{side}.{at}.action"), why);
+            }
+        }
+    }
+
+    pub(super) fn hash_key(&mut self) {
+        let key = self.config.hash_key.as_ref().map(|key| key.expose()).filter(|key| !is_withheld(key));
+        if key.is_some_and(|key| key.len() < HASH_KEY_MIN_CHARS) {
+            let why = format!(
+                "must have at least {HASH_KEY_MIN_CHARS} characters: `openssl rand -base64 32` makes one of 44"
+            );
+            self.fatal("guardrails.hash_key", why);
+        }
     }
 
     fn checks(&mut self, path: &str, checks: &Checks) {
@@ -118,7 +142,7 @@ impl Checker<'_> {
         if !(0.0..=1.0).contains(&injection.threshold) {
             self.fatal(format!("{path}.threshold"), "must be from 0 to 1");
         }
-        if injection.action == Action::Mask {
+        if injection.action.replaces() {
             self.fatal(format!("{path}.action"), "must be block or log: there is no part of a text to mask");
         } else if let Some(judge) = &injection.judge {
             self.judged(path, "injection", injection.action, judge);
@@ -151,8 +175,9 @@ impl Checker<'_> {
             };
             let why = format!("`{name}` is a {} judge, which cannot answer this check; it needs {who}", kind.as_str());
             self.fatal(format!("{path}.judge"), why);
-        } else if action == Action::Mask && !matches!(kind, JudgeKind::Presidio | JudgeKind::Webhook) {
-            self.fatal(format!("{path}.action"), "mask needs a judge that says where (presidio, webhook)");
+        } else if action.replaces() && !matches!(kind, JudgeKind::Presidio | JudgeKind::Webhook) {
+            let why = "what replaces a find needs a judge that says where (presidio, webhook)";
+            self.fatal(format!("{path}.action"), why);
         }
     }
 
@@ -270,152 +295,4 @@ impl Checker<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::config::{Role, parse};
-
-    fn fatal(text: &str) -> Vec<String> {
-        match parse(text, Role::Guardrail, &|_| Ok(None)) {
-            Ok(_) => Vec::new(),
-            Err(problems) => {
-                problems.0.into_iter().filter(|problem| problem.fatal).map(|problem| problem.path).collect()
-            }
-        }
-    }
-
-    const PROVIDERS: &str = "
-providers:
-  openai: { kind: openai }
-  claude: { kind: anthropic }
-  demo: { kind: mock }
-  bedrock: { kind: bedrock, region: us-east-1 }
-  azure: { kind: azure, base_url: 'https://x.test' }
-";
-
-    #[test]
-    fn a_judge_that_cannot_answer_its_check_is_refused() {
-        let text = format!(
-            "{PROVIDERS}
-judges:
-  moderator: {{ kind: openai_moderation, provider: openai, model: omni-moderation-latest }}
-  reader: {{ kind: llm, provider: claude, model: m }}
-  engine: {{ kind: presidio, url: 'http://presidio:3000' }}
-  own: {{ kind: webhook, url: 'https://x.test', secret: whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw }}
-endpoints:
-  - name: chat
-    destinations: [ {{ name: d, provider: demo, model: m }} ]
-    guardrails:
-      budget: 1ms
-      input:
-        topics: {{ allow: [ support ], judge: moderator }}
-        safety: {{ action: mask, judge: reader }}
-        injection: {{ action: block, threshold: 2, judge: engine }}
-        pii: {{ action: mask, judge: engine }}
-        custom: [ {{ name: A, action: block, judge: reader }}, {{ name: b, action: mask, judge: own }}, {{ name: b, action: log, judge: none }} ]
-      output:
-        safety: {{ action: block }}
-        topics: {{ judge: reader }}
-        injection: {{ action: mask }}
-"
-        );
-        assert_eq!(
-            fatal(&text),
-            [
-                "endpoints[0].guardrails.budget",
-                "endpoints[0].guardrails.input.topics.judge",
-                "endpoints[0].guardrails.input.safety.action",
-                "endpoints[0].guardrails.input.injection.threshold",
-                "endpoints[0].guardrails.input.injection.judge",
-                "endpoints[0].guardrails.input.custom[2].name",
-                "endpoints[0].guardrails.input.custom[0].name",
-                "endpoints[0].guardrails.input.custom[0].policy",
-                "endpoints[0].guardrails.input.custom[2].judge",
-                "endpoints[0].guardrails.output.topics",
-                "endpoints[0].guardrails.output.safety.judge",
-                "endpoints[0].guardrails.output.injection.action",
-            ]
-        );
-    }
-
-    #[test]
-    fn a_judge_that_cannot_be_reached_is_refused() {
-        let text = format!(
-            "{PROVIDERS}
-judges:
-  a: {{ kind: openai_moderation, provider: claude, model: m }}
-  b: {{ kind: llm, endpoint: gone }}
-  c: {{ kind: bedrock_guardrail, provider: bedrock, model: abc }}
-  d: {{ kind: azure_content_safety, provider: azure, threshold: 1.5 }}
-  e: {{ kind: presidio, provider: demo }}
-  f: {{ kind: webhook, url: 'https://x.test', secret: none, threshold: 0.5 }}
-  g: {{ kind: llama_guard, endpoint: chat, categories: [ S1 ], cache: {{ ttl: 1ms, max_entries: 0 }} }}
-  h: {{ kind: llm, provider: nobody }}
-endpoints:
-  - {{ name: chat, destinations: [ {{ name: d, provider: demo, model: m }} ] }}
-  - {{ name: 'judge:x', destinations: [ {{ name: d, provider: demo, model: m }} ] }}
-"
-        );
-        assert_eq!(
-            fatal(&text),
-            [
-                "endpoints[1].name",
-                "judges.a.provider",
-                "judges.b.endpoint",
-                "judges.c.model",
-                "judges.d.threshold",
-                "judges.e.provider",
-                "judges.e.url",
-                "judges.f.secret",
-                "judges.f.threshold",
-                "judges.g.cache.ttl",
-                "judges.g.cache.max_entries",
-                "judges.h.provider",
-            ]
-        );
-    }
-
-    #[test]
-    fn guardrails_of_teams_and_keys_are_checked_as_those_of_endpoints_are() {
-        let text = format!(
-            "{PROVIDERS}
-guardrails: {{ strict: {{ allow_weaker: true }} }}
-endpoints:
-  - name: chat
-    destinations: [ {{ name: d, provider: demo, model: m }} ]
-    guardrails: {{ allow_weaker: true }}
-teams: [ {{ name: search, guardrails: {{ allow_weaker: true, input: {{ safety: {{ action: block }} }} }} }} ]
-keys: [ {{ name: web, team: search, sha256: '{}', guardrails: {{ policy: gone }} }} ]
-",
-            "0".repeat(64)
-        );
-        assert_eq!(
-            fatal(&text),
-            [
-                "endpoints[0].guardrails.allow_weaker",
-                "guardrails.strict.allow_weaker",
-                "teams[0].guardrails.input.safety.judge",
-                "keys[0].guardrails.policy",
-            ]
-        );
-    }
-
-    #[test]
-    fn a_judges_own_endpoint_is_one_that_no_caller_can_name() {
-        let text = format!(
-            "{PROVIDERS}
-judges:
-  moderator: {{ kind: openai_moderation, provider: openai, model: omni-moderation-latest }}
-  guard: {{ kind: llama_guard, endpoint: chat }}
-  engine: {{ kind: presidio, url: 'http://presidio:3000' }}
-endpoints: [ {{ name: chat, destinations: [ {{ name: d, provider: demo, model: m }} ] }} ]
-"
-        );
-        let config = parse(&text, Role::RouterWorker, &|_| Ok(None)).expect("valid").config;
-        let own = config.judge_endpoints();
-        assert_eq!(own.len(), 1);
-        let (name, endpoint) = &own[0];
-        assert_eq!((*name, endpoint.name.as_str()), ("moderator", "judge:moderator"));
-        assert_eq!(endpoint.destinations[0].model, "omni-moderation-latest");
-        assert_eq!(config.judges["guard"].asks("guard"), "chat");
-        assert!(config.endpoint("judge:moderator").is_none());
-    }
-}
+mod tests;

@@ -34,12 +34,12 @@ impl Guardrails {
     /// Whether answers are checked while they are being produced. A score needs the whole of a text, and so does a judge that says
     /// where.
     pub fn streams(&self) -> bool {
-        let is_masked_by_judge = |judge: Option<&String>, action: Action| judge.is_some() && action == Action::Mask;
+        let is_masked_by_judge = |judge: Option<&String>, action: Action| judge.is_some() && action.replaces();
         let output = &self.output;
         let by_judge = output.pii.as_ref().is_some_and(|pii| is_masked_by_judge(pii.judge.as_ref(), pii.action))
             || output.safety.as_ref().is_some_and(|safety| is_masked_by_judge(safety.judge.as_ref(), safety.action))
-            || output.topics.as_ref().is_some_and(|topics| topics.action == Action::Mask)
-            || output.custom.iter().any(|custom| custom.action == Action::Mask);
+            || output.topics.as_ref().is_some_and(|topics| topics.action.replaces())
+            || output.custom.iter().any(|custom| custom.action.replaces());
         self.stream == StreamChecks::Window && output.any() && output.injection.is_none() && !by_judge
     }
 }
@@ -87,6 +87,20 @@ impl Checks {
     pub fn any(&self) -> bool {
         *self != Self::default()
     }
+
+    /// What each check does, by its name below these.
+    pub fn actions(&self) -> Vec<(String, Action)> {
+        let Self { pii, keywords, topics, safety, injection, custom } = self;
+        let one = [
+            ("pii", pii.as_ref().map(|it| it.action)),
+            ("keywords", keywords.as_ref().map(|it| it.action)),
+            ("topics", topics.as_ref().map(|it| it.action)),
+            ("safety", safety.as_ref().map(|it| it.action)),
+            ("injection", injection.as_ref().map(|it| it.action)),
+        ];
+        let one = one.into_iter().filter_map(|(name, action)| Some((name.to_owned(), action?)));
+        one.chain(custom.iter().enumerate().map(|(at, it)| (format!("custom[{at}]"), it.action))).collect()
+    }
 }
 
 /// What a check does when it finds something.
@@ -96,7 +110,16 @@ impl Checks {
 pub enum Action {
     Block,
     Mask,
+    MaskAndRestore,
+    Hash,
     Log,
+}
+
+impl Action {
+    /// Whether something stands in the place of what is found.
+    pub fn replaces(self) -> bool {
+        matches!(self, Self::Mask | Self::MaskAndRestore | Self::Hash)
+    }
 }
 
 /// `on_judge_failure`: what becomes of a text that a judge could not judge.

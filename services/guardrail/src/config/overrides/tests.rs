@@ -16,6 +16,8 @@ providers: {{ demo: {{ kind: mock }} }}
 judges:
   moderator: {{ kind: openai_moderation, provider: demo, model: m }}
   other: {{ kind: openai_moderation, provider: demo, model: n }}
+  own: {{ kind: webhook, url: 'https://x.test', secret: whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw }}
+guardrails: {{ hash_key: a-secret-of-more-than-32-characters }}
 endpoints: [ {{ name: chat, destinations: [ {{ name: d, provider: demo, model: m }} ], guardrails: {endpoint} }} ]
 teams: [ {{ name: search, endpoints: [ chat ], guardrails: {team} }} ]
 keys: [ {{ name: web, team: search, sha256: '{}', guardrails: {key} }} ]
@@ -50,6 +52,7 @@ fn request(team: &str) -> Request {
         guardrail_outcome: None,
         guardrails: Vec::new(),
         policy_version: None,
+        restore: Default::default(),
         reserved: None,
         waiting: None,
     }
@@ -115,6 +118,29 @@ fn a_judge_is_asked_the_same_once_and_its_answer_leads_to_the_stricter_of_both()
 }
 
 #[test]
+fn what_one_policy_replaces_for_good_does_not_come_back_by_another() {
+    let custom = |action: &str| {
+        format!("{{ input: {{ custom: [ {{ name: n, policy: p, judge: own, action: {action} }} ] }} }}")
+    };
+    let words = |action: &str| format!("{{ input: {{ keywords: {{ action: {action}, words: [ orion ] }} }} }}");
+    for (endpoint, team, comes_back) in [
+        (words("mask_and_restore"), words("log"), true),
+        (words("mask_and_restore"), words("mask"), false),
+        (words("hash"), words("mask_and_restore"), false),
+        (words("mask_and_restore"), custom("mask_and_restore"), true),
+        (custom("mask"), words("mask_and_restore"), false),
+    ] {
+        let whole = endpoints(&endpoint, &team, "null").of(&request("search")).expect("there");
+        let found = verdict(&whole, "about orion");
+        assert!(!found.body.expect("masked").get().contains("orion"));
+        assert_eq!(!found.restore.is_empty(), comes_back, "{endpoint} {team}");
+    }
+    let both = endpoints(&custom("hash"), &custom("mask_and_restore"), &custom("block")).of(&request("search"));
+    let judged = &both.expect("there").policy.input.judged;
+    assert_eq!(judged.iter().map(|judged| judged.action).collect::<Vec<_>>(), [Action::Block], "one question");
+}
+
+#[test]
 fn a_stream_is_checked_in_parts_if_all_policies_can() {
     let checks = "output: { keywords: { action: block, words: [ orion ] } }";
     let (first, second) = (format!("{{ {checks} }}"), format!("{{ stream_window: 3000, {checks} }}"));
@@ -140,7 +166,7 @@ const PIECES: [&str; 6] =
     ["project orion", "a@example.com", "b@example.com", "4111 1111 1111 1111", "nothing", "orion"];
 
 fn guardrails() -> impl Strategy<Value = String> {
-    let action = || prop_oneof![Just("block"), Just("mask"), Just("log")];
+    let action = || prop::sample::select(vec!["block", "mask", "mask_and_restore", "hash", "log"]);
     let words = prop::sample::select(vec!["[ project orion ]", "[ orion, nothing ]"]);
     let keywords = prop::option::of((action(), words));
     let entities = prop::sample::select(vec!["[ EMAIL_ADDRESS ]", "[ CREDIT_CARD ]", "[ EMAIL_ADDRESS, CREDIT_CARD ]"]);
@@ -176,8 +202,12 @@ proptest! {
         let kept_back = |verdict: &Verdict, piece: &str| {
             verdict.error.is_some() || verdict.body.as_ref().is_some_and(|body| !body.get().contains(piece))
         };
+        let comes_back =
+            |verdict: &Verdict, piece: &str| verdict.restore.0.values().any(|value| value.contains(piece));
         for piece in &pieces {
             prop_assert!(!kept_back(&own, piece) || kept_back(&whole, piece), "{piece} of {text}: {endpoint} {team} {key}");
+            let is_kept = kept_back(&own, piece) && !comes_back(&own, piece);
+            prop_assert!(!is_kept || !comes_back(&whole, piece), "{piece} of {text}: {endpoint} {team} {key}");
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Streams that come in chunks and go on in chunks, and every way in which they do not.
 
 use super::*;
-use tollgate_schemas::{CompletionChunk, Origin, StreamEvent};
+use std::collections::BTreeMap;
+use tollgate_schemas::{CompletionChunk, Origin, Originals, StreamEvent};
 
 const FINE: &str =
     "Everything in this sentence is fine, and it is long enough to go out before the next one has come in whole. ";
@@ -78,6 +79,25 @@ async fn a_stream_goes_out_while_it_comes_masked_and_its_end_says_how_much_did()
     assert_eq!((usage.guardrail_outcome.as_deref(), usage.cost_usd), (Some("masked"), Some(Decimal::ONE)));
     assert_eq!(told(&usage.guardrails), [("output.keywords", "passed"), ("output.pii", "masked")]);
     assert_eq!(service.streams.len(), 0);
+}
+
+#[tokio::test]
+async fn what_masking_took_comes_back_while_the_stream_comes_with_checks_and_without() {
+    for (endpoint, early) in [("restoring", ""), ("free", "to a@b.com, ")] {
+        let (service, bench) = (service(), Bench::default());
+        let Streamed { mut chunks, mut whole } = streamed(endpoint, &["to [EMAIL", "_ADDRESS_1], ", "and ["]);
+        let restore = Originals(BTreeMap::from([("[EMAIL_ADDRESS_1]".to_owned(), "a@b.com".to_owned())]));
+        whole.request.restore = restore.clone();
+        chunks[0].request.as_mut().expect("with the first").restore = restore;
+        for chunk in &chunks {
+            push(&service, chunk, &bench).await;
+        }
+        assert_eq!(bench.text(), early);
+        let (terminal, usage) = answered_by(&service, whole, &bench).await;
+        assert_eq!((bench.text().as_str(), terminal.error.is_none()), ("to a@b.com, and [", true));
+        assert_eq!((content(&terminal), terminal.chunks), (bench.text(), bench.chunks()));
+        assert!(!serde_json::to_string(&usage).expect("JSON").contains("a@b.com"));
+    }
 }
 
 #[tokio::test]
