@@ -243,9 +243,8 @@ mod tests {
 
     #[test]
     fn a_label_for_something_else() {
-        let another = |text: &str, key: &str, at: usize| {
-            Words::new(text, key).says_another(&(at..at + 3), Entity::UsSsn.topic())
-        };
+        let another =
+            |text: &str, key: &str, at: usize| Words::new(text, key).says_another(&(at..at + 3), Entity::UsSsn.topic());
         assert!(another("cpr: 123", "", 5) && another("order no. 123", "", 10) && another("123", "cpr", 0));
         assert!(!another("ssn: 123", "", 5) && !another("cpr or ssn 123", "", 11) && !another("order 123", "ssn", 6));
         assert!(!another("it came with 123", "", 13) && !another("order of the day: 123", "", 18));

@@ -119,9 +119,8 @@ fn a_judge_is_asked_the_same_once_and_its_answer_leads_to_the_stricter_of_both()
 
 #[test]
 fn what_one_policy_replaces_for_good_does_not_come_back_by_another() {
-    let custom = |action: &str| {
-        format!("{{ input: {{ custom: [ {{ name: n, policy: p, judge: own, action: {action} }} ] }} }}")
-    };
+    let custom =
+        |action: &str| format!("{{ input: {{ custom: [ {{ name: n, policy: p, judge: own, action: {action} }} ] }} }}");
     let words = |action: &str| format!("{{ input: {{ keywords: {{ action: {action}, words: [ orion ] }} }} }}");
     for (endpoint, team, comes_back) in [
         (words("mask_and_restore"), words("log"), true),
