@@ -11,7 +11,7 @@ use crate::{
 use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
-    error::{KafkaError, RDKafkaErrorCode},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     types::RDKafkaRespErr,
 };
 use std::{
@@ -68,7 +68,7 @@ impl Control {
         let _ = self.0.send(Command::Start(partition, offset));
     }
 
-    /// Notes the next offset to read, as a hint for lag monitors. The reader's own place is the truth.
+    /// Notes the next offset to read, for those who ask how far this reader is: it is committed soon, and again until it is taken.
     pub fn commit(&self, partition: i32, next_offset: i64) {
         let _ = self.0.send(Command::Commit(partition, next_offset));
     }
@@ -142,6 +142,10 @@ impl ConsumerContext for Context {
             _ => self.0.push(Change::Revoked(names())),
         }
     }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        self.0.note_commit(result, offsets);
+    }
 }
 
 impl Bus {
@@ -185,6 +189,9 @@ impl Bus {
             owned: BTreeSet::new(),
             releasing: BTreeMap::new(),
             release_by: None,
+            hints: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
+            commit_at: Instant::now(),
             stop,
         };
         let thread = std::thread::Builder::new().name(format!("read-{topic}")).spawn(move || reader.run());
@@ -194,6 +201,8 @@ impl Bus {
 }
 
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Before a commit that was refused is sent again.
+const RETRY_COMMIT_AFTER: Duration = Duration::from_secs(1);
 
 struct Reader {
     consumer: BaseConsumer<Context>,
@@ -209,6 +218,11 @@ struct Reader {
     /// Revoked; true: released.
     releasing: BTreeMap<i32, bool>,
     release_by: Option<Instant>,
+    /// Offsets to commit.
+    hints: BTreeMap<i32, i64>,
+    /// Those of the one commit that was sent and is not answered: it may be refused, and nothing may follow on a partition that is quiet.
+    unanswered: BTreeMap<i32, i64>,
+    commit_at: Instant,
     stop: CancellationToken,
 }
 
@@ -226,6 +240,7 @@ impl Reader {
                 return Ok(());
             }
             self.take_changes();
+            self.commit_hints();
             self.finish_release()?;
             self.apply_bounds()?;
             self.poll_batch()?;
@@ -241,14 +256,21 @@ impl Reader {
                         *slot = Some(offset);
                     }
                 }
-                Ok(Command::Commit(partition, offset)) => self.commit(partition, offset),
+                Ok(Command::Commit(partition, offset)) => {
+                    if self.owned.contains(&partition) {
+                        self.hints.insert(partition, offset);
+                    }
+                }
                 Ok(Command::Release(partition)) => {
                     if let Some(released) = self.releasing.get_mut(&partition) {
                         *released = true;
                     }
                 }
                 Err(std::sync::mpsc::TryRecvError::Empty) => break,
-                Err(std::sync::mpsc::TryRecvError::Disconnected) => return Ok(true),
+                Err(std::sync::mpsc::TryRecvError::Disconnected) => {
+                    self.commit_hints();
+                    return Ok(true);
+                }
             }
         }
         // librdkafka waits for one answer to an assignment, so all of it is taken at once.
@@ -266,16 +288,41 @@ impl Reader {
         Ok(false)
     }
 
-    fn commit(&self, partition: i32, offset: i64) {
-        if !self.owned.contains(&partition) {
-            return;
+    /// Sends what is to be committed, one commit at a time, because a second one could overtake the first. The last ones before the end
+    /// are waited for.
+    fn commit_hints(&mut self) {
+        let now = Instant::now();
+        if let Some(refused) = self.members.take_commit() {
+            for (partition, offset) in std::mem::take(&mut self.unanswered) {
+                if refused.contains(&self.topic, partition) && self.owned.contains(&partition) {
+                    self.hints.entry(partition).or_insert(offset);
+                    self.commit_at = now + RETRY_COMMIT_AFTER;
+                }
+            }
         }
+        let is_last = self.stop.is_cancelled();
+        if is_last || (self.unanswered.is_empty() && now >= self.commit_at) {
+            let hints = std::mem::take(&mut self.hints);
+            if self.commit(&hints, if is_last { CommitMode::Sync } else { CommitMode::Async }) {
+                self.unanswered = hints;
+            } else {
+                self.hints = hints;
+                self.commit_at = now + RETRY_COMMIT_AFTER;
+            }
+        }
+    }
+
+    /// False if it could not be sent, or was waited for and refused.
+    fn commit(&self, hints: &BTreeMap<i32, i64>, mode: CommitMode) -> bool {
         let mut list = TopicPartitionList::new();
-        let added = list.add_partition_offset(&self.topic, partition, Offset::Offset(offset));
-        let mode = if self.stop.is_cancelled() { CommitMode::Sync } else { CommitMode::Async };
-        if let Err(error) = added.and_then(|()| self.consumer.commit(&list, mode)) {
-            tracing::warn!(%error, topic = self.topic, partition, "the commit hint was not taken; lag monitors will be late");
+        let added = hints.iter().try_for_each(|(partition, offset)| {
+            list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset))
+        });
+        let committed = added.and_then(|()| if list.count() == 0 { Ok(()) } else { self.consumer.commit(&list, mode) });
+        if let Err(error) = &committed {
+            tracing::warn!(%error, topic = self.topic, "offsets were not committed; tried again in a moment");
         }
+        committed.is_ok()
     }
 
     fn take_changes(&mut self) {
@@ -302,6 +349,7 @@ impl Reader {
                     self.starting.clear();
                     self.releasing.clear();
                     self.release_by = None;
+                    self.hints.clear();
                     for partition in std::mem::take(&mut self.owned) {
                         self.tell(Event::Lost(partition));
                     }
@@ -317,6 +365,7 @@ impl Reader {
             for (partition, _) in std::mem::take(&mut self.releasing) {
                 list.add_partition(&self.topic, partition);
                 self.owned.remove(&partition);
+                self.hints.remove(&partition);
             }
             self.release_by = None;
             self.consumer.incremental_unassign(&list)?;
