@@ -6,6 +6,7 @@
 
 use crate::{
     Bus, Error, Incoming,
+    commit_async::commit_async,
     groups::{Change, Members},
 };
 use rdkafka::{
@@ -283,7 +284,10 @@ impl Reader {
             }
             self.consumer.incremental_assign(&list)?;
             self.members.set_assigned();
-            self.paused = false;
+            if self.paused {
+                // As those are that were there before, until all are resumed.
+                self.consumer.pause(&list)?;
+            }
         }
         Ok(false)
     }
@@ -303,22 +307,29 @@ impl Reader {
         let is_last = self.stop.is_cancelled();
         if is_last || (self.unanswered.is_empty() && now >= self.commit_at) {
             let hints = std::mem::take(&mut self.hints);
-            if self.commit(&hints, if is_last { CommitMode::Sync } else { CommitMode::Async }) {
-                self.unanswered = hints;
-            } else {
-                self.hints = hints;
-                self.commit_at = now + RETRY_COMMIT_AFTER;
+            match self.commit(&hints, is_last) {
+                // Who comes next reads what was not taken once more.
+                _ if is_last => {}
+                true => self.unanswered = hints,
+                false => {
+                    self.hints = hints;
+                    self.commit_at = now + RETRY_COMMIT_AFTER;
+                }
             }
         }
     }
 
     /// False if it could not be sent, or was waited for and refused.
-    fn commit(&self, hints: &BTreeMap<i32, i64>, mode: CommitMode) -> bool {
+    fn commit(&self, hints: &BTreeMap<i32, i64>, is_last: bool) -> bool {
         let mut list = TopicPartitionList::new();
         let added = hints.iter().try_for_each(|(partition, offset)| {
             list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset))
         });
-        let committed = added.and_then(|()| if list.count() == 0 { Ok(()) } else { self.consumer.commit(&list, mode) });
+        let committed = added.and_then(|()| match list.count() {
+            0 => Ok(()),
+            _ if is_last => self.consumer.commit(&list, CommitMode::Sync),
+            _ => commit_async(&self.consumer, &list),
+        });
         if let Err(error) = &committed {
             tracing::warn!(%error, topic = self.topic, "offsets were not committed; tried again in a moment");
         }
@@ -430,3 +441,6 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,6 @@
 //! bound pauses intake and half of it resumes.
 
 mod assignment;
-mod commit_async;
 mod commits;
 mod effects;
 mod held;

@@ -3,8 +3,8 @@
 //! Commits overtake each other when they are sent again, and a committed offset must not go back; so the next one is sent
 //! when the last is answered.
 
-use super::{Handler, PollLoop, commit_async::commit_async, held::Commit};
-use crate::{Error, fault, groups::Refused, record::FromRecord};
+use super::{Handler, PollLoop, held::Commit};
+use crate::{Error, commit_async::commit_async, fault, groups::Refused, record::FromRecord};
 use rdkafka::{Offset, TopicPartitionList};
 use std::time::{Duration, Instant};
 

@@ -12,7 +12,7 @@ use rdkafka::{
 };
 
 /// Sends a commit. If that succeeds, a poll will call the context's `commit_callback`.
-pub(super) fn commit_async<C: ConsumerContext>(
+pub(crate) fn commit_async<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     list: &TopicPartitionList,
 ) -> KafkaResult<()> {
