@@ -45,10 +45,6 @@ class AiMock(ForeignServer):
         super().__init__(folder, port, ["node", COMMAND, "--port", str(port), "--fixtures", answers, "--chunk-size", "7", "--strict"])
         self.wait_until_ready()
 
-    @property
-    def url(self):
-        return self.root
-
     def heard(self):
         """The last request as it understood it: in OpenAI's words, whatever the API; with its path."""
         last = httpx.get(self.url + "/__aimock/journal", timeout=10).json()[-1]

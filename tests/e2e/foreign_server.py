@@ -10,7 +10,7 @@ from support import eventually
 class ForeignServer:
     """One that listens at `port` of this machine and says at `health` whether it serves. Who makes it waits until it is ready."""
 
-    name, health = "", "/health"
+    name, health, path = "", "/health", ""
 
     def __init__(self, folder, port, command, **popen):
         self.port, self.log_file = port, folder / "server.log"
@@ -20,6 +20,11 @@ class ForeignServer:
     @property
     def root(self):
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def url(self):
+        """Where its API begins."""
+        return self.root + self.path
 
     def wait_until_ready(self, seconds=60):
         try:

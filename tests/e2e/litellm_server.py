@@ -44,7 +44,7 @@ COMMAND = "import sys; from litellm_cli.main import proxy_server; sys.exit(proxy
 class LiteLlm(ForeignServer):
     """Its start takes longest: it begins at once, and whoever needs it waits until it is ready."""
 
-    name, health = "LiteLLM's proxy", "/health/liveliness"
+    name, health, path = "LiteLLM's proxy", "/health/liveliness", "/v1"
 
     def __init__(self, folder, key):
         self.key, port = key, free_port()
@@ -68,7 +68,3 @@ class LiteLlm(ForeignServer):
             "litellm_settings": {"enable_json_schema_validation": True},
             "router_settings": {"num_retries": 0, "disable_cooldowns": True},
         }
-
-    @property
-    def url(self):
-        return self.root + "/v1"

@@ -26,10 +26,6 @@ class ModelServer(ForeignServer):
         super().__init__(folder, port, [sys.executable, __file__, model, str(port), key, *["--embeddings"] * embeddings])
         self.wait_until_ready()
 
-    @property
-    def url(self):
-        return self.root
-
     def post(self, path, body):
         """Asks the server itself, without a gateway."""
         answer = httpx.post(self.url + path, json=body, headers={"authorization": f"Bearer {self.key}"}, timeout=60)

@@ -6,7 +6,7 @@
 
 use crate::{
     Bus, Error, Incoming,
-    commit_async::commit_async,
+    commit_async::Turn,
     groups::{Change, Members},
 };
 use rdkafka::{
@@ -192,7 +192,7 @@ impl Bus {
             release_by: None,
             hints: BTreeMap::new(),
             unanswered: BTreeMap::new(),
-            commit_at: Instant::now(),
+            turn: Turn::new(Instant::now()),
             stop,
         };
         let thread = std::thread::Builder::new().name(format!("read-{topic}")).spawn(move || reader.run());
@@ -202,8 +202,6 @@ impl Bus {
 }
 
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Before a commit that was refused is sent again.
-const RETRY_COMMIT_AFTER: Duration = Duration::from_secs(1);
 
 struct Reader {
     consumer: BaseConsumer<Context>,
@@ -223,7 +221,7 @@ struct Reader {
     hints: BTreeMap<i32, i64>,
     /// Those of the one commit that was sent and is not answered: it may be refused, and nothing may follow on a partition that is quiet.
     unanswered: BTreeMap<i32, i64>,
-    commit_at: Instant,
+    turn: Turn,
     stop: CancellationToken,
 }
 
@@ -292,48 +290,39 @@ impl Reader {
         Ok(false)
     }
 
-    /// Sends what is to be committed, one commit at a time, because a second one could overtake the first. The last ones before the end
-    /// are waited for.
+    /// Sends what is to be committed, and again what was refused. The last before the end is waited for.
     fn commit_hints(&mut self) {
-        let now = Instant::now();
-        if let Some(refused) = self.members.take_commit() {
+        if let Some(refused) = self.turn.answer(&self.members) {
             for (partition, offset) in std::mem::take(&mut self.unanswered) {
                 if refused.contains(&self.topic, partition) && self.owned.contains(&partition) {
                     self.hints.entry(partition).or_insert(offset);
-                    self.commit_at = now + RETRY_COMMIT_AFTER;
                 }
             }
         }
         let is_last = self.stop.is_cancelled();
-        if is_last || (self.unanswered.is_empty() && now >= self.commit_at) {
-            let hints = std::mem::take(&mut self.hints);
-            match self.commit(&hints, is_last) {
-                // Who comes next reads what was not taken once more.
-                _ if is_last => {}
-                true => self.unanswered = hints,
-                false => {
-                    self.hints = hints;
-                    self.commit_at = now + RETRY_COMMIT_AFTER;
-                }
-            }
+        if self.hints.is_empty() || !(is_last || self.turn.has_come()) {
+            return;
         }
-    }
-
-    /// False if it could not be sent, or was waited for and refused.
-    fn commit(&self, hints: &BTreeMap<i32, i64>, is_last: bool) -> bool {
+        let hints = std::mem::take(&mut self.hints);
         let mut list = TopicPartitionList::new();
         let added = hints.iter().try_for_each(|(partition, offset)| {
             list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset))
         });
-        let committed = added.and_then(|()| match list.count() {
-            0 => Ok(()),
-            _ if is_last => self.consumer.commit(&list, CommitMode::Sync),
-            _ => commit_async(&self.consumer, &list),
+        let sent = added.and_then(|()| match is_last {
+            true => self.consumer.commit(&list, CommitMode::Sync),
+            false => self.turn.send(&self.consumer, &list),
         });
-        if let Err(error) = &committed {
-            tracing::warn!(%error, topic = self.topic, "offsets were not committed; tried again in a moment");
+        match sent {
+            // Who comes next reads what was not taken once more.
+            Ok(()) if is_last => {}
+            Ok(()) => self.unanswered = hints,
+            Err(error) => {
+                tracing::warn!(%error, topic = self.topic, "offsets were not committed; they will be with the next commit");
+                if !is_last {
+                    self.hints = hints;
+                }
+            }
         }
-        committed.is_ok()
     }
 
     fn take_changes(&mut self) {

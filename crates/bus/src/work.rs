@@ -13,11 +13,12 @@ pub use effects::{Handler, Outcome};
 
 use crate::{
     Bus, Emitter, Error, Incoming, Producer,
+    commit_async::Turn,
     groups::{GroupContext, Members},
     record::FromRecord,
 };
 use assignment::{Unanswered, list_of};
-use commits::{Commits, LAST_COMMIT};
+use commits::LAST_COMMIT;
 use effects::{Completed, Work, handle_one};
 use held::{Bounds, Held};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -128,7 +129,7 @@ impl Bus {
             held: Held::new(bounds),
             topics: HashMap::new(),
             unanswered: Unanswered::default(),
-            commits: Commits::new(),
+            commits: commits::turn(),
             done,
             completions,
             stop,
@@ -154,7 +155,7 @@ struct PollLoop<T, H> {
     held: Held,
     topics: HashMap<String, Arc<str>>,
     unanswered: Unanswered,
-    commits: Commits,
+    commits: Turn,
     done: mpsc::Sender<Completed>,
     completions: mpsc::Receiver<Completed>,
     stop: CancellationToken,

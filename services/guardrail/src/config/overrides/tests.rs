@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::pipeline::{Outcome, Verdict, conclude, sift};
+use crate::service;
 use proptest::prelude::*;
 use serde_json::json;
-use serde_json::value::RawValue;
 use tollgate_runtime::config::{Role, parse};
-use tollgate_schemas::{ApiType, Body, Caller, Lane, OnDisconnect, ReplyTo, RequestId};
+use tollgate_schemas::Caller;
 
 /// An endpoint `chat`, a team and a key of it, each with these guardrails.
 fn endpoints(endpoint: &str, team: &str, key: &str) -> Endpoints {
@@ -28,34 +28,10 @@ keys: [ {{ name: web, team: search, sha256: '{}', guardrails: {key} }} ]
     crate::config::endpoints(&loaded.config).expect("valid guardrails of endpoints")
 }
 
+/// By the key `web` of a team.
 fn request(team: &str) -> Request {
-    Request {
-        request_id: RequestId::new(),
-        lane: Lane::Interactive,
-        endpoint: "chat".into(),
-        model: "chat".into(),
-        api_type: ApiType::ChatCompletions,
-        stream: false,
-        body: Body::Inline(RawValue::NULL.to_owned()),
-        caller: Caller { team: team.into(), key_name: Some("web".into()), ..Caller::default() },
-        reply: ReplyTo { partition: None, boot_id: None, topic: None },
-        tags: Default::default(),
-        accepted_us: 0,
-        deadline_ms: 0,
-        api_headers: Default::default(),
-        cache: Default::default(),
-        on_disconnect: OnDisconnect::Cancel,
-        parent_request_id: None,
-        shadow: None,
-        batch_id: None,
-        idempotency_key: None,
-        guardrail_outcome: None,
-        guardrails: Vec::new(),
-        policy_version: None,
-        restore: Default::default(),
-        reserved: None,
-        waiting: None,
-    }
+    let caller = Caller { team: team.into(), key_name: Some("web".into()), ..Caller::default() };
+    Request { caller, ..service::tests::request("chat", "") }
 }
 
 /// What the input checks make of a text.
