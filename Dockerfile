@@ -20,6 +20,8 @@ COPY --from=builder /out/tollgate /usr/local/bin/tollgate
 USER tollgate
 WORKDIR /var/lib/tollgate
 EXPOSE 8080
+# Of glibc's allocator: memory that large bodies have used goes back when they do (docs/reliability.md, "Memory").
+ENV MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=32768 MALLOC_TRIM_THRESHOLD_=65536
 # SIGTERM is how a service is asked to finish what it has in flight.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/tollgate"]

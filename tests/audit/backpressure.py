@@ -1,8 +1,8 @@
 """A provider that takes calls and answers nothing while work for it is queued: memory stays flat, whoever cannot wait is
 told so, another provider's work passes, and then everything drains, answered.
 
-The figures that matter are each process's resident memory with nothing queued, with a fifth, half and all of the jobs, and
-what callers hear. `--jobs 5000` takes a few minutes; its jobs are larger, so that what must not grow would show.
+The figures that matter are each process's resident memory with nothing queued, the most that it was until a fifth, half and all of
+the jobs were taken, and what callers hear. `--jobs 5000` takes a few minutes; its jobs are larger, so that what must not grow would show.
 """
 
 import collections
@@ -31,6 +31,8 @@ CALLS_MAX, QUEUED_MAX = 256, 256
 STEADY = 20
 BESIDE = ("steady", "checked")
 STEADY_SECONDS = 5
+# Jobs that wait are looked at again meanwhile.
+SETTLE_SECONDS = 30
 FILL_SECONDS = 900
 # What a process may grow by between half of the jobs and all of them.
 GROWTH_MAX_MIB = 32
@@ -44,8 +46,7 @@ def stall(session, wanted):
     parts = [int(wanted.jobs * part) for part in PARTS]
     for part in parts:
         queue_jobs(callers, part, "stalling")
-        wait_until_taken(session, part)
-        memory[f"{part} jobs queued"] = resident(fleet)
+        memory[f"{part} jobs queued"] = wait_until_taken(session, part)
     door = Door(fleet.doors_open()[0])
     door.fill(CALLERS)
     memory[f"and {len(door.sockets)} callers"] = resident(fleet)
@@ -149,15 +150,16 @@ def queue_jobs(callers, upto, endpoint):
 
 
 def wait_until_taken(session, count):
-    """Until ingress has taken all of the jobs, and memory has had time to settle."""
-    until, last, since = time.monotonic() + FILL_SECONDS, -1, time.monotonic()
+    """Until ingress has taken all of the jobs, and memory has had time to settle; the most that each process had meanwhile."""
+    until, last, since, most = time.monotonic() + FILL_SECONDS, -1, time.monotonic(), collections.Counter()
     while time.monotonic() < until:
         accepted, _, _ = session.watch.figures()
+        most |= collections.Counter(resident(session.fleet))
         if accepted != last:
             last, since = accepted, time.monotonic()
             print(f"          {accepted} of {count} jobs are accepted", flush=True)
-        if time.monotonic() - since > STEADY_SECONDS and accepted >= count:
-            return
+        if time.monotonic() - since > SETTLE_SECONDS and accepted >= count:
+            return most
         time.sleep(1)
     raise AssertionError(f"only {last} of {count} jobs were accepted")
 

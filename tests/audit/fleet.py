@@ -67,6 +67,12 @@ class Timeline:
             return [e for e in self.events if e["what"] in whats and name in (None, e["name"])]
 
 
+def image_env():
+    """What the image sets: the audit's figures of memory are those of containers."""
+    line = re.search(r"^ENV (.+)$", (ROOT / "Dockerfile").read_text(), re.M)
+    return dict(pair.split("=") for pair in line.group(1).split())
+
+
 class Fleet(Gateway):
     """The processes; `wanted` are those that ought to run now."""
 
@@ -89,7 +95,7 @@ class Fleet(Gateway):
             more["storage"] = self.storage.section
         separate = flavour == "kafka"
         base = {**configuration(provider), **more}
-        super().__init__(binary, brokers, folder, base, separate, ingress=REPLICAS["ingress"], wait=False)
+        super().__init__(binary, brokers, folder, base, separate, REPLICAS["ingress"], wait=False, env=image_env())
         if separate:
             for service, count in REPLICAS.items():
                 for number in range(1, count if service != "ingress" else 1):

@@ -156,7 +156,9 @@ class Watch(threading.Thread):
             what = f"answer of {document['custom_id']}, status {line.status}, error {line.error}"
             self.of(line.request_id).records.append((*place, what))
             return
-        request = document["request"] if name == "completions" else document
+        # Of an answer that is checked part by part, the parts come before the whole.
+        is_part = name == "completions" and "seq" in document
+        request = document["request"] if name == "completions" and not is_part else document
         seen = self.of(request["request_id"])
         execution = (document.get("execution_id") or document.get("usage", {}).get("execution_id") or "")[-12:]
         if REQUEST_TOPICS.match(name):
@@ -165,7 +167,8 @@ class Watch(threading.Thread):
             seen.number = int(request["caller"]["end_user"].removeprefix("n-"))
             seen.records.append((*place, f"request {seen.number}"))
         elif name == "completions":
-            seen.records.append((*place, f"completion, execution …{execution}"))
+            what = f"part {document['seq']} of a completion" if is_part else "completion"
+            seen.records.append((*place, f"{what}, execution …{execution}"))
         elif name == "usage":
             seen.rows += 1
             seen.appended.setdefault(document["execution_id"], place[3])

@@ -6,12 +6,11 @@ Source: https://github.com/CopilotKit/aimock
 """
 
 import json
-import signal
-import subprocess
 from pathlib import Path
 
 import httpx
-from support import eventually, free_port
+from foreign_server import ForeignServer
+from support import free_port
 
 COMMAND = Path(__file__).parent / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
 TEXT = "A longer answer, so that it comes in several pieces: “naïve” – 12 €."
@@ -36,38 +35,17 @@ ANSWERS = [
 ]
 
 
-class AiMock:
+class AiMock(ForeignServer):
+    name, health = "aimock", "/ready"
+
     def __init__(self, folder):
         assert COMMAND.is_file(), "run `npm ci` in tests/e2e first"
-        self.port = free_port()
-        answers = folder / "answers.json"
+        answers, port = folder / "answers.json", free_port()
         answers.write_text(json.dumps({"fixtures": ANSWERS}))
-        command = ["node", COMMAND, "--port", str(self.port), "--fixtures", answers, "--chunk-size", "7", "--strict"]
-        self.log_file = folder / "aimock.log"
-        with self.log_file.open("wb") as log:
-            self.child = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        try:
-            eventually(self.is_ready, "aimock is ready", 60)
-        except BaseException:
-            self.kill()
-            raise
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
-
-    def is_ready(self):
-        assert self.child.poll() is None, f"aimock ended\n{self.log_file.read_text(errors='replace')[-4000:]}"
-        try:
-            return httpx.get(self.url + "/ready", timeout=5).status_code == 200
-        except httpx.TransportError:
-            return False
+        super().__init__(folder, port, ["node", COMMAND, "--port", str(port), "--fixtures", answers, "--chunk-size", "7", "--strict"])
+        self.wait_until_ready()
 
     def heard(self):
         """The last request as it understood it: in OpenAI's words, whatever the API; with its path."""
         last = httpx.get(self.url + "/__aimock/journal", timeout=10).json()[-1]
         return last["path"], last["body"]
-
-    def kill(self):
-        self.child.send_signal(signal.SIGKILL)
-        self.child.wait()

@@ -7,13 +7,11 @@ Source: https://docs.litellm.ai/docs/proxy/configs, and `mock_completion` in htt
 
 import json
 import os
-import signal
-import subprocess
 import sys
 
-import httpx
 import yaml
-from support import eventually, free_port
+from foreign_server import ForeignServer
+from support import free_port
 
 TEXT = "LiteLLM's own words: “naïve” – 12 €."
 COLOUR = {"colour": "red"}
@@ -43,20 +41,20 @@ MODELS = {
 COMMAND = "import sys; from litellm_cli.main import proxy_server; sys.exit(proxy_server())"
 
 
-class LiteLlm:
+class LiteLlm(ForeignServer):
     """Its start takes longest: it begins at once, and whoever needs it waits until it is ready."""
 
+    name, health, path = "LiteLLM's proxy", "/health/liveliness", "/v1"
+
     def __init__(self, folder, key):
-        self.port, self.key = free_port(), key
+        self.key, port = key, free_port()
         config = folder / "litellm.yaml"
         config.write_text(yaml.safe_dump(self.config()))
-        command = [sys.executable, "-c", COMMAND, "--config", config, "--host", "127.0.0.1", "--port", str(self.port)]
+        command = [sys.executable, "-c", COMMAND, "--config", config, "--host", "127.0.0.1", "--port", str(port)]
         # Nothing from the network, and no pages.
         local = {f"LITELLM_LOCAL_{what}": "True" for what in ("MODEL_COST_MAP", "ANTHROPIC_BETA_HEADERS", "BLOG_POSTS", "POLICY_TEMPLATES")}
         env = {**os.environ, **local, "DISABLE_ADMIN_UI": "True", "NO_DOCS": "True"}
-        self.log_file = folder / "litellm.log"
-        with self.log_file.open("wb") as log:
-            self.child = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=folder, env=env)
+        super().__init__(folder, port, command, cwd=folder, env=env)
 
     def config(self):
         def model(name, mock):
@@ -70,21 +68,3 @@ class LiteLlm:
             "litellm_settings": {"enable_json_schema_validation": True},
             "router_settings": {"num_retries": 0, "disable_cooldowns": True},
         }
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}/v1"
-
-    def wait_until_ready(self):
-        eventually(self.is_ready, "LiteLLM's proxy is ready", 120)
-
-    def is_ready(self):
-        assert self.child.poll() is None, f"LiteLLM's proxy ended\n{self.log_file.read_text(errors='replace')[-4000:]}"
-        try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/health/liveliness", timeout=5).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def kill(self):
-        self.child.send_signal(signal.SIGKILL)
-        self.child.wait()

@@ -7,40 +7,24 @@ Sources: https://github.com/ggml-org/llama.cpp/tree/master/tools/server and http
 
 import re
 import signal
-import subprocess
 import sys
 
 import httpx
 import tiny_llama
-from support import eventually, free_port
+from foreign_server import ForeignServer
+from support import free_port
 
 
-class ModelServer:
+class ModelServer(ForeignServer):
     """One server, which has one model and does one thing with it: chats, or embeddings."""
 
+    name = "the model server"
+
     def __init__(self, folder, key, embeddings=False):
-        self.port, self.key = free_port(), key
-        self.log_file = folder / "model-server.log"
+        self.key, port = key, free_port()
         model = tiny_llama.write(folder / "tiny.gguf")
-        command = [sys.executable, __file__, model, str(self.port), key, *["--embeddings"] * embeddings]
-        with self.log_file.open("wb") as log:
-            self.child = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        try:
-            eventually(self.is_ready, "the model server is ready", 60)
-        except BaseException:
-            self.kill()
-            raise
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
-
-    def is_ready(self):
-        assert self.child.poll() is None, f"the model server ended\n{self.log_file.read_text(errors='replace')[-4000:]}"
-        try:
-            return httpx.get(self.url + "/health", timeout=5).status_code == 200
-        except httpx.TransportError:
-            return False
+        super().__init__(folder, port, [sys.executable, __file__, model, str(port), key, *["--embeddings"] * embeddings])
+        self.wait_until_ready()
 
     def post(self, path, body):
         """Asks the server itself, without a gateway."""
@@ -53,10 +37,6 @@ class ModelServer:
         answer = httpx.get(self.url + "/metrics", headers={"authorization": f"Bearer {self.key}"}, timeout=60)
         found = dict(re.findall(r"^llamacpp:(\w+) (\d+)$", answer.text, re.MULTILINE))
         return int(found["prompt_tokens_total"]), int(found["tokens_predicted_total"])
-
-    def kill(self):
-        self.child.send_signal(signal.SIGKILL)
-        self.child.wait()
 
 
 def serve(model, port, key, embeddings):

@@ -135,8 +135,8 @@ def test_a_checked_stream_begins_before_its_provider_has_ended_and_is_masked_all
 
 
 def test_what_is_kept_and_billed_is_what_was_streamed(running, fake_provider, measured):
+    begun = time.monotonic()
     with Stream(running, *chat("masked", FINE)) as stream:
-        begun = time.monotonic()
         stream.until("write")
         measured(f"first text of a checked stream after {(time.monotonic() - begun) * 1000:.0f} ms, its provider waiting with the last of it")
         fake_provider.open_gate(GATED)

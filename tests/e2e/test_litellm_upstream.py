@@ -57,7 +57,7 @@ def running(gateway, proxy):
             "litellm-stranger": at(key="E2E_BETA_KEY"),
         },
     )
-    proxy.wait_until_ready()
+    proxy.wait_until_ready(120)
     return started
 
 

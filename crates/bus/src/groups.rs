@@ -92,6 +92,24 @@ impl Members {
         self.0.commit.lock().ok().and_then(|mut answer| answer.take())
     }
 
+    /// Notes the answer to a commit.
+    pub(crate) fn note_commit(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        let refused = if let Err(error) = result {
+            tracing::warn!(%error, "offsets were not committed; they will be with the next commit");
+            Refused::all()
+        } else {
+            let failed = offsets.elements().into_iter().filter_map(|element| Some((element.error().err()?, element)));
+            failed.fold(Refused::default(), |refused, (error, element)| {
+                let (topic, partition) = (element.topic(), element.partition());
+                tracing::warn!(%error, topic, partition, "an offset was not committed; it will be with the next commit");
+                refused.and(Refused::partition(topic, partition))
+            })
+        };
+        if let Ok(mut answer) = self.0.commit.lock() {
+            *answer = Some(answer.take().unwrap_or_default().and(refused));
+        }
+    }
+
     /// From now on a revocation is answered in the callback: the consumer is about to be dropped.
     pub(crate) fn close(&self) {
         self.0.closing.store(true, Ordering::Release);
@@ -147,19 +165,6 @@ impl ConsumerContext for GroupContext {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let refused = if let Err(error) = result {
-            tracing::warn!(%error, "offsets were not committed; they will be with the next commit");
-            Refused::all()
-        } else {
-            let failed = offsets.elements().into_iter().filter_map(|element| Some((element.error().err()?, element)));
-            failed.fold(Refused::default(), |refused, (error, element)| {
-                let (topic, partition) = (element.topic(), element.partition());
-                tracing::warn!(%error, topic, partition, "an offset was not committed; it will be with the next commit");
-                refused.and(Refused::partition(topic, partition))
-            })
-        };
-        if let Ok(mut answer) = self.members.0.commit.lock() {
-            *answer = Some(answer.take().unwrap_or_default().and(refused));
-        }
+        self.members.note_commit(result, offsets);
     }
 }

@@ -15,6 +15,7 @@
 pub mod broadcast;
 mod cancelled;
 mod client;
+mod commit_async;
 mod commit_metadata;
 mod dead_letter;
 pub mod dead_letters;

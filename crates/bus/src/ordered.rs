@@ -6,12 +6,13 @@
 
 use crate::{
     Bus, Error, Incoming,
+    commit_async::Turn,
     groups::{Change, Members},
 };
 use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
-    error::{KafkaError, RDKafkaErrorCode},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     types::RDKafkaRespErr,
 };
 use std::{
@@ -68,7 +69,7 @@ impl Control {
         let _ = self.0.send(Command::Start(partition, offset));
     }
 
-    /// Notes the next offset to read, as a hint for lag monitors. The reader's own place is the truth.
+    /// Notes the next offset to read, for those who ask how far this reader is: it is committed soon, and again until it is taken.
     pub fn commit(&self, partition: i32, next_offset: i64) {
         let _ = self.0.send(Command::Commit(partition, next_offset));
     }
@@ -142,6 +143,10 @@ impl ConsumerContext for Context {
             _ => self.0.push(Change::Revoked(names())),
         }
     }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        self.0.note_commit(result, offsets);
+    }
 }
 
 impl Bus {
@@ -185,6 +190,9 @@ impl Bus {
             owned: BTreeSet::new(),
             releasing: BTreeMap::new(),
             release_by: None,
+            hints: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
+            turn: Turn::new(Instant::now()),
             stop,
         };
         let thread = std::thread::Builder::new().name(format!("read-{topic}")).spawn(move || reader.run());
@@ -209,6 +217,11 @@ struct Reader {
     /// Revoked; true: released.
     releasing: BTreeMap<i32, bool>,
     release_by: Option<Instant>,
+    /// Offsets to commit.
+    hints: BTreeMap<i32, i64>,
+    /// Those of the one commit that was sent and is not answered: it may be refused, and nothing may follow on a partition that is quiet.
+    unanswered: BTreeMap<i32, i64>,
+    turn: Turn,
     stop: CancellationToken,
 }
 
@@ -226,6 +239,7 @@ impl Reader {
                 return Ok(());
             }
             self.take_changes();
+            self.commit_hints();
             self.finish_release()?;
             self.apply_bounds()?;
             self.poll_batch()?;
@@ -241,14 +255,21 @@ impl Reader {
                         *slot = Some(offset);
                     }
                 }
-                Ok(Command::Commit(partition, offset)) => self.commit(partition, offset),
+                Ok(Command::Commit(partition, offset)) => {
+                    if self.owned.contains(&partition) {
+                        self.hints.insert(partition, offset);
+                    }
+                }
                 Ok(Command::Release(partition)) => {
                     if let Some(released) = self.releasing.get_mut(&partition) {
                         *released = true;
                     }
                 }
                 Err(std::sync::mpsc::TryRecvError::Empty) => break,
-                Err(std::sync::mpsc::TryRecvError::Disconnected) => return Ok(true),
+                Err(std::sync::mpsc::TryRecvError::Disconnected) => {
+                    self.commit_hints();
+                    return Ok(true);
+                }
             }
         }
         // librdkafka waits for one answer to an assignment, so all of it is taken at once.
@@ -261,20 +282,46 @@ impl Reader {
             }
             self.consumer.incremental_assign(&list)?;
             self.members.set_assigned();
-            self.paused = false;
+            if self.paused {
+                // As those are that were there before, until all are resumed.
+                self.consumer.pause(&list)?;
+            }
         }
         Ok(false)
     }
 
-    fn commit(&self, partition: i32, offset: i64) {
-        if !self.owned.contains(&partition) {
+    /// Sends what is to be committed, and again what was refused. The last before the end is waited for.
+    fn commit_hints(&mut self) {
+        if let Some(refused) = self.turn.answer(&self.members) {
+            for (partition, offset) in std::mem::take(&mut self.unanswered) {
+                if refused.contains(&self.topic, partition) && self.owned.contains(&partition) {
+                    self.hints.entry(partition).or_insert(offset);
+                }
+            }
+        }
+        let is_last = self.stop.is_cancelled();
+        if self.hints.is_empty() || !(is_last || self.turn.has_come()) {
             return;
         }
+        let hints = std::mem::take(&mut self.hints);
         let mut list = TopicPartitionList::new();
-        let added = list.add_partition_offset(&self.topic, partition, Offset::Offset(offset));
-        let mode = if self.stop.is_cancelled() { CommitMode::Sync } else { CommitMode::Async };
-        if let Err(error) = added.and_then(|()| self.consumer.commit(&list, mode)) {
-            tracing::warn!(%error, topic = self.topic, partition, "the commit hint was not taken; lag monitors will be late");
+        let added = hints.iter().try_for_each(|(partition, offset)| {
+            list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset))
+        });
+        let sent = added.and_then(|()| match is_last {
+            true => self.consumer.commit(&list, CommitMode::Sync),
+            false => self.turn.send(&self.consumer, &list),
+        });
+        match sent {
+            // Who comes next reads what was not taken once more.
+            Ok(()) if is_last => {}
+            Ok(()) => self.unanswered = hints,
+            Err(error) => {
+                tracing::warn!(%error, topic = self.topic, "offsets were not committed; they will be with the next commit");
+                if !is_last {
+                    self.hints = hints;
+                }
+            }
         }
     }
 
@@ -302,6 +349,7 @@ impl Reader {
                     self.starting.clear();
                     self.releasing.clear();
                     self.release_by = None;
+                    self.hints.clear();
                     for partition in std::mem::take(&mut self.owned) {
                         self.tell(Event::Lost(partition));
                     }
@@ -317,6 +365,7 @@ impl Reader {
             for (partition, _) in std::mem::take(&mut self.releasing) {
                 list.add_partition(&self.topic, partition);
                 self.owned.remove(&partition);
+                self.hints.remove(&partition);
             }
             self.release_by = None;
             self.consumer.incremental_unassign(&list)?;
@@ -381,3 +430,6 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

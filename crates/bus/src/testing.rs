@@ -1,7 +1,11 @@
 //! For tests: librdkafka's mock cluster, which is a small Kafka in this process, and a bus on it.
 
 use crate::{Bus, Headers, Incoming, Retentions, Settings};
-use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
+use rdkafka::{
+    mocking::MockCluster,
+    producer::DefaultProducerContext,
+    types::{RDKafkaApiKey, RDKafkaRespErr},
+};
 use std::{collections::BTreeMap, sync::mpsc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use tollgate_schemas::TraceContext;
@@ -40,6 +44,12 @@ impl Kafka {
     /// From now on each answer takes so long.
     pub(crate) fn round_trip(&self, time: Duration) {
         self.0.broker_round_trip_time(1, time).expect("a broker");
+    }
+
+    /// The next so many commits are refused, and nothing else comes of it.
+    pub(crate) fn refuse_commits(&self, times: usize) {
+        let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_COMMIT_OFFSET_SIZE;
+        self.0.request_errors(RDKafkaApiKey::OffsetCommit, &vec![error; times]);
     }
 }
 

@@ -5,7 +5,6 @@
 //! bound pauses intake and half of it resumes.
 
 mod assignment;
-mod commit_async;
 mod commits;
 mod effects;
 mod held;
@@ -14,11 +13,12 @@ pub use effects::{Handler, Outcome};
 
 use crate::{
     Bus, Emitter, Error, Incoming, Producer,
+    commit_async::Turn,
     groups::{GroupContext, Members},
     record::FromRecord,
 };
 use assignment::{Unanswered, list_of};
-use commits::{Commits, LAST_COMMIT};
+use commits::LAST_COMMIT;
 use effects::{Completed, Work, handle_one};
 use held::{Bounds, Held};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -129,7 +129,7 @@ impl Bus {
             held: Held::new(bounds),
             topics: HashMap::new(),
             unanswered: Unanswered::default(),
-            commits: Commits::new(),
+            commits: commits::turn(),
             done,
             completions,
             stop,
@@ -155,7 +155,7 @@ struct PollLoop<T, H> {
     held: Held,
     topics: HashMap<String, Arc<str>>,
     unanswered: Unanswered,
-    commits: Commits,
+    commits: Turn,
     done: mpsc::Sender<Completed>,
     completions: mpsc::Receiver<Completed>,
     stop: CancellationToken,

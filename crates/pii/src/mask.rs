@@ -147,16 +147,15 @@ impl Masker {
         if let Some(known) = self.numbered.get(&key) {
             return known.clone();
         }
-        let placeholder = self.next(&key.0);
+        let placeholder = self.next(key.0.clone());
         self.numbered.insert(key, placeholder.clone());
         placeholder
     }
 
     fn restorable(&mut self, label: Cow<'static, str>, value: &str) -> String {
         // What was found around an earlier find has that one's placeholder in it, and goes back without.
-        let before = |found: &Captures<'_>| {
-            self.originals.get(&found[0]).cloned().unwrap_or_else(|| found[0].to_owned())
-        };
+        let before =
+            |found: &Captures<'_>| self.originals.get(&found[0]).cloned().unwrap_or_else(|| found[0].to_owned());
         let original = PLACEHOLDER.replace_all(value, before).into_owned();
         let key = (label, original);
         if let Some(known) = self.restorable.get(&key) {
@@ -167,7 +166,7 @@ impl Masker {
         if self.originals.len() >= ORIGINALS_MAX || bytes > ORIGINALS_MAX_BYTES {
             return self.numbered(key.0, value);
         }
-        let placeholder = self.next(&key.0);
+        let placeholder = self.next(key.0.clone());
         self.originals_bytes = bytes;
         self.originals.insert(placeholder.clone(), key.1.clone());
         self.restorable.insert(key, placeholder.clone());
@@ -175,7 +174,7 @@ impl Masker {
     }
 
     /// A placeholder that was neither handed out nor written by somebody else.
-    fn next(&mut self, label: &Cow<'static, str>) -> String {
+    fn next(&mut self, label: Cow<'static, str>) -> String {
         let count = self.counts.entry(label.clone()).or_default();
         loop {
             *count += 1;
@@ -356,14 +355,17 @@ mod tests {
     #[test]
     fn a_hash_is_the_same_for_the_same_value_and_key_everywhere() {
         let key = |text: &str| Some(HashKey::new(text.as_bytes()));
-        let hashed = |with: Option<HashKey>, text: &str| {
-            replaced(&mut Masker::keyed(with), text, 0..text.len(), Instead::Hash)
-        };
+        let hashed =
+            |with: Option<HashKey>, text: &str| replaced(&mut Masker::keyed(with), text, 0..text.len(), Instead::Hash);
         let first = hashed(key("one"), "a@b.de");
         assert_eq!(first, hashed(key("one"), "A@B.de"));
         assert_ne!(first, hashed(key("two"), "a@b.de"));
         assert_ne!(first, hashed(key("one"), "c@d.de"));
-        assert_eq!(hashed(None, "a@b.de"), "[EMAIL_ADDRESS_1]", "without a key nothing is hashed, and nothing is shown");
+        assert_eq!(
+            hashed(None, "a@b.de"),
+            "[EMAIL_ADDRESS_1]",
+            "without a key nothing is hashed, and nothing is shown"
+        );
         assert!(PLACEHOLDER.find(&first).is_some_and(|found| found.as_str() == first), "{first}");
         // RFC 4231, test case 2, whose first digit is 5.
         assert_eq!(HashKey::new(b"Jefe").hash("what do ya want for nothing?"), "fbdcc146bf60754e");

@@ -93,10 +93,7 @@ impl Target {
         }
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
         let response = request.timeout(timeout).body(body).send().await;
-        let mut response = response.map_err(|error| {
-            let why = if error.is_timeout() { "it does not answer in time" } else { "it does not answer" };
-            why.to_owned()
-        })?;
+        let mut response = response.map_err(|error| why(&error).to_owned())?;
         let status = response.status();
         if !status.is_success() {
             return Err(format!("it answered {status}"));
@@ -109,6 +106,17 @@ impl Target {
             answer.extend_from_slice(&piece);
         }
         Ok(answer)
+    }
+}
+
+fn why(error: &reqwest::Error) -> &'static str {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    if causes.map(ToString::to_string).any(|cause| cause == NOT_PUBLIC) {
+        NOT_PUBLIC
+    } else if error.is_timeout() {
+        "it does not answer in time"
+    } else {
+        "it does not answer"
     }
 }
 
@@ -234,7 +242,7 @@ mod tests {
         let secret = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
         let target = Target::webhook("http://localhost:9/x", &secret, false).expect("a name");
         let refused = target.post("msg_1", "{}".to_owned(), &[], Duration::from_secs(5)).await;
-        assert_eq!(refused, Err("it does not answer".to_owned()));
+        assert_eq!(refused, Err(NOT_PUBLIC.to_owned()));
     }
 
     /// The example of the specification's own libraries.

@@ -420,4 +420,4 @@ pub(crate) fn sift_now(endpoint: &Endpoint, side: Side, restore: &Originals, bod
 mod parts;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -17,6 +17,8 @@ pub(super) const RIGHT_BEFORE: f32 = 0.5;
 const FALL: f32 = 0.1;
 
 const PLACEHOLDER_MAX_BYTES: usize = 56;
+/// So far in front of a number a word still is its label.
+const LABEL_BYTES: usize = 12;
 
 /// At least this sure: the word is the number's label, with little but punctuation between them.
 pub(super) const LABEL: f32 = 0.57;
@@ -132,6 +134,14 @@ impl Words {
         let after = after.map(|(distance, _)| RIGHT_BEFORE - fall(distance, AFTER_BYTES));
         before.into_iter().chain(after).max_by(f32::total_cmp)
     }
+
+    /// Whether the span is labelled as something that is none of the topics: by its key, or by the last word in front of it.
+    pub(super) fn says_another(&self, span: &Range<usize>, topics: u64) -> bool {
+        let next = self.hits.partition_point(|(word, _)| word.start < span.start);
+        let last = self.hits[..next].last().filter(|(word, _)| span.start.saturating_sub(word.end) <= LABEL_BYTES);
+        let about = self.key | last.map_or(0, |(_, about)| *about);
+        about != 0 && about & topics == 0
+    }
 }
 
 /// Whether the word is part of a placeholder such as `[PHONE_NUMBER_1]`, which must not make a telephone number of what stands by it.
@@ -229,6 +239,15 @@ mod tests {
         assert!(near("order 7, ssn 123", "", 13..16).is_some());
         assert!(near("123\nssn", "", 0..3).is_none());
         assert!(near("123\", \"ssn\": 1", "", 0..3).is_none());
+    }
+
+    #[test]
+    fn a_label_for_something_else() {
+        let another =
+            |text: &str, key: &str, at: usize| Words::new(text, key).says_another(&(at..at + 3), Entity::UsSsn.topic());
+        assert!(another("cpr: 123", "", 5) && another("order no. 123", "", 10) && another("123", "cpr", 0));
+        assert!(!another("ssn: 123", "", 5) && !another("cpr or ssn 123", "", 11) && !another("order 123", "ssn", 6));
+        assert!(!another("it came with 123", "", 13) && !another("order of the day: 123", "", 18));
     }
 
     #[test]

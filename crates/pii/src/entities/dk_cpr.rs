@@ -15,7 +15,9 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
         let checked = checksum::weighted(digits, &[4, 3, 2, 7, 6, 5, 4, 3, 2, 1]).is_multiple_of(11);
         let near = text.near(&window.span, Entity::DkCpr.topic());
         let near = near.map(|near| if checked { near + CHECKSUM } else { near });
-        let alone = (checked && window.separator == b'-').then_some(CHECKED - CHECKSUM);
+        // Finland's look the same, but for one in 31.
+        let is_another = || text.says_another(&window.span, Entity::DkCpr.topic());
+        let alone = (checked && window.separator == b'-' && !is_another()).then_some(CHECKED - CHECKSUM);
         if let Some(score) = weigh(alone, near) {
             report(window.span, score);
         }
@@ -31,7 +33,14 @@ mod tests {
         tests::table(
             Entity::DkCpr,
             &["«070761-4218»", "CPR «0707614218»", "cpr-nr. «070761-4219»"],
-            &["070761-4219", "0707614218", "cpr 991361-4285", "cpr order 0707614218", "070761-4218-1"],
+            &[
+                "070761-4219",
+                "0707614218",
+                "cpr 991361-4285",
+                "cpr order 0707614218",
+                "070761-4218-1",
+                "hetu 070761-4218",
+            ],
         );
     }
 }

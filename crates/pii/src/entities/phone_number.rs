@@ -157,7 +157,8 @@ impl Candidate<'_> {
             return Some((start..end, INTERNATIONAL));
         }
         let national = !plus && regions.iter().any(|region| self.shaped(region) && region.is_valid(digits));
-        let alone = (self.groups.len() > 1).then_some(FORMAT);
+        let about = Entity::PhoneNumber.topic() | context::PHONE_LABEL;
+        let alone = (self.groups.len() > 1 && !self.text.says_another(first, about)).then_some(FORMAT);
         let score = if national { weigh(alone, self.text.near(first, Entity::PhoneNumber.topic())) } else { None };
         score.map(|score| (start..end, score))
     }

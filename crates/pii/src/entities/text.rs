@@ -1,7 +1,7 @@
 //! A text with what several recognisers ask of it, each found once and only when it is asked for.
 
 use super::context::{self, Words};
-use super::digits;
+use super::{Entity, Report, digits};
 use std::cell::OnceCell;
 use std::ops::Range;
 
@@ -38,9 +38,27 @@ impl<'t> Text<'t> {
         self.codes.get_or_init(|| codes(self.text))
     }
 
+    fn words(&self) -> &Words {
+        self.words.get_or_init(|| Words::new(self.text, self.key))
+    }
+
+    /// Reports the codes of a shape that nothing checks: only beside a word for what they are.
+    pub(super) fn labelled_codes(&self, entity: Entity, report: Report<'_>, is_shaped: impl Fn(&[u8]) -> bool) {
+        for code in self.codes().iter().filter(|code| is_shaped(&self.text.as_bytes()[(*code).clone()])) {
+            if let Some(score) = self.near(code, entity.topic()) {
+                report(code.clone(), score);
+            }
+        }
+    }
+
     /// How much a word about these topics speaks for a span nearby; `None` if there is none.
     pub(super) fn near(&self, span: &Range<usize>, topics: u64) -> Option<f32> {
-        self.words.get_or_init(|| Words::new(self.text, self.key)).near(self.text, span, topics)
+        self.words().near(self.text, span, topics)
+    }
+
+    /// See [`Words::says_another`].
+    pub(super) fn says_another(&self, span: &Range<usize>, topics: u64) -> bool {
+        self.words().says_another(span, topics)
     }
 
     /// Whether one of these words stands near the span: for words that are not known beforehand.

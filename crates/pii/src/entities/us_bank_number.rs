@@ -5,14 +5,9 @@ use super::{Entity, Report, Text};
 pub(super) const CONTEXT: &[&str] = &["account", "accounts", "acct", "acc", "bank", "banking", "checking", "savings"];
 
 pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
-    for code in text.codes().iter().filter(|code| (8..=17).contains(&code.len())) {
-        if !text.as_str().as_bytes()[code.clone()].iter().all(u8::is_ascii_digit) {
-            continue;
-        }
-        if let Some(score) = text.near(code, Entity::UsBankNumber.topic()) {
-            report(code.clone(), score);
-        }
-    }
+    text.labelled_codes(Entity::UsBankNumber, report, |code| {
+        (8..=17).contains(&code.len()) && code.iter().all(u8::is_ascii_digit)
+    });
 }
 
 #[cfg(test)]

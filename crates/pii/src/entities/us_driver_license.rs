@@ -9,14 +9,7 @@ pub(super) const CONTEXT: &[&str] = &[
 const RUNS_MAX: usize = 4;
 
 pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
-    for code in text.codes().iter().filter(|code| code.len() <= 17) {
-        if !issued(&text.as_str().as_bytes()[code.clone()]) {
-            continue;
-        }
-        if let Some(score) = text.near(code, Entity::UsDriverLicense.topic()) {
-            report(code.clone(), score);
-        }
-    }
+    text.labelled_codes(Entity::UsDriverLicense, report, |code| code.len() <= 17 && issued(code));
 }
 
 /// Runs of letters and digits by turns, letters first (0 of them where a digit begins), as the states write them.

@@ -5,16 +5,9 @@ use super::{Entity, Report, Text};
 pub(super) const CONTEXT: &[&str] = &["passport", "passports"];
 
 pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
-    for code in text.codes().iter().filter(|code| code.len() == 9) {
-        let written = &text.as_str().as_bytes()[code.clone()];
-        let shaped = written[0].is_ascii_alphanumeric() && written[1..].iter().all(u8::is_ascii_digit);
-        if !shaped {
-            continue;
-        }
-        if let Some(score) = text.near(code, Entity::UsPassport.topic()) {
-            report(code.clone(), score);
-        }
-    }
+    text.labelled_codes(Entity::UsPassport, report, |code| {
+        code.len() == 9 && code[0].is_ascii_alphanumeric() && code[1..].iter().all(u8::is_ascii_digit)
+    });
 }
 
 #[cfg(test)]

@@ -135,9 +135,8 @@ fn judges_are_shown_what_patterns_have_masked_and_their_finds_go_on_with_its_num
     let policy = judged_too(vec![pii("input.pii", Action::Mask, &[])], vec![safety(Action::Mask, false)]);
     let sifted = sift(&policy.input, Side::Input, body("a@b.com is Ann"));
     assert_eq!(sifted.case.as_ref().expect("somebody is asked").texts, ["[EMAIL_ADDRESS_1] is Ann"]);
-    let finding = |span, label: &'static str| {
-        (0, Finding { span, label: label.into(), score: 0.5, instead: Instead::default() })
-    };
+    let finding =
+        |span, label: &'static str| (0, Finding { span, label: label.into(), score: 0.5, instead: Instead::default() });
     let spans = vec![finding(21..24, "PERSON"), finding(1..5, "EMAIL_ADDRESS")];
     let rule = |spans| {
         let ruling = Ruling::Found(Found { spans, ..Found::named(vec!["PERSON".into()]) });

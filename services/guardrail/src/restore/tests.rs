@@ -17,7 +17,11 @@ fn restorer(pairs: &[(&str, &str)]) -> Restorer {
 }
 
 fn jane() -> Restorer {
-    restorer(&[("[EMAIL_ADDRESS_1]", "jane \"j\" <a@b.com>"), ("[EMAIL_ADDRESS_11]", "c@d.com"), ("[URL_1]", "[URL_2]")])
+    restorer(&[
+        ("[EMAIL_ADDRESS_1]", "jane \"j\" <a@b.com>"),
+        ("[EMAIL_ADDRESS_11]", "c@d.com"),
+        ("[URL_1]", "[URL_2]"),
+    ])
 }
 
 fn text(restorer: &Restorer, masked: &str) -> String {
@@ -86,12 +90,12 @@ fn events_keep_their_number_and_order_and_wait_only_for_placeholders() {
     let mut restoring = Restoring::new(jane().originals);
     let chunk = |delta: Value| json!({ "choices": [{ "index": 0, "delta": delta, "logprobs": { "content": [] } }] });
     let text = |content: &str| chunk(json!({ "content": content }));
-    let plain = |content: &str| json!({ "choices": [{ "index": 0, "delta": { "content": content }, "logprobs": null }] });
+    let plain =
+        |content: &str| json!({ "choices": [{ "index": 0, "delta": { "content": content }, "logprobs": null }] });
     assert_eq!(documents(&restoring.push(events(&[text("hi "), text("to [EMAIL")]))), [plain("hi ")]);
     assert!(restoring.push(events(&[text("_ADDRESS_"), json!({ "usage": {}, "choices": [] })])).is_empty());
     let rest = restoring.push(events(&[text("11] and ["), text("x")]));
-    let expected =
-        [plain("to c@d.com"), plain(""), json!({ "usage": {}, "choices": [] }), plain(" and ["), plain("x")];
+    let expected = [plain("to c@d.com"), plain(""), json!({ "usage": {}, "choices": [] }), plain(" and ["), plain("x")];
     assert_eq!(documents(&rest), expected);
     // A text that ends decides what it ends with, and what is no JSON waits for its turn.
     let mut last = events(&[text("[URL_")]);
@@ -108,7 +112,8 @@ fn arguments_in_parts_are_json_with_the_values_in_it() {
         json!({ "choices": [{ "index": 0, "delta": { "tool_calls": [{ "index": index, "function": function }] } }] })
     };
     let mut restoring = Restoring::new(jane().originals);
-    let parts = [to(0, r#"{"to": "[EMAIL_"#), to(1, r#"{"other""#), to(0, r#"ADDRESS_1]"}"#), to(1, r#": "[PERSON_1]"}"#)];
+    let parts =
+        [to(0, r#"{"to": "[EMAIL_"#), to(1, r#"{"other""#), to(0, r#"ADDRESS_1]"}"#), to(1, r#": "[PERSON_1]"}"#)];
     let mut told = [String::new(), String::new()];
     for document in documents(&restoring.push(events(&parts))) {
         let call = &document["choices"][0]["delta"]["tool_calls"][0];
@@ -130,9 +135,7 @@ fn streams_of_other_apis_get_their_values_back() {
         [delta(parts[0]), delta(parts[1]), json!({ "type": "content_block_stop", "index": 0 })]
     };
     let responses = |parts: [&str; 2], whole: &str| {
-        let delta = |text: &str| {
-            json!({ "type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": text })
-        };
+        let delta = |text: &str| json!({ "type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": text });
         let done = json!({ "type": "response.output_text.done", "output_index": 0, "content_index": 0, "text": whole });
         [delta(parts[0]), delta(parts[1]), done]
     };

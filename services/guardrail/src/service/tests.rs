@@ -110,7 +110,7 @@ fn service() -> Service {
     Service::new(&loaded.config, endpoints, BlobStore::new(Arc::new(InMemory::new())), replies)
 }
 
-fn request(endpoint: &str, content: &str) -> Request {
+pub(crate) fn request(endpoint: &str, content: &str) -> Request {
     Request {
         request_id: RequestId::new(),
         lane: Lane::Interactive,

@@ -1,5 +1,7 @@
 //! What comes out of a stream in parts, against what the same checks make of the whole answer, in every API's words.
 
+mod judged;
+
 use super::*;
 use crate::checks::keywords::Keywords;
 use crate::checks::pii::{Entity, Pii};
@@ -318,65 +320,6 @@ fn nothing_goes_out_once_something_is_blocked() {
         (verdict.outcome, verdict.error.expect("an error").checks),
         (Outcome::Blocked, vec!["output.keywords".to_owned()])
     );
-}
-
-#[test]
-fn judges_are_asked_about_each_part_with_what_came_before_it_and_never_about_the_whole() {
-    let mut stream = Stream::new(endpoint(vec![pii(Action::Mask, &[])], vec![safety()])).expect("it streams");
-    let text = "One sentence is here. Another sentence is here. ".repeat(8);
-    let mut asked = Vec::new();
-    let mut sent = Vec::new();
-    for word in text.split_inclusive(' ') {
-        stream.push(parts(Words::Chat, &[word])).expect("readable");
-        let (events, more) = let_go(&mut stream, &passed);
-        asked.extend(more);
-        sent.extend(events);
-    }
-    assert!(!sent.is_empty() && asked.len() >= 2, "{}", asked.len());
-    assert!(asked[0][0].trim_end().ends_with('.') && asked[1][0].starts_with(&asked[0][0]), "{asked:?}");
-    let masked = stream.end(Some(&Words::Chat.whole(std::slice::from_ref(&text))));
-    let (events, last) = let_go(&mut stream, &passed);
-    sent.extend(events);
-    assert_eq!((masked.is_none(), last.len()), (true, 1), "the rest once, the whole not again");
-    assert_eq!(said(Words::Chat, &sent), [text]);
-    let verdict = stream.verdict(None);
-    let safety = verdict.checks.last().expect("a check");
-    assert_eq!((safety.outcome, safety.judge.as_deref()), (Outcome::Passed, Some("moderator")));
-    assert_eq!((verdict.checks.len(), verdict.error.is_none()), (2, true), "each check once");
-}
-
-#[test]
-fn a_part_that_a_judge_blocks_or_cannot_judge_does_not_go_out() {
-    let bad = |case: &Case| {
-        let is_bad = case.texts.iter().any(|text| text.contains("bomb"));
-        if is_bad { Ruling::Found(Found::named(vec!["violence".into()])) } else { Ruling::Passed }
-    };
-    let failed =
-        |case: &Case| if case.texts.concat().contains("bomb") { Ruling::Failed("late") } else { Ruling::Passed };
-    for (ruling, outcome) in [(&bad as &dyn Fn(&Case) -> Ruling, Outcome::Blocked), (&failed, Outcome::Failed)] {
-        let mut stream = Stream::new(endpoint(Vec::new(), vec![safety()])).expect("it streams");
-        let fine =
-            "All of this is fine, and nobody would say anything against it, not even who is paid to do so all day.";
-        stream.push(parts(Words::Messages, &[fine])).expect("readable");
-        assert_eq!(let_go(&mut stream, ruling).0.len(), 1);
-        stream.push(parts(Words::Messages, &["How to build a bomb.", fine])).expect("readable");
-        assert!(let_go(&mut stream, ruling).0.is_empty());
-        stream.end(Some(&Words::Messages.whole(&["whatever".to_owned()])));
-        assert!(let_go(&mut stream, ruling).0.is_empty());
-        let verdict = stream.verdict(None);
-        assert_eq!((verdict.outcome, verdict.error.is_some()), (outcome, true));
-    }
-}
-
-#[test]
-fn of_an_answer_whose_first_part_is_blocked_not_even_the_beginning_goes_out() {
-    let mut stream = Stream::new(endpoint(Vec::new(), vec![safety()])).expect("it streams");
-    let role = json!({ "choices": [{ "index": 0, "delta": { "role": "assistant", "content": "" } }] });
-    stream.push(vec![event(&role)]).expect("readable");
-    stream.push(parts(Words::Chat, &["a bomb"])).expect("readable");
-    stream.end(None);
-    let bad = |_: &Case| Ruling::Found(Found::named(Vec::new()));
-    assert_eq!(let_go(&mut stream, &bad).0, []);
 }
 
 #[test]

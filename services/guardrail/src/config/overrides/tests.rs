@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::pipeline::{Outcome, Verdict, conclude, sift};
+use crate::restore::Restorer;
+use crate::service;
 use proptest::prelude::*;
 use serde_json::json;
-use serde_json::value::RawValue;
 use tollgate_runtime::config::{Role, parse};
-use tollgate_schemas::{ApiType, Body, Caller, Lane, OnDisconnect, ReplyTo, RequestId};
+use tollgate_schemas::Caller;
 
 /// An endpoint `chat`, a team and a key of it, each with these guardrails.
 fn endpoints(endpoint: &str, team: &str, key: &str) -> Endpoints {
@@ -28,34 +29,10 @@ keys: [ {{ name: web, team: search, sha256: '{}', guardrails: {key} }} ]
     crate::config::endpoints(&loaded.config).expect("valid guardrails of endpoints")
 }
 
+/// By the key `web` of a team.
 fn request(team: &str) -> Request {
-    Request {
-        request_id: RequestId::new(),
-        lane: Lane::Interactive,
-        endpoint: "chat".into(),
-        model: "chat".into(),
-        api_type: ApiType::ChatCompletions,
-        stream: false,
-        body: Body::Inline(RawValue::NULL.to_owned()),
-        caller: Caller { team: team.into(), key_name: Some("web".into()), ..Caller::default() },
-        reply: ReplyTo { partition: None, boot_id: None, topic: None },
-        tags: Default::default(),
-        accepted_us: 0,
-        deadline_ms: 0,
-        api_headers: Default::default(),
-        cache: Default::default(),
-        on_disconnect: OnDisconnect::Cancel,
-        parent_request_id: None,
-        shadow: None,
-        batch_id: None,
-        idempotency_key: None,
-        guardrail_outcome: None,
-        guardrails: Vec::new(),
-        policy_version: None,
-        restore: Default::default(),
-        reserved: None,
-        waiting: None,
-    }
+    let caller = Caller { team: team.into(), key_name: Some("web".into()), ..Caller::default() };
+    Request { caller, ..service::tests::request("chat", "") }
 }
 
 /// What the input checks make of a text.
@@ -119,9 +96,8 @@ fn a_judge_is_asked_the_same_once_and_its_answer_leads_to_the_stricter_of_both()
 
 #[test]
 fn what_one_policy_replaces_for_good_does_not_come_back_by_another() {
-    let custom = |action: &str| {
-        format!("{{ input: {{ custom: [ {{ name: n, policy: p, judge: own, action: {action} }} ] }} }}")
-    };
+    let custom =
+        |action: &str| format!("{{ input: {{ custom: [ {{ name: n, policy: p, judge: own, action: {action} }} ] }} }}");
     let words = |action: &str| format!("{{ input: {{ keywords: {{ action: {action}, words: [ orion ] }} }} }}");
     for (endpoint, team, comes_back) in [
         (words("mask_and_restore"), words("log"), true),
@@ -221,8 +197,11 @@ proptest! {
         let kept_back = |verdict: &Verdict, piece: &str| {
             verdict.error.is_some() || verdict.body.as_ref().is_some_and(|body| !body.get().contains(piece))
         };
-        let comes_back =
-            |verdict: &Verdict, piece: &str| verdict.restore.0.values().any(|value| value.contains(piece));
+        // Whole, also of a value and what stood beside it.
+        let comes_back = |verdict: &Verdict, piece: &str| {
+            let body = verdict.body.as_ref().map_or("", |body| body.get());
+            Restorer::new(verdict.restore.clone()).text(body).is_some_and(|text| text.contains(piece))
+        };
         for piece in &pieces {
             prop_assert!(!kept_back(&own, piece) || kept_back(&whole, piece), "{piece} of {text}: {endpoint} {team} {key}");
             let is_kept = kept_back(&own, piece) && !comes_back(&own, piece);

@@ -5,9 +5,7 @@ use crate::config::{Role, parse};
 fn fatal(text: &str) -> Vec<String> {
     match parse(text, Role::Guardrail, &|_| Ok(None)) {
         Ok(_) => Vec::new(),
-        Err(problems) => {
-            problems.0.into_iter().filter(|problem| problem.fatal).map(|problem| problem.path).collect()
-        }
+        Err(problems) => problems.0.into_iter().filter(|problem| problem.fatal).map(|problem| problem.path).collect(),
     }
 }
 
