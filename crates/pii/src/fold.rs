@@ -281,7 +281,8 @@ mod tests {
         ] {
             assert_eq!(deeper(text).as_deref(), Some(plain), "{text}");
         }
-        for text in ["", "plain", "Größe café", "привет мир", "γειά σου", "机密 ４１", "сорт x"] {
+        for text in ["", "plain", "Größe café", "привет мир", "γειά σου", "机密 ４１", "сорт x"]
+        {
             assert_eq!(deeper(text), None, "{text}");
         }
         let text = "x  \u{41f}r\u{43e}j  ﬁ";

@@ -101,8 +101,8 @@ mod tests {
 
     #[test]
     fn tables_are_pairs_of_something_else_and_ascii() {
-        let tables: [(&str, fn(char) -> Option<char>); 2] = [(OTHER_SCRIPTS, latin), (DRESSES, undressed)];
-        for (pairs, plain) in tables {
+        type Plain = fn(char) -> Option<char>;
+        for (pairs, plain) in [(OTHER_SCRIPTS, latin as Plain), (DRESSES, undressed)] {
             let chars: Vec<char> = pairs.chars().collect();
             assert_eq!(chars.len() % 2, 0);
             for pair in chars.chunks(2) {

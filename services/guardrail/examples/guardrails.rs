@@ -137,7 +137,7 @@ fn one(text: &str) -> Result<Box<RawValue>, Error> {
 /// A conversation of so many messages, 1 KB each.
 fn chat(messages: usize) -> Result<Box<RawValue>, Error> {
     let message = |at: usize| {
-        let role = if at % 2 == 0 { "user" } else { "assistant" };
+        let role = if at.is_multiple_of(2) { "user" } else { "assistant" };
         json!({ "role": role, "content": filled(ORDINARY, KILOBYTE) })
     };
     let messages: Vec<Value> = (0..messages).map(message).collect();

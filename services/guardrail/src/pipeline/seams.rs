@@ -142,10 +142,7 @@ mod tests {
         assert_eq!(split("about project", "Orion please"), both("project", "Orion"));
         assert_eq!(split("card 4111 1111", "1111 1111 thanks"), both("4111 1111", "1111 1111"));
         let far = "x ".repeat(200);
-        assert_eq!(
-            split(&format!("{far}jane.roe@exam"), &format!("ple.com {far}")),
-            both("jane.roe@exam", "ple.com")
-        );
+        assert_eq!(split(&format!("{far}jane.roe@exam"), &format!("ple.com {far}")), both("jane.roe@exam", "ple.com"));
     }
 
     #[test]

@@ -130,7 +130,8 @@ fn what_nobody_can_read_ends_where_one_policy_says_so() {
         let unreadable = whole.policy.input.unreadable.as_ref();
         assert_eq!(unreadable.map(|check| (&*check.name, check.blocks)), expected, "{endpoint} {team}");
     }
-    let output = |how: &str| format!("{{ output: {{ unreadable: {how}, keywords: {{ action: log, words: [ x ] }} }} }}");
+    let output =
+        |how: &str| format!("{{ output: {{ unreadable: {how}, keywords: {{ action: log, words: [ x ] }} }} }}");
     assert!(of(&output("allow"), "null").policy.output.streaming.is_some());
     assert!(of(&output("block"), "null").policy.output.streaming.is_none(), "known when all of it is there");
 }
