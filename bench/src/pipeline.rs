@@ -22,6 +22,8 @@ use tollgate_schemas::{ApiType, Caller, Request, RequestId, TraceContext};
 pub(crate) const ENDPOINT: &str = "bench";
 /// One whose requests pass the guardrail, a hop more: it looks for words that no request holds.
 pub(crate) const CHECKED: &str = "checked";
+/// One whose requests are looked through for personal data as by default; they hold none.
+pub(crate) const MASKED: &str = "masked";
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
@@ -42,7 +44,7 @@ pub(crate) struct Pipeline {
 }
 
 /// No checks, no delays: what is left is the gateway. With a provider of OpenAI's format at that address instead of the mock, and
-/// then [`CHECKED`] too.
+/// then [`CHECKED`] and [`MASKED`] too.
 fn config(brokers: &str, prefix: &str, data: &Path, provider: Option<SocketAddr>) -> anyhow::Result<Config> {
     let destinations = json!([ { "name": "upstream", "provider": "upstream", "model": "mock" } ]);
     let mut endpoints = vec![json!({ "name": ENDPOINT, "destinations": destinations })];
@@ -51,6 +53,8 @@ fn config(brokers: &str, prefix: &str, data: &Path, provider: Option<SocketAddr>
         Some(address) => {
             let checks = json!({ "input": { "keywords": { "action": "block", "words": [ "dolor" ] } } });
             endpoints.push(json!({ "name": CHECKED, "destinations": destinations, "guardrails": checks }));
+            let checks = json!({ "input": { "pii": { "action": "mask" } } });
+            endpoints.push(json!({ "name": MASKED, "destinations": destinations, "guardrails": checks }));
             json!({ "kind": "openai", "base_url": format!("http://{address}/v1"), "concurrency": 100_000 })
         }
     };

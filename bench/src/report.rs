@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Stream,
     /// The same with a hop more.
     StreamChecked,
+    /// The same as many hops, with the default set of personal data masked.
+    StreamMasked,
     /// A long stream of the provider itself.
     ProviderLong,
     /// A long stream through the gateway.
@@ -45,6 +47,7 @@ impl Kind {
             Kind::Http => "pipeline over HTTP",
             Kind::Stream => "Tollgate",
             Kind::StreamChecked => "Tollgate, one hop more",
+            Kind::StreamMasked => "Tollgate, personal data masked",
             Kind::ProviderLong => "provider itself, long",
             Kind::StreamLong => "Tollgate, long",
         }
@@ -54,7 +57,7 @@ impl Kind {
     pub(crate) fn share(self) -> u32 {
         match self {
             Kind::Hops | Kind::Bare | Kind::BareChecked | Kind::Pipeline | Kind::Http => 1,
-            Kind::Provider | Kind::Stream | Kind::StreamChecked => 4,
+            Kind::Provider | Kind::Stream | Kind::StreamChecked | Kind::StreamMasked => 4,
             Kind::ProviderLong | Kind::StreamLong => 20,
         }
     }
@@ -185,7 +188,8 @@ impl Report {
     /// Prints what streams cost.
     #[allow(clippy::print_stdout, reason = "see above")]
     pub(crate) fn print_streams(&self) {
-        let kinds = [Kind::Provider, Kind::Bare, Kind::BareChecked, Kind::Stream, Kind::StreamChecked];
+        let streams = [Kind::Stream, Kind::StreamChecked, Kind::StreamMasked];
+        let kinds = [[Kind::Provider, Kind::Bare, Kind::BareChecked], streams].concat();
         let (bare, more) = (AS_THE_PIPELINE.hops, AS_WITH_A_CHECK.hops);
         println!("\n## Streams: the first chunk, {bare} hops, with a check {more}\n");
         println!("{}\n", self.table(&kinds, &[P50, P95, P99, CLIENT, BROKER]));
@@ -193,10 +197,10 @@ impl Report {
         println!("{}\n", self.added());
         println!("beside as many bare hops on the same broker:\n");
         let as_many = |kind: Kind, on: On| match kind {
-            Kind::StreamChecked => (Kind::BareChecked, on),
+            Kind::StreamChecked | Kind::StreamMasked => (Kind::BareChecked, on),
             _ => (Kind::Bare, on),
         };
-        println!("{}\n", self.ratios(&[Kind::Stream, Kind::StreamChecked], as_many, &[P50, P95, P99]));
+        println!("{}\n", self.ratios(&streams, as_many, &[P50, P95, P99]));
         self.print_beside_kafka(&kinds[1..], &[P50, P99, CLIENT, BROKER]);
         println!("## Streams: chunks per second, {} a stream\n", LONG.chunks);
         println!("{}\n", self.table(&[Kind::ProviderLong, Kind::StreamLong], &[P50, P99, CHUNKS, PER_CHUNK]));
@@ -248,13 +252,16 @@ impl Report {
             };
             let (provider, bare, more) = (p50_ms(Kind::Provider)?, p50_ms(Kind::Bare)?, p50_ms(Kind::BareChecked)?);
             let (stream, checked) = (p50_ms(Kind::Stream)?, p50_ms(Kind::StreamChecked)?);
+            let masked = p50_ms(Kind::StreamMasked)?;
             let over = |more: &[f64], less: &[f64]| median(more.iter().zip(less).map(|(more, less)| more - less));
             let bare_takes = median(bare.iter().copied());
-            let added = [over(&stream, &provider), bare_takes, over(&checked, &stream), over(&more, &bare)];
+            let policy = over(&masked, &stream);
+            let added = [over(&stream, &provider), bare_takes, over(&checked, &stream), over(&more, &bare), policy];
             let names = [in_flight.to_string(), on.name().to_owned()];
             Some(names.into_iter().chain(added.map(|ms| shown(ms, 2, ""))).collect())
         });
-        let headers = ["in flight", "broker", "Tollgate adds", "bare hops", "a hop more adds", "a bare hop more adds"];
+        let adds = ["Tollgate adds", "bare hops", "a hop more adds", "a bare hop more adds", "masking adds"];
+        let headers = [["in flight", "broker"].as_slice(), &adds].concat();
         table(&headers, 2, rows)
     }
 
@@ -376,13 +383,14 @@ mod tests {
         // a machine that drifts: every round is slower
         for (drift, tollgate) in [(0, 1_000), (5_000, 3_000), (9_000, 2_000)] {
             let times = [(Kind::Provider, 0), (Kind::Bare, 500), (Kind::BareChecked, 750), (Kind::Stream, tollgate)];
-            for (kind, us) in times.into_iter().chain([(Kind::StreamChecked, tollgate + 400)]) {
+            let checked = [(Kind::StreamChecked, tollgate + 400), (Kind::StreamMasked, tollgate + 600)];
+            for (kind, us) in times.into_iter().chain(checked) {
                 report.add(kind, On::Embedded, 1, &sample(drift + us, None));
             }
         }
         let added = report.added().to_string();
         let row = added.lines().last().expect("a row").split('|').map(str::trim).collect::<Vec<_>>();
-        assert_eq!(row[1..row.len() - 1], ["1", "embedded", "2.00", "5.50", "0.40", "0.25"]);
+        assert_eq!(row[1..row.len() - 1], ["1", "embedded", "2.00", "5.50", "0.40", "0.25", "0.60"]);
         // 3,000 chunks of 10 streams in a second
         assert!(report.table(&[Kind::Stream], &[CHUNKS]).to_string().contains(" 3000 "));
         report.begin();

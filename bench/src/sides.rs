@@ -82,6 +82,7 @@ impl<'a> Side<'a> {
             (Kind::Provider, provider, pipeline::ENDPOINT, SHORT),
             (Kind::Stream, gateway, pipeline::ENDPOINT, SHORT),
             (Kind::StreamChecked, gateway, pipeline::CHECKED, SHORT),
+            (Kind::StreamMasked, gateway, pipeline::MASKED, SHORT),
             (Kind::ProviderLong, provider, pipeline::ENDPOINT, LONG),
             (Kind::StreamLong, gateway, pipeline::ENDPOINT, LONG),
         ] {

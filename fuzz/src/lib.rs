@@ -3,6 +3,7 @@
 //! `fuzz.rs` runs them under libFuzzer (`fuzz/run`); as a test, every input that a fuzzer begins from goes through its target.
 
 mod envelopes;
+mod guardrail;
 mod pii;
 
 use tollgate_runtime::config::{Role, parse};
@@ -27,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "envelopes", run: envelopes::run, seeds: &["fuzz/seeds/envelopes", "schemas/samples"] },
     Target { name: "event_stream", run: event_stream, seeds: &[] },
     Target { name: "frame", run: tollgate_broker::fuzz::frame, seeds: &[] },
+    Target { name: "guardrail", run: guardrail::run, seeds: &["fuzz/seeds/guardrail"] },
     Target { name: "jobs", run: jobs, seeds: &["fuzz/seeds/jobs"] },
     Target { name: "pii", run: pii::run, seeds: &["fuzz/seeds/pii"] },
     Target { name: "records", run: records, seeds: &["fuzz/seeds/records"] },

@@ -1,5 +1,6 @@
 """Keyword and PII checks, on what goes in and on what comes out, blocking and masking, whole and streamed."""
 
+import base64
 import json
 
 import pytest
@@ -26,6 +27,7 @@ def running(gateway):
             endpoint("out-block", ["main alpha fake-large"], guardrails={"output": BLOCKING, "stream": "whole"}),
             guarded("out-mask", "output", keywords={"action": "mask", "words": WORDS}, pii={"action": "mask", **PII}),
             guarded("in-log", "input", keywords={"action": "log", "words": WORDS}),
+            guarded("in-read", "input", unreadable="block"),
         ]
     )
 
@@ -115,3 +117,44 @@ def test_an_answer_that_must_be_checked_never_stands_on_replies_unchecked(runnin
 def test_a_log_action_changes_nothing(client, fake_provider):
     answer = client.chat.completions.create(model="in-log", messages=user("about project orion"))
     assert answer.choices[0].message.content == "echo: about project orion"
+
+
+def _file(text):
+    return "data:text/csv;base64," + base64.b64encode(text.encode()).decode()
+
+
+def test_files_of_text_tools_and_metadata_are_masked_too(running, fake_provider):
+    file = {"type": "file", "file": {"filename": "people.csv", "file_data": _file(f"id,mail\n1,{EMAIL}\n")}}
+    tool = {"name": "look_up", "description": f"ask {EMAIL}", "parameters": {"type": "object", "properties": {}}}
+    body = {"model": "in-mask", "messages": [{"role": "user", "content": [{"type": "text", "text": "read"}, file]}]}
+    body |= {"tools": [{"type": "function", "function": tool}], "metadata": {"owner": EMAIL}}
+    assert running.chat(body).status_code == 200
+    (call,) = fake_provider.calls
+    assert EMAIL not in call["body"] and "ask [EMAIL_ADDRESS_1]" in call["body"]
+    assert _file("id,mail\n1,[EMAIL_ADDRESS_1]\n") in call["body"], "the file is a file still"
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["about pr\u043eject \U0001d428rion"],
+        ["decode " + base64.b64encode(b"tell me about project orion").decode()],
+        ["about project", "orion, please"],
+    ],
+)
+def test_disguises_hide_no_keyword(running, fake_provider, texts):
+    messages = [message for text in texts for message in (*user(text), {"role": "assistant", "content": "ok"})][:-1]
+    response = running.chat({"model": "in-block", "messages": messages})
+    check_block(running, response, "keywords", "orion")
+    assert fake_provider.calls == []
+
+
+def test_what_no_check_can_read_is_blocked_where_the_policy_says_so(running, fake_provider):
+    png = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
+    content = [{"type": "text", "text": "what is it?"}, {"type": "image_url", "image_url": {"url": png}}]
+    response = running.chat({"model": "in-read", "messages": [{"role": "user", "content": content}]})
+    error = response.json()["error"]
+    assert (response.status_code, error["checks"], error["categories"]) == (400, ["input.unreadable"], ["image"])
+    assert fake_provider.calls == []
+    for model, said in (("in-read", user("hello")), ("in-mask", [{"role": "user", "content": content}])):
+        assert running.chat({"model": model, "messages": said}).status_code == 200

@@ -1,8 +1,12 @@
-//! Undoes cheap disguises of a text before it is checked: zero-width characters, full-width forms, exotic spaces, dashes
-//! and digits. Every span of the folded text can be traced back to the original.
+//! Undoes disguises of a text before it is checked. Every span of the folded text can be traced back to the original.
 //!
-//! Not here: homoglyphs of other scripts, text split over several messages, and encodings such as base64.
+//! Cheap ones always: zero-width characters, full-width forms, exotic spaces, dashes and digits. Dearer ones in a second text,
+//! [`Folded::deeper`], which is there only where it differs: letters of other scripts in Latin words, letters and digits in other dress
+//! (`look_alikes`), marks put on letters, ligatures. It is looked at beside the first one, so that nothing is lost by it.
+//!
+//! Not here: words that are wholly of look-alikes, digits for letters, text split over several messages, encodings such as base64.
 
+use crate::look_alikes::{is_mark, latin, ligature, undressed};
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -51,6 +55,38 @@ impl<'a> Folded<'a> {
         folding.finish(original)
     }
 
+    /// Undoes dearer disguises as well; case and white space stay. `None` if there are none.
+    pub fn deeper(original: &'a str) -> Option<Self> {
+        is_disguised(original).then(|| Self::deep(original, false))
+    }
+
+    /// The same for comparing words; see [`Folded::words`].
+    pub fn deeper_words(original: &'a str) -> Option<Self> {
+        is_disguised(original).then(|| Self::deep(original, true))
+    }
+
+    fn deep(original: &'a str, is_for_words: bool) -> Self {
+        let mut folding = Folding::with_capacity(original.len());
+        for (start, word) in words(original) {
+            let is_mixed = is_mixed(word);
+            for (at, c) in word.char_indices().map(|(at, c)| (start + at, c)) {
+                let mut push = |c: char| match c {
+                    c if !is_for_words => folding.push(c, at),
+                    c if c.is_whitespace() && folding.text.ends_with(' ') => {}
+                    c if c.is_whitespace() => folding.push(' ', at),
+                    c => c.to_lowercase().for_each(|c| folding.push(c, at)),
+                };
+                if let Some(letters) = ligature(c) {
+                    letters.chars().for_each(push);
+                } else if !is_mark(c) {
+                    let plain = undressed(c).or_else(|| latin(c).filter(|_| is_mixed)).or_else(|| fold_char(c));
+                    plain.into_iter().for_each(&mut push);
+                }
+            }
+        }
+        folding.finish(original)
+    }
+
     /// The same text, standing under this key of a JSON object: context for what it means.
     #[must_use]
     pub fn beside(self, key: &'a str) -> Self {
@@ -87,7 +123,7 @@ impl<'a> Folded<'a> {
 /// Where a text that still grows is decided, for whoever reads no further than `ahead` visible characters beyond what it decides: nothing
 /// that comes later changes what is in front of it. A run of white space counts as one character, what nobody sees as none. It never
 /// stands within a word, a number or an address, however long: these are decided when they have ended. Scripts beyond
-/// Cyrillic end them, because no value is written in those.
+/// Cyrillic end them, because no value is written in those, but for letters and digits that are Latin ones in another dress.
 pub fn decided(text: &str, ahead: usize) -> usize {
     if ahead == 0 {
         return text.len();
@@ -97,15 +133,15 @@ pub fn decided(text: &str, ahead: usize) -> usize {
     while counted < ahead {
         let Some((start, c)) = back.next() else { return 0 };
         at = start;
-        let Some(c) = fold_char(c) else { continue };
+        let Some(c) = seen(c) else { continue };
         counted += usize::from(!(is_spaced && c.is_whitespace()));
         is_spaced = c.is_whitespace();
     }
-    if text[at..].chars().next().and_then(fold_char).is_some_and(parts) {
+    if text[at..].chars().next().and_then(seen).is_some_and(parts) {
         return at;
     }
     for (start, c) in back {
-        if fold_char(c).is_some_and(parts) {
+        if seen(c).is_some_and(parts) {
             return at;
         }
         at = start;
@@ -117,7 +153,7 @@ pub fn decided(text: &str, ahead: usize) -> usize {
 /// a placeholder is none, because no value begins behind a `_`.
 pub(crate) fn is_quiet(text: &str, ahead: usize) -> bool {
     let (mut counted, mut dashes, mut is_number) = (0, 0, false);
-    for c in text.chars().rev().filter_map(fold_char) {
+    for c in text.chars().rev().filter_map(seen).map(|c| undressed(c).unwrap_or(c)) {
         dashes = if c == '-' { dashes + 1 } else { 0 };
         if dashes == 3 || (is_number && !c.is_ascii_digit() && c != '_') {
             return false;
@@ -131,9 +167,15 @@ pub(crate) fn is_quiet(text: &str, ahead: usize) -> bool {
     !is_number
 }
 
-/// Characters that no single value reaches across.
+/// The plain form of a character, in front of dearer disguises; `None` for one that some form of the text is without.
+fn seen(c: char) -> Option<char> {
+    fold_char(c).filter(|c| !is_mark(*c))
+}
+
+/// Characters that no single value reaches across, in whatever dress.
 fn parts(c: char) -> bool {
-    c.is_whitespace() || (c as u32) >= 0x530
+    let is_dressed = || undressed(c).is_some() || latin(c).is_some() || ligature(c).is_some();
+    c.is_whitespace() || ((c as u32) >= 0x530 && !is_dressed())
 }
 
 struct Folding {
@@ -156,6 +198,36 @@ impl Folding {
         self.origin.push(u32::try_from(original.len()).unwrap_or(u32::MAX));
         Folded { original, text: Cow::Owned(self.text), origin: Some(self.origin), beside: "" }
     }
+}
+
+/// Words and what stands between them, in order, each with its place.
+fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let rest = &text[at..];
+        let is_in_word = joins(rest.chars().next()?);
+        let length = rest.find(|c: char| joins(c) != is_in_word).unwrap_or(rest.len());
+        at += length;
+        Some((at - length, &rest[..length]))
+    })
+}
+
+/// Whether a character is of a word, or of nothing. Where a text that grows is decided no word goes on; see [`decided`].
+fn joins(c: char) -> bool {
+    seen(c).is_none_or(|c| c.is_alphanumeric() && !parts(c))
+}
+
+/// Whether a word has Latin letters and some that only look like them.
+fn is_mixed(word: &str) -> bool {
+    let is_latin = |c: char| c.is_ascii_alphabetic() || undressed(c).is_some_and(|plain| plain.is_ascii_alphabetic());
+    word.chars().any(is_latin) && word.chars().any(|c| latin(c).is_some())
+}
+
+/// Whether there is anything that only [`Folded::deeper`] undoes.
+fn is_disguised(text: &str) -> bool {
+    let is_dressed = |c: char| is_mark(c) || ligature(c).is_some() || undressed(c).is_some();
+    let is_hidden = |word: &str| !word.is_ascii() && (is_mixed(word) || word.chars().any(is_dressed));
+    !text.is_ascii() && words(text).any(|(_, word)| is_hidden(word))
 }
 
 /// The plain form of a character; `None` for one that nobody sees.
@@ -197,6 +269,30 @@ mod tests {
     }
 
     #[test]
+    fn dearer_disguises_are_undone_beside() {
+        let deeper = |text: &str| Folded::deeper(text).map(|folded| folded.text().to_owned());
+        for (text, plain) in [
+            ("j\u{430}ne@exampl\u{435}.com", "jane@example.com"),
+            ("\u{410}KIA123", "AKIA123"),
+            ("𝐣𝐚𝐧𝐞 ⓡⓞⓔ", "jane roe"),
+            ("o\u{336}r\u{336}ion", "orion"),
+            ("ﬁle ៤១", "file 41"),
+            ("p\u{200b}r\u{43e}ject", "project"),
+        ] {
+            assert_eq!(deeper(text).as_deref(), Some(plain), "{text}");
+        }
+        for text in ["", "plain", "Größe café", "привет мир", "γειά σου", "机密 ４１", "сорт x"]
+        {
+            assert_eq!(deeper(text), None, "{text}");
+        }
+        let text = "x  \u{41f}r\u{43e}j  ﬁ";
+        let folded = Folded::deeper_words(text).expect("disguised");
+        assert_eq!(folded.text(), "x \u{43f}roj fi");
+        let at = folded.text().find("fi").expect("there");
+        assert_eq!(&text[folded.span(at..at + 2)], "ﬁ");
+    }
+
+    #[test]
     fn a_word_that_may_go_on_is_not_decided() {
         for (text, ahead, decided_part) in [
             ("my number is 4", 1, "my number is "),
@@ -207,17 +303,23 @@ mod tests {
             ("a b", 9, ""),
             ("\u{673a}\u{673a}\u{673a}", 2, "\u{673a}"),
             ("any", 0, "any"),
+            ("to jane@\u{1d41e}x", 1, "to "),
+            ("to j\u{336}a\u{336}n", 3, "to "),
+            ("to jane@exam\u{3164}p", 1, "to "),
+            ("\u{673a}\u{441}\u{43e}", 1, "\u{673a}"),
         ] {
             assert_eq!(&text[..decided(text, ahead)], decided_part, "{text} {ahead}");
         }
         assert!(is_quiet("only words -- here", 100) && !is_quiet("in \u{ff11}980", 4) && !is_quiet("-----BEGIN", 40));
         assert!(is_quiet("1980 was a year", 6) && is_quiet("to [EMAIL_ADDRESS_12] and", 40) && !is_quiet("1 and", 40));
+        assert!(!is_quiet("in \u{9e7}\u{9ef}\u{336}8", 4));
     }
 
     proptest! {
         #[test]
         fn every_span_is_a_slice_of_the_original(text in "\\PC{0,60}", a in 0usize..80, b in 0usize..80) {
-            for folded in [Folded::new(&text), Folded::words(&text)] {
+            let deeper = Folded::deeper(&text).into_iter().chain(Folded::deeper_words(&text));
+            for folded in [Folded::new(&text), Folded::words(&text)].into_iter().chain(deeper) {
                 let (a, b) = (a.min(folded.text().len()), b.min(folded.text().len()));
                 if a <= b && folded.text().is_char_boundary(a) && folded.text().is_char_boundary(b) {
                     prop_assert!(text.get(folded.span(a..b)).is_some());

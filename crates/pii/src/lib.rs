@@ -10,7 +10,10 @@
 pub mod custom;
 mod entities;
 pub mod fold;
+mod look_alikes;
 pub mod mask;
+#[cfg(test)]
+mod nasty;
 mod settled;
 
 pub use entities::{DEFAULT_ENTITIES, DEFAULT_REGIONS, Entity, known_region};
@@ -67,8 +70,15 @@ impl Pii {
         &self.patterns
     }
 
-    /// Appends every finding of every entity and pattern; they may overlap.
+    /// Appends every finding of every entity and pattern; they may overlap. A text with dearer disguises is looked at without them too.
     pub fn scan(&self, text: &Folded<'_>, out: &mut Vec<Finding>) {
+        self.scan_folded(text, out);
+        if let Some(deeper) = Folded::deeper(text.original()) {
+            self.scan_folded(&deeper.beside(text.key()), out);
+        }
+    }
+
+    fn scan_folded(&self, text: &Folded<'_>, out: &mut Vec<Finding>) {
         let shared = Text::new(text.text(), text.key());
         for &entity in &self.entities {
             self.collect(text, Cow::Borrowed(entity.as_str()), out, |report| {

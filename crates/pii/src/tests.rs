@@ -1,7 +1,10 @@
 //! What the entities do together: prose and code left alone, patterns, allowed values, and what any text must hold.
 
 use super::*;
+use crate::nasty::NASTY;
 use proptest::prelude::*;
+use std::cmp::Reverse;
+use std::time::{Duration, Instant};
 
 fn regions() -> Vec<String> {
     ["US", "GB", "DE"].map(str::to_owned).to_vec()
@@ -63,6 +66,51 @@ fn every_entity_is_documented() {
     assert_eq!(missing.collect::<Vec<_>>(), Vec::<&Entity>::new());
 }
 
+#[test]
+fn disguises_hide_no_value() {
+    let pii = Pii::new(&[], &regions()).expect("known");
+    for (text, label) in [
+        ("j\u{430}ne@ex\u{430}mple.c\u{43e}m", "EMAIL_ADDRESS"),
+        ("𝐣𝐚𝐧𝐞@example.com", "EMAIL_ADDRESS"),
+        ("ⓙⓐⓝⓔ@example.com", "EMAIL_ADDRESS"),
+        ("४१११ ১১১১ ๑๑๑๑ 1111", "CREDIT_CARD"),
+        ("ja\u{336}ne@exa\u{336}mple.com", "EMAIL_ADDRESS"),
+        ("\u{410}KIAIOSFODNN7EXAMPLE", "SECRET"),
+    ] {
+        let found = scan(&pii, text);
+        assert!(found.iter().any(|(of, value)| of == label && value == text), "{text}: {found:?}");
+    }
+    assert_eq!(scan(&pii, "Привет, как дела? Это просто текст о работе."), []);
+}
+
+/// What reads a text again from each of its places takes four times as long for twice the text. A busy machine may take long once, so
+/// the least of several times counts.
+#[test]
+fn twice_the_text_takes_twice_the_time() {
+    const TRIES: usize = 8;
+    let filled = |piece: &str, kib: usize| piece.repeat((kib << 10) / piece.len() + 1);
+    for entity in Entity::ALL {
+        let pii = Pii::new(&[*entity], &regions()).expect("known");
+        let timed = |text: &str| {
+            let mut out = Vec::new();
+            let begun = Instant::now();
+            pii.scan(&Folded::new(text), &mut out);
+            begun.elapsed()
+        };
+        let mut pieces: Vec<_> = NASTY.iter().copied().map(|piece| (timed(&filled(piece, 2)), piece)).collect();
+        pieces.sort_by_key(|(took, _)| Reverse(*took));
+        for &(_, piece) in &pieces[..3] {
+            let (once, twice) = (filled(piece, 32), filled(piece, 64));
+            let (mut short, mut long) = (Duration::MAX, Duration::MAX);
+            let is_linear = (0..TRIES).any(|_| {
+                (short, long) = (short.min(timed(&once)), long.min(timed(&twice)));
+                long < short * 3
+            });
+            assert!(is_linear, "{} takes {short:?}, and {long:?} for twice {piece:?}", entity.as_str());
+        }
+    }
+}
+
 /// Texts that are dense in values, their parts, separators and words.
 fn texts() -> impl Strategy<Value = String> {
     let parts = prop::sample::select(vec![
@@ -115,6 +163,10 @@ fn texts() -> impl Strategy<Value = String> {
         "api_key=",
         "://u:pass@",
         "İ",
+        "\u{430}",
+        "\u{336}",
+        "𝐚",
+        "๑",
     ]);
     prop_oneof![proptest::collection::vec(parts, 0..16).prop_map(|parts| parts.concat()), "\\PC{0,80}", ".{0,80}"]
 }
@@ -131,6 +183,9 @@ proptest! {
             prop_assert!(text.get(finding.span.clone()).is_some_and(|value| !value.is_empty()), "{finding:?}");
             prop_assert!((0.0..=1.0).contains(&finding.score), "{finding:?}");
         }
+        let mut plainly = Vec::new();
+        pii.scan_folded(&Folded::new(&text).beside(&key), &mut plainly);
+        prop_assert!(plainly.iter().all(|finding| out.contains(finding)), "a disguise that is undone hides nothing");
         let resolved = mask::resolve(out.clone());
         prop_assert!(resolved.windows(2).all(|pair| pair[0].span.end <= pair[1].span.start));
         for byte in out.iter().flat_map(|finding| finding.span.clone()) {

@@ -11,8 +11,9 @@
 //! ```
 //!
 //! [`pipeline`] is pure: (policy, body) → verdict, with the rulings of [`judges`] in between. [`checks`] and [`injection`] are its
-//! leaves, [`inspect`] finds the texts of a body, [`stream`] checks an answer while it is produced, [`restore`] puts back what masking took,
-//! `court` asks the judges, `service` connects all of it to the bus. [`replay`] runs two sets of guardrails on what has passed before.
+//! leaves, [`inspect`] finds the texts of a body, `encoded` takes base64 off, [`stream`] checks an answer while it is produced, [`restore`] puts
+//! back what masking took, `court` asks the judges, `service` connects all of it to the bus. [`replay`] runs two sets of guardrails on what has
+//! passed before.
 //!
 //! Deliberately absent: provider credentials (checks that need a model are requests through the router's `judge` lane, which are
 //! checked by nobody), matched text in logs, spans, errors or metrics, and any state that outlives a record, except what to end
@@ -22,6 +23,7 @@
 pub mod checks;
 pub mod config;
 mod court;
+mod encoded;
 pub mod injection;
 pub mod inspect;
 pub mod judges;

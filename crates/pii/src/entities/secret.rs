@@ -121,10 +121,12 @@ fn varied(value: &str) -> bool {
 
 /// Where the last key block begins, if it has not ended.
 pub(crate) fn open_block(text: &str) -> Option<usize> {
-    let folded = Folded::new(text);
-    let header = PRIVATE_KEY.find_iter(folded.text()).last()?;
-    let is_open = !folded.text()[header.end()..].contains("-----");
-    is_open.then(|| folded.span(header.range()).start)
+    let open = |folded: Folded<'_>| {
+        let header = PRIVATE_KEY.find_iter(folded.text()).last()?;
+        let is_open = !folded.text()[header.end()..].contains("-----");
+        is_open.then(|| folded.span(header.range()).start)
+    };
+    [Some(Folded::new(text)), Folded::deeper(text)].into_iter().flatten().filter_map(open).min()
 }
 
 /// The end of a key block whose header ends at `from`: its footer, or as far as key material goes.

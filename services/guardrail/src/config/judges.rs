@@ -55,5 +55,5 @@ fn compile(name: &str, judge: &config::Judge) -> Judge {
         }
     };
     let cache = judge.cache.map(|cache| Cache::new(cache.ttl.duration(), cache.max_entries));
-    Judge { name: name.into(), kind, cache }
+    Judge { name: name.into(), kind, cache, sees_images: judge.images }
 }

@@ -1,16 +1,16 @@
 //! Compiles the guardrails of the configuration, and names every problem in them at once.
 
 mod judges;
+mod keywords;
 mod overrides;
 mod pii;
 mod version;
 
 pub use overrides::Endpoints;
 
-use crate::checks::keywords::Keywords;
 use crate::checks::mask::HashKey;
 use crate::checks::{Action, Check};
-use crate::pipeline::{Configured, Judged, Policy, Side, Stage, Streaming, Subject};
+use crate::pipeline::{Configured, Judged, Policy, Side, Stage, Streaming, Subject, Unreadable};
 use judges::Judges;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -74,9 +74,13 @@ fn policy(
         let streaming = streaming.filter(|_| side == Side::Output);
         let stage = Stage { budget, streaming, hash_key: hash_key.clone(), ..Stage::default() };
         let mut building = Building { side, whose, path, judges, problems: &mut *problems, stage };
+        building.unreadable(checks);
         building.patterns(checks);
         building.judged(checks);
-        building.stage
+        let mut stage = building.stage;
+        // Pictures are shown to judges when all of an answer is there.
+        stage.streaming = stage.streaming.filter(|_| !stage.sees_images());
+        stage
     };
     Policy {
         version: configured.then(|| version(guardrails, config)),
@@ -101,15 +105,16 @@ impl Building<'_> {
         format!("{}.{check}{}", self.side.as_str(), suffix(self.whose)).into()
     }
 
+    fn unreadable(&mut self, checks: &Checks) {
+        let blocks = checks.unreadable.map(|chosen| chosen == config::Unreadable::Block);
+        self.stage.unreadable = blocks.map(|blocks| Unreadable { name: self.name("unreadable"), blocks });
+    }
+
     fn patterns(&mut self, checks: &Checks) {
-        if let Some(keywords) = &checks.keywords {
-            match Keywords::new(&keywords.words) {
-                Ok(check) => self.add("keywords", keywords.action, Check::Keywords(check)),
-                Err(_) => {
-                    let path = format!("{}.keywords.words", self.path);
-                    self.problems.push(fatal(path, "are too many or too long; shorten the list"));
-                }
-            }
+        if let Some(keywords) = &checks.keywords
+            && let Some(check) = keywords::compile(keywords, &format!("{}.keywords", self.path), self.problems)
+        {
+            self.add("keywords", keywords.action, Check::Keywords(check));
         }
         if let Some(pii) = &checks.pii
             && let Some(check) = pii::compile(pii, &format!("{}.pii", self.path), self.problems)
@@ -257,6 +262,32 @@ judges:
         let (first, problems) = compiled(checks);
         assert!(problems.is_empty());
         assert_ne!(first.version, compiled(pii(None, &[])).0.version);
+    }
+
+    #[test]
+    fn words_are_checked_each() {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let words = |words: &[&str], allow: &[&str]| {
+            let keywords = config::Keywords { action: Block, words: owned(words), allow: owned(allow) };
+            compiled(Checks { keywords: Some(keywords), ..Checks::default() }).1
+        };
+        let long = "x".repeat(257);
+        let problems = words(&["Orion", " \u{200b}", "ORION ", &long], &["orion nebula", "nebula"]);
+        let places = ["words[1]", "words[2]", "words[3]", "allow[1]"];
+        assert_eq!(problems.len(), places.len(), "{problems:?}");
+        assert!(problems.iter().zip(places).all(|(problem, place)| problem.contains(place)), "{problems:?}");
+        assert!(words(&["orion"], &["orion nebula"]).is_empty());
+        let many: Vec<String> = (0..10_000).map(|i| format!("{i} {}", "x".repeat(220))).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(words(&many, &[]).iter().all(|problem| problem.contains("keywords.words")));
+        assert_eq!(words(&many, &[]).len(), 1);
+    }
+
+    #[test]
+    fn what_blocks_the_unreadable_alone_is_a_policy() {
+        let (policy, problems) = compiled(Checks { unreadable: Some(config::Unreadable::Block), ..Checks::default() });
+        assert!(problems.is_empty() && policy.version.is_some());
+        assert!(!policy.input.is_empty() && policy.output.is_empty());
     }
 
     #[test]

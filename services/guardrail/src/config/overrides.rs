@@ -60,6 +60,11 @@ fn together(policies: &[&Policy]) -> Policy {
             // A judge that allows what it has no time for must not get less of it.
             whole.budget = whole.budget.max(stage.budget);
             whole.hash_key.clone_from(&stage.hash_key);
+            if let Some(own) = &stage.unreadable
+                && whole.unreadable.as_ref().is_none_or(|known| own.blocks && !known.blocks)
+            {
+                whole.unreadable = Some(own.clone());
+            }
             let others = || stages().filter(move |other| !std::ptr::eq(*other, stage));
             let beside = |own: &Configured| own.beside(others().flat_map(|other| other.judged.iter()));
             whole.checks.extend(stage.checks.iter().map(beside));

@@ -37,7 +37,7 @@ fn short(canonical: &str) -> String {
 
 /// The names of the judges that are asked.
 fn judges(checks: &Checks) -> Vec<&str> {
-    let Checks { pii, keywords: _, topics, safety, injection, custom } = checks;
+    let Checks { pii, keywords: _, topics, safety, injection, custom, unreadable: _ } = checks;
     let one = [
         pii.as_ref().and_then(|it| it.judge.as_ref()),
         topics.as_ref().map(|it| &it.judge),

@@ -7,14 +7,17 @@
 //! <https://platform.openai.com/docs/api-reference/responses-streaming>, <https://platform.claude.com/docs/en/build-with-claude/streaming>,
 //! <https://ai.google.dev/api/generate-content#method:-models.streamgeneratecontent>.
 
+use super::DEPTH_MAX;
+use super::fields::{OF_THE_API, is_word};
+use super::held::{About, Fields, Held};
 use super::json::{self, Node};
-use super::{ARGUMENTS, DEPTH_MAX, NO_TEXT};
+use super::media::{self, Content};
 use serde_json::value::RawValue;
 use std::ops::Range;
 
 /// Where a model thinks, below a choice's delta. It has ended when the model speaks.
 const THOUGHTS: [&str; 4] = ["reasoning", "thinking", "content/summary", "content/thinking"];
-/// Fields of a response's events that hold no text: random padding, and images on their way.
+/// Fields of events that hold no text: random padding, and images on their way.
 const PADDING: [&str; 2] = ["obfuscation", "partial_image_b64"];
 
 /// A text of an event, and where it stands.
@@ -24,7 +27,7 @@ pub struct Piece {
     pub span: Range<usize>,
     /// What it is.
     pub kind: Kind,
-    /// The text itself; of [`Kind::Json`] and [`Kind::Logprobs`] the JSON.
+    /// The text itself; of [`Kind::Setting`], [`Kind::Json`] and [`Kind::Logprobs`] the JSON.
     pub text: String,
 }
 
@@ -37,6 +40,10 @@ pub enum Kind {
     ArgumentsPart(String),
     /// A whole text.
     Whole,
+    /// A single word that names something, whole.
+    Name,
+    /// What a provider adds beside an answer.
+    Setting,
     /// A tool's arguments, whole: JSON in a text, or a text.
     Arguments,
     /// Any value, of which all strings and numbers are looked at.
@@ -52,6 +59,8 @@ pub struct Read {
     pub pieces: Vec<Piece>,
     /// Channels that begin with one of these have ended.
     pub ended: Vec<String>,
+    /// There is a file in it that is text, or a part of one: it can be read when all of it is there.
+    pub has_file: bool,
 }
 
 /// Reads an event's data. `None`: it is not JSON.
@@ -67,8 +76,6 @@ struct Reading {
     base: usize,
     read: Read,
 }
-
-type Fields<'a> = [(std::borrow::Cow<'a, str>, &'a RawValue)];
 
 fn get<'a>(fields: &Fields<'a>, name: &str) -> Option<&'a RawValue> {
     fields.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
@@ -96,15 +103,16 @@ impl Reading {
     }
 
     fn event(&mut self, raw: &RawValue) {
-        let Node::Object(fields) = json::open(raw) else { return self.goes_on(raw, "any", 0) };
+        let Node::Object(fields) = json::open(raw) else { return self.goes_on(raw, "any", 0, None) };
         if let Some(choices) = get(&fields, "choices") {
-            return self.each(choices, Self::choice);
+            self.each(choices, Self::choice);
+            return fields.iter().for_each(|(key, value)| self.beside(key, value));
         }
         if get(&fields, "candidates").or(get(&fields, "promptFeedback")).is_some() {
             if let Some(candidates) = get(&fields, "candidates") {
                 self.each(candidates, Self::candidate);
             }
-            return get(&fields, "promptFeedback").into_iter().for_each(|value| self.whole(value, 0));
+            return get(&fields, "promptFeedback").into_iter().for_each(|value| self.whole(value, 0, None));
         }
         match text_of(get(&fields, "type")).as_str() {
             "content_block_start" => self.block(&fields, "content_block"),
@@ -115,33 +123,47 @@ impl Reading {
             "message_delta" | "message_stop" | "ping" => {}
             name if name.starts_with("response.") => self.response(name, &fields),
             _ if get(&fields, "usageMetadata").is_some() => {}
-            _ => self.goes_on(raw, "any", 0),
+            _ => self.goes_on(raw, "any", 0, None),
         }
+    }
+
+    /// What a provider adds beside choices, such as where a text comes from.
+    fn beside(&mut self, key: &str, value: &RawValue) {
+        match json::open(value) {
+            _ if key == "choices" || OF_THE_API.contains(&key) || PADDING.contains(&key) => {}
+            Node::Text(text) => self.words(value, text.into_owned()),
+            _ => self.add(value, Kind::Setting, value.get().to_owned()),
+        }
+    }
+
+    /// A name, if it is a single word; else a text.
+    fn words(&mut self, raw: &RawValue, text: String) {
+        let kind = if is_word(&text) { Kind::Name } else { Kind::Whole };
+        self.add(raw, kind, text);
     }
 
     /// Shows the elements of a list, each with its `index`.
     fn each(&mut self, list: &RawValue, mut visit: impl FnMut(&mut Self, &Fields<'_>, u64)) {
-        let Node::Array(elements) = json::open(list) else { return self.whole(list, 0) };
+        let Node::Array(elements) = json::open(list) else { return self.whole(list, 0, None) };
         for (at, element) in elements.into_iter().enumerate() {
             match json::open(element) {
                 Node::Object(fields) => {
                     let index = number(&fields, "index").unwrap_or(u64::try_from(at).unwrap_or(u64::MAX));
                     visit(self, &fields, index);
                 }
-                _ => self.whole(element, 0),
+                _ => self.whole(element, 0, None),
             }
         }
     }
 
     /// Of a chat completion, or of a text completion.
     fn choice(&mut self, fields: &Fields<'_>, index: u64) {
-        let before = self.read.pieces.len();
+        let (before, about) = (self.read.pieces.len(), About::of(fields, None));
         for (key, value) in fields {
             match key.as_ref() {
                 "logprobs" => self.logprobs(value, "null"),
                 "finish_reason" if value.get() != "null" => self.ends(format!("c{index}/")),
-                key if NO_TEXT.contains(&key) => {}
-                key => self.goes_on(value, &format!("c{index}/{key}"), 0),
+                key => self.grows(key, value, &format!("c{index}"), (0, &about)),
             }
         }
         let delta = format!("c{index}/delta/");
@@ -159,27 +181,28 @@ impl Reading {
 
     /// Of Google's.
     fn candidate(&mut self, fields: &Fields<'_>, index: u64) {
+        let about = About::of(fields, None);
         for (key, value) in fields {
             match (key.as_ref(), json::open(value)) {
                 ("logprobsResult", _) => self.logprobs(value, "null"),
                 ("finishReason", _) if value.get() != "null" => self.ends(format!("g{index}/")),
                 ("content", Node::Object(content)) => {
+                    let about = About::of(&content, None);
                     for (key, value) in &content {
                         match key.as_ref() {
                             "parts" => self.each(value, |reading, part, _| reading.part_of(part, index)),
-                            key if NO_TEXT.contains(&key) => {}
-                            _ => self.whole(value, 0),
+                            key => self.field(key, value, 1, &about),
                         }
                     }
                 }
-                (key, _) if NO_TEXT.contains(&key) => {}
-                _ => self.whole(value, 0),
+                (key, _) => self.field(key, value, 0, &about),
             }
         }
     }
 
     fn part_of(&mut self, part: &Fields<'_>, index: u64) {
         let is_thought = get(part, "thought").is_some_and(|value| value.get() == "true");
+        let about = About::of(part, None);
         for (key, value) in part {
             match (key.as_ref(), json::open(value)) {
                 ("text", Node::Text(text)) => {
@@ -189,7 +212,7 @@ impl Reading {
                     let channel = format!("g{index}/{}", if is_thought { "thought" } else { "text" });
                     self.add(value, Kind::Part(channel), text.into_owned());
                 }
-                (key, _) => self.field(key, value, 0),
+                (key, _) => self.field(key, value, 0, &about),
             }
         }
     }
@@ -198,6 +221,7 @@ impl Reading {
     fn block(&mut self, fields: &Fields<'_>, name: &str) {
         let index = number(fields, "index").unwrap_or(0);
         let Some(Node::Object(block)) = get(fields, name).map(json::open) else { return };
+        let about = About::of(&block, None);
         for (key, value) in &block {
             match (key.as_ref(), json::open(value)) {
                 ("text" | "thinking", Node::Text(text)) => {
@@ -206,14 +230,14 @@ impl Reading {
                 ("partial_json", Node::Text(text)) => {
                     self.add(value, Kind::ArgumentsPart(format!("m{index}/json")), text.into_owned());
                 }
-                (key, _) => self.field(key, value, 0),
+                (key, _) => self.field(key, value, 0, &about),
             }
         }
     }
 
     fn message(&mut self, message: Option<&RawValue>) {
         if let Some(Node::Object(fields)) = message.map(json::open) {
-            get(&fields, "content").into_iter().for_each(|content| self.whole(content, 0));
+            get(&fields, "content").into_iter().for_each(|content| self.whole(content, 0, None));
         }
     }
 
@@ -226,6 +250,7 @@ impl Reading {
         let place = number(fields, "content_index").or(number(fields, "summary_index")).unwrap_or(0);
         let channel = format!("r{}/{place}/{base}", number(fields, "output_index").unwrap_or(0));
         let is_call = base.ends_with("arguments") || base.ends_with("input");
+        let about = About::of(fields, None);
         for (key, value) in fields {
             match (key.as_ref(), json::open(value)) {
                 ("logprobs", _) => self.logprobs(value, "[]"),
@@ -240,7 +265,7 @@ impl Reading {
                     output.into_iter().for_each(|items| self.each(items, |reading, item, _| reading.item(item)));
                 }
                 (key, _) if PADDING.contains(&key) => {}
-                (key, _) => self.field(key, value, 0),
+                (key, _) => self.field(key, value, 0, &about),
             }
         }
         if !is_delta && name.ends_with(".done") {
@@ -250,20 +275,21 @@ impl Reading {
 
     /// An item of a response's output.
     fn item(&mut self, item: &Fields<'_>) {
-        let is_message = text_of(get(item, "type")) == "message";
+        let (is_message, about) = (text_of(get(item, "type")) == "message", About::of(item, None));
         for (key, value) in item {
             match key.as_ref() {
                 "content" if is_message => self.each(value, |reading, part, _| reading.part(part)),
-                key => self.field(key, value, 0),
+                key => self.field(key, value, 0, &about),
             }
         }
     }
 
     fn part(&mut self, part: &Fields<'_>) {
+        let about = About::of(part, None);
         for (key, value) in part {
             match key.as_ref() {
                 "logprobs" => self.logprobs(value, "[]"),
-                key => self.field(key, value, 0),
+                key => self.field(key, value, 0, &about),
             }
         }
     }
@@ -275,12 +301,28 @@ impl Reading {
     }
 
     /// A field whose texts are whole.
-    fn field(&mut self, key: &str, value: &RawValue, depth: usize) {
-        match json::open(value) {
-            _ if NO_TEXT.contains(&key) && !ARGUMENTS.contains(&key) => {}
-            Node::Text(text) if ARGUMENTS.contains(&key) => self.add(value, Kind::Arguments, text.into_owned()),
-            _ if ARGUMENTS.contains(&key) => self.json(value),
-            _ => self.whole(value, depth),
+    fn field(&mut self, key: &str, value: &RawValue, depth: usize, about: &About<'_>) {
+        match Held::of(key, value, about) {
+            Held::Nothing | Held::Unread(_) => {}
+            Held::Setting => self.add(value, Kind::Setting, value.get().to_owned()),
+            Held::Media(kind) => self.media(value, depth, kind, about),
+            Held::Arguments => match json::open(value) {
+                Node::Text(text) => self.add(value, Kind::Arguments, text.into_owned()),
+                _ => self.json(value),
+            },
+            Held::Words(text) => self.words(value, text.into_owned()),
+            Held::Value(kind) => self.whole(value, depth + 1, kind),
+        }
+    }
+
+    /// A file, a picture, sound, or where it is.
+    fn media(&mut self, value: &RawValue, depth: usize, kind: media::Kind, about: &About<'_>) {
+        let Node::Text(field) = json::open(value) else { return self.whole(value, depth + 1, Some(kind)) };
+        let is_text = about.is_text || field.trim().is_empty();
+        match media::content(&field, &about.media_type) {
+            Content::Text(..) if !is_text => self.read.has_file = true,
+            Content::Bytes(..) | Content::Elsewhere if !is_text => {}
+            _ => self.add(value, Kind::Whole, field.to_string()),
         }
     }
 
@@ -288,20 +330,23 @@ impl Reading {
         self.add(value, Kind::Json, value.get().to_owned());
     }
 
-    fn whole(&mut self, raw: &RawValue, depth: usize) {
+    fn whole(&mut self, raw: &RawValue, depth: usize, kind: Option<media::Kind>) {
         if depth > DEPTH_MAX {
             return self.json(raw);
         }
         match json::open(raw) {
             Node::Text(text) => self.add(raw, Kind::Whole, text.into_owned()),
-            Node::Array(elements) => elements.iter().for_each(|element| self.whole(element, depth + 1)),
-            Node::Object(fields) => fields.iter().for_each(|(key, value)| self.field(key, value, depth + 1)),
+            Node::Array(elements) => elements.iter().for_each(|element| self.whole(element, depth + 1, kind)),
+            Node::Object(fields) => {
+                let about = About::of(&fields, kind);
+                fields.iter().for_each(|(key, value)| self.field(key, value, depth, &about));
+            }
             Node::Other => {}
         }
     }
 
     /// Texts that later events go on with, by the way to them; elements of a list that have an `index` go on apart.
-    fn goes_on(&mut self, raw: &RawValue, way: &str, depth: usize) {
+    fn goes_on(&mut self, raw: &RawValue, way: &str, depth: usize, kind: Option<media::Kind>) {
         if depth > DEPTH_MAX {
             return self.json(raw);
         }
@@ -314,24 +359,30 @@ impl Reading {
                         _ => None,
                     };
                     match index {
-                        Some(index) => self.goes_on(element, &format!("{way}/{index}"), depth + 1),
-                        None => self.goes_on(element, way, depth + 1),
+                        Some(index) => self.goes_on(element, &format!("{way}/{index}"), depth + 1, kind),
+                        None => self.goes_on(element, way, depth + 1, kind),
                     }
                 }
             }
             Node::Object(fields) => {
-                for (key, value) in &fields {
-                    match (key.as_ref(), json::open(value)) {
-                        (key, Node::Text(text)) if ARGUMENTS.contains(&key) => {
-                            self.add(value, Kind::ArgumentsPart(format!("{way}/{key}")), text.into_owned());
-                        }
-                        (key, _) if ARGUMENTS.contains(&key) => self.json(value),
-                        (key, _) if NO_TEXT.contains(&key) => {}
-                        (key, _) => self.goes_on(value, &format!("{way}/{key}"), depth + 1),
-                    }
-                }
+                let about = About::of(&fields, kind);
+                fields.iter().for_each(|(key, value)| self.grows(key, value, way, (depth, &about)));
             }
             Node::Other => {}
+        }
+    }
+
+    /// A field whose texts go on. Names come whole.
+    fn grows(&mut self, key: &str, value: &RawValue, way: &str, (depth, about): (usize, &About<'_>)) {
+        match (Held::of(key, value, about), json::open(value)) {
+            (Held::Arguments, Node::Text(text)) => {
+                self.add(value, Kind::ArgumentsPart(format!("{way}/{key}")), text.into_owned());
+            }
+            (Held::Words(text), _) if !is_word(&text) => {
+                self.add(value, Kind::Part(format!("{way}/{key}")), text.into_owned());
+            }
+            (Held::Value(kind), _) => self.goes_on(value, &format!("{way}/{key}"), depth + 1, kind),
+            _ => self.field(key, value, depth, about),
         }
     }
 }
@@ -349,6 +400,8 @@ mod tests {
                 Kind::Part(channel) => format!("{channel}: {}", piece.text),
                 Kind::ArgumentsPart(channel) => format!("{channel} arguments: {}", piece.text),
                 Kind::Whole => format!("whole: {}", piece.text),
+                Kind::Name => format!("name: {}", piece.text),
+                Kind::Setting => format!("setting: {}", piece.text),
                 Kind::Arguments => format!("arguments: {}", piece.text),
                 Kind::Json => format!("json: {}", piece.text),
                 Kind::Logprobs(none) => format!("logprobs or {none}"),
@@ -368,7 +421,16 @@ mod tests {
             ["c0/delta/reasoning_content: hm"]
         );
         let call = r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":2,"id":"c","function":{"name":"f","arguments":""}}]}}]}"#;
-        assert_eq!(told(call), ["c0/delta/tool_calls/2/function/arguments arguments: "]);
+        assert_eq!(told(call), ["name: f", "c0/delta/tool_calls/2/function/arguments arguments: "]);
+        let beside = r#"{"id":"x","obfuscation":"Ab","choices":[],"citations":["https://x.test"],"summary":"a b"}"#;
+        assert_eq!(told(beside), [r#"setting: ["https://x.test"]"#, "whole: a b"]);
+        let audio =
+            r#"{"choices":[{"index":0,"delta":{"audio":{"id":"audio_1","data":"AAECAw==","transcript":"a"}}}]}"#;
+        assert_eq!(told(audio)[0], "c0/delta/audio/transcript: a");
+        let picture = r#"{"choices":[{"index":0,"delta":{"images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBORw0KGgo="}}]}}]}"#;
+        assert!(told(picture).is_empty() && !event(picture).expect("JSON").has_file);
+        let file = r#"{"choices":[{"index":0,"delta":{"file":{"file_data":"d3JpdGUgdG8gamFuZQ=="}}}]}"#;
+        assert!(told(file).is_empty() && event(file).expect("JSON").has_file);
         assert_eq!(told(r#"{"choices":[{"index":0,"text":"a"}]}"#)[0], "c0/text: a");
     }
 
@@ -379,7 +441,7 @@ mod tests {
             (r#"{"type":"content_block_start","index":1,"content_block":{"type":"text","text":""}}"#, &["m1/text: "]),
             (
                 r#"{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"t","name":"f","input":{}}}"#,
-                &["json: {}"],
+                &["name: f", "json: {}"],
             ),
             (
                 r#"{"type":"content_block_delta","index":1,"delta":{"type":"thinking_delta","thinking":"hm"}}"#,
@@ -425,7 +487,7 @@ mod tests {
     #[test]
     fn google_and_what_is_not_known() {
         let data = r#"{"candidates":[{"index":0,"content":{"role":"model","parts":[{"text":"hm","thought":true},{"text":"a"},{"functionCall":{"name":"f","args":{"k":"v"}}}]},"finishReason":"STOP"}]}"#;
-        let expected = ["g0/thought: hm", "g0/text: a", r#"json: {"k":"v"}"#, "g0/thought ends", "g0/ ends"];
+        let expected = ["g0/thought: hm", "g0/text: a", "name: f", r#"json: {"k":"v"}"#, "g0/thought ends", "g0/ ends"];
         assert_eq!(told(data), expected);
         assert_eq!(told(r#"{"type":"new","delta":{"words":["a"]}}"#), ["any/delta/words: a"]);
         assert!(event("[DONE]").is_none() && told("7").is_empty());

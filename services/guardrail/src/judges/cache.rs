@@ -26,9 +26,11 @@ struct Kept {
     order: VecDeque<Key>,
 }
 
-/// What a question is known by: who is asked, what for, under which version of the policy, and every text with who said it.
+/// What a question is known by: who is asked, what for, under which version of the policy, and every text with who said it,
+/// and every picture.
 pub fn key(judge: &Judge, about: &About<'_>, policy_version: &str) -> Key {
-    let parts = (&*judge.name, &*about.judged.name, policy_version, &about.case.texts, &about.case.turns);
+    let case = about.case;
+    let parts = (&*judge.name, &*about.judged.name, policy_version, &case.texts, &case.turns, &case.images);
     // Texts and names serialise; what did not would be the same question as any other that did not.
     let text = serde_json::to_vec(&parts).unwrap_or_default();
     tollgate_runtime::blob::hex(&Sha256::digest(&text))

@@ -26,6 +26,8 @@ use tollgate_schemas::{ApiType, RequestId};
 /// All texts of a body that a judge is shown, in bytes, and how many. More has to fail: what is not shown is not judged.
 pub const SHOWN_MAX_BYTES: usize = 512 * 1024;
 const SHOWN_MAX: usize = 4_096;
+/// Pictures that a judge is shown.
+const IMAGES_MAX: usize = 8;
 
 /// Somebody who can be asked.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub struct Judge {
     pub kind: Kind,
     /// What it has ruled before.
     pub cache: Option<Cache>,
+    /// Whether it is shown pictures too.
+    pub sees_images: bool,
 }
 
 /// What a judge is. `endpoint`: of the router.
@@ -179,11 +183,12 @@ impl Judge {
         let mut shown = about.case.spoken().map(|(_, text)| text.len());
         let first = shown.next();
         let (bytes, count) = shown.fold((first.unwrap_or(0), 1), |(bytes, count), text| (bytes + text, count + 1));
-        if first.is_none() {
+        let images = self.images(about);
+        if first.is_none() && images.is_empty() {
             return Ok(Asking::Nothing);
         }
-        if bytes > SHOWN_MAX_BYTES || count > SHOWN_MAX {
-            return Err("there is more text than a judge is shown");
+        if bytes > SHOWN_MAX_BYTES || count > SHOWN_MAX || images.len() > IMAGES_MAX {
+            return Err("there is more than a judge is shown");
         }
         let unreachable = |why: &String| {
             tracing::error!(judge = &*self.name, why, "a judge cannot be called");
@@ -191,15 +196,22 @@ impl Judge {
         };
         Ok(match &self.kind {
             Kind::Moderations { endpoint, takes, .. } => {
-                Asking::Routed(endpoint, moderations::questions(about, *takes)?)
+                Asking::Routed(endpoint, moderations::questions(about, *takes, images)?)
             }
             Kind::LlamaGuard { endpoint, .. } => Asking::Routed(endpoint, vec![llama_guard::question(about)]),
-            Kind::Llm { endpoint, by_schema } => Asking::Routed(endpoint, vec![llm::question(about, *by_schema)]),
+            Kind::Llm { endpoint, by_schema } => {
+                Asking::Routed(endpoint, vec![llm::question(about, *by_schema, images)])
+            }
             Kind::Presidio { target, looked } => {
                 Asking::Called(target.as_ref().map_err(unreachable)?, presidio::question(about, looked))
             }
             Kind::Webhook { target } => Asking::Called(target.as_ref().map_err(unreachable)?, webhook::question(about)),
         })
+    }
+
+    /// What it is shown of the pictures.
+    fn images<'c>(&self, about: &About<'c>) -> &'c [String] {
+        if self.sees_images { &about.case.images } else { &[] }
     }
 
     /// What its answers mean: one to each question, in order.

@@ -11,17 +11,20 @@ const WINDOWS_MAX: usize = 16;
 /// What two pieces have in common, in characters, so that nothing hides at an edge.
 const OVERLAP: usize = 200;
 
-/// The questions about all texts.
-pub(super) fn questions(about: &About<'_>, takes: Takes) -> Result<Vec<Question>, &'static str> {
+/// The questions about all texts, then one about each picture, of which a call takes one.
+pub(super) fn questions(about: &About<'_>, takes: Takes, images: &[String]) -> Result<Vec<Question>, &'static str> {
     let texts = about.case.spoken().map(|(_, text)| text);
     let stage = about.side().as_str();
-    let inputs: Vec<Value> = match takes {
+    let mut inputs: Vec<Value> = match takes {
+        // Pictures alone.
+        Takes::Inputs if about.case.spoken().next().is_none() => Vec::new(),
         Takes::Inputs => vec![texts.collect::<Vec<_>>().into()],
         Takes::Parts => vec![texts.map(|text| json!({ "type": "text", "text": text })).collect()],
         Takes::Windows(chars) => {
             windows(&texts.collect::<Vec<_>>().join("\n"), chars).into_iter().map(Value::from).collect()
         }
     };
+    inputs.extend(images.iter().map(|url| json!([{ "type": "image_url", "image_url": { "url": url } }])));
     if inputs.len() > WINDOWS_MAX {
         return Err("there is more text than a judge is shown");
     }
@@ -42,15 +45,16 @@ fn windows(text: &str, chars: usize) -> Vec<String> {
 
 /// What the answers come to: whatever any of them says of any text.
 pub(super) fn ruling(about: &About<'_>, takes: Takes, counts: &Counts, answers: &[Value]) -> Parsed {
-    let expected = if takes == Takes::Inputs { about.case.spoken().count() } else { 1 };
+    let texts = about.case.spoken().count();
     let (mut is_found, mut categories) = (false, BTreeSet::new());
     if answers.is_empty() {
         return Err("there is no answer");
     }
-    for answer in answers {
+    for (at, answer) in answers.iter().enumerate() {
         let results = answer["results"].as_array().ok_or("the answer has no results")?;
+        let expected = if takes == Takes::Inputs && at == 0 && texts > 0 { texts } else { 1 };
         if results.len() != expected {
-            return Err("there are not as many results as texts");
+            return Err("there are not as many results as texts and pictures");
         }
         for result in results {
             is_found |= read(result, counts, &mut categories)?;

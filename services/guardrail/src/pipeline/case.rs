@@ -4,15 +4,18 @@
 //! where the parts of a body do not add up to the whole, all of it counts as the user's.
 
 use super::Side;
-use crate::inspect;
+use crate::inspect::{self, Part, Place, Reader, Unread};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Fields that hold a conversation, element by element.
 const LISTS: [&str; 3] = ["messages", "input", "contents"];
 /// Fields that hold what the application tells its model.
 const SYSTEM: [&str; 4] = ["instructions", "system", "systemInstruction", "system_instruction"];
+/// Whose the definitions of tools, metadata and the like are.
+const SETTINGS: &str = "settings";
 /// Roles that are told; any other is the user's.
 const ROLES: [&str; 7] = ["system", "developer", "user", "assistant", "model", "tool", "function"];
 
@@ -30,20 +33,79 @@ pub struct Turn {
 pub struct Case {
     /// Which side it stands on.
     pub side: Side,
-    /// Every text, in the order in which [`Side::inspect`] shows them, blank ones too.
+    /// Every text, in the order in which [`Side::inspect`] shows them, blank ones too. Those of one document, such as the definitions of
+    /// tools, are one text, a line each. Names that are a single word are none.
     pub texts: Vec<String>,
     /// The same, without the blank ones, by who said them.
     pub turns: Vec<Turn>,
+    /// Pictures that are in the body, as `data:` addresses; see [`Case::pictured`].
+    pub images: Vec<String>,
+    /// Of each text that [`Side::inspect`] shows: where it stands in `texts`.
+    places: Vec<Option<(usize, Range<usize>)>>,
+}
+
+/// Collects what judges are shown.
+#[derive(Default)]
+struct Shown {
+    texts: Vec<String>,
+    places: Vec<Option<(usize, Range<usize>)>>,
+    document: usize,
+}
+
+impl Shown {
+    /// Adds a text, to the last one or as another. Where it stands.
+    fn add(&mut self, text: &str, goes_on: bool) -> (usize, Range<usize>) {
+        if !goes_on {
+            self.texts.push(String::new());
+        }
+        let at = self.texts.len() - 1;
+        let whole = &mut self.texts[at];
+        if goes_on {
+            whole.push('\n');
+        }
+        let start = whole.len();
+        whole.push_str(text);
+        (at, start..whole.len())
+    }
+}
+
+impl Reader for Shown {
+    fn text(&mut self, part: Part<'_>) -> Option<String> {
+        let document = match part.place {
+            Place::Name => {
+                self.places.push(None);
+                return None;
+            }
+            Place::Piece(document) => document,
+            Place::Said(_) | Place::Alone => 0,
+        };
+        let place = self.add(part.text, document != 0 && document == self.document);
+        self.places.push(Some(place));
+        self.document = document;
+        None
+    }
+}
+
+/// Collects pictures.
+#[derive(Default)]
+struct Pictures(Vec<String>);
+
+impl Reader for Pictures {
+    fn text(&mut self, _: Part<'_>) -> Option<String> {
+        None
+    }
+
+    fn unread(&mut self, what: Unread<'_>) {
+        self.0.extend(what.picture());
+    }
 }
 
 impl Case {
     /// Of a body as it would go on.
     pub fn of(side: Side, body: &RawValue) -> Self {
-        let mut texts = Vec::new();
-        side.inspect(body, &mut |_, text| {
-            texts.push(text.to_owned());
-            None
-        });
+        let mut shown = Shown::default();
+        side.read(body, &mut shown);
+        let Shown { texts, places, .. } = shown;
         let (told, usual) = match side {
             Side::Input => (turns(body).filter(|turns| is_all(turns, &texts)), "user"),
             Side::Output => (None, "assistant"),
@@ -51,14 +113,34 @@ impl Case {
         let untold = || texts.iter().map(|text| Turn { role: usual.to_owned(), text: text.clone() }).collect();
         let mut turns: Vec<Turn> = told.unwrap_or_else(untold);
         turns.retain(|turn| !is_blank(&turn.text));
-        Self { side, texts, turns }
+        Self { side, texts, turns, images: Vec::new(), places }
+    }
+
+    /// The same with its pictures, for a judge that sees.
+    #[must_use]
+    pub fn pictured(self, body: &RawValue) -> Self {
+        let mut pictures = Pictures::default();
+        self.side.read(body, &mut pictures);
+        Self { images: pictures.0, ..self }
+    }
+
+    /// Where the text that [`Side::inspect`] shows at this place stands in `texts`, if it is this one: a body shows the same texts
+    /// each time. `None` within: a name, which stands nowhere.
+    pub(super) fn place(&self, at: usize, text: &str) -> Option<Option<(usize, Range<usize>)>> {
+        match self.places.get(at)? {
+            None => Some(None),
+            Some((of, range)) => {
+                let is_same = self.texts.get(*of).and_then(|all| all.get(range.clone())) == Some(text);
+                is_same.then(|| Some((*of, range.clone())))
+            }
+        }
     }
 
     /// Parts of an answer, as they come.
     pub fn of_parts(texts: Vec<String>) -> Self {
         let spoken = texts.iter().filter(|text| !is_blank(text));
         let turns = spoken.map(|text| Turn { role: "assistant".to_owned(), text: text.clone() }).collect();
-        Self { side: Side::Output, texts, turns }
+        Self { side: Side::Output, texts, turns, images: Vec::new(), places: Vec::new() }
     }
 
     /// Texts with something in them, with their places among all.
@@ -83,8 +165,10 @@ fn is_all(turns: &[Turn], texts: &[String]) -> bool {
 fn turns(body: &RawValue) -> Option<Vec<Turn>> {
     let fields: BTreeMap<String, &RawValue> = serde_json::from_str(body.get()).ok()?;
     let (first, rest): (Vec<_>, Vec<_>) = fields.iter().partition(|(name, _)| SYSTEM.contains(&name.as_str()));
+    // What the last user asks for comes last.
+    let (settings, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(name, _)| inspect::is_setting(name));
     let mut turns = Vec::new();
-    for (name, value) in first.into_iter().chain(rest) {
+    for (name, value) in first.into_iter().chain(settings).chain(rest) {
         let items = serde_json::from_str::<Vec<&RawValue>>(value.get()).ok();
         match items.filter(|_| LISTS.contains(&name.as_str())) {
             Some(items) => {
@@ -93,7 +177,11 @@ fn turns(body: &RawValue) -> Option<Vec<Turn>> {
                 }
             }
             None => {
-                let role = if SYSTEM.contains(&name.as_str()) { "system" } else { "user" };
+                let role = match name.as_str() {
+                    name if SYSTEM.contains(&name) => "system",
+                    name if inspect::is_setting(name) => SETTINGS,
+                    _ => "user",
+                };
                 said(&mut turns, role, name, value.get())?;
             }
         }
@@ -112,13 +200,12 @@ fn role(item: &RawValue) -> String {
 
 /// Adds the texts of one field, or of one element of it.
 fn said(turns: &mut Vec<Turn>, role: &str, name: &str, json: &str) -> Option<()> {
-    // With a field that is known beside it, one that is not is left alone, as in the whole body.
+    // With a prompt beside it, a field is read as in the whole body.
     let name = serde_json::to_string(name).ok()?;
     let alone = RawValue::from_string(format!("{{\"messages\":[],{name}:{json}}}")).ok()?;
-    inspect::request(&alone, &mut |_, text| {
-        turns.push(Turn { role: role.to_owned(), text: text.to_owned() });
-        None
-    });
+    let mut shown = Shown::default();
+    inspect::read_request(&alone, &mut shown);
+    turns.extend(shown.texts.into_iter().map(|text| Turn { role: role.to_owned(), text }));
     Some(())
 }
 
@@ -146,8 +233,32 @@ mod tests {
         assert_eq!(told(responses), ["system: s", "user: u", "user: x"]);
         assert_eq!(told(r#"{"contents":[{"role":"model","parts":[{"text":"m"}]}]}"#), ["model: m"]);
         assert_eq!(told(r#"{"prompt":["a"," "],"suffix":"b"}"#), ["user: a", "user: b"]);
+        let tools = r#"{"messages":[{"role":"user","name":"ada","content":"u"}],"tools":[{"name":"f","description":"d"},{"name":"g"}],"user":"b@c.d"}"#;
+        assert_eq!(told(tools), ["settings: f\nd\ng", "settings: b@c.d", "user: u"]);
         let answer = case(Side::Output, r#"{"choices":[{"message":{"role":"assistant","content":"a"}}]}"#);
         assert_eq!(answer.turns, [Turn { role: "assistant".into(), text: "a".into() }]);
+    }
+
+    #[test]
+    fn a_text_knows_where_it_is_shown() {
+        let case = case(Side::Input, r#"{"messages":[{"name":"ada","content":"u"}],"metadata":{"a":"b"}}"#);
+        assert_eq!(case.texts, ["u", "a\nb"]);
+        assert_eq!(case.place(0, "ada"), Some(None));
+        assert_eq!((case.place(1, "u"), case.place(1, "x")), (Some(Some((0, 0..1))), None));
+        assert_eq!((case.place(3, "b"), case.place(4, "")), (Some(Some((1, 2..3))), None));
+    }
+
+    #[test]
+    fn pictures_of_a_body_are_shown_as_addresses() {
+        let body = RawValue::from_string(
+            r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBORw0KGgo="}},
+            {"type":"image","source":{"type":"base64","media_type":"image/jpeg","data":"/9j/4AAQ"}},
+            {"type":"image_url","image_url":{"url":"https://x.test/a.png"}}]}]}"#
+                .to_owned(),
+        );
+        let body = body.expect("JSON");
+        let images = Case::of(Side::Input, &body).pictured(&body).images;
+        assert_eq!(images, ["data:image/png;base64,iVBORw0KGgo=", "data:image/jpeg;base64,/9j/4AAQ"]);
     }
 
     #[test]

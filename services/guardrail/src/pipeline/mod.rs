@@ -11,22 +11,26 @@
 
 mod case;
 mod policy;
+mod seams;
 mod verdict;
 
 pub use case::{Case, Turn};
-pub use policy::{Configured, Judged, Policy, Seat, Stage, Streaming, Subject};
+pub use policy::{Configured, Judged, Policy, Seat, Stage, Streaming, Subject, Unreadable};
 pub use verdict::{Checked, Outcome, Verdict, conclude};
 pub(crate) use verdict::{error, outcome};
 
 use crate::checks::fold::Folded;
 use crate::checks::mask::Masker;
 use crate::checks::{Action, Finding, keywords};
+use crate::encoded;
 use crate::injection::Score;
-use crate::inspect::{self, MapText};
+use crate::inspect::{self, Kind, MapText, Part, Place, Reader, Unread};
 use crate::judges::Found;
+use seams::Across;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use tollgate_schemas::Originals;
 
 /// Which way a text goes.
@@ -68,6 +72,14 @@ impl Side {
         match self {
             Side::Input => inspect::request(body, map),
             Side::Output => inspect::answer(body, map),
+        }
+    }
+
+    /// Shows all of a body. The new body, if any text was replaced.
+    pub fn read(self, body: &RawValue, reader: &mut dyn Reader) -> Option<String> {
+        match self {
+            Side::Input => inspect::read_request(body, reader),
+            Side::Output => inspect::read_answer(body, reader),
         }
     }
 }
@@ -123,12 +135,20 @@ pub(crate) fn sift_beside(restore: &Originals, stage: &Stage, side: Side, body: 
     let mut texts = Texts::new(stage);
     texts.avoid(restore);
     if stage.restores() {
-        // A placeholder that the caller has written stands for nothing that is masked.
+        // A placeholder that the caller has written stands for nothing that is masked, not even one in a file.
         inspect::everything(&body, &mut |text| texts.masker.avoid(text));
+        side.inspect(&body, &mut |_, text| {
+            texts.masker.avoid(text);
+            None
+        });
     }
-    let has_work = !stage.checks.is_empty() || stage.judged.iter().any(|judged| judged.threshold().is_some());
-    let changed = if has_work { side.inspect(&body, &mut |key, text| texts.check(stage, key, text)) } else { None };
-    let Texts { found, scores, masker } = texts;
+    let has_scores = stage.judged.iter().any(|judged| judged.threshold().is_some());
+    let has_work = !stage.checks.is_empty() || stage.unreadable.is_some() || has_scores;
+    let has_seams = side == Side::Input && !stage.checks.is_empty();
+    let across = if has_seams { seams::find(stage, &body) } else { Across::new() };
+    let mut sifting = Sifting { stage, texts, across, said: 0 };
+    let changed = if has_work { side.read(&body, &mut sifting) } else { None };
+    let Texts { found, scores, masker, unread } = sifting.texts;
     let score_of = |(judged, score): (&Judged, Score)| {
         let threshold = judged.threshold()?;
         score.reaches(threshold).then(|| Found::named(score.signals().map(str::to_owned).collect()))
@@ -136,9 +156,11 @@ pub(crate) fn sift_beside(restore: &Originals, stage: &Stage, side: Side, body: 
     let scored: Vec<Option<Found>> = stage.judged.iter().zip(scores).map(score_of).collect();
     let is_hit = |(configured, found): (&Configured, &Labels)| configured.action == Action::Block && !found.is_empty();
     let is_scored = |(judged, found): (&Judged, &Option<Found>)| judged.action == Action::Block && found.is_some();
-    let is_blocked = stage.checks.iter().zip(&found).any(is_hit) || stage.judged.iter().zip(&scored).any(is_scored);
+    let is_blocked = stage.checks.iter().zip(&found).any(is_hit)
+        || stage.judged.iter().zip(&scored).any(is_scored)
+        || stage.blocks(&unread);
     let checks = stage.checks.iter().zip(found).map(|(configured, found)| pattern(configured, &found, is_blocked));
-    let checks: Vec<Checked> = checks.collect();
+    let checks: Vec<Checked> = checks.chain(unreadable(stage, &unread)).collect();
     let (body, is_changed) = match changed.filter(|_| !is_blocked).map(RawValue::from_string) {
         None => (body, false),
         Some(Ok(masked)) => (masked, true),
@@ -147,9 +169,22 @@ pub(crate) fn sift_beside(restore: &Originals, stage: &Stage, side: Side, body: 
     };
     let mut sifted = Sifted { body, case: None, is_changed, is_blocked, is_broken: false, checks, scored, masker };
     if !sifted.open(stage).is_empty() {
-        sifted.case = Some(Case::of(side, &sifted.body));
+        let case = Case::of(side, &sifted.body);
+        sifted.case = Some(if stage.sees_images() { case.pictured(&sifted.body) } else { case });
     }
     sifted
+}
+
+/// What a body holds that nobody can read, where the configuration says what becomes of that.
+pub(crate) fn unreadable(stage: &Stage, unread: &BTreeSet<Kind>) -> Option<Checked> {
+    let Unreadable { name, blocks } = stage.unreadable.as_ref()?;
+    let outcome = match (unread.is_empty(), blocks) {
+        (true, _) => Outcome::Passed,
+        (false, true) => Outcome::Blocked,
+        (false, false) => Outcome::Flagged,
+    };
+    let categories = unread.iter().map(|kind| kind.as_str().to_owned()).collect();
+    Some(Checked { name: name.clone(), outcome, categories, judge: None, took: None })
 }
 
 /// What a pattern did. One that masks stops at what another one blocks.
@@ -176,6 +211,33 @@ pub(crate) struct Texts {
     /// Per judged check: the score of the worst text.
     scores: Vec<Score>,
     pub(crate) masker: Masker,
+    /// What nobody can read, and no judge is shown.
+    pub(crate) unread: BTreeSet<Kind>,
+}
+
+/// The texts of a body on their way.
+struct Sifting<'s> {
+    stage: &'s Stage,
+    texts: Texts,
+    /// What stands partly in one text and partly in the next.
+    across: Across,
+    /// Texts of the conversation so far.
+    said: usize,
+}
+
+impl Reader for Sifting<'_> {
+    fn text(&mut self, part: Part<'_>) -> Option<String> {
+        let mut across = Scanned::new();
+        if matches!(part.place, Place::Said(_)) {
+            across = self.across.remove(&self.said).unwrap_or_default();
+            self.said += 1;
+        }
+        self.texts.check_beside(across, self.stage, part.key, part.text)
+    }
+
+    fn unread(&mut self, what: Unread<'_>) {
+        self.texts.leave(self.stage, what);
+    }
 }
 
 /// Findings, each with the place of the check that has it.
@@ -188,7 +250,7 @@ pub(crate) const ROUNDS_MAX: usize = 16;
 impl Texts {
     pub(crate) fn new(stage: &Stage) -> Self {
         let (found, masker) = (vec![Labels::new(); stage.checks.len()], Masker::keyed(stage.hash_key.clone()));
-        Self { found, scores: vec![Score::default(); stage.judged.len()], masker }
+        Self { found, scores: vec![Score::default(); stage.judged.len()], masker, unread: BTreeSet::new() }
     }
 
     /// Hands out none of these placeholders.
@@ -196,22 +258,39 @@ impl Texts {
         restore.0.keys().for_each(|placeholder| self.masker.avoid(placeholder));
     }
 
+    /// Notes what is no text, unless a judge is shown it.
+    pub(crate) fn leave(&mut self, stage: &Stage, what: Unread<'_>) {
+        let is_shown = what.kind == Kind::Image && what.inline.is_some() && stage.sees_images();
+        if !is_shown {
+            self.unread.insert(what.kind);
+        }
+    }
+
     /// Runs all checks on a text. The masked text, if anything is masked.
     pub(crate) fn check(&mut self, stage: &Stage, key: &str, text: &str) -> Option<String> {
+        self.check_beside(Scanned::new(), stage, key, text)
+    }
+
+    /// `across`: what begins or ends in another text.
+    fn check_beside(&mut self, across: Scanned, stage: &Stage, key: &str, text: &str) -> Option<String> {
         for (judged, worst) in stage.judged.iter().zip(&mut self.scores) {
             if judged.threshold().is_some() {
                 worst.take_worse(Score::of(text));
             }
         }
+        self.note(&across);
         self.note(&scan(stage, key, text, false));
         if self.blocked(stage) {
             return None;
         }
+        let mut across: Scanned = across.into_iter().filter(|(at, _)| stage.checks[*at].masks()).collect();
         let mut masked = None::<String>;
         for _ in 0..ROUNDS_MAX {
             let current = masked.as_deref().unwrap_or(text);
-            let scanned = scan(stage, key, current, true);
+            let mut scanned = scan(stage, key, current, true);
             self.note(&scanned);
+            // Their places are those of the text as it came.
+            scanned.append(&mut across);
             match self.masker.mask(current, findings(scanned)) {
                 Some(text) => masked = Some(text),
                 None => return masked,
@@ -230,18 +309,25 @@ impl Texts {
     /// Whether something was found that blocks.
     pub(crate) fn blocked(&self, stage: &Stage) -> bool {
         stage.checks.iter().zip(&self.found).any(|(c, found)| !found.is_empty() && c.action == Action::Block)
+            || stage.blocks(&self.unread)
     }
 }
 
-/// What the checks of a stage find that mask, or else the others.
+/// What the checks of a stage find that mask, or else the others, also in what base64 hides: of that the whole run.
 pub(crate) fn scan(stage: &Stage, key: &str, text: &str, that_mask: bool) -> Scanned {
     let mut scanned = Scanned::new();
     if !stage.has(that_mask) {
         return scanned;
     }
     let (folded, mut found) = (Folded::new(text).beside(key), Vec::new());
+    let hidden: Vec<(Range<usize>, String)> = encoded::runs(text).collect();
     for (at, configured) in stage.checks.iter().enumerate().filter(|(_, c)| c.masks() == that_mask) {
         configured.scan(&folded, &mut found);
+        for (run, hidden) in &hidden {
+            let before = found.len();
+            configured.scan(&Folded::new(hidden).beside(key), &mut found);
+            found[before..].iter_mut().for_each(|finding| finding.span = run.clone());
+        }
         scanned.extend(found.drain(..).map(|finding| (at, finding)));
     }
     scanned

@@ -3,7 +3,9 @@
 use crate::checks::fold::Folded;
 use crate::checks::mask::{HashKey, Instead};
 use crate::checks::{Action, Check, Finding};
+use crate::inspect::Kind;
 use crate::judges::Judge;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,10 +147,21 @@ pub struct Stage {
     pub judged: Vec<Judged>,
     /// How long all judges may take together.
     pub budget: Duration,
+    /// What becomes of a body with something that nobody can read. `None`: it passes, and nothing is said.
+    pub unreadable: Option<Unreadable>,
     /// What hashes of values are keyed with.
     pub hash_key: Option<HashKey>,
     /// How a stream is checked; `None`: only when all of it has come.
     pub streaming: Option<Streaming>,
+}
+
+/// The check of what nobody can read.
+#[derive(Debug, Clone)]
+pub struct Unreadable {
+    /// `input.unreadable`, …
+    pub name: Arc<str>,
+    /// Whether it ends here. If not, it is noted.
+    pub blocks: bool,
 }
 
 /// How a stream is checked while it is produced.
@@ -163,7 +176,17 @@ pub struct Streaming {
 impl Stage {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.checks.is_empty() && self.judged.is_empty()
+        self.checks.is_empty() && self.judged.is_empty() && self.unreadable.is_none()
+    }
+
+    /// Whether a body with these ends here.
+    pub(crate) fn blocks(&self, unread: &BTreeSet<Kind>) -> bool {
+        !unread.is_empty() && self.unreadable.as_ref().is_some_and(|unreadable| unreadable.blocks)
+    }
+
+    /// Whether somebody is shown pictures.
+    pub fn sees_images(&self) -> bool {
+        self.judged.iter().any(|judged| matches!(&judged.seat, Seat::Taken(judge) if judge.sees_images))
     }
 
     /// Whether anything that is replaced is put back into the answer.

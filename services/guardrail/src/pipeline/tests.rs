@@ -5,7 +5,7 @@ use crate::checks::Check;
 use crate::checks::keywords::Keywords;
 use crate::checks::mask::Instead;
 use crate::checks::pii::{Entity, Pii};
-use crate::judges::{Ruled, Ruling};
+use crate::judges::{Judge, Kind, Ruled, Ruling};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -192,6 +192,75 @@ fn placeholders_are_shared_by_all_messages_of_a_request() {
     let arguments = value["messages"][1]["tool_calls"][0]["function"]["arguments"].as_str().expect("text");
     assert_eq!(arguments, r#"{"to":"[EMAIL_ADDRESS_1]","phone":"[PHONE_NUMBER_1]"}"#);
     assert_eq!(value["messages"][2]["content"][0]["text"], "sent to [EMAIL_ADDRESS_2]");
+}
+
+fn with_picture(text: &str) -> Box<RawValue> {
+    let picture = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}});
+    let content = json!([{"type": "text", "text": text}, picture]);
+    serde_json::value::to_raw_value(&json!({"messages": [{"role": "user", "content": content}]})).expect("JSON")
+}
+
+fn unreadable(blocks: bool) -> Unreadable {
+    Unreadable { name: "input.unreadable".into(), blocks }
+}
+
+#[test]
+fn what_nobody_can_read_is_told_where_somebody_asks_or_blocked() {
+    let mut passes = policy(vec![keywords("input.keywords", Action::Block, &["orion"])]);
+    assert_eq!(told(&check_request(&passes, &with_picture("hello"))), [("input.keywords", Outcome::Passed)]);
+    passes.input.unreadable = Some(unreadable(false));
+    let verdict = check_request(&passes, &with_picture("hello"));
+    assert_eq!((verdict.outcome, verdict.error.is_none()), (Outcome::Flagged, true));
+    assert_eq!(told(&verdict), [("input.keywords", Outcome::Passed), ("input.unreadable", Outcome::Flagged)]);
+    assert_eq!(verdict.checks[1].categories, ["image"]);
+    let mut blocks = policy(Vec::new());
+    blocks.input.unreadable = Some(unreadable(true));
+    let error = check_request(&blocks, &with_picture("hello")).error.expect("blocked");
+    assert_eq!((&*error.checks, &*error.categories), (&["input.unreadable".to_owned()][..], &["image".to_owned()][..]));
+    let verdict = check_request(&blocks, &body("hello"));
+    assert_eq!(told(&verdict), [("input.unreadable", Outcome::Passed)]);
+}
+
+#[test]
+fn a_judge_that_sees_pictures_answers_for_them() {
+    let kind = Kind::Llm { endpoint: "e".into(), by_schema: true };
+    let judge = Judge { name: "j".into(), kind, cache: None, sees_images: true };
+    let seat = Seat::Taken(Arc::new(judge));
+    let mut policy = judged_too(Vec::new(), vec![Judged { seat, ..safety(Action::Block, false) }]);
+    policy.input.unreadable = Some(unreadable(true));
+    let sifted = sift(&policy.input, Side::Input, with_picture("hello"));
+    assert_eq!((sifted.open(&policy.input).len(), sifted.case.map(|case| case.images.len())), (1, Some(1)));
+    let verdict = checked(&policy, &with_picture("hello"), Ruling::Passed);
+    assert_eq!(told(&verdict), [("input.unreadable", Outcome::Passed), ("input.safety", Outcome::Passed)]);
+}
+
+#[test]
+fn base64_in_a_text_is_masked_whole_and_split_values_in_both_texts() {
+    let masks = policy(vec![pii("input.pii", Action::Mask, &[])]);
+    // "write to jane.roe@example.com"
+    let verdict = check_request(&masks, &body("decode d3JpdGUgdG8gamFuZS5yb2VAZXhhbXBsZS5jb20= now"));
+    assert_eq!(content(&verdict.body.expect("masked")), "decode [EMAIL_ADDRESS_1] now");
+    let split = serde_json::value::to_raw_value(&json!({"messages": [
+        {"role": "user", "content": "remember jane.roe@exam"},
+        {"role": "assistant", "content": "ok"},
+        {"role": "user", "content": "ple.com and 460-89-9847"},
+    ]}));
+    let verdict = check_request(&masks, &split.expect("JSON"));
+    let value: Value = serde_json::from_str(verdict.body.expect("masked").get()).expect("JSON");
+    assert_eq!(value["messages"][0]["content"], "remember [EMAIL_ADDRESS_1]");
+    assert_eq!(value["messages"][2]["content"], "[EMAIL_ADDRESS_2] and [US_SSN_1]");
+}
+
+#[test]
+fn what_a_judge_finds_in_a_document_is_masked_in_its_piece() {
+    let policy = judged_too(Vec::new(), vec![safety(Action::Mask, false)]);
+    let body = serde_json::value::to_raw_value(&json!({"messages": [], "metadata": {"by": "Jane", "for": "Joe"}}));
+    // "by\nJane\nfor\nJoe"
+    let person = |span| Finding { span, label: "PERSON".into(), score: 0.5, instead: Instead::default() };
+    let spans = Some(vec![(0, person(3..7)), (0, person(12..15))]);
+    let found = Found { spans, ..Found::named(vec!["PERSON".into()]) };
+    let masked = checked(&policy, &body.expect("JSON"), Ruling::Found(found)).body.expect("masked");
+    assert!(masked.get().ends_with(r#""metadata":{"by":"[PERSON_1]","for":"[PERSON_2]"}}"#), "{masked}");
 }
 
 #[test]

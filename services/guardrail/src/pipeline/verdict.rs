@@ -1,11 +1,12 @@
 //! What comes of a body, once patterns, scores and judges have had their say.
 
-use super::{Judged, Side, Sifted, Stage};
+use super::{Case, Judged, Side, Sifted, Stage};
 use crate::checks::mask::{Instead, Masker};
 use crate::checks::{Action, Finding};
 use crate::judges::{Found, Ruled, Ruling};
 use serde_json::value::RawValue;
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tollgate_schemas::{ApiError, ErrorCode, GuardrailCheck, Originals};
@@ -113,7 +114,8 @@ impl Verdict {
 
 /// The verdict when the checks themselves broke: nothing goes on.
 fn broken(stage: &Stage) -> Verdict {
-    let names = stage.checks.iter().map(|c| &c.name).chain(stage.judged.iter().map(|j| &j.name));
+    let unreadable = stage.unreadable.iter().map(|unreadable| &unreadable.name);
+    let names = stage.checks.iter().map(|c| &c.name).chain(unreadable).chain(stage.judged.iter().map(|j| &j.name));
     let not_run = |name: &Arc<str>| Checked {
         name: name.clone(),
         outcome: Outcome::NotRun,
@@ -157,8 +159,7 @@ pub fn conclude(stage: &Stage, side: Side, sifted: Sifted, rulings: Vec<(usize, 
     let error = error(side, &checks, &must);
     let outcome = checks.iter().map(|checked| checked.outcome).max().unwrap_or(Outcome::None);
     if error.is_none() && masking.any() {
-        let texts = case.map(|case| case.texts).unwrap_or_default();
-        match masking.apply(side, &body, &texts, &mut masker) {
+        match case.map_or(Err(Unlike), |case| masking.apply(side, &body, &case, &mut masker)) {
             Ok(None) => {}
             Ok(Some(masked)) => (body, is_changed) = (masked, true),
             Err(Unlike) => return broken(stage),
@@ -244,26 +245,37 @@ impl Masking {
 
     /// The body with all of it replaced; `None` if it was before.
     fn apply(
-        mut self,
+        self,
         side: Side,
         body: &RawValue,
-        texts: &[String],
+        case: &Case,
         masker: &mut Masker,
     ) -> Result<Option<Box<RawValue>>, Unlike> {
         let (mut at, mut is_like) = (0, true);
         let strictest = self.spans.values().flatten().map(|finding| finding.instead).max();
         let whole = self.whole.max(self.whole.and(strictest));
         let masked = side.inspect(body, &mut |_, text| {
-            is_like &= texts.get(at).is_some_and(|judged| judged == text);
+            let place = case.place(at, text);
+            is_like &= place.is_some();
             at += 1;
+            let (of, range) = place??;
             if let Some(instead) = whole {
                 return (!text.trim().is_empty()).then(|| masker.whole(text, instead));
             }
-            masker.mask(text, self.spans.remove(&(at - 1))?)
+            masker.mask(text, within(self.spans.get(&of)?, &range))
         });
         if !is_like {
             return Err(Unlike);
         }
         masked.map(RawValue::from_string).transpose().map_err(|_| Unlike)
     }
+}
+
+/// What of the findings in a whole lies in one part of it.
+fn within(findings: &[Finding], part: &Range<usize>) -> Vec<Finding> {
+    let cut = |finding: &Finding| {
+        let span = finding.span.start.max(part.start)..finding.span.end.min(part.end);
+        (!span.is_empty()).then(|| Finding { span: span.start - part.start..span.end - part.start, ..finding.clone() })
+    };
+    findings.iter().filter_map(cut).collect()
 }

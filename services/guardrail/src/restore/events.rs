@@ -44,7 +44,7 @@ impl Restoring {
             for piece in read.pieces {
                 let part = match &piece.kind {
                     Kind::Part(channel) | Kind::ArgumentsPart(channel) => self.grow(channel, &piece),
-                    Kind::Whole | Kind::Arguments | Kind::Json | Kind::Logprobs(_) => 0..0,
+                    _ => 0..0,
                 };
                 pieces.push((piece, part));
             }
@@ -98,9 +98,10 @@ impl Restoring {
                     let shown = self.texts.get(channel).map(|text| text.shown(&part)).unwrap_or_default();
                     (shown != piece.text).then(|| encode(&shown))
                 }
-                Kind::Whole => self.restorer.text(&piece.text).map(|text| encode(&text)),
+                Kind::Whole | Kind::Name => self.restorer.text(&piece.text).map(|text| encode(&text)),
                 Kind::Arguments => inspect::arguments(&piece.text, &mut text).map(|text| encode(&text)),
                 Kind::Json => inspect::tokens_mapped(&piece.text, &mut text),
+                Kind::Setting => inspect::setting_mapped(&piece.text, &mut text),
                 // They spell the text again, and come beside it, but not always beside the same part of it.
                 Kind::Logprobs(none) => Some((*none).to_owned()),
             };

@@ -6,7 +6,8 @@
 //!
 //! Number, kind and order of events stay. An event waits until every text in it is decided, and all that follow wait behind it. What masking
 //! finds is replaced in the event in which it begins; those that go on with it are left with the rest. Whole texts that an event
-//! repeats are shown as they were in their parts. Judges are asked about the next part of the answer when there is enough of it, with what
+//! repeats are shown as they were in their parts. Names and what a provider adds beside an answer come whole; a file that is text is read when
+//! all of the answer is there, and so all of that is checked then. Judges are asked about the next part of the answer when there is enough of it, with what
 //! came before it, and see what masking has left.
 //!
 //! Where nothing is checked everything passes at once. Deliberately absent: what is decided by who produces an answer, or how it is sent
@@ -17,9 +18,9 @@ mod judging;
 
 use crate::config::Endpoint;
 use crate::inspect::event::{self, Kind, Piece};
-use crate::inspect::{self, encode, splice};
+use crate::inspect::{self, Place, Reader, Unread, encode, splice};
 use crate::judges::Ruled;
-use crate::pipeline::{Case, Checked, Outcome, Side, Stage, Streaming, Texts, Verdict, error, pattern};
+use crate::pipeline::{Case, Checked, Outcome, Side, Stage, Streaming, Texts, Verdict, error, pattern, unreadable};
 use channel::Channel;
 use judging::{Judging, Shown};
 use serde_json::value::RawValue;
@@ -28,7 +29,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use tollgate_schemas::{Originals, StreamEvent};
 
-/// An event that is no JSON: what is in it cannot be told, so all of the answer has to be checked when it has ended.
+/// An event that is no JSON, or has a file that is text: what is in it cannot be told, so all of the answer has to be checked when it has
+/// ended.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unreadable;
 
@@ -129,13 +131,13 @@ impl Stream {
             return Ok(());
         }
         for event in events {
-            let read = event::event(&event.data).ok_or(Unreadable)?;
+            let read = event::event(&event.data).filter(|read| !read.has_file).ok_or(Unreadable)?;
             let mut pieces = Vec::with_capacity(read.pieces.len());
             for piece in read.pieces {
                 let range = match &piece.kind {
                     Kind::Part(channel) => self.grow(channel, false, &piece.text),
                     Kind::ArgumentsPart(channel) => self.grow(channel, true, &piece.text),
-                    Kind::Whole | Kind::Arguments | Kind::Json | Kind::Logprobs(_) => 0..0,
+                    _ => 0..0,
                 };
                 pieces.push((piece, range));
             }
@@ -195,6 +197,10 @@ impl Stream {
                 Kind::Whole => self.whole(&piece.text, &mut said).map(|text| encode(&text)),
                 Kind::Arguments => self.arguments(&piece.text, &mut said).map(|text| encode(&text)),
                 Kind::Json => self.json(&piece.text, &mut said),
+                Kind::Name => self.named("", &piece.text).map(|text| encode(&text)),
+                Kind::Setting => {
+                    inspect::setting_mapped(&piece.text, &mut |key, text| self.checked(key, text, &mut said))
+                }
                 // They come beside the text, but not always beside the same part of it.
                 Kind::Logprobs(none) => self.stage().has(true).then(|| (*none).to_owned()),
             };
@@ -212,8 +218,13 @@ impl Stream {
         self.checked("", text, said)
     }
 
+    /// A name, which no judge is shown.
+    fn named(&mut self, key: &str, text: &str) -> Option<String> {
+        self.texts.check(&self.endpoint.policy.output, key, text)
+    }
+
     fn checked(&mut self, key: &str, text: &str, said: &mut Vec<(String, String)>) -> Option<String> {
-        let masked = self.texts.check(&self.endpoint.policy.output, key, text);
+        let masked = self.named(key, text);
         if !text.trim().is_empty() && self.told.insert(text.to_owned()) {
             said.push((String::new(), masked.clone().unwrap_or_else(|| text.to_owned())));
         }
@@ -240,12 +251,10 @@ impl Stream {
         self.channels.values_mut().for_each(Channel::end);
         self.look();
         self.channels.values().for_each(|channel| channel.tell_arguments(&mut self.told));
-        let mut said = Vec::new();
-        let masked = inspect::answer(body?, &mut |key, text| match key {
-            "" => self.whole(text, &mut said),
-            key => self.checked(key, text, &mut said),
-        });
+        let mut whole = Whole { stream: self, said: Vec::new() };
+        let masked = inspect::read_answer(body?, &mut whole);
         // Whatever of it did not come in parts is judged too.
+        let said = whole.said;
         self.judging.add_whole(said);
         let masked = masked.filter(|_| !self.is_blocked())?;
         let masked = RawValue::from_string(masked);
@@ -287,6 +296,7 @@ impl Stream {
         let patterns = stage.checks.iter().zip(&self.texts.found);
         let mut checks: Vec<Checked> =
             patterns.map(|(configured, found)| pattern(configured, found, is_blocked)).collect();
+        checks.extend(unreadable(stage, &self.texts.unread));
         checks.extend(self.judging.checked(&stage.judged, is_blocked));
         let mut error = error(Side::Output, &checks, &self.judging.must(&stage.judged));
         if self.is_broken && error.is_none() {
@@ -294,6 +304,26 @@ impl Stream {
         }
         let outcome = checks.iter().map(|checked| checked.outcome).max().unwrap_or(Outcome::None);
         Verdict { outcome, checks, body: body.filter(|_| error.is_none()), restore: Originals::default(), error }
+    }
+}
+
+/// The whole answer, behind its parts.
+struct Whole<'s> {
+    stream: &'s mut Stream,
+    said: Vec<(String, String)>,
+}
+
+impl Reader for Whole<'_> {
+    fn text(&mut self, part: inspect::Part<'_>) -> Option<String> {
+        match (part.place, part.key) {
+            (Place::Name, key) => self.stream.named(key, part.text),
+            (_, "") => self.stream.whole(part.text, &mut self.said),
+            (_, key) => self.stream.checked(key, part.text, &mut self.said),
+        }
+    }
+
+    fn unread(&mut self, what: Unread<'_>) {
+        self.stream.texts.leave(&self.stream.endpoint.policy.output, what);
     }
 }
 

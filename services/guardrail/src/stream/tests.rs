@@ -288,6 +288,21 @@ fn arguments_are_read_when_they_are_whole() {
 }
 
 #[test]
+fn names_and_what_stands_beside_are_masked_and_a_file_of_text_is_not_read_in_parts() {
+    let mut stream = Stream::new(masking()).expect("it streams");
+    let call = json!({ "index": 0, "function": { "name": "a@b.com" } });
+    let found = json!({ "choices": [{ "index": 0, "delta": { "tool_calls": [call] } }], "citations": ["at a@b.com"] });
+    stream.push(vec![event(&found)]).expect("readable");
+    stream.end(None);
+    let (events, _) = let_go(&mut stream, &passed);
+    assert!(!events[0].data.contains("a@b.com") && events[0].data.contains("at [EMAIL_ADDRESS_1]"), "{events:?}");
+    let mut stream = Stream::new(masking()).expect("it streams");
+    let file = json!({ "file_data": "d3JpdGUgdG8gamFuZS5yb2VAZXhhbXBsZS5jb20=" });
+    let file = json!({ "choices": [{ "index": 0, "delta": { "file": file } }] });
+    assert_eq!(stream.push(vec![event(&file)]), Err(Unreadable));
+}
+
+#[test]
 fn nothing_goes_out_once_something_is_blocked() {
     let mut stream =
         Stream::new(endpoint(vec![keywords(Action::Block, &["project orion"])], Vec::new())).expect("it streams");
@@ -376,6 +391,11 @@ fn texts() -> impl Strategy<Value = String> {
         "March 12, 1980",
         "born ",
         "sk-aB3dE6gH9jK2mN5pQ8sTu",
+        "d3JpdGUgdG8gamFuZS5yb2VAZXhhbXBsZS5jb20=",
+        "project ori\u{43e}n",
+        "j\u{430}ne@example.com",
+        "\u{336}",
+        "𝐨",
         "and so it goes on in plain words, as people write them to each other, sentence after sentence, on and on and on. ",
         "nothing of interest happens here; it is only there so that the stream has something that can go out before it ends, which it does. ",
     ]);

@@ -99,6 +99,9 @@ impl Checker<'_> {
         {
             self.fatal(format!("{path}.keywords.words"), "needs 1 to 100000 words");
         }
+        if checks.keywords.as_ref().is_some_and(|keywords| keywords.allow.len() > 100_000) {
+            self.fatal(format!("{path}.keywords.allow"), "at most 100000 phrases");
+        }
         if let Some(pii) = &checks.pii
             && let Some(judge) = &pii.judge
         {
@@ -268,17 +271,24 @@ impl Checker<'_> {
 
     /// Fields that a kind has no use for, and ranges.
     fn judge_fields(&mut self, path: &str, judge: &Judge) {
-        use JudgeKind::{Llm, Presidio, Webhook};
+        use JudgeKind::{Llm, OpenaiModeration, Presidio, Webhook};
         let kind = judge.kind;
+        let provider = judge.provider.as_ref().and_then(|name| self.config.providers.get(name));
+        let takes_images = match kind {
+            // Mistral's takes text alone.
+            OpenaiModeration => provider.is_none_or(|provider| provider.kind != ProviderKind::Mistral),
+            kind => kind == Llm,
+        };
         let fields = [
             ("secret", judge.secret.is_some(), kind == Webhook),
             ("allow_private", judge.allow_private, kind == Webhook),
             ("entities", !judge.entities.is_empty(), kind == Presidio),
+            ("images", judge.images, takes_images),
             ("categories", !judge.categories.is_empty(), !matches!(kind, Llm | Presidio | Webhook)),
             ("threshold", judge.threshold.is_some(), !matches!(kind, Llm | JudgeKind::LlamaGuard | Webhook)),
         ];
         for (field, _, _) in fields.iter().filter(|(_, is_set, is_used)| *is_set && !is_used) {
-            self.fatal(format!("{path}.{field}"), format!("means nothing for a {} judge; remove it", kind.as_str()));
+            self.fatal(format!("{path}.{field}"), format!("means nothing for this {} judge; remove it", kind.as_str()));
         }
         if judge.threshold.is_some_and(|threshold| !(0.0..=1.0).contains(&threshold)) {
             self.fatal(format!("{path}.threshold"), "must be from 0 to 1");

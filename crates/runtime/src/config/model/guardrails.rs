@@ -32,7 +32,7 @@ pub struct Guardrails {
 
 impl Guardrails {
     /// Whether answers are checked while they are being produced. A score needs the whole of a text, and so does a judge that says
-    /// where.
+    /// where; what nobody can read is known when all of it is there.
     pub fn streams(&self) -> bool {
         let is_masked_by_judge = |judge: Option<&String>, action: Action| judge.is_some() && action.replaces();
         let output = &self.output;
@@ -40,7 +40,8 @@ impl Guardrails {
             || output.safety.as_ref().is_some_and(|safety| is_masked_by_judge(safety.judge.as_ref(), safety.action))
             || output.topics.as_ref().is_some_and(|topics| topics.action.replaces())
             || output.custom.iter().any(|custom| custom.action.replaces());
-        self.stream == StreamChecks::Window && output.any() && output.injection.is_none() && !by_judge
+        let by_whole = by_judge || output.injection.is_some() || output.unreadable == Some(Unreadable::Block);
+        self.stream == StreamChecks::Window && output.any() && !by_whole
     }
 }
 
@@ -80,6 +81,8 @@ pub struct Checks {
     pub safety: Option<Judged>,
     pub injection: Option<Injection>,
     pub custom: Vec<Custom>,
+    /// What becomes of a body with something in it that no check can read and no judge is shown. `None`: it passes, and nothing is said.
+    pub unreadable: Option<Unreadable>,
 }
 
 impl Checks {
@@ -90,7 +93,7 @@ impl Checks {
 
     /// What each check does, by its name below these.
     pub fn actions(&self) -> Vec<(String, Action)> {
-        let Self { pii, keywords, topics, safety, injection, custom } = self;
+        let Self { pii, keywords, topics, safety, injection, custom, unreadable: _ } = self;
         let one = [
             ("pii", pii.as_ref().map(|it| it.action)),
             ("keywords", keywords.as_ref().map(|it| it.action)),
@@ -120,6 +123,15 @@ impl Action {
     pub fn replaces(self) -> bool {
         matches!(self, Self::Mask | Self::MaskAndRestore | Self::Hash)
     }
+}
+
+/// `guardrails.*.unreadable`: pictures, sound, files that are no text, what is elsewhere, encrypted or kept by a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Unreadable {
+    Allow,
+    Block,
 }
 
 /// `on_judge_failure`: what becomes of a text that a judge could not judge.
@@ -183,6 +195,9 @@ pub enum PiiAllow {
 pub struct Keywords {
     pub action: Action,
     pub words: Vec<String>,
+    /// Phrases in which the words may stand.
+    #[serde(default)]
+    pub allow: Vec<String>,
 }
 
 /// `guardrails.*.topics`.
@@ -295,6 +310,9 @@ pub struct Judge {
     /// `llm`: whether the endpoint is asked for an answer by schema.
     #[serde(default = "yes")]
     pub json_schema: bool,
+    /// `openai_moderation`, `llm`: whether it is shown pictures.
+    #[serde(default)]
+    pub images: bool,
     /// Verdicts that are given again.
     #[serde(default)]
     pub cache: Option<JudgeCache>,

@@ -117,6 +117,26 @@ fn what_one_policy_replaces_for_good_does_not_come_back_by_another() {
 }
 
 #[test]
+fn what_nobody_can_read_ends_where_one_policy_says_so() {
+    let of = |endpoint: &str, team: &str| endpoints(endpoint, team, "null").of(&request("search")).expect("there");
+    let (allow, block) = ("{ input: { unreadable: allow } }", "{ input: { unreadable: block } }");
+    for (endpoint, team, expected) in [
+        ("{}", "{}", None),
+        (allow, "{}", Some(("input.unreadable", false))),
+        (allow, block, Some(("input.unreadable.team", true))),
+        (block, allow, Some(("input.unreadable", true))),
+    ] {
+        let whole = of(endpoint, team);
+        let unreadable = whole.policy.input.unreadable.as_ref();
+        assert_eq!(unreadable.map(|check| (&*check.name, check.blocks)), expected, "{endpoint} {team}");
+    }
+    let output =
+        |how: &str| format!("{{ output: {{ unreadable: {how}, keywords: {{ action: log, words: [ x ] }} }} }}");
+    assert!(of(&output("allow"), "null").policy.output.streaming.is_some());
+    assert!(of(&output("block"), "null").policy.output.streaming.is_none(), "known when all of it is there");
+}
+
+#[test]
 fn a_stream_is_checked_in_parts_if_all_policies_can() {
     let checks = "output: { keywords: { action: block, words: [ orion ] } }";
     let (first, second) = (format!("{{ {checks} }}"), format!("{{ stream_window: 3000, {checks} }}"));

@@ -133,7 +133,7 @@ judges:
   c: {{ kind: bedrock_guardrail, provider: bedrock, model: abc }}
   d: {{ kind: azure_content_safety, provider: azure, threshold: 1.5 }}
   e: {{ kind: presidio, provider: demo }}
-  f: {{ kind: webhook, url: 'https://x.test', secret: none, threshold: 0.5 }}
+  f: {{ kind: webhook, url: 'https://x.test', secret: none, threshold: 0.5, images: true }}
   g: {{ kind: llama_guard, endpoint: chat, categories: [ S1 ], cache: {{ ttl: 1ms, max_entries: 0 }} }}
   h: {{ kind: llm, provider: nobody }}
 endpoints:
@@ -152,6 +152,7 @@ endpoints:
             "judges.e.provider",
             "judges.e.url",
             "judges.f.secret",
+            "judges.f.images",
             "judges.f.threshold",
             "judges.g.cache.ttl",
             "judges.g.cache.max_entries",
