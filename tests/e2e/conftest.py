@@ -40,7 +40,7 @@ _OF_ONE_RUN = {
     f"test_{name}"
     for name in """admin_schema apis attribution bad_input bedrock cache compose credentials fake_provider gemini_door google
     guardrail_overrides guardrail_streams guardrails identity import judges kinds litellm_upstream more_apis
-    node_sdk other_clients other_readings real_upstreams responses restore resume router routing shadow upstream_faults""".split()
+    node_sdk other_clients other_readings presidio real_upstreams responses restore resume router routing shadow upstream_faults""".split()
 }
 
 

@@ -18,6 +18,8 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from presidio_engine import analyzer
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 DOCUMENT = ROOT / "docs/guardrails.md"
@@ -53,41 +55,8 @@ def ours(rows, program):
     return [line["findings"] for line in findings], took["seconds"] / took["bytes"] * 1e6
 
 
-def analyzer():
-    import spacy
-    from presidio_analyzer import AnalyzerEngine, RecognizerRegistry, predefined_recognizers
-    from presidio_analyzer.nlp_engine import SpacyNlpEngine
-
-    @spacy.Language.component("words_as_lemmas")
-    def words_as_lemmas(doc):
-        """Context words are compared with lemmas, which a blank model does not have."""
-        for token in doc:
-            token.lemma_ = token.lower_
-        return doc
-
-    class Blank(SpacyNlpEngine):
-        """An engine without a model: it only splits a text into words."""
-
-        def __init__(self):
-            super().__init__(models=[{"lang_code": "en", "model_name": "blank"}])
-            self.nlp = {"en": spacy.blank("en")}
-            self.nlp["en"].add_pipe("words_as_lemmas")
-
-        def load(self):
-            pass
-
-    registry = RecognizerRegistry(supported_languages=["en"])
-    for name in predefined_recognizers.__all__:
-        recognizer = getattr(predefined_recognizers, name)
-        if not hasattr(recognizer, "PATTERNS") and name not in ("PhoneRecognizer", "IbanRecognizer"):
-            continue
-        options = {"supported_regions": REGIONS} if name == "PhoneRecognizer" else {}
-        registry.add_recognizer(recognizer(supported_language="en", **options))
-    return AnalyzerEngine(registry=registry, nlp_engine=Blank(), supported_languages=["en"])
-
-
 def presidio(rows, entities):
-    engine = analyzer()
+    engine = analyzer(REGIONS)
     known = set(engine.get_supported_entities("en"))
     names = {theirs: ours for ours in entities for theirs in PRESIDIO_NAMES.get(ours, [ours]) if theirs in known}
     engine.analyze("warm up a@b.com", language="en", entities=list(names))

@@ -1,7 +1,10 @@
 //! Microsoft Presidio's analyzer, which finds personal data by models of language: names, places
 //! (<https://microsoft.github.io/presidio/api-docs/api-docs.html#tag/Analyzer>).
 //!
-//! All texts go in one call, as a list, which the analyzer takes since version 2.2.356.
+//! All texts go in one call, as a list, which the analyzer's server takes since version 2.2.361
+//! (<https://github.com/data-privacy-stack/presidio/blob/main/CHANGELOG.md>). It may find several entities in the same place: its
+//! scores say which one names it. An entity that it does not know it leaves out without a word, unless it knows none of those that
+//! are asked for (<https://github.com/data-privacy-stack/presidio/issues/2256>).
 
 use super::{
     About, Chars, Found, Parsed, Ruling,
@@ -40,6 +43,8 @@ pub(super) fn ruling(about: &About<'_>, answer: &Value) -> Parsed {
         entity_type: String,
         start: usize,
         end: usize,
+        #[serde(default)]
+        score: f32,
     }
     let results: Vec<Vec<Entity>> =
         Deserialize::deserialize(answer).map_err(|_| "the answer is no list of results for each text")?;
@@ -50,10 +55,10 @@ pub(super) fn ruling(about: &About<'_>, answer: &Value) -> Parsed {
     let (mut spans, mut categories) = (Vec::new(), BTreeSet::new());
     for ((at, text), found) in texts.into_iter().zip(results) {
         let chars = Chars::of(text);
-        for Entity { entity_type, start, end } in found {
+        for Entity { entity_type, start, end, score } in found {
             let span = chars.range(start, end).ok_or("a result is not in its text")?;
             categories.insert(label(&entity_type).to_owned());
-            spans.push((at, finding(span, &entity_type)));
+            spans.push((at, finding(span, &entity_type, score)));
         }
     }
     if spans.is_empty() {

@@ -1,7 +1,7 @@
 //! What answers of judges mean, and that nothing but an answer passes a text.
 
 use super::*;
-use crate::checks::Action;
+use crate::checks::{Action, mask::Masker};
 use crate::pipeline::Seat;
 use proptest::prelude::*;
 use serde_json::json;
@@ -248,6 +248,17 @@ fn spans_count_characters_and_stay_in_their_text() {
     }
     let own = json!({ "verdict": "block", "category": "names", "spans": [{ "text": at, "start": 3, "end": 7, "label": "PERSON" }] });
     assert_eq!(spans(webhook().ruling(&about, &[own])), [(at, "Jörg".to_owned(), "PERSON".to_owned())]);
+}
+
+#[test]
+fn of_two_entities_in_one_place_the_surer_one_names_it() {
+    let (check, case) = (judged(Subject::Pii), case(&["S1234567D"]));
+    let entity = |name: &str, score: f64| json!({ "entity_type": name, "start": 0, "end": 9, "score": score });
+    let answer = json!([[entity("AU_TFN", 0.01), entity("SG_NRIC_FIN", 0.5), entity("US_PASSPORT", 0.05)]]);
+    let Ruling::Found(found) = presidio().ruling(&about(&check, &case), &[answer]) else { panic!("it is found") };
+    assert_eq!(found.categories, ["AU_TFN", "SG_NRIC_FIN", "US_PASSPORT"]);
+    let findings = found.spans.into_iter().flatten().map(|(_, finding)| finding).collect();
+    assert_eq!(Masker::default().mask("S1234567D", findings).as_deref(), Some("[SG_NRIC_FIN_1]"));
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub(super) fn ruling(about: &About<'_>, answer: &Value) -> Parsed {
     for Span { text, start, end, label: entity } in verdict.spans.into_iter().flatten() {
         let of = about.case.texts.get(text).ok_or("a span names a text that there is not")?;
         let span = Chars::of(of).range(start, end).ok_or("a span is not in its text")?;
-        spans.push((text, finding(span, &entity)));
+        spans.push((text, finding(span, &entity, 1.0)));
     }
     let categories = verdict.category.and_then(|category| name(&category)).into_iter().collect();
     let spans = (!spans.is_empty()).then_some(spans);
