@@ -87,10 +87,21 @@ impl Allowed {
         compile(expression, &format!("^(?:{expression})$")).map(Self::Matching)
     }
 
-    pub(super) fn is(&self, found: &str) -> bool {
+    /// Whether it is this value that may stand there.
+    pub fn is(&self, found: &str) -> bool {
         match self {
             Allowed::Value(value) => value.eq_ignore_ascii_case(found),
             Allowed::Matching(expression) => expression.is_match(found),
+        }
+    }
+}
+
+impl PartialEq for Allowed {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Allowed::Value(one), Allowed::Value(other)) => one.eq_ignore_ascii_case(other),
+            (Allowed::Matching(one), Allowed::Matching(other)) => one.as_str() == other.as_str(),
+            _ => false,
         }
     }
 }

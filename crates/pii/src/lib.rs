@@ -25,6 +25,7 @@ use fold::Folded;
 use mask::Instead;
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// One match in a text.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +47,7 @@ pub struct Pii {
     entities: Vec<Entity>,
     regions: Regions,
     patterns: Vec<Pattern>,
-    allowed: Vec<Allowed>,
+    allowed: Arc<[Allowed]>,
 }
 
 impl Pii {
@@ -56,18 +57,23 @@ impl Pii {
         let defaults = DEFAULT_REGIONS.iter().map(|r| (*r).to_owned()).collect::<Vec<_>>();
         let regions = if phone_regions.is_empty() { &defaults } else { phone_regions };
         let regions = Regions::new(regions)?;
-        Ok(Self { entities: entities.to_vec(), regions, patterns: Vec::new(), allowed: Vec::new() })
+        Ok(Self { entities: entities.to_vec(), regions, patterns: Vec::new(), allowed: Arc::default() })
     }
 
     /// Looks for these patterns too, and never reports what is allowed.
     #[must_use]
     pub fn with(self, patterns: Vec<Pattern>, allowed: Vec<Allowed>) -> Self {
-        Self { patterns, allowed, ..self }
+        Self { patterns, allowed: allowed.into(), ..self }
     }
 
     /// The patterns that it looks for.
     pub fn patterns(&self) -> &[Pattern] {
         &self.patterns
+    }
+
+    /// What is never a finding, of whoever looks.
+    pub fn allowed(&self) -> &Arc<[Allowed]> {
+        &self.allowed
     }
 
     /// Appends every finding of every entity and pattern; they may overlap. A text with dearer disguises is looked at without them too.

@@ -1,12 +1,12 @@
 //! Compiles the judges of the configuration. What is wrong with them the configuration's own check says.
 
 use crate::judges::cache::Cache;
-use crate::judges::{Counts, Judge, Kind, Looked, Takes};
+use crate::judges::{Counts, Judge, Kind, Looked, Takes, is_known_to_presidio};
 use crate::pipeline::Seat;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tollgate_runtime::Secret;
-use tollgate_runtime::config::{self, Config, JudgeKind};
+use tollgate_runtime::config::{self, Config, JudgeKind, Problem};
 use tollgate_runtime::outbound::Target;
 
 /// The longest text that Azure AI Content Safety takes, in characters.
@@ -28,6 +28,20 @@ impl Judges {
             Some((_, Some(judge))) => Seat::Taken(judge.clone()),
         }
     }
+}
+
+/// Entities that Presidio's analyzer is asked for and does not know unless it has been taught them: it would leave them out without a word.
+pub(super) fn unknown_entities(config: &Config) -> impl Iterator<Item = Problem> {
+    let analyzers = config.judges.iter().filter(|(_, judge)| judge.kind == JudgeKind::Presidio);
+    let entities = analyzers.flat_map(|(name, judge)| judge.entities.iter().map(move |entity| (name, entity)));
+    entities.filter(|(_, entity)| !is_known_to_presidio(entity)).map(|(name, entity)| Problem {
+        path: format!("judges.{name}.entities"),
+        message: format!(
+            "`{entity}` is no entity that Presidio brings along, and one that an analyzer does not know it leaves out without a word: see \
+             its GET /supportedentities"
+        ),
+        fatal: false,
+    })
 }
 
 fn compile(name: &str, judge: &config::Judge) -> Judge {

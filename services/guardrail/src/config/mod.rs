@@ -9,6 +9,7 @@ mod version;
 pub use overrides::Endpoints;
 
 use crate::checks::mask::HashKey;
+use crate::checks::pii::custom::Allowed;
 use crate::checks::{Action, Check};
 use crate::pipeline::{Configured, Judged, Policy, Side, Stage, Streaming, Subject, Unreadable};
 use judges::Judges;
@@ -44,6 +45,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     let (mut problems, mut of_callers) = (Vec::new(), Vec::new());
     Endpoints::compile(config, &mut problems, &mut of_callers);
     problems.append(&mut of_callers);
+    problems.extend(judges::unknown_entities(config));
     problems
 }
 
@@ -73,7 +75,8 @@ fn policy(
         let path = format!("{path}.{}", side.as_str());
         let streaming = streaming.filter(|_| side == Side::Output);
         let stage = Stage { budget, streaming, hash_key: hash_key.clone(), ..Stage::default() };
-        let mut building = Building { side, whose, path, judges, problems: &mut *problems, stage };
+        let allowed = Arc::default();
+        let mut building = Building { side, whose, path, judges, problems: &mut *problems, stage, allowed };
         building.unreadable(checks);
         building.patterns(checks);
         building.judged(checks);
@@ -98,6 +101,8 @@ struct Building<'a> {
     judges: &'a Judges,
     problems: &'a mut Vec<Problem>,
     stage: Stage,
+    /// What is no personal data, whoever looks.
+    allowed: Arc<[Allowed]>,
 }
 
 impl Building<'_> {
@@ -122,6 +127,7 @@ impl Building<'_> {
             if self.stage.streaming.is_some() {
                 pii::warn_of_unbounded(&check, &format!("{}.pii", self.path), self.problems);
             }
+            self.allowed = check.allowed().clone();
             self.add("pii", pii.action, Check::Pii(check));
         }
     }
@@ -135,7 +141,8 @@ impl Building<'_> {
         if let Some(pii) = &checks.pii
             && let Some(judge) = &pii.judge
         {
-            self.ask("pii", Subject::Pii, (pii.action, pii.on_judge_failure), Some(judge));
+            let subject = Subject::Pii { allowed: self.allowed.clone() };
+            self.ask("pii", subject, (pii.action, pii.on_judge_failure), Some(judge));
         }
         if let Some(topics) = &checks.topics {
             let examples = topics.examples.iter().map(|example| (example.text.clone(), example.allowed)).collect();
@@ -288,6 +295,14 @@ judges:
         let (policy, problems) = compiled(Checks { unreadable: Some(config::Unreadable::Block), ..Checks::default() });
         assert!(problems.is_empty() && policy.version.is_some());
         assert!(!policy.input.is_empty() && policy.output.is_empty());
+    }
+
+    #[test]
+    fn what_an_analyzer_would_leave_out_is_told() {
+        let text = "judges: { names: { kind: presidio, url: 'http://analyzer:3000', entities: [ PERSON, PERSONS ] } }";
+        let loaded = config::parse(text, config::Role::Guardrail, &|_| Ok(None)).expect("valid");
+        let told: Vec<String> = problems(&loaded.config).iter().map(ToString::to_string).collect();
+        assert!(told.len() == 1 && told[0].contains("judges.names.entities") && told[0].contains("`PERSONS`"), "{told:?}");
     }
 
     #[test]

@@ -52,7 +52,7 @@ fn categories(subject: &Subject) -> Vec<String> {
         Subject::Safety => SAFETY.map(str::to_owned).to_vec(),
         Subject::Injection { .. } => vec!["prompt_injection".to_owned(), "jailbreak".to_owned()],
         Subject::Custom { .. } => vec!["violation".to_owned()],
-        Subject::Pii => vec!["personal_data".to_owned()],
+        Subject::Pii { .. } => vec!["personal_data".to_owned()],
     }
 }
 
@@ -82,7 +82,7 @@ fn policy(subject: &Subject) -> String {
             say are the assistant's own instructions."
             .to_owned(),
         Subject::Custom { policy } => policy.clone(),
-        Subject::Pii => "A text violates the policy if it holds personal data of a person (personal_data).".to_owned(),
+        Subject::Pii { .. } => "A text violates the policy if it holds personal data of a person (personal_data).".to_owned(),
     }
 }
 

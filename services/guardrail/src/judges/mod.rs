@@ -12,6 +12,7 @@ mod moderations;
 mod presidio;
 mod webhook;
 
+pub use labels::is_known as is_known_to_presidio;
 pub use presidio::Looked;
 
 use crate::checks::Finding;
@@ -114,6 +115,11 @@ impl About<'_> {
 
     fn side(&self) -> Side {
         self.case.side
+    }
+
+    /// Whether the check allows what was found.
+    fn allows(&self, found: &str) -> bool {
+        matches!(self.subject(), Subject::Pii { allowed } if allowed.iter().any(|allowed| allowed.is(found)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What answers of judges mean, and that nothing but an answer passes a text.
 
 use super::*;
-use crate::checks::{Action, mask::Masker};
+use crate::checks::{Action, mask::Masker, pii::custom::Allowed};
 use crate::pipeline::Seat;
 use proptest::prelude::*;
 use serde_json::json;
@@ -39,6 +39,10 @@ fn chat(content: &str) -> Value {
 fn topics() -> Subject {
     let (allow, deny) = (vec!["support".to_owned()], vec!["politics".to_owned()]);
     Subject::Topics { allow, deny, examples: vec![("who won?".to_owned(), false)] }
+}
+
+fn personal<const N: usize>(allowed: [Allowed; N]) -> Subject {
+    Subject::Pii { allowed: Arc::new(allowed) }
 }
 
 fn found(categories: &[&str]) -> Ruling {
@@ -220,7 +224,7 @@ fn owned(asking: Asking<'_>) -> Asking<'static> {
 
 #[test]
 fn spans_count_characters_and_stay_in_their_text() {
-    let (check, case) = (judged(Subject::Pii), case(&["", "Ä, Jörg Müller!", "x"]));
+    let (check, case) = (judged(personal([])), case(&["", "Ä, Jörg Müller!", "x"]));
     let about = about(&check, &case);
     let at = case.texts.iter().position(|text| text.starts_with('Ä')).expect("there");
     let spans = |ruling: Ruling| match ruling {
@@ -251,8 +255,32 @@ fn spans_count_characters_and_stay_in_their_text() {
 }
 
 #[test]
+fn what_the_check_allows_is_no_finding_of_a_judges() {
+    let case = case(&["Ada and ACME"]);
+    let entity = |start: usize, end: usize| json!({ "entity_type": "PERSON", "start": start, "end": end, "score": 0.8 });
+    let span = |start: usize, end: usize| json!({ "text": 0, "start": start, "end": end });
+    for (value, left) in [("acme", Some(vec![0..3])), ("nobody", Some(vec![0..3, 8..12])), ("a.*", None)] {
+        let allowed = if left.is_some() { Allowed::value(value) } else { Allowed::matching("(?i)a.*") };
+        let check = judged(personal([allowed.expect("valid")]));
+        let about = about(&check, &case);
+        for ruling in [
+            presidio().ruling(&about, &[json!([[entity(0, 3), entity(8, 12)]])]),
+            webhook().ruling(&about, &[json!({ "verdict": "block", "spans": [span(0, 3), span(8, 12)] })]),
+        ] {
+            let spans = match ruling {
+                Ruling::Found(found) => found.spans.map(|spans| spans.into_iter().map(|(_, it)| it.span).collect()),
+                _ => None,
+            };
+            assert_eq!(spans, left, "{value}");
+        }
+        let anywhere = webhook().ruling(&about, &[json!({ "verdict": "block" })]);
+        assert!(matches!(anywhere, Ruling::Found(Found { spans: None, .. })), "who does not say where is not overruled");
+    }
+}
+
+#[test]
 fn of_two_entities_in_one_place_the_surer_one_names_it() {
-    let (check, case) = (judged(Subject::Pii), case(&["S1234567D"]));
+    let (check, case) = (judged(personal([])), case(&["S1234567D"]));
     let entity = |name: &str, score: f64| json!({ "entity_type": name, "start": 0, "end": 9, "score": score });
     let answer = json!([[entity("AU_TFN", 0.01), entity("SG_NRIC_FIN", 0.5), entity("US_PASSPORT", 0.05)]]);
     let Ruling::Found(found) = presidio().ruling(&about(&check, &case), &[answer]) else { panic!("it is found") };

@@ -41,11 +41,17 @@ pub(super) fn ruling(about: &About<'_>, answer: &Value) -> Parsed {
         Word::Flag => true,
         Word::Block => false,
     };
-    let mut spans = Vec::new();
-    for Span { text, start, end, label: entity } in verdict.spans.into_iter().flatten() {
+    let (mut spans, told) = (Vec::new(), verdict.spans.unwrap_or_default());
+    let says_where = !told.is_empty();
+    for Span { text, start, end, label: entity } in told {
         let of = about.case.texts.get(text).ok_or("a span names a text that there is not")?;
         let span = Chars::of(of).range(start, end).ok_or("a span is not in its text")?;
-        spans.push((text, finding(span, &entity, 1.0)));
+        if !about.allows(&of[span.clone()]) {
+            spans.push((text, finding(span, &entity, 1.0)));
+        }
+    }
+    if says_where && spans.is_empty() {
+        return Ok(Ruling::Passed);
     }
     let categories = verdict.category.and_then(|category| name(&category)).into_iter().collect();
     let spans = (!spans.is_empty()).then_some(spans);

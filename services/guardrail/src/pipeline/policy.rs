@@ -2,6 +2,7 @@
 
 use crate::checks::fold::Folded;
 use crate::checks::mask::{HashKey, Instead};
+use crate::checks::pii::custom::Allowed;
 use crate::checks::{Action, Check, Finding};
 use crate::inspect::Kind;
 use crate::judges::Judge;
@@ -82,7 +83,10 @@ pub enum Subject {
         policy: String,
     },
     /// Personal data.
-    Pii,
+    Pii {
+        /// What is none.
+        allowed: Arc<[Allowed]>,
+    },
 }
 
 /// Who answers a check.
