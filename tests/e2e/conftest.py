@@ -17,8 +17,9 @@ from gateway import Gateway
 from model_server import ModelServer
 from moto.server import ThreadedMotoServer
 from redis_server import Redis
-from support import PROVIDER_KEYS, ROOT, config, free_port
+from support import PROVIDER_KEYS, ROOT, config, free_port, share_certificates
 
+share_certificates()
 _running = []
 _LEFT_OUT, _MEASURED = pytest.StashKey[str](), pytest.StashKey[list]()
 if shared_broker.FLAVOUR == "embedded":
