@@ -35,7 +35,6 @@ from support import clean_environment, eventually, user
 
 FOREIGN_TOPICS = ["in.ads", "out.ads", "usage", "requests.interactive", "replies", "control", "dead-letters", "new"]
 FOREIGN_GROUPS = ["ads.app", "PREFIX.ingress", "PREFIX.usage-aggregator", "search", "elsewhere"]
-# To lock an Apache Kafka takes a dozen runs of its tool.
 pytestmark = pytest.mark.timeout(600)
 # A topic's, a group's and the cluster's.
 AUTHORISATION_CODES = {29, 30, 31}
