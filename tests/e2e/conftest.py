@@ -181,6 +181,8 @@ def gateway(request, binary, _provider, tmp_path_factory):
     _provider.reset()  # whoever hangs there would hold up the end of a gateway
     failures = []
     for running in started:
+        running.ask_to_end()
+    for running in started:
         _running.remove(running)
         try:
             running.stop()
