@@ -35,13 +35,13 @@ def pytest_addoption(parser):
     )
 
 
-# What callers, Tollgate and providers say to each other, and files that are only read: which broker is beside it makes no
-# difference, so one run has it.
+# What callers, Tollgate, providers and collectors of traces say to each other, and files that are only read: which broker is beside it
+# makes no difference, so one run has it.
 _OF_ONE_RUN = {
     f"test_{name}"
-    for name in """admin_schema apis attribution bad_input bedrock cache compose credentials fake_provider gemini_door google
-    guardrail_overrides guardrail_streams guardrails identity import judges kinds litellm_upstream more_apis
-    node_sdk other_clients other_readings presidio real_upstreams responses restore resume router routing shadow upstream_faults""".split()
+    for name in """admin_schema apis attribution bad_input bedrock cache compose credentials disconnect fake_provider gemini_door google
+    guardrail_overrides guardrail_streams guardrails http_door identity import judges kinds litellm_upstream more_apis node_sdk
+    other_clients other_readings presidio real_upstreams responses restore resume router routing shadow trace upstream_faults""".split()
 }
 
 

@@ -1,4 +1,5 @@
-"""The ledger while its writer is killed, paused, doubled, or its storage is away; on local disk and on S3 alike.
+"""The ledger while its writer is killed, paused, doubled, or its storage is away; on local disk and on S3 alike, where that makes a
+difference.
 
 After each fault the plain glob has each request once, later executions are in `usage_superseded` once, and the ranges of
 the files join. An hour of outage is in the aggregator's own tests, where time is simulated.
@@ -165,6 +166,8 @@ class Table:
 
 
 STORAGES = pytest.mark.parametrize("kind", [Disk, Bucket], ids=["local", "s3"])
+# In a bucket only after a put: otherwise the next writer finds what any start finds there, with nothing half done.
+CRASHES = [(Disk, point) for point in POINTS] + [(Bucket, point) for point in POINTS if point.endswith(".put")]
 
 
 @pytest.fixture(scope="module")
@@ -180,8 +183,7 @@ def tables(gateway, tmp_path_factory):
     return table
 
 
-@STORAGES
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(("kind", "point"), CRASHES, ids=lambda value: value if isinstance(value, str) else value.__name__)
 def test_a_crash_at_any_point_loses_and_doubles_nothing(tables, kind, point):
     table = tables(kind)
     table.ask(2)
