@@ -112,7 +112,7 @@ def config(fake, endpoints=None, **sections):
         "gateway": "e2e",
         "region": "test-1",
         "kafka": {"partitions": {"default": 4, "usage": 1}},
-        "usage": {"flush": {"rows": 1000, "after": "1s"}},
+        "usage": {"flush": {"rows": 1000, "after": "300ms"}},
         # Nobody sends callers by a load balancer, unless a test says so.
         "shutdown": {"unready": "0s"},
         "providers": {
