@@ -23,8 +23,9 @@ share_certificates()
 _running = []
 _LEFT_OUT, _MEASURED = pytest.StashKey[str](), pytest.StashKey[list]()
 if shared_broker.FLAVOUR == "embedded":
-    # What tests/e2e/clients asks for.
-    os.environ.setdefault("TOLLGATE_E2E_BROKER_COMMAND", shared_broker.SERVE + " --port {port} --dir {dir}")
+    # What tests/e2e/clients asks for. It cleans up as often as scripts/kafka has it.
+    command = shared_broker.SERVE + " --port {port} --dir {dir} --housekeeping-ms 500"
+    os.environ.setdefault("TOLLGATE_E2E_BROKER_COMMAND", command)
 
 
 def pytest_addoption(parser):
