@@ -321,7 +321,9 @@ mod tests {
         kafka.refuse_fetches(10_000);
         let (stop, (caught_up, told)) = (CancellationToken::new(), mpsc::channel());
         let _stop = stop.clone().drop_guard();
-        let tell = move || drop(caught_up.send(()));
+        let tell = move || {
+            let _ = caught_up.send(());
+        };
         kafka.bus().replay("t.empty", Start::Beginning, stop, |_| {}, tell).expect("a topic");
         told.recv_timeout(PATIENCE).expect("the end");
     }
