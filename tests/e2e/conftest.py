@@ -166,6 +166,16 @@ def gateway(request, binary, _provider, tmp_path_factory):
 
     What it starts runs until the module's end, then must stop by itself with exit code 0.
     """
+    yield from _gateways(request, binary, _provider, tmp_path_factory)
+
+
+@pytest.fixture
+def own_gateway(request, binary, _provider, tmp_path_factory):
+    """The same for one test: what it starts ends with it, and takes nothing from those behind it."""
+    yield from _gateways(request, binary, _provider, tmp_path_factory)
+
+
+def _gateways(request, binary, _provider, tmp_path_factory):
     started = []
 
     def start(endpoints=None, separate=False, brokers=None, **more):

@@ -192,9 +192,9 @@ def test_killed_in_the_middle_of_work(running, measured):
 
 
 @pytest.mark.timeout(300)
-def test_a_disk_that_is_full_stops_intake_and_harms_nothing(gateway):
+def test_a_disk_that_is_full_stops_intake_and_harms_nothing(own_gateway):
     """A limit on the size of files stands for the disk: beyond it each write fails, with EFBIG rather than ENOSPC."""
-    running = gateway(ENDPOINTS, kafka={"partitions": {"default": 1, "usage": 1}}, popen={"restore_signals": False})
+    running = own_gateway(ENDPOINTS, kafka={"partitions": {"default": 1, "usage": 1}}, popen={"restore_signals": False})
     (process,) = running.processes
     padding = "word " * 20_000
 

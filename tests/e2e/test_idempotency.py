@@ -284,13 +284,13 @@ def test_a_job_is_known_by_its_ce_id(running, fake_provider):
 REPEATS_MAX = 100  # JOB_REPEATS_MAX
 
 
-def test_repeats_of_one_team_hold_up_no_other(gateway, fake_provider):
+def test_repeats_of_one_team_hold_up_no_other(own_gateway, fake_provider):
     """Jobs that wait for one that is at work are bounded; beyond the bound the answer names the one they repeat."""
     teams = [
         {"name": name, "endpoints": ["chat", "gated"], "kafka": {"requests": f"in.{name}", "replies": f"out.{name}"}}
         for name in ("search", "other")
     ]
-    running = gateway(endpoints(), teams=teams)
+    running = own_gateway(endpoints(), teams=teams)
     event_id, first, beyond = uuid.uuid4().hex, uuid.uuid4().hex, 7
     job(running, first, event_id, model="gated")
     eventually(lambda: fake_provider.calls, "the provider is called")
@@ -316,9 +316,9 @@ def test_repeats_of_one_team_hold_up_no_other(gateway, fake_provider):
     assert len(fake_provider.calls) == 2
 
 
-def test_a_large_job_waits_for_storage_and_leaves_no_claim_behind(gateway, fake_provider):
+def test_a_large_job_waits_for_storage_and_leaves_no_claim_behind(own_gateway, fake_provider):
     """With a key and without one: while storage is away it is not refused, and once it is back it is answered, once."""
-    running = gateway(endpoints())
+    running = own_gateway(endpoints())
     text, event_id, ids = "x" * 400_000, uuid.uuid4().hex, [uuid.uuid4().hex for _ in range(3)]
     in_the_way = running.data_dir / "blobs"
     in_the_way.touch()

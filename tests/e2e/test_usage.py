@@ -258,8 +258,8 @@ def create_again(running, topic):
 
 
 @pytest.mark.parametrize("while_it_is", ["stopped", "reading"])
-def test_a_topic_created_again_is_refused_until_a_person_begins_the_next_epoch(gateway, while_it_is):
-    running = gateway(ENDPOINTS[:1], separate=True)
+def test_a_topic_created_again_is_refused_until_a_person_begins_the_next_epoch(own_gateway, while_it_is):
+    running = own_gateway(ENDPOINTS[:1], separate=True)
     ledger, aggregator = ledger_of(running), running.process("usage-aggregator")
     body = {"model": "chat", "messages": user("hello")}
     for _ in range(3):
@@ -298,8 +298,8 @@ def health(process):
     return httpx.get(process.url + "/health/ready", timeout=10)
 
 
-def test_a_damaged_file_stops_the_ledger_and_nothing_else(gateway):
-    running = gateway(ENDPOINTS[:1])
+def test_a_damaged_file_stops_the_ledger_and_nothing_else(own_gateway):
+    running = own_gateway(ENDPOINTS[:1])
     ledger, body = ledger_of(running), {"model": "chat", "messages": user("hello")}
     assert running.chat(body).status_code == 200
     eventually(lambda: ledger.count() == 1, "a row", 60)
