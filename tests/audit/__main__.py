@@ -12,6 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from support import share_certificates
+
 from .backpressure import stall
 from .chaos import Chaos
 from .faults import crash_at_each, faults_of
@@ -40,6 +42,7 @@ def options():
 
 def main():
     wanted = options()
+    share_certificates()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running
     what = f"{wanted.mode}, seed {wanted.seed}, broker {wanted.broker}"
     print(f"audit: {what}", flush=True)

@@ -17,13 +17,15 @@ from gateway import Gateway
 from model_server import ModelServer
 from moto.server import ThreadedMotoServer
 from redis_server import Redis
-from support import PROVIDER_KEYS, ROOT, config, free_port
+from support import PROVIDER_KEYS, ROOT, config, free_port, share_certificates
 
+share_certificates()
 _running = []
 _LEFT_OUT, _MEASURED = pytest.StashKey[str](), pytest.StashKey[list]()
 if shared_broker.FLAVOUR == "embedded":
-    # What tests/e2e/clients asks for.
-    os.environ.setdefault("TOLLGATE_E2E_BROKER_COMMAND", shared_broker.SERVE + " --port {port} --dir {dir}")
+    # What tests/e2e/clients asks for. It cleans up as often as scripts/kafka has it.
+    command = shared_broker.SERVE + " --port {port} --dir {dir} --housekeeping-ms 500"
+    os.environ.setdefault("TOLLGATE_E2E_BROKER_COMMAND", command)
 
 
 def pytest_addoption(parser):
@@ -34,13 +36,13 @@ def pytest_addoption(parser):
     )
 
 
-# What callers, Tollgate and providers say to each other, and files that are only read: which broker is beside it makes no
-# difference, so one run has it.
+# What callers, Tollgate, providers and collectors of traces say to each other, and files that are only read: which broker is beside it
+# makes no difference, so one run has it.
 _OF_ONE_RUN = {
     f"test_{name}"
-    for name in """admin_schema apis attribution bad_input bedrock cache compose credentials fake_provider gemini_door google
-    guardrail_overrides guardrail_streams guardrails identity import judges kinds litellm_upstream more_apis
-    node_sdk other_clients other_readings presidio real_upstreams responses restore resume router routing shadow upstream_faults""".split()
+    for name in """admin_schema apis attribution bad_input bedrock cache compose credentials disconnect fake_provider gemini_door google
+    guardrail_overrides guardrail_streams guardrails http_door identity import judges kinds litellm_upstream more_apis node_sdk
+    other_clients other_readings presidio real_upstreams responses restore resume router routing shadow trace upstream_faults""".split()
 }
 
 
@@ -164,6 +166,16 @@ def gateway(request, binary, _provider, tmp_path_factory):
 
     What it starts runs until the module's end, then must stop by itself with exit code 0.
     """
+    yield from _gateways(request, binary, _provider, tmp_path_factory)
+
+
+@pytest.fixture
+def own_gateway(request, binary, _provider, tmp_path_factory):
+    """The same for one test: what it starts ends with it, and takes nothing from those behind it."""
+    yield from _gateways(request, binary, _provider, tmp_path_factory)
+
+
+def _gateways(request, binary, _provider, tmp_path_factory):
     started = []
 
     def start(endpoints=None, separate=False, brokers=None, **more):
@@ -179,6 +191,8 @@ def gateway(request, binary, _provider, tmp_path_factory):
     yield start
     _provider.reset()  # whoever hangs there would hold up the end of a gateway
     failures = []
+    for running in started:
+        running.ask_to_end()
     for running in started:
         _running.remove(running)
         try:

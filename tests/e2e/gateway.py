@@ -31,6 +31,7 @@ class Process:
         self.start()
 
     def start(self):
+        self.is_asked_to_end = False
         with self.log_file.open("ab") as log:
             self.child = subprocess.Popen(
                 self.command,
@@ -64,6 +65,13 @@ class Process:
     def signal(self, number):
         if self.child.poll() is None:
             self.child.send_signal(number)
+
+    def ask_to_end(self):
+        """SIGTERM, once: a second one would have it end at once."""
+        if not self.is_asked_to_end:
+            self.is_asked_to_end = True
+            self.signal(signal.SIGCONT)
+            self.signal(signal.SIGTERM)
 
     def wait(self):
         """The exit code; a process that does not end is killed and has none."""
@@ -183,11 +191,13 @@ class Gateway:
         if not self.embedded:
             self.delete_topics()
 
+    def ask_to_end(self):
+        for process in self.processes:
+            process.ask_to_end()
+
     def end(self):
         """SIGTERM to all, which must end in order with exit code 0."""
-        for process in self.processes:
-            process.signal(signal.SIGCONT)
-            process.signal(signal.SIGTERM)
+        self.ask_to_end()
         codes = {process.name: process.wait() for process in self.processes}
         assert set(codes.values()) == {0}, f"exit codes after SIGTERM: {codes}\n{self.tails()}"
 

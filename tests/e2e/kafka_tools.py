@@ -41,7 +41,8 @@ def consumer(client, group=None, **more):
 def read(gateway, topics):
     """Every record that the topics hold now."""
     # The end is what the broker calls so: the last offsets may be markers', deleted, or never given out.
-    reader = consumer(gateway.operator(), **{"enable.partition.eof": True})
+    # A fetch that finds nothing says so when its wait is over, half a second by default. Whoever waits for a record reads again and again.
+    reader = consumer(gateway.operator(), **{"enable.partition.eof": True, "fetch.wait.max.ms": 100})
     known = reader.list_topics(timeout=10).topics
     left = {(topic, partition) for topic in topics for partition in known[topic].partitions}
     records = []

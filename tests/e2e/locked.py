@@ -5,6 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import java_tools
 import shared_broker
 import yaml
 from support import ROOT, clean_environment, config, endpoint
@@ -16,8 +17,6 @@ ENDPOINTS = [
 ]
 SERVICES = ("tollgate", "services-secret")  # only on Apache Kafka: the embedded broker makes its own
 PASSWORDS = {"search-app": "canary-app-4e1b", "ads-app": "canary-ads-90aa"}
-# These JVMs live for a second.
-QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
 
 
 def plain(name, password):
@@ -66,11 +65,11 @@ def start(gateway, binary, provider, folder):
 
 
 def run_acls(binary, folder, address, port, whole):
-    """Runs exactly what `tollgate kafka acls` prints, with a kafka-acls.sh that starts Apache Kafka's tool."""
+    """Runs exactly what `tollgate kafka acls` prints. Its kafka-acls.sh notes what the shell makes of each line, and Apache Kafka's tool
+    then runs with that: in one JVM, because a dozen take a minute to start."""
     state = Path(os.environ.get("KAFKA_STATE", ROOT / ".kafka"))
-    jars = subprocess.run([ROOT / "scripts" / "kafka", "jars"], check=True, capture_output=True, text=True).stdout.strip()
-    tool = folder / "kafka-acls.sh"
-    tool.write_text(f'#!/bin/sh\nexec java {QUICK_JVM} -cp "{jars}/*" org.apache.kafka.tools.AclCommand "$@"\n')
+    tool, noted = folder / "kafka-acls.sh", folder / "noted"
+    tool.write_text(f"#!/bin/sh\nprintf '%s\\0' \"$#\" \"$@\" >>'{noted}'\n")
     tool.chmod(0o755)
     file = folder / "tollgate.yaml"
     file.write_text(yaml.safe_dump(whole))
@@ -82,5 +81,12 @@ def run_acls(binary, folder, address, port, whole):
         "BOOTSTRAP": address,
         "ADMIN_CONFIG": str(state / str(port) / "admin.properties"),
     }
-    done = subprocess.run(["sh", "-eu"], input=printed, env=env, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0 and "Adding ACLs" in done.stdout, printed + done.stdout + done.stderr
+    done = subprocess.run(["sh", "-eu"], input=printed, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, printed + done.stdout + done.stderr
+    words, tools = noted.read_text().split("\0")[:-1], java_tools.Tools()
+    while words:
+        count = 1 + int(words[0])
+        done = tools.run("org.apache.kafka.tools.AclCommand", *words[1:count])
+        assert "Adding ACLs" in done.stdout, done.stdout + done.stderr
+        words = words[count:]
+    tools.end()

@@ -5,8 +5,11 @@ import itertools
 import os
 import random
 import socket
+import ssl
 import time
 from pathlib import Path
+
+import certifi
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,6 +48,18 @@ def _is_free(port):
         except OSError:
             return False
         return True
+
+
+def share_certificates():
+    """Has all HTTP clients of this process share the machine's certificates. Each would read them anew, which takes 60 ms of a core, and
+    what is asked here speaks plain HTTP. Other files, as tests make them, are read each time."""
+    file = os.environ.setdefault("SSL_CERT_FILE", certifi.where())
+    make, shared = ssl.create_default_context, ssl.create_default_context(cafile=file)
+
+    def create_default_context(*given, **more):
+        return shared if (given, more) == ((), {"cafile": file}) else make(*given, **more)
+
+    ssl.create_default_context = create_default_context
 
 
 def eventually(check, what, seconds=30.0):
@@ -97,7 +112,7 @@ def config(fake, endpoints=None, **sections):
         "gateway": "e2e",
         "region": "test-1",
         "kafka": {"partitions": {"default": 4, "usage": 1}},
-        "usage": {"flush": {"rows": 1000, "after": "1s"}},
+        "usage": {"flush": {"rows": 1000, "after": "300ms"}},
         # Nobody sends callers by a load balancer, unless a test says so.
         "shutdown": {"unready": "0s"},
         "providers": {

@@ -79,7 +79,8 @@ def test_a_crash_leaves_no_secret_on_disk(running):
 
     def crashed(**env):
         """The cores that the router leaves when it aborts with its credentials in memory."""
-        router.signal(signal.SIGKILL)
+        # In order: a member that is killed is waited for by whoever comes after it.
+        router.signal(signal.SIGTERM)
         router.wait()
         limits = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         router.env = {**router.env, **env}

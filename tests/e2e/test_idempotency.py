@@ -164,32 +164,25 @@ def test_a_repeat_at_the_other_replica_after_a_kill(replicas, fake_provider):
 
 @pytest.fixture(scope="module")
 def crashing(gateway):
-    """Has one more replica of ingress, which ends at the point that a test names."""
+    """Its ingress ends at the points that a test names."""
     return gateway(endpoints(), separate=True)
 
 
-def crash_at(running, point, begin):
-    """Arms ingress, begins, and has it back after it ended there."""
+def crash_at(running, *crashes):
+    """Has ingress end at each point in turn while it does what belongs to it, and has it back after the last."""
     (door,) = running.doors
     clean = door.env
     door.signal(signal.SIGTERM)
     assert door.wait() == 0
-    door.env = {**clean, "TOLLGATE_FAULT": f"{point}:1"}
-    door.start()
-    eventually(door.is_ready, "ingress is armed", 60)
-    begin()
-    assert door.child.wait(60) == -signal.SIGABRT, door.tail()
+    for point, begin in crashes:
+        door.env = {**clean, "TOLLGATE_FAULT": f"{point}:1"}
+        door.start()
+        eventually(door.is_ready, "ingress is armed", 60)
+        begin()
+        assert door.child.wait(60) == -signal.SIGABRT, door.tail()
     door.env = clean
     door.start()
     eventually(door.is_ready, "ingress is back", 60)
-
-
-def cut_off(running, key, model="chat"):
-    def begin():
-        with pytest.raises(openai.APIConnectionError):
-            ask(running, key, model=model)
-
-    return begin
 
 
 def claim_of(running, key):
@@ -197,41 +190,57 @@ def claim_of(running, key):
     return next(record["request_id"] for record in records if record["key"] == key)
 
 
-def test_a_claim_that_a_crash_left_behind_is_published_by_the_repeat(crashing, fake_provider):
-    key = uuid.uuid4().hex
-    crash_at(crashing, "idempotency.claimed", cut_off(crashing, key))
-    answer, headers = ask(crashing, key)
-    assert answer.choices[0].message.content == "echo: hello"
-    assert headers["x-request-id"] == claim_of(crashing, key) and is_repeat(headers)
-    again, headers = ask(crashing, key)
-    assert again == answer and is_repeat(headers)
-    assert len(fake_provider.calls) == 1
+class CutOff:
+    """A request whose ingress ends at a point, and its repeats; its text is its own, so that its calls can be told from others."""
+
+    def __init__(self, running, point, model):
+        self.running, self.point, self.model = running, point, model
+        self.key, self.text = uuid.uuid4().hex, uuid.uuid4().hex
+
+    def ask(self):
+        return ask(self.running, self.key, self.text, model=self.model)
+
+    def crash(self):
+        with pytest.raises(openai.APIConnectionError):
+            self.ask()
+
+    def calls(self, provider):
+        return [call for call in provider.calls if self.text in call["body"]]
+
+    def publications(self):
+        records = read(self.running, [self.running.topic("approved.interactive")])
+        return [record for record in records if self.text.encode() in record.value()]
 
 
-@pytest.mark.parametrize("model", ["chat", "gated"])
-def test_a_publication_that_a_crash_left_unnoted_is_found_by_the_repeat(crashing, fake_provider, model):
-    """The first request has ended when it is repeated, or it is at work: no second call is made, and its answer comes."""
-    key = uuid.uuid4().hex
-    crash_at(crashing, "idempotency.published", cut_off(crashing, key, model))
-    eventually(lambda: fake_provider.calls, "the provider is called")
-    before = len(read(crashing, [crashing.topic("approved.interactive")]))
+def test_what_a_crash_left_behind_is_found_by_the_repeat(crashing, fake_provider):
+    """A claim without a request, which the repeat publishes; and requests whose publication is not noted, of which one has ended and
+    one is at work when it is repeated: no second call is made, and its answer comes. All three wait side by side, because a claim is
+    stale only after half a minute."""
+    claimed = CutOff(crashing, "idempotency.claimed", "chat")
+    ended = CutOff(crashing, "idempotency.published", "chat")
+    at_work = CutOff(crashing, "idempotency.published", "gated")
+    left = [claimed, ended, at_work]
+    crash_at(crashing, *((one.point, one.crash) for one in left))
+    eventually(lambda: ended.calls(fake_provider) and at_work.calls(fake_provider), "the provider is called")
+    assert not claimed.publications() and not claimed.calls(fake_provider)
+    before = len(at_work.publications())
     with ThreadPoolExecutor() as pool:
-        repeat = pool.submit(ask, crashing, key, model=model)
-        if model == "gated":
-            taken = lambda: len(read(crashing, [crashing.topic("approved.interactive")])) > before  # noqa: E731
-            eventually(taken, "the repeat takes the key over", 60)
-            fake_provider.open_gate("fault-gate")
-        answer, headers = repeat.result()
-    assert answer.choices[0].message.content == "echo: hello"
-    assert headers["x-request-id"] == claim_of(crashing, key)
-    again, headers = ask(crashing, key, model=model)
-    assert again == answer and is_repeat(headers)
-    assert len(fake_provider.calls) == 1
+        repeats = [pool.submit(one.ask) for one in left]
+        eventually(lambda: len(at_work.publications()) > before, "the repeat takes the key over", 60)
+        fake_provider.open_gate("fault-gate")
+        answers = [repeat.result() for repeat in repeats]
+    assert is_repeat(answers[0][1])
+    for one, (answer, headers) in zip(left, answers):
+        assert answer.choices[0].message.content == f"echo: {one.text}"
+        assert headers["x-request-id"] == claim_of(crashing, one.key)
+        again, headers = one.ask()
+        assert again == answer and is_repeat(headers)
+        assert len(one.calls(fake_provider)) == 1
 
 
 def test_a_job_whose_publication_a_crash_left_unnoted_is_done_once(crashing, fake_provider):
     event_id, ids = uuid.uuid4().hex, [uuid.uuid4().hex for _ in range(2)]
-    crash_at(crashing, "idempotency.published", lambda: job(crashing, ids[0], event_id))
+    crash_at(crashing, ("idempotency.published", lambda: job(crashing, ids[0], event_id)))
     job(crashing, ids[1], event_id)
     lines = answers_of(crashing, ids)
     assert lines[ids[0]]["response"] == lines[ids[1]]["response"]
@@ -275,13 +284,13 @@ def test_a_job_is_known_by_its_ce_id(running, fake_provider):
 REPEATS_MAX = 100  # JOB_REPEATS_MAX
 
 
-def test_repeats_of_one_team_hold_up_no_other(gateway, fake_provider):
+def test_repeats_of_one_team_hold_up_no_other(own_gateway, fake_provider):
     """Jobs that wait for one that is at work are bounded; beyond the bound the answer names the one they repeat."""
     teams = [
         {"name": name, "endpoints": ["chat", "gated"], "kafka": {"requests": f"in.{name}", "replies": f"out.{name}"}}
         for name in ("search", "other")
     ]
-    running = gateway(endpoints(), teams=teams)
+    running = own_gateway(endpoints(), teams=teams)
     event_id, first, beyond = uuid.uuid4().hex, uuid.uuid4().hex, 7
     job(running, first, event_id, model="gated")
     eventually(lambda: fake_provider.calls, "the provider is called")
@@ -307,9 +316,9 @@ def test_repeats_of_one_team_hold_up_no_other(gateway, fake_provider):
     assert len(fake_provider.calls) == 2
 
 
-def test_a_large_job_waits_for_storage_and_leaves_no_claim_behind(gateway, fake_provider):
+def test_a_large_job_waits_for_storage_and_leaves_no_claim_behind(own_gateway, fake_provider):
     """With a key and without one: while storage is away it is not refused, and once it is back it is answered, once."""
-    running = gateway(endpoints())
+    running = own_gateway(endpoints())
     text, event_id, ids = "x" * 400_000, uuid.uuid4().hex, [uuid.uuid4().hex for _ in range(3)]
     in_the_way = running.data_dir / "blobs"
     in_the_way.touch()

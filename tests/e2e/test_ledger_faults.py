@@ -1,4 +1,5 @@
-"""The ledger while its writer is killed, paused, doubled, or its storage is away; on local disk and on S3 alike.
+"""The ledger while its writer is killed, paused, doubled, or its storage is away; on local disk and on S3 alike, where that makes a
+difference.
 
 After each fault the plain glob has each request once, later executions are in `usage_superseded` once, and the ranges of
 the files join. An hour of outage is in the aggregator's own tests, where time is simulated.
@@ -165,6 +166,8 @@ class Table:
 
 
 STORAGES = pytest.mark.parametrize("kind", [Disk, Bucket], ids=["local", "s3"])
+# In a bucket only after a put: otherwise the next writer finds what any start finds there, with nothing half done.
+CRASHES = [(Disk, point) for point in POINTS] + [(Bucket, point) for point in POINTS if point.endswith(".put")]
 
 
 @pytest.fixture(scope="module")
@@ -180,8 +183,7 @@ def tables(gateway, tmp_path_factory):
     return table
 
 
-@STORAGES
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(("kind", "point"), CRASHES, ids=lambda value: value if isinstance(value, str) else value.__name__)
 def test_a_crash_at_any_point_loses_and_doubles_nothing(tables, kind, point):
     table = tables(kind)
     table.ask(2)
@@ -249,9 +251,9 @@ def test_storage_that_is_away_stalls_nobody_and_is_caught_up_with(tables, kind, 
     )
 
 
-def test_a_full_disk_is_waited_for(gateway, tmp_path_factory):
+def test_a_full_disk_is_waited_for(own_gateway, tmp_path_factory):
     """A limit on the size of files stands for the disk: beyond it each write fails, with EFBIG rather than ENOSPC."""
-    table = Table(gateway, Disk(tmp_path_factory.mktemp("full")), popen={"restore_signals": False})
+    table = Table(own_gateway, Disk(tmp_path_factory.mktemp("full")), popen={"restore_signals": False})
     table.ask(3)
     table.check()
     writer, pid = table.writer, table.writer.child.pid
@@ -270,8 +272,8 @@ def test_a_full_disk_is_waited_for(gateway, tmp_path_factory):
 
 @STORAGES
 @pytest.mark.timeout(400)
-def test_writers_that_come_go_sleep_and_die_never_overlap(gateway, tmp_path_factory, kind):
-    table = Table(gateway, kind(tmp_path_factory.mktemp("many")), partitions=3)
+def test_writers_that_come_go_sleep_and_die_never_overlap(own_gateway, tmp_path_factory, kind):
+    table = Table(own_gateway, kind(tmp_path_factory.mktemp("many")), partitions=3)
     table.ask(6)
     first = table.writer
     second = table.add_writer("usage-aggregator-2")
@@ -301,9 +303,9 @@ def test_writers_that_come_go_sleep_and_die_never_overlap(gateway, tmp_path_fact
 
 
 @STORAGES
-def test_a_start_while_storage_is_away_is_ready_and_serves(gateway, tmp_path_factory, kind):
+def test_a_start_while_storage_is_away_is_ready_and_serves(own_gateway, tmp_path_factory, kind):
     storage = kind(tmp_path_factory.mktemp("late"))
-    running = gateway(ENDPOINTS, storage=storage.config, usage=FLUSH)
+    running = own_gateway(ENDPOINTS, storage=storage.config, usage=FLUSH)
     (up,) = running.processes
     body = {"model": "chat", "messages": user("hello")}
     assert running.chat(body).status_code == 200
@@ -365,14 +367,14 @@ class Conflicts(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_conflict_that_nobody_won_is_tried_again(gateway, tmp_path_factory):
+def test_a_conflict_that_nobody_won_is_tried_again(own_gateway, tmp_path_factory):
     storage = Bucket(tmp_path_factory.mktemp("conflicts"))
     stub = ThreadingHTTPServer(("127.0.0.1", free_port()), Conflicts)
     stub.upstream_port, stub.refused = storage.port, set()
     threading.Thread(target=stub.serve_forever, daemon=True).start()
     storage.config["options"] = s3_options("http://127.0.0.1:%d" % stub.server_port)
     try:
-        table = Table(gateway, storage)
+        table = Table(own_gateway, storage)
         table.ask(3)
         table.check()
         table.run_again()

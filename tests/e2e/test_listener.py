@@ -232,8 +232,9 @@ def test_tls_and_a_certificate_that_changes(binary, fake_provider, tmp_path):
         context = ssl.create_default_context(cafile=str(cert))
         context.set_alpn_protocols(["h2", "http/1.1"])
         with socket.create_connection(("127.0.0.1", process.port)) as plain:
-            standing = context.wrap_socket(plain, server_hostname="127.0.0.1")
-            assert standing.selected_alpn_protocol() == "h2"
+            # Closed here: at the end it would be waited for, until those that do not answer are given up.
+            with context.wrap_socket(plain, server_hostname="127.0.0.1") as encrypted:
+                assert encrypted.selected_alpn_protocol() == "h2"
         with pytest.raises(httpx.TransportError):
             httpx.get(process.url + "/v1/models")
 

@@ -47,18 +47,24 @@ def test_sasl_ssl(secured, gateway, fake_provider):
     assert PASSWORD not in running.log()
 
 
-@pytest.mark.parametrize(
-    ("wrong", "sign"),
-    [
-        ({"sasl.password": "wrong-secret"}, "auth"),
-        ({"ssl.ca.location": "/etc/ssl/certs/ca-certificates.crt"}, "certificate"),
-    ],
-    ids=["wrong-password", "unknown-ca"],
-)
-def test_a_broker_that_must_not_be_trusted_or_does_not_trust_us(secured, gateway, wrong, sign):
-    running = start(gateway, secured, wait=False, **wrong)
-    running.stop = running.kill  # it cannot be asked to stop in order: it never ran
-    (process,) = running.processes
+WRONG = {
+    "wrong-password": ({"sasl.password": "wrong-secret"}, "auth"),
+    "unknown-ca": ({"ssl.ca.location": "/etc/ssl/certs/ca-certificates.crt"}, "certificate"),
+}
+
+
+@pytest.fixture(scope="module")
+def strangers(secured, gateway):
+    """Gateways with something wrong, side by side: each tries for a while before it says what."""
+    started = {name: start(gateway, secured, wait=False, **wrong) for name, (wrong, _) in WRONG.items()}
+    for running in started.values():
+        running.stop = running.kill  # it cannot be asked to stop in order: it never ran
+    return started
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_broker_that_must_not_be_trusted_or_does_not_trust_us(strangers, name):
+    (process,), (_, sign) = strangers[name].processes, WRONG[name]
     eventually(lambda: sign in process.log().lower(), f"the log speaks of {sign}", 60)
     assert process.child.poll() is not None or not process.is_ready()
     assert "wrong-secret" not in process.log()

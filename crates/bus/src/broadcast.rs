@@ -9,7 +9,7 @@ use rdkafka::{
     topic_partition_list::TopicPartitionListElem,
 };
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap},
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
@@ -91,8 +91,8 @@ impl Bus {
         self.read(topic, (partitions, start), stop, each, None::<fn()>)
     }
 
-    /// Reads all partitions of a topic (full name) until `stop`, like [`Bus::broadcast`], and calls `caught_up` once: when the end
-    /// of each partition has been seen.
+    /// Reads all partitions of a topic (full name) until `stop`, like [`Bus::broadcast`], and calls `caught_up` once: when everything
+    /// has been read that stood there when this was called.
     pub fn replay(
         &self,
         topic: &str,
@@ -112,22 +112,24 @@ impl Bus {
         mut each: impl FnMut(Raw<'_>) + Send + 'static,
         mut caught_up: Option<impl FnOnce() + Send + 'static>,
     ) -> Result<(), Error> {
-        // Its partitions never change, so that nothing waits for a fetch to end but a record, which ends it.
+        // Its partitions never change, so that nothing waits for a fetch to end but a record, which ends it; and the end of a log
+        // whose last offsets no record has.
         let (consumer, mut behind) = self.reader(topic, (partitions, &start), "2000", caught_up.is_some())?;
         let name = format!("read-{topic}");
         let run = move || {
             while !stop.is_cancelled() {
+                if behind.is_nothing()
+                    && let Some(caught_up) = caught_up.take()
+                {
+                    caught_up();
+                }
                 match consumer.poll(crate::IDLE_POLL) {
                     None => {}
-                    Some(Ok(message)) => each(Raw(&message)),
-                    Some(Err(KafkaError::PartitionEOF(partition))) => {
-                        behind.remove(&partition);
-                        if behind.is_empty()
-                            && let Some(caught_up) = caught_up.take()
-                        {
-                            caught_up();
-                        }
+                    Some(Ok(message)) => {
+                        each(Raw(&message));
+                        behind.has_read(message.partition(), message.offset());
                     }
+                    Some(Err(KafkaError::PartitionEOF(partition))) => behind.has_ended(partition),
                     Some(Err(error)) => crate::client::log_error("broadcast consumer", &error, &error.to_string()),
                 }
             }
@@ -136,23 +138,27 @@ impl Bus {
         Ok(())
     }
 
-    /// A consumer with the partitions assigned at their start offsets, and which they are. `tells_ends`: it says when it has reached
-    /// the end of one.
+    /// A consumer with the partitions assigned at their start offsets. `tells_ends`: also what it is behind with, and it says when it
+    /// has reached the end of one.
     fn reader(
         &self,
         topic: &str,
         (partitions, start): (&[i32], &Start),
         fetch_wait_ms: &str,
         tells_ends: bool,
-    ) -> Result<(BaseConsumer<Context>, HashSet<i32>), Error> {
+    ) -> Result<(BaseConsumer<Context>, Behind), Error> {
         // A group id is required by librdkafka for offsets; nothing is ever committed under it.
         let group = self.full_name("broadcast");
         let ends = if tells_ends { "true" } else { "false" };
         let ours = [("group.id", group.as_str()), ("fetch.wait.max.ms", fetch_wait_ms), ("enable.partition.eof", ends)];
         let consumer: BaseConsumer<Context> = self.consumer_config(&ours).create_with_context(Context)?;
-        let list = patiently(QUERY_TIMEOUT, || start_offsets(&consumer, topic, partitions, start))?;
+        let (list, behind) = patiently(QUERY_TIMEOUT, || {
+            let list = start_offsets(&consumer, topic, partitions, start)?;
+            let behind = if tells_ends { Behind::of(&consumer, topic, &list)? } else { Behind::default() };
+            Ok((list, behind))
+        })?;
         consumer.assign(&list)?;
-        Ok((consumer, list.elements().iter().map(TopicPartitionListElem::partition).collect()))
+        Ok((consumer, behind))
     }
 
     /// Reads all partitions of a topic (full name) up to where they end now, giving each record to `each`. Blocks until then, or until
@@ -164,13 +170,16 @@ impl Bus {
         stop: &CancellationToken,
         mut each: impl FnMut(Raw<'_>),
     ) -> Result<(), Error> {
-        // Ends are told by the first fetch that finds nothing, and somebody waits for them.
+        // An end that no record stands before is told by the first fetch that finds nothing, and somebody waits for it.
         let (consumer, mut behind) = self.reader(topic, (&[], start), "20", true)?;
-        while !behind.is_empty() && !stop.is_cancelled() {
+        while !behind.is_nothing() && !stop.is_cancelled() {
             match consumer.poll(crate::IDLE_POLL) {
                 None => {}
-                Some(Ok(message)) => each(Raw(&message)),
-                Some(Err(KafkaError::PartitionEOF(partition))) => drop(behind.remove(&partition)),
+                Some(Ok(message)) => {
+                    each(Raw(&message));
+                    behind.has_read(message.partition(), message.offset());
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => behind.has_ended(partition),
                 Some(Err(error)) => crate::client::log_error("scan", &error, &error.to_string()),
             }
         }
@@ -182,6 +191,49 @@ impl Bus {
     pub fn watermarks(&self, topic: &str, partition: i32, timeout: Duration) -> Result<(i64, i64), Error> {
         let consumer: BaseConsumer<Context> = self.consumer_config(&[]).create_with_context(Context)?;
         patiently(timeout, || Ok(consumer.fetch_watermarks(topic, partition, timeout)?))
+    }
+}
+
+/// What a reader has still to read: the partitions that were not at their ends when it began, and those ends. Asked for, because a
+/// fetch says that there is nothing more only when its wait is over, and everybody who starts waits for that.
+#[derive(Default)]
+struct Behind(HashMap<i32, i64>);
+
+impl Behind {
+    /// For a reader that begins where `list` says.
+    fn of(consumer: &BaseConsumer<Context>, topic: &str, list: &TopicPartitionList) -> Result<Self, Error> {
+        if list.count() == 0 {
+            // Nobody may take it for one that has been read.
+            let reason = "the broker knows no partition of it".to_owned();
+            return Err(Error::Topic { topic: topic.to_owned(), reason });
+        }
+        let mut ends = HashMap::new();
+        for element in list.elements() {
+            let (first, end) = consumer.fetch_watermarks(topic, element.partition(), QUERY_TIMEOUT)?;
+            let from = match element.offset() {
+                Offset::Offset(offset) => offset,
+                _ => first,
+            };
+            if from < end {
+                ends.insert(element.partition(), end);
+            }
+        }
+        Ok(Self(ends))
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn has_read(&mut self, partition: i32, offset: i64) {
+        if self.0.get(&partition).is_some_and(|end| offset + 1 >= *end) {
+            self.0.remove(&partition);
+        }
+    }
+
+    /// The broker's word, because the offset before the end need not hold a record.
+    fn has_ended(&mut self, partition: i32) {
+        self.0.remove(&partition);
     }
 }
 
@@ -246,6 +298,43 @@ pub(crate) fn start_offsets(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Kafka, PATIENCE};
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_partition_is_read_at_the_end_it_had_or_when_the_broker_says_so() {
+        let mut behind = Behind(HashMap::from([(0, 3), (1, 1), (2, 8)]));
+        behind.has_read(0, 1);
+        behind.has_read(1, 0);
+        behind.has_read(7, 0);
+        assert!(behind.0.keys().all(|partition| [0, 2].contains(partition)) && behind.0.len() == 2);
+        // Its last offset has no record: what is read next has come since.
+        behind.has_read(0, 5);
+        assert!(!behind.is_nothing());
+        behind.has_ended(2);
+        assert!(behind.is_nothing());
+    }
+
+    #[test]
+    fn who_has_nothing_to_read_does_not_wait_for_a_fetch() {
+        let kafka = Kafka::start(&[("t.empty", 3)]);
+        kafka.refuse_fetches(10_000);
+        let (stop, (caught_up, told)) = (CancellationToken::new(), mpsc::channel());
+        let _stop = stop.clone().drop_guard();
+        let tell = move || {
+            let _ = caught_up.send(());
+        };
+        kafka.bus().replay("t.empty", Start::Beginning, stop, |_| {}, tell).expect("a topic");
+        told.recv_timeout(PATIENCE).expect("the end");
+    }
+
+    #[test]
+    fn a_topic_of_which_nothing_is_known_has_not_been_read() {
+        let kafka = Kafka::start(&[]);
+        let consumer: BaseConsumer<Context> =
+            kafka.bus().consumer_config(&[]).create_with_context(Context).expect("a consumer");
+        assert!(Behind::of(&consumer, "t.absent", &TopicPartitionList::new()).is_err());
+    }
 
     #[test]
     fn a_question_is_asked_again_until_it_is_answered_or_its_time_is_over() {

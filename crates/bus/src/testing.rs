@@ -46,6 +46,12 @@ impl Kafka {
         self.0.broker_round_trip_time(1, time).expect("a broker");
     }
 
+    /// The next so many fetches are refused: no record comes, and no word that there is none.
+    pub(crate) fn refuse_fetches(&self, times: usize) {
+        let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT;
+        self.0.request_errors(RDKafkaApiKey::Fetch, &vec![error; times]);
+    }
+
     /// The next so many commits are refused, and nothing else comes of it.
     pub(crate) fn refuse_commits(&self, times: usize) {
         let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_COMMIT_OFFSET_SIZE;

@@ -46,15 +46,15 @@ def send(broker, topic, records, **more):
 
 
 def read(broker, topic, start=OFFSET_BEGINNING, partitions=None, **more):
-    """What the partitions hold now, up to their ends, each in order."""
-    reader = consumer(broker, **more)
+    """What the partitions hold now, up to their ends, each in order. A fetch that finds nothing soon says so."""
+    reader = consumer(broker, **{"fetch_wait_max_ms": 10, **more})
     if partitions is None:
         partitions = reader.list_topics(topic, timeout=30).topics[topic].partitions
     waiting, records = set(partitions), []
     reader.assign([TopicPartition(topic, partition, start) for partition in waiting])
 
     def at_end():
-        for message in reader.consume(1000, 0.2):
+        for message in reader.consume(1000, 0.05):
             if message.error() is None:
                 records.append(message)
             elif message.error().code() == KafkaError._PARTITION_EOF:

@@ -1,4 +1,4 @@
-"""Apache Kafka's Java client: its console tools as administrators run them, and Verdict.java for what no tool does."""
+"""Apache Kafka's Java client: its console tools with the words that administrators give them, and Verdict.java for what no tool does."""
 
 import json
 import re
@@ -16,9 +16,9 @@ def test_client(broker, topic, java):
     assert len(verdict) == 15 and all(verdict.values()), verdict
 
 
-def test_topics(broker, name, java):
+def test_topics(broker, name, tool):
     def topics(*arguments, **more):
-        done = java(f"{TOOLS}.TopicCommand", "--bootstrap-server", broker, *arguments, **more)
+        done = tool(f"{TOOLS}.TopicCommand", "--bootstrap-server", broker, *arguments, **more)
         return done.stdout + done.stderr
 
     create = ["--create", "--topic", name, "--partitions", 2, "--config", "retention.ms=1234567"]
@@ -33,12 +33,12 @@ def test_topics(broker, name, java):
     assert "does not exist" in topics("--delete", "--topic", name, code=1)
 
 
-def test_configs(broker, topic, java):
+def test_configs(broker, topic, tool):
     to = topic()
 
     def configs(*arguments, **more):
         where = ["--bootstrap-server", broker, "--entity-type", "topics", "--entity-name", to]
-        done = java("kafka.admin.ConfigCommand", *where, *arguments, **more)
+        done = tool("kafka.admin.ConfigCommand", *where, *arguments, **more)
         return done.stdout + done.stderr
 
     done = configs("--alter", "--add-config", "retention.ms=7777777,cleanup.policy=[delete,compact]")
@@ -69,12 +69,12 @@ def test_console_producer_and_consumer(broker, topic, name, java):
     assert re.search(r"h:1\s+k\s+from elsewhere", done.stdout) and "key49\tvalue 49" in done.stdout
 
 
-def test_consumer_groups(broker, topic, name, java):
+def test_consumer_groups(broker, topic, name, tool):
     to = topic(partitions=2)
     send(broker, to, [{"value": b"%d" % n, "partition": n % 2} for n in range(40)])
 
     def groups(*arguments, **more):
-        done = java(GROUPS, "--bootstrap-server", broker, *arguments, **more)
+        done = tool(GROUPS, "--bootstrap-server", broker, *arguments, **more)
         return done.stdout + done.stderr
 
     member = Member(broker, name, to, client_id="watched")
@@ -100,19 +100,19 @@ def test_consumer_groups(broker, topic, name, java):
     assert re.search("GroupIdNotFoundException|does not exist", groups("--describe", "--group", name))
 
 
-def test_offsets_and_deleted_records(broker, topic, java, tmp_path):
+def test_offsets_and_deleted_records(broker, topic, tool, tmp_path):
     to = topic(partitions=2)
     send(broker, to, [{"value": b"%d" % n, "partition": n % 2, "timestamp": 1_000_000 + n} for n in range(100)])
 
     def offsets(time):
-        done = java(f"{TOOLS}.GetOffsetShell", "--bootstrap-server", broker, "--topic", to, "--time", time)
+        done = tool(f"{TOOLS}.GetOffsetShell", "--bootstrap-server", broker, "--topic", to, "--time", time)
         return sorted(line for line in done.stdout.split() if line.startswith(to))
 
     assert offsets(-1) == [f"{to}:0:50", f"{to}:1:50"]
     assert offsets(1_000_011) == [f"{to}:0:6", f"{to}:1:5"]
     wanted = tmp_path / "records.json"
     wanted.write_text(json.dumps({"version": 1, "partitions": [{"topic": to, "partition": 1, "offset": 17}]}))
-    done = java(f"{TOOLS}.DeleteRecordsCommand", "--bootstrap-server", broker, "--offset-json-file", wanted)
+    done = tool(f"{TOOLS}.DeleteRecordsCommand", "--bootstrap-server", broker, "--offset-json-file", wanted)
     assert "low_watermark: 17" in done.stdout
     assert watermarks(broker, to, 1) == (17, 50)
     assert offsets(-2) == [f"{to}:0:0", f"{to}:1:17"]
@@ -128,9 +128,9 @@ def test_performance_tools(broker, topic, java):
     assert re.search(r"\b20000\b", done.stdout)
 
 
-def test_versions_and_cluster(broker, admin, java):
-    done = java(f"{TOOLS}.BrokerApiVersionsCommand", "--bootstrap-server", broker)
+def test_versions_and_cluster(broker, admin, tool):
+    done = tool(f"{TOOLS}.BrokerApiVersionsCommand", "--bootstrap-server", broker)
     versions = re.findall(r"^\t(\w+)\((\d+)\): (\d+)(?: to (\d+))?", done.stdout, re.MULTILINE)
     assert {"Produce", "Fetch", "Metadata", "ApiVersions"} <= {name for name, *_ in versions}
-    done = java(f"{TOOLS}.ClusterTool", "cluster-id", "--bootstrap-server", broker)
+    done = tool(f"{TOOLS}.ClusterTool", "cluster-id", "--bootstrap-server", broker)
     assert admin.describe_cluster().result(30).cluster_id in done.stdout
