@@ -302,7 +302,10 @@ judges:
         let text = "judges: { names: { kind: presidio, url: 'http://analyzer:3000', entities: [ PERSON, PERSONS ] } }";
         let loaded = config::parse(text, config::Role::Guardrail, &|_| Ok(None)).expect("valid");
         let told: Vec<String> = problems(&loaded.config).iter().map(ToString::to_string).collect();
-        assert!(told.len() == 1 && told[0].contains("judges.names.entities") && told[0].contains("`PERSONS`"), "{told:?}");
+        assert!(
+            told.len() == 1 && told[0].contains("judges.names.entities") && told[0].contains("`PERSONS`"),
+            "{told:?}"
+        );
     }
 
     #[test]
