@@ -16,17 +16,22 @@ import org.apache.kafka.common.utils.Exit;
 public class Tools {
     /** In place of the end of this process. */
     static class Ended extends RuntimeException {
-        final int code;
-
         Ended(int code) {
             super("exit " + code, null, false, false);
-            this.code = code;
         }
     }
 
+    /** How the run ended first: a tool that catches this end as any other exception ends once more. */
+    static Integer ended;
+
+    static void end(int code) {
+        if (ended == null) ended = code;
+        throw new Ended(code);
+    }
+
     public static void main(String[] none) throws Exception {
-        Exit.setExitProcedure((code, message) -> { throw new Ended(code); });
-        Exit.setHaltProcedure((code, message) -> { throw new Ended(code); });
+        Exit.setExitProcedure((code, message) -> end(code));
+        Exit.setHaltProcedure((code, message) -> end(code));
         DataInputStream asked = new DataInputStream(System.in);
         DataOutputStream answers = new DataOutputStream(System.out);
         while (true) {
@@ -52,13 +57,14 @@ public class Tools {
         String[] arguments = new String[words.length - 1];
         System.arraycopy(words, 1, arguments, 0, arguments.length);
         PrintStream before = System.err;
+        ended = null;
         System.setOut(out);
         System.setErr(err);
         try {
             Class.forName(words[0]).getMethod("main", String[].class).invoke(null, (Object) arguments);
-            return 0;
+            return ended == null ? 0 : ended;
         } catch (InvocationTargetException thrown) {
-            if (thrown.getCause() instanceof Ended) return ((Ended) thrown.getCause()).code;
+            if (ended != null) return ended;
             thrown.getCause().printStackTrace(err);
             return 1;
         } catch (ReflectiveOperationException unknown) {
