@@ -112,7 +112,7 @@ impl Bus {
             ("socket.keepalive.enable", "true"),
             // Bounds memory; a full queue pushes back in `send`.
             ("queue.buffering.max.messages", "100000"),
-            ("queue.buffering.max.kbytes", "131072"),
+            ("queue.buffering.max.kbytes", "32768"),
             ("message.timeout.ms", &timeout_ms.to_string()),
         ])
     }

@@ -88,6 +88,8 @@ const BUSY_POLL: Duration = Duration::from_millis(20);
 const POLL_BATCH: usize = 256;
 /// The part of [`Options::max_bytes`] that may lie fetched and not begun.
 const PREFETCHED: usize = 4;
+/// The least that librdkafka takes for a fetch: what it takes for the largest record. A larger one comes nevertheless.
+const FETCHED_MIN_BYTES: usize = 1_000_000;
 
 impl Bus {
     /// Starts consuming. Records whose value does not parse are dead-lettered here. Ends, committed, after `stop`; if a
@@ -104,7 +106,10 @@ impl Bus {
         H: Handler<T>,
     {
         let (group, fetch_wait) = (self.full_name(options.group), options.fetch_wait.as_millis().to_string());
-        let prefetch_kib = (options.max_bytes / PREFETCHED / 1024).max(1).to_string();
+        let prefetched = options.max_bytes / PREFETCHED;
+        let prefetch_kib = (prefetched / 1024).max(1).to_string();
+        // What one fetch brings comes on top, and is a multiple of it unless that is said too.
+        let fetched = prefetched.max(FETCHED_MIN_BYTES).to_string();
         let config = self.consumer_config(&[
             ("group.id", &group),
             ("partition.assignment.strategy", "cooperative-sticky"),
@@ -112,6 +117,7 @@ impl Bus {
             ("heartbeat.interval.ms", "2000"),
             ("fetch.wait.max.ms", &fetch_wait),
             ("queued.max.messages.kbytes", &prefetch_kib),
+            ("fetch.max.bytes", &fetched),
         ]);
         let members = Members::default();
         let consumer: BaseConsumer<GroupContext> = config.create_with_context(GroupContext::new(members.clone()))?;
