@@ -5,6 +5,7 @@ import concurrent.futures
 import json
 import subprocess
 import threading
+import time
 
 import httpx
 import pytest
@@ -46,7 +47,7 @@ def everywhere(running, check, what):
         eventually(lambda door=door: check(door), f"{what} at door {door}")
 
 
-def test_a_key_is_made_shown_once_and_works_at_both_doors(running, fake_provider):
+def test_a_key_is_made_shown_once_and_works_at_both_doors(running, fake_provider, measured):
     with admin(running) as api:
         made = api.post("/keys", json={"name": "made", "team": "search", "tags": {"origin": "admin"}})
         assert made.status_code == 201, made.text
@@ -59,7 +60,9 @@ def test_a_key_is_made_shown_once_and_works_at_both_doors(running, fake_provider
         assert read.json()["value"]["sha256"] == sha256(key)
         assert api.post("/keys", json={"name": "made", "team": "search"}).status_code == 412, "there is one already"
         assert api.delete("/keys/made").status_code == 204
+    since = time.monotonic()
     everywhere(running, lambda door: ask(running, key, door=door).status_code == 401, "the key is gone")
+    measured(f"a key that is deleted at one replica is refused at both after {(time.monotonic() - since) * 1000:.0f} ms")
 
 
 def test_a_rotated_key_works_beside_the_old_one_for_a_while_and_keeps_its_id(running, fake_provider):

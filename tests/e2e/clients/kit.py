@@ -27,9 +27,10 @@ def options(named):
 
 
 def send(broker, topic, records, **more):
-    """Produces records (dictionaries of `produce`'s arguments); gives the delivery reports in order."""
+    """Produces records (dictionaries of `produce`'s arguments), in order; gives the delivery reports."""
     reports = [None] * len(records)
-    sender = producer(broker, **more)
+    # A topic is new, and a batch that its leader does not know it for yet must not be overtaken by the next one.
+    sender = producer(broker, **{"max_in_flight": 1, **more})
     for number, record in enumerate(records):
 
         def delivered(error, message, number=number):
