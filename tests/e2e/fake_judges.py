@@ -11,6 +11,8 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from support import answer_json
+
 SECRET = "whsec_" + base64.b64encode(b"e2e-judges-secret").decode()
 PERSON = "Jörg Müller"
 
@@ -58,12 +60,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             status, answer = 200, verdict(asked)
         self.server.asked.append((self.path, dict(self.headers.items()), asked))
-        document = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(document)))
-        self.end_headers()
-        self.wfile.write(document)
+        answer_json(self, status, answer)
 
 
 class Judges(ThreadingHTTPServer):

@@ -15,7 +15,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from foreign_server import ForeignServer
-from support import ROOT, free_port
+from support import ROOT, answer_json, free_port
 
 LANGUAGES, REGIONS = ["en", "es"], ["US"]
 
@@ -32,25 +32,17 @@ class Presidio(ForeignServer):
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        self.answer(200 if self.path == "/health" else 404, {})
+        answer_json(self, 200 if self.path == "/health" else 404, {})
 
     def do_POST(self):
         asked = self.rfile.read(int(self.headers["content-length"]))
         if self.path != "/analyze":
-            return self.answer(404, {})
+            return answer_json(self, 404, {})
         try:
             answer = self.server.analyze(json.loads(asked))
         except Exception as error:
-            return self.answer(400 if isinstance(error, TypeError) else 500, {"error": str(error)})
-        self.answer(200, answer)
-
-    def answer(self, status, answer):
-        document = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(document)))
-        self.end_headers()
-        self.wfile.write(document)
+            return answer_json(self, 400 if isinstance(error, TypeError) else 500, {"error": str(error)})
+        answer_json(self, 200, answer)
 
 
 class Server(ThreadingHTTPServer):

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import json
 import os
 import random
 import socket
@@ -71,6 +72,16 @@ def eventually(check, what, seconds=30.0):
             return result
         assert time.monotonic() < end, f"{what} did not come true in {seconds} s; the last result was {result!r}"
         time.sleep(0.05)
+
+
+def answer_json(handler, status, document):
+    """Answers an HTTP request of `http.server`."""
+    body = json.dumps(document).encode()
+    handler.send_response(status)
+    handler.send_header("content-type", "application/json")
+    handler.send_header("content-length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
 
 
 def sha256(key):
