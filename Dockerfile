@@ -11,9 +11,9 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && install -D target/release/tollgate /out/tollgate
 
 FROM debian:bookworm-slim
-# ca-certificates: HTTPS to providers; curl: the containers' healthchecks.
+# libssl3: TLS; ca-certificates: HTTPS to providers; curl: the containers' healthchecks.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates curl \
+    && apt-get install --yes --no-install-recommends ca-certificates curl libssl3 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --home-dir /var/lib/tollgate --create-home tollgate
 COPY --from=builder /out/tollgate /usr/local/bin/tollgate
