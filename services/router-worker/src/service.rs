@@ -176,14 +176,8 @@ impl Handler<Request> for Worker {
     async fn handle(&self, record: Incoming<Request>, emitter: Emitter) -> Outcome {
         let expiry = record.headers.get(headers::EXPIRY_TIME).map(str::to_owned);
         let request = record.value;
-        let working = match self.registry.begin(Stage::Working, request.request_id, &request.caller.team) {
-            Begun::Work(working) => working,
-            Begun::Wait(done) => {
-                // A redelivery of what this process is working on: the first delivery's effects are this one's too.
-                done.cancelled().await;
-                return Outcome::default();
-            }
-        };
+        // `None`: a redelivery of what this process was working on. The first delivery's effects are this one's too.
+        let Some(working) = self.registry.work(&request).await else { return Outcome::default() };
         let _in_flight = metric::InFlight::begin(self.lane);
         let execution_id = ExecutionId::new();
         let leaving = emitter.leaving().clone();
@@ -196,6 +190,9 @@ impl Handler<Request> for Worker {
         if let Done::Ended(finished) = &mut done {
             finished.terminal.chunks = sink.chunks;
             metric::copy_ended(&request, finished);
+        }
+        if let Done::Parked(parked) = &done {
+            working.parks(&parked.request);
         }
         metric::done(self.lane, &done);
         match effects(done, &request, execution_id, expiry, &record.trace) {
@@ -228,7 +225,7 @@ impl Handler<Request> for Waker {
             match self.registry.begin(Stage::Parked, request.request_id, &request.caller.team) {
                 Begun::Work(waiting) => break waiting,
                 // An earlier delivery, whose partition has left: it gives the record back, or sends it on a second time.
-                Begun::Wait(done) => done.cancelled().await,
+                Begun::Wait(present) => present.done.cancelled().await,
             }
         };
         let not_before_ms = request.waiting.as_ref().map_or(0, |waiting| waiting.not_before_ms);

@@ -4,6 +4,7 @@
 use super::requests::{Bench, Chunks, ask};
 use crate::{
     attempt::Signals,
+    execute::Done,
     park,
     registry::{Begun, Registry, Stage, Working},
     service::{effects, moved},
@@ -35,6 +36,8 @@ enum Event {
         nth: usize,
         is_again: bool,
         is_committed: bool,
+        /// When it is heard that what it causes stands on the log.
+        acked_after_ms: u64,
     },
     Pass {
         ms: u64,
@@ -54,8 +57,7 @@ enum Event {
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        10 => (0..64usize, prop::bool::weighted(0.1), prop::bool::weighted(0.8))
-            .prop_map(|(nth, is_again, is_committed)| Event::Deliver { nth, is_again, is_committed }),
+        10 => deliver(),
         6 => (0..400u64).prop_map(|ms| Event::Pass { ms }),
         2 => (1_000..30_000u64).prop_map(|ms| Event::Pass { ms }),
         2 => (0..4usize).prop_map(|which| Event::Cancel { which }),
@@ -65,6 +67,13 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+fn deliver() -> impl Strategy<Value = Event> {
+    let acked_after_ms = prop_oneof![3 => Just(0u64), 1 => 0..40_000u64];
+    (0..64usize, prop::bool::weighted(0.1), prop::bool::weighted(0.8), acked_after_ms).prop_map(
+        |(nth, is_again, is_committed, acked_after_ms)| Event::Deliver { nth, is_again, is_committed, acked_after_ms },
+    )
+}
+
 /// A record of the log.
 struct Record {
     topic: String,
@@ -72,7 +81,7 @@ struct Record {
     is_done: bool,
 }
 
-/// What became of a delivery: the record, what it caused, and the guard that is held until that stands on the log.
+/// What became of a delivery: the record, what it caused, and the guard that is held until that is known to be on the log.
 type Handled = (usize, Vec<Outgoing>, Option<Working>);
 
 struct World {
@@ -86,6 +95,8 @@ struct World {
     under_way: FuturesUnordered<LocalBoxFuture<'static, Handled>>,
     /// By record: whether its offset is committed at its end.
     commits: HashMap<usize, bool>,
+    /// By record: how long what it causes stands on the log before that is heard of.
+    acks: HashMap<usize, Duration>,
     /// Every provider answers.
     is_quiet: bool,
 }
@@ -102,6 +113,7 @@ impl World {
             handover: CancellationToken::new(),
             under_way: FuturesUnordered::new(),
             commits: HashMap::new(),
+            acks: HashMap::new(),
             is_quiet: false,
         }
     }
@@ -152,7 +164,12 @@ impl World {
             tokio::select! {
                 biased;
                 Some((at, records, here)) = self.under_way.next(), if !self.under_way.is_empty() => {
+                    let late = self.acks.remove(&at).filter(|_| !records.is_empty());
                     self.append(records);
+                    if let Some(late) = late {
+                        self.under_way.push(sleep(late).map(move |()| (at, Vec::new(), here)).boxed_local());
+                        continue;
+                    }
                     drop(here);
                     self.log[at].is_done |= self.commits.remove(&at).unwrap_or(false);
                 }
@@ -164,6 +181,7 @@ impl World {
     /// What a process that starts reads before it works.
     fn start(&mut self) {
         self.commits.clear();
+        self.acks.clear();
         self.registry = Registry::default();
         self.cancellations.iter().for_each(|cancellation| self.registry.cancel(cancellation.clone()));
         (self.leaving, self.handover) = (CancellationToken::new(), CancellationToken::new());
@@ -171,10 +189,12 @@ impl World {
 
     async fn happen(&mut self, event: &Event, requests: &[Request]) {
         match event {
-            Event::Deliver { nth, is_again, is_committed } => {
+            Event::Deliver { nth, is_again, is_committed, acked_after_ms } => {
                 let open = self.open(*is_again);
                 if !open.is_empty() {
-                    self.deliver(open[nth % open.len()], *is_committed);
+                    let at = open[nth % open.len()];
+                    self.acks.insert(at, Duration::from_millis(*acked_after_ms));
+                    self.deliver(at, *is_committed);
                 }
             }
             Event::Pass { ms } => self.pass(Duration::from_millis(*ms)).await,
@@ -222,16 +242,13 @@ async fn work(
     leaving: CancellationToken,
     handover: CancellationToken,
 ) -> Handled {
-    let here = match registry.begin(Stage::Working, request.request_id, "search") {
-        Begun::Work(here) => here,
-        Begun::Wait(done) => {
-            done.cancelled().await;
-            return (at, Vec::new(), None);
-        }
-    };
+    let Some(here) = registry.work(&request).await else { return (at, Vec::new(), None) };
     let (id, trace, mut sink) = (ExecutionId::new(), TraceContext::new(), Chunks::default());
     let signals = Signals { cancel: &here.cancel, leaving: &leaving, handover: &handover };
     let done = bench.executor.execute(&request, id, None, &mut sink, signals).await;
+    if let Done::Parked(parked) = &done {
+        here.parks(&parked.request);
+    }
     (at, effects(done, &request, id, None, &trace).expect("JSON"), Some(here))
 }
 
@@ -240,7 +257,7 @@ async fn wait(at: usize, request: Request, registry: Registry) -> Handled {
     let here = loop {
         match registry.begin(Stage::Parked, request.request_id, "search") {
             Begun::Work(here) => break here,
-            Begun::Wait(done) => done.cancelled().await,
+            Begun::Wait(present) => present.done.cancelled().await,
         }
     };
     let not_before_ms = request.waiting.as_ref().expect("it waits").not_before_ms;
@@ -313,7 +330,9 @@ proptest! {
                 // Without crashes and lost commits nothing is delivered twice.
                 let event = match event {
                     Event::Crash if is_calm => continue,
-                    Event::Deliver { nth, .. } if is_calm => Event::Deliver { nth, is_again: false, is_committed: true },
+                    Event::Deliver { nth, acked_after_ms, .. } if is_calm => {
+                        Event::Deliver { nth, is_again: false, is_committed: true, acked_after_ms }
+                    }
                     event => event,
                 };
                 world.happen(&event, &requests).await;
