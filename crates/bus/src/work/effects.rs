@@ -225,9 +225,10 @@ impl OnAck for Work {
             self.release_bytes();
             let failure = self.failure.lock().ok().and_then(|mut f| f.take());
             let end = if self.is_handed_back.load(Ordering::Acquire) { End::HandedBack } else { End::Done };
-            drop(self.held.lock().ok().and_then(|mut held| held.take()));
             // Fails only when the poll loop has ended, and then nobody commits any more.
             let _ = self.done.send(Completed { place: self.place.clone(), result: failure.map_or(Ok(end), Err) });
+            // Last: whoever waits for this guard completes the same record again, and must not be committed if this has failed.
+            drop(self.held.lock().ok().and_then(|mut held| held.take()));
         }
     }
 }

@@ -169,3 +169,26 @@ async fn what_is_handed_back_is_not_done() {
     let came = handled::<RawValueBytes, _>(incoming(b"original"), told).await;
     assert_eq!((came.end, came.dead.len(), came.bytes), (End::HandedBack, 0, 0));
 }
+
+/// Notes, when it is dropped, whether the end of its record is known.
+struct Guard(Arc<Mutex<mpsc::Receiver<Completed>>>, Arc<AtomicBool>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let is_known = self.0.lock().expect("no panic").try_recv().is_ok_and(|completed| completed.result.is_err());
+        self.1.store(is_known, Ordering::Relaxed);
+    }
+}
+
+/// Found by reading: a delivery again that waits for the first one's guard was told before the first one's failure was, so it
+/// could be committed although nothing of the record's effects is there.
+#[test]
+fn whoever_waits_for_a_record_is_told_after_its_failure() {
+    let (done, completions) = mpsc::channel();
+    let is_known = Arc::<AtomicBool>::default();
+    let guard = Guard(Arc::new(Mutex::new(completions)), is_known.clone());
+    let work = Work::new(((Arc::from("t.work"), 3), 1, 41), Share::new(0, Arc::default()), done);
+    *work.held.lock().expect("no panic") = Some(Box::new(guard));
+    work.acknowledged(Err(Error::Stopped("test".to_owned())));
+    assert!(is_known.load(Ordering::Relaxed));
+}
