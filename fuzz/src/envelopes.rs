@@ -6,8 +6,8 @@ use serde_json::{Value, value::RawValue};
 use std::collections::BTreeMap;
 use tollgate_bus::{FromRecord, TopicName, end::poisoned_request};
 use tollgate_schemas::{
-    Cancellation, Completion, IdempotencyRecord, Produced, Reply, ReplyEvent, Request, RequestId, TraceContext,
-    UsageRow,
+    Cancellation, Change, Completion, Cooldown, IdempotencyRecord, Produced, Reply, ReplyEvent, Request, RequestId,
+    TraceContext, UsageRow,
 };
 
 fn record<T: FromRecord + Serialize>(data: &[u8]) {
@@ -72,6 +72,8 @@ pub(crate) fn run(data: &[u8]) {
     record::<Reply>(data);
     record::<UsageRow>(data);
     record::<Cancellation>(data);
+    record::<Change>(data);
+    record::<Cooldown>(data);
     record::<IdempotencyRecord>(data);
     poisoned(data);
     if let Ok(text) = std::str::from_utf8(data) {
