@@ -18,8 +18,8 @@ use std::{
 
 /// Records that may wait for the next burst.
 const WAITING_MAX: usize = 50_000;
-/// Bytes that may wait for the next burst.
-const WAITING_MAX_BYTES: usize = 64 << 20;
+/// Bytes that may wait for the next burst: as many as librdkafka's queue takes.
+const WAITING_MAX_BYTES: usize = 32 << 20;
 /// The longest a record waits for a burst's last acknowledgement: one slow broker must not hold up the others.
 const WAIT_MAX: Duration = Duration::from_millis(5);
 
@@ -186,19 +186,31 @@ impl Waiting {
 
     /// Sends what waits as a burst. `idle`: only if nothing has been sent meanwhile.
     fn go(&self, idle: bool) {
+        let Some(native) = self.native.get().and_then(Weak::upgrade) else { return };
+        self.send(idle, |queued| produce(&native, queued));
+    }
+
+    fn send(&self, idle: bool, mut produce: impl FnMut(Queued) -> Offer) {
+        let mut goes_on = self.send_once(idle, &mut produce);
+        while goes_on {
+            goes_on = self.send_once(true, &mut produce);
+        }
+    }
+
+    /// Whether something was left although all that was sent is acknowledged by now: nobody else would go on with it.
+    fn send_once(&self, idle: bool, produce: &mut impl FnMut(Queued) -> Offer) -> bool {
         let burst = {
-            let Ok(mut state) = self.state.lock() else { return };
+            let Ok(mut state) = self.state.lock() else { return false };
             if idle && state.open > 0 {
-                return;
+                return false;
             }
             state.next_bytes = 0;
             state.open += state.next.len();
             std::mem::take(&mut state.next)
         };
-        let Some(native) = self.native.get().and_then(Weak::upgrade) else { return };
         let mut unsent = Vec::new();
         for queued in burst {
-            match produce(&native, queued) {
+            match produce(queued) {
                 Offer::Taken => {}
                 Offer::Full(queued) => unsent.push(queued),
                 Offer::Refused(error, ack) => {
@@ -207,13 +219,16 @@ impl Waiting {
                 }
             }
         }
-        if let (false, Ok(mut state)) = (unsent.is_empty(), self.state.lock()) {
-            // librdkafka's queue is full, so acknowledgements are on their way, and the last one starts the next burst.
-            state.open = state.open.saturating_sub(unsent.len());
-            state.next_bytes += unsent.iter().map(|q| q.record.bytes()).sum::<usize>();
-            unsent.append(&mut state.next);
-            state.next = unsent;
+        if unsent.is_empty() {
+            return false;
         }
+        let Ok(mut state) = self.state.lock() else { return false };
+        // librdkafka's queue is full, so acknowledgements are on their way, and the last one starts the next burst.
+        state.open = state.open.saturating_sub(unsent.len());
+        state.next_bytes += unsent.iter().map(|q| q.record.bytes()).sum::<usize>();
+        unsent.append(&mut state.next);
+        state.next = unsent;
+        state.open == 0
     }
 }
 
@@ -234,5 +249,44 @@ fn produce(native: &BaseProducer<Context>, queued: Queued) -> Offer {
             let ack = *back.delivery_opaque;
             Offer::Refused(Error::NotAcknowledged { topic, reason: error.to_string() }, ack)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Headers, TopicName};
+
+    fn queued() -> Queued {
+        let record = Outgoing {
+            topic: TopicName::Full("t.work".to_owned()),
+            partition: None,
+            key: None,
+            headers: Headers::default(),
+            payload: b"work".to_vec(),
+            is_tombstone: false,
+            relaxed: false,
+        };
+        Queued { topic: "t.work".to_owned(), record, ack: Ack::None }
+    }
+
+    /// Found by reading: where the queue had no room for a record and was empty a moment later, the record waited for another
+    /// one to come.
+    #[test]
+    fn what_finds_no_room_is_sent_although_no_acknowledgement_is_to_come() {
+        let (waiting, mut offered) = (Waiting::default(), 0);
+        assert!(matches!(waiting.join(queued()), Joined::Lone(_)));
+        assert!(matches!(waiting.join(queued()), Joined::First));
+        waiting.send(false, |queued| {
+            offered += 1;
+            if offered > 1 {
+                return Offer::Taken;
+            }
+            // The one that is under way is acknowledged just now.
+            waiting.acknowledged();
+            Offer::Full(queued)
+        });
+        let state = waiting.state.lock().expect("no panic");
+        assert_eq!((offered, state.open, state.next.len(), state.next_bytes), (2, 1, 0, 0));
     }
 }
