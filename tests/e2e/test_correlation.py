@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 import uuid
 
 import openai
@@ -18,6 +19,7 @@ def running(gateway):
             endpoint("chat", ["main alpha fake-large"]),
             endpoint("checked", ["main alpha fake-large"], guardrails={"output": {"keywords": keywords()}}),
             endpoint("brief", ["main alpha fake-large"], timeout={"total": "2s"}),
+            endpoint("kept", ["main alpha fault-gate-stream"], on_disconnect="finish"),
         ],
         separate=True,
         ingress=2,
@@ -65,6 +67,19 @@ def test_either_replica_knows_an_answer_that_the_other_gave(running, fake_provid
         path = "/v1/requests/" + raw.headers["x-request-id"]
         found = eventually(lambda: (got := http.get(path)).status_code == 200 and got, "the other replica stored it")
     assert found.json()["response"]["body"]["choices"][0]["message"]["content"] == "echo: shared"
+
+
+def test_either_replica_ends_a_request_that_the_other_took(running, fake_provider, measured):
+    stream = running.openai(door=0).chat.completions.create(model="kept", messages=user("hello"), stream=True)
+    next(chunk for chunk in stream if chunk.choices[0].delta.content)
+    begun = time.monotonic()
+    with running.http(door=1) as http:
+        asked = http.delete("/v1/requests/" + stream.response.headers["x-request-id"])
+    assert asked.status_code in (200, 202)
+    eventually(lambda: fake_provider.calls[0]["caller_gone"], "the provider sees its caller leave")
+    measured(f"a provider's call is over {(time.monotonic() - begun) * 1000:.0f} ms after DELETE at another replica")
+    with pytest.raises(openai.APIError):
+        list(stream)
 
 
 def test_a_wait_that_runs_out_says_that_the_work_goes_on(running, fake_provider):

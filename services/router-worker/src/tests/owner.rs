@@ -164,7 +164,7 @@ impl World {
             tokio::select! {
                 biased;
                 Some((at, records, here)) = self.under_way.next(), if !self.under_way.is_empty() => {
-                    let late = self.acks.remove(&at).filter(|_| !records.is_empty());
+                    let late = self.acks.remove(&at).filter(|late| !late.is_zero() && !records.is_empty());
                     self.append(records);
                     if let Some(late) = late {
                         self.under_way.push(sleep(late).map(move |()| (at, Vec::new(), here)).boxed_local());
