@@ -15,6 +15,10 @@ from test_kafka_door import Door, content_of, job
 
 STALLED_JOBS = 3000
 STALLED_PLACES = 4
+# Nearly as large as a body inside a record may be, and together more than the 64 MiB that a lane's consumer takes in.
+LARGE_JOBS, LARGE_BYTES = 300, 240 << 10
+# Of these, one provider's calls hold this (docs/api.md, "Bounds").
+CALLED_BYTES = 24 << 20
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +37,9 @@ def running(gateway, _provider):
             endpoint("overloaded", ["main alpha waits-over"]),
             endpoint("down", ["main dead nothing"]),
             endpoint("stalled", ["main narrow stalls"]),
+            endpoint("large", ["main wide stalls-large"]),
         ],
-        providers={"narrow": narrow},
+        providers={"narrow": narrow, "wide": {"kind": "openai", "base_url": _provider.url("wide")}},
         # One partition, so that whoever waits and whoever does not stand in the same queue.
         kafka={"partitions": {"default": 1, "usage": 1}},
     )
@@ -175,3 +180,27 @@ def test_a_provider_that_stalls_holds_back_only_its_own(running, door, fake_prov
     assert waiting == [], "those for the stalled provider wait"
     fake_provider.open_gate("stalls")
     eventually(lambda: called() > 10 * STALLED_PLACES, "they are tried once it answers", 60)
+
+
+def test_large_jobs_for_a_provider_that_stalls_hold_back_only_its_own(running, door, fake_provider):
+    """It would take calls for all the bytes that the lane may have in flight, and jobs for others stand behind."""
+    fake_provider.fault("gate", model="stalls-large")
+    text = "x" * LARGE_BYTES
+    large = [job(text, model="large", custom_id=f"large-{n}-{uuid.uuid4().hex}") for n in range(LARGE_JOBS)]
+    produce_all(running, door.jobs, [(one, None, None) for one in large])
+
+    def called():
+        return len(fake_provider.calls_of(model="stalls-large"))
+
+    # What a record has beside its body is not known here to the byte.
+    most = CALLED_BYTES // LARGE_BYTES
+    eventually(lambda: called() > most - 10, "the provider has the bytes that it may have", 120)
+    jobs = [job(f"{n}") for n in range(20)]
+    produce_all(running, door.jobs, [(one, None, None) for one in jobs])
+    lines = door.answers_to([one["custom_id"] for one in jobs])
+    assert all(line["error"] is None and content_of(line) for line in lines.values())
+    assert most - 10 < called() <= most, "the gate is shut all the while"
+    waiting = [json.loads(r.value()) for r in read(running, [door.answers]) if b"large-" in r.value()]
+    assert waiting == [], "those for the stalled provider wait"
+    fake_provider.open_gate("stalls-large")
+    eventually(lambda: called() > 2 * most, "they are tried once it answers", 120)

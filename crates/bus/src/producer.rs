@@ -165,6 +165,8 @@ pub struct Emitter {
 /// An [`OnAck`] that is told of each record before it is sent.
 pub(crate) trait CountedAck: OnAck {
     fn expect_one(&self);
+    /// See [`Emitter::bytes`].
+    fn bytes(&self) -> usize;
     /// See [`Emitter::release_bytes`].
     fn release_bytes(&self);
     fn as_on_ack(self: Arc<Self>) -> Arc<dyn OnAck>;
@@ -193,6 +195,11 @@ impl Emitter {
     /// record back then, one that works goes on and has the drain time for it.
     pub fn leaving(&self) -> &CancellationToken {
         &self.leaving
+    }
+
+    /// What the record takes of its consumer's bytes in flight: value, key and headers; nothing once they are let go of.
+    pub fn bytes(&self) -> usize {
+        self.work.bytes()
     }
 
     /// Lets go of the record's value: it is not counted any more in the bytes in flight, for a handler that has dropped its

@@ -81,6 +81,8 @@ pub(crate) struct Call<'a> {
     pub asked: Asked<'a>,
     /// Whose turn it counts for.
     pub lane: Lane,
+    /// See [`crate::execute::Executor::bytes`].
+    pub bytes: usize,
     /// How long.
     pub limits: Limits,
     /// How long it may wait for a place among the calls under way.
@@ -295,19 +297,19 @@ impl Call<'_> {
 
     fn free_place(&self) -> Option<Places> {
         let own = match &self.destination.gate {
-            Some(gate) => Some(gate.try_enter(self.lane)?),
+            Some(gate) => Some(gate.try_enter(self.lane, self.bytes)?),
             None => None,
         };
-        Some(Places { _own: own, _provider: self.destination.provider.gate.try_enter(self.lane)? })
+        Some(Places { _own: own, _provider: self.destination.provider.gate.try_enter(self.lane, self.bytes)? })
     }
 
     /// The destination's own gate comes first: who queues there holds no place that the provider's other models could use.
     async fn queue(&self) -> Result<Places, Full> {
         let own = match &self.destination.gate {
-            Some(gate) => Some(gate.enter(self.lane).await?),
+            Some(gate) => Some(gate.enter(self.lane, self.bytes).await?),
             None => None,
         };
-        Ok(Places { _own: own, _provider: self.destination.provider.gate.enter(self.lane).await? })
+        Ok(Places { _own: own, _provider: self.destination.provider.gate.enter(self.lane, self.bytes).await? })
     }
 
     fn admit(&self) -> Result<Admitted<'_>, Failure> {

@@ -60,6 +60,8 @@ pub(crate) struct Executor {
     pub meters: Arc<Meters>,
     /// Answers that are given again.
     pub cache: Arc<Cache>,
+    /// What the request's record takes of the bytes that its lane has in flight.
+    pub bytes: usize,
 }
 
 /// What is throttled without a word about how long is tried again after this.

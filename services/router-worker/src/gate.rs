@@ -1,9 +1,10 @@
-//! A bound on concurrent calls that is fair between lanes.
+//! A bound on concurrent calls, and on the bytes of their requests, that is fair between lanes.
 //!
 //! Waiting calls queue per lane; a free place goes to the lanes in turn, by weight, so that a flood on one lane does not
 //! hold up the others. The batch lane never takes the last eighth of the places, so a waiting caller seldom finds all of
-//! them taken by bulk work that runs for minutes. Each queue is bounded: behind a provider that answers nothing there would
-//! else be room for every request of a lane, and none for those that somebody else would answer.
+//! them taken by bulk work that runs for minutes. Each queue is bounded, and so are each lane's bytes, under way and in the
+//! queue: behind a provider that answers nothing there would else be room for every request of a lane, and none for those
+//! that somebody else would answer.
 
 use crate::patience::WAITING_IN_PLACE_MAX;
 use std::{
@@ -19,6 +20,14 @@ const WEIGHTS: [i64; 3] = [8, 1, 4];
 /// Calls that queue at one gate, of a lane in which somebody waits; more are turned away at once. Together with as many calls under
 /// way (`concurrency`, 256) it is about half of what a lane's consumer takes in of one partition before it pauses.
 pub(crate) const QUEUED_MAX: usize = 256;
+/// Bytes of requests that a lane's consumer takes in before it pauses; it goes on when half of them are left. They are
+/// counted as the consumer counts a record: of a body that is stored beside the log, its claim check.
+pub(crate) const LANE_BYTES_MAX: usize = 64 << 20;
+/// Those of a lane's calls under way at one gate, which is full for that lane then. Its only call may have more.
+pub(crate) const CALLED_BYTES_MAX: usize = LANE_BYTES_MAX / 8 * 3;
+/// Those and the bytes of the calls that queue for a place. Less than half, so intake goes on although a provider and
+/// its queue are full.
+const HELD_BYTES_MAX: usize = LANE_BYTES_MAX / 32 * 15;
 
 /// Those of the batch lane need places to wait, of which there are no more.
 fn queued_max(lane: Lane) -> usize {
@@ -33,11 +42,20 @@ pub(crate) struct Gate(Arc<Mutex<State>>);
 struct State {
     free: usize,
     batch_left: usize,
+    /// Bytes of the requests with a call under way, by lane.
+    called: [usize; 3],
     credit: [i64; 3],
-    waiting: [VecDeque<oneshot::Sender<()>>; 3],
+    waiting: [VecDeque<Waiting>; 3],
 }
 
-/// As many calls queue at the gate as may.
+/// A call that queues.
+#[derive(Debug)]
+struct Waiting {
+    sender: oneshot::Sender<()>,
+    bytes: usize,
+}
+
+/// As many calls queue at the gate as may, or as many of their bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
 
@@ -46,6 +64,7 @@ pub(crate) struct Full;
 pub(crate) struct Permit {
     gate: Gate,
     lane: Lane,
+    bytes: usize,
 }
 
 impl Gate {
@@ -53,39 +72,41 @@ impl Gate {
     pub(crate) fn new(places: usize) -> Self {
         let places = places.max(1);
         let batch_left = (places - places / 8).max(1);
-        Self(Arc::new(Mutex::new(State { free: places, batch_left, credit: [0; 3], waiting: Default::default() })))
+        let state = State { free: places, batch_left, called: [0; 3], credit: [0; 3], waiting: Default::default() };
+        Self(Arc::new(Mutex::new(state)))
     }
 
-    /// A place that is free now and that nobody queues for.
-    pub(crate) fn try_enter(&self, lane: Lane) -> Option<Permit> {
+    /// A place for a request of so many bytes that is free now and that nobody queues for.
+    pub(crate) fn try_enter(&self, lane: Lane, bytes: usize) -> Option<Permit> {
         let mut state = self.state();
-        let is_free = state.queued(lane) == 0 && state.has_place(lane);
+        let is_free = state.first(lane).is_none() && state.has_place(lane, bytes);
         is_free.then(|| {
-            state.take(lane);
-            Permit { gate: self.clone(), lane }
+            state.take(lane, bytes);
+            Permit { gate: self.clone(), lane, bytes }
         })
     }
 
-    /// Waits for a place, unless too many do. A call that is dropped while waiting takes none.
-    pub(crate) async fn enter(&self, lane: Lane) -> Result<Permit, Full> {
-        if let Some(permit) = self.try_enter(lane) {
+    /// Waits for a place for a request of so many bytes, unless too many calls do, or too large ones. A call that is
+    /// dropped while waiting takes none.
+    pub(crate) async fn enter(&self, lane: Lane, bytes: usize) -> Result<Permit, Full> {
+        if let Some(permit) = self.try_enter(lane, bytes) {
             return Ok(permit);
         }
         let mut waiter = {
             let mut state = self.state();
-            if state.queued(lane) >= queued_max(lane) {
+            if !state.may_queue(lane, bytes) {
                 return Err(Full);
             }
             let (sender, receiver) = oneshot::channel();
-            state.waiting[lane as usize].push_back(sender);
+            state.waiting[lane as usize].push_back(Waiting { sender, bytes });
             // A place may have become free since it was asked for.
             state.admit();
-            Waiter { gate: self, lane, receiver }
+            Waiter { gate: self, lane, bytes, receiver }
         };
         // The sender is dropped only together with the gate, which this call borrows. Once the place is received, the
         // waiter's own drop finds nothing to give back.
         let _ = (&mut waiter.receiver).await;
-        Ok(Permit { gate: self.clone(), lane })
+        Ok(Permit { gate: self.clone(), lane, bytes })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -93,9 +114,10 @@ impl Gate {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn leave(&self, lane: Lane) {
+    fn leave(&self, lane: Lane, bytes: usize) {
         let mut state = self.state();
         state.free += 1;
+        state.called[lane as usize] -= bytes;
         if lane == Lane::Batch {
             state.batch_left += 1;
         }
@@ -105,46 +127,56 @@ impl Gate {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.gate.leave(self.lane);
+        self.gate.leave(self.lane, self.bytes);
     }
 }
 
 struct Waiter<'a> {
     gate: &'a Gate,
     lane: Lane,
+    bytes: usize,
     receiver: oneshot::Receiver<()>,
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.receiver.close();
-        // A place that was given in the moment of giving up goes back.
         if self.receiver.try_recv().is_ok() {
-            self.gate.leave(self.lane);
+            // A place that was given in the moment of giving up goes back.
+            self.gate.leave(self.lane, self.bytes);
+        } else {
+            // There may be bytes enough for who stood behind it.
+            self.gate.state().admit();
         }
     }
 }
 
 impl State {
-    /// How many calls of the lane wait. Those that gave up leave the queue here at the latest, for behind a gate that nobody
-    /// leaves they would pile up.
-    fn queued(&mut self, lane: Lane) -> usize {
+    /// The bytes of the first call of the lane that waits. Those before it that gave up leave the queue.
+    fn first(&mut self, lane: Lane) -> Option<usize> {
         let queue = &mut self.waiting[lane as usize];
-        while queue.front().is_some_and(oneshot::Sender::is_closed) {
-            queue.pop_front();
-        }
-        if queue.len() >= queued_max(lane) {
-            queue.retain(|sender| !sender.is_closed());
-        }
-        queue.len()
+        while queue.pop_front_if(|call| call.sender.is_closed()).is_some() {}
+        queue.front().map(|call| call.bytes)
     }
 
-    fn has_place(&self, lane: Lane) -> bool {
-        self.free > 0 && (lane != Lane::Batch || self.batch_left > 0)
+    /// Whether a request of so many bytes may queue. All that gave up leave the queue, for behind a gate that nobody
+    /// leaves they would pile up.
+    fn may_queue(&mut self, lane: Lane, bytes: usize) -> bool {
+        let queue = &mut self.waiting[lane as usize];
+        queue.retain(|call| !call.sender.is_closed());
+        let queued: usize = queue.iter().map(|call| call.bytes).sum();
+        queue.len() < queued_max(lane) && self.called[lane as usize] + queued + bytes <= HELD_BYTES_MAX
     }
 
-    fn take(&mut self, lane: Lane) {
+    fn has_place(&self, lane: Lane, bytes: usize) -> bool {
+        let called = self.called[lane as usize];
+        let is_small = called == 0 || called + bytes <= CALLED_BYTES_MAX;
+        self.free > 0 && is_small && (lane != Lane::Batch || self.batch_left > 0)
+    }
+
+    fn take(&mut self, lane: Lane, bytes: usize) {
         self.free -= 1;
+        self.called[lane as usize] += bytes;
         if lane == Lane::Batch {
             self.batch_left -= 1;
         }
@@ -153,18 +185,18 @@ impl State {
     /// Gives free places to those who wait.
     fn admit(&mut self) {
         while let Some(lane) = self.turn() {
-            while let Some(sender) = self.waiting[lane as usize].pop_front() {
-                if sender.send(()).is_ok() {
-                    self.take(lane);
-                    break;
-                }
+            // One that gives up in this moment has had its turn.
+            if let Some(call) = self.waiting[lane as usize].pop_front()
+                && call.sender.send(()).is_ok()
+            {
+                self.take(lane, call.bytes);
             }
         }
     }
 
     /// Whose turn it is: smooth weighted round robin over the lanes that wait and may enter.
     fn turn(&mut self) -> Option<Lane> {
-        let ready = Lane::ALL.map(|lane| !self.waiting[lane as usize].is_empty() && self.has_place(lane));
+        let ready = Lane::ALL.map(|lane| self.first(lane).is_some_and(|bytes| self.has_place(lane, bytes)));
         let total: i64 = WEIGHTS.iter().zip(ready).filter(|(_, ready)| *ready).map(|(weight, _)| weight).sum();
         let mut best: Option<Lane> = None;
         for lane in Lane::ALL.into_iter().filter(|lane| ready[*lane as usize]) {
@@ -181,109 +213,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::future::Future;
-    use std::pin::Pin;
-    use std::task::{Context, Poll, Waker};
-
-    type Entering = Pin<Box<dyn Future<Output = Result<Permit, Full>>>>;
-
-    fn poll_whole(entering: &mut Entering) -> Poll<Result<Permit, Full>> {
-        entering.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-    }
-
-    fn poll(entering: &mut Entering) -> Option<Permit> {
-        match poll_whole(entering) {
-            Poll::Ready(permit) => Some(permit.expect("the queue is short")),
-            Poll::Pending => None,
-        }
-    }
-
-    fn entering(gate: &Gate, lane: Lane) -> Entering {
-        let gate = gate.clone();
-        Box::pin(async move { gate.enter(lane).await })
-    }
-
-    #[test]
-    fn a_flood_on_one_lane_does_not_hold_up_another() {
-        let gate = Gate::new(1);
-        let held = poll(&mut entering(&gate, Lane::Interactive)).expect("free");
-        let mut batch: Vec<Entering> = (0..100).map(|_| entering(&gate, Lane::Batch)).collect();
-        assert!(batch.iter_mut().all(|call| poll(call).is_none()));
-        let mut late = entering(&gate, Lane::Interactive);
-        assert!(poll(&mut late).is_none());
-        drop(held);
-        assert!(poll(&mut late).is_some(), "the interactive call came last and goes first");
-    }
-
-    #[test]
-    fn every_lane_gets_its_share_and_nothing_is_lost() {
-        let gate = Gate::new(1);
-        let mut held = poll(&mut entering(&gate, Lane::Interactive));
-        let mut waiting: Vec<(Lane, Entering)> =
-            (0..39).map(|i| Lane::ALL[i % 3]).map(|lane| (lane, entering(&gate, lane))).collect();
-        waiting.iter_mut().for_each(|(_, call)| assert!(poll(call).is_none()));
-        let mut served = Vec::new();
-        while !waiting.is_empty() {
-            drop(held.take());
-            let at = waiting.iter_mut().position(|(_, call)| {
-                held = poll(call);
-                held.is_some()
-            });
-            served.push(waiting.swap_remove(at.expect("someone is let in")).0);
-        }
-        let first: Vec<_> = served.iter().take(13).collect();
-        assert_eq!(
-            [Lane::Interactive, Lane::Batch, Lane::Judge].map(|l| first.iter().filter(|s| ***s == l).count()),
-            [8, 1, 4]
-        );
-    }
-
-    #[test]
-    fn giving_up_while_waiting_leaves_no_hole() {
-        let gate = Gate::new(1);
-        let held = poll(&mut entering(&gate, Lane::Batch)).expect("free");
-        let (mut first, mut second) = (entering(&gate, Lane::Batch), entering(&gate, Lane::Batch));
-        assert!(poll(&mut first).is_none() && poll(&mut second).is_none());
-        drop(held);
-        drop(first);
-        assert!(poll(&mut second).is_some());
-        assert!(poll(&mut entering(&gate, Lane::Judge)).is_some());
-    }
-
-    #[test]
-    fn a_queue_is_bounded_and_those_who_gave_up_take_no_room_in_it() {
-        let gate = Gate::new(1);
-        let held = poll(&mut entering(&gate, Lane::Interactive)).expect("free");
-        let mut queue: Vec<Entering> = (0..QUEUED_MAX).map(|_| entering(&gate, Lane::Interactive)).collect();
-        assert!(queue.iter_mut().all(|call| poll(call).is_none()));
-        let is_full = |call: &mut Entering| matches!(poll_whole(call), Poll::Ready(Err(Full)));
-        assert!(is_full(&mut entering(&gate, Lane::Interactive)));
-        assert!(poll(&mut entering(&gate, Lane::Judge)).is_none(), "each lane has its own queue");
-        // From the middle, where nothing else would look.
-        drop(queue.remove(QUEUED_MAX / 2));
-        let mut late = entering(&gate, Lane::Interactive);
-        assert!(poll(&mut late).is_none());
-        queue.push(late);
-        assert!(is_full(&mut entering(&gate, Lane::Interactive)));
-        assert!(gate.try_enter(Lane::Interactive).is_none());
-        drop(held);
-        assert!(gate.try_enter(Lane::Interactive).is_none(), "whoever queues goes first");
-        for mut call in queue {
-            drop(poll(&mut call).expect("in order"));
-        }
-        assert!(gate.try_enter(Lane::Interactive).is_some());
-        assert!(gate.state().waiting.iter().all(|queue| queue.len() <= QUEUED_MAX));
-    }
-
-    #[test]
-    fn bulk_work_leaves_an_eighth_of_the_places() {
-        let gate = Gate::new(8);
-        let mut batch: Vec<Option<Permit>> = (0..8).map(|_| poll(&mut entering(&gate, Lane::Batch))).collect();
-        assert_eq!(batch.iter().flatten().count(), 7);
-        let interactive = poll(&mut entering(&gate, Lane::Interactive));
-        assert!(interactive.is_some());
-        batch.clear();
-    }
-}
+mod tests;

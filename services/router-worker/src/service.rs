@@ -10,6 +10,7 @@ use crate::{
     cache::Cache,
     config::Router,
     execute::{Done, Executor, Finished},
+    gate::LANE_BYTES_MAX,
     metric, park,
     patience::WAITING_IN_PLACE_MAX,
     registry::{Begun, Registry, Stage},
@@ -121,7 +122,8 @@ fn consume(config: &Config, bus: &Bus, worker: Worker, stop: CancellationToken) 
     let topics = vec![bus.full_name(topic::approved(worker.lane).spec.name)];
     let producer: Producer = bus.producer(profile)?;
     let drain_timeout = config.shutdown.drain.duration() + HANDOVER_MAX;
-    let options = Options { drain_timeout, max_in_flight: IN_FLIGHT_MAX, ..Options::new(group, topics) };
+    let bounds = Options { max_in_flight: IN_FLIGHT_MAX, max_bytes: LANE_BYTES_MAX, ..Options::new(group, topics) };
+    let options = Options { drain_timeout, ..bounds };
     Ok(bus.consume::<Request, _>(options, producer, Arc::new(worker), stop)?)
 }
 
@@ -156,10 +158,10 @@ struct Shared {
 }
 
 impl Shared {
-    /// For one request, which goes on with the configuration of its beginning.
-    fn executor(&self) -> Executor {
+    /// For one request, whose record has so many bytes and which goes on with the configuration of its beginning.
+    fn executor(&self, bytes: usize) -> Executor {
         let Self { router, blobs, places, meters, cache } = self.clone();
-        Executor { router: router.get(), blobs, places, meters, cache }
+        Executor { router: router.get(), blobs, places, meters, cache, bytes }
     }
 }
 
@@ -180,13 +182,13 @@ impl Handler<Request> for Worker {
         let Some(working) = self.registry.work(&request).await else { return Outcome::default() };
         let _in_flight = metric::InFlight::begin(self.lane);
         let execution_id = ExecutionId::new();
-        let leaving = emitter.leaving().clone();
+        let (leaving, executor) = (emitter.leaving().clone(), self.shared.executor(emitter.bytes()));
         let trace = record.trace.clone();
         let mut sink =
             BusSink { request: &request, execution_id, trace, emitter, chunks: 0, origin: None, is_checked: false };
         let trace_id = Some(record.trace.trace_id_hex());
         let signals = Signals { cancel: &working.cancel, leaving: &leaving, handover: &self.handover };
-        let mut done = self.shared.executor().execute(&request, execution_id, trace_id, &mut sink, signals).await;
+        let mut done = executor.execute(&request, execution_id, trace_id, &mut sink, signals).await;
         if let Done::Ended(finished) = &mut done {
             finished.terminal.chunks = sink.chunks;
             metric::copy_ended(&request, finished);

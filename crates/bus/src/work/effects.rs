@@ -238,6 +238,10 @@ impl CountedAck for Work {
         self.open.fetch_add(1, Ordering::AcqRel);
     }
 
+    fn bytes(&self) -> usize {
+        self.share.bytes()
+    }
+
     fn release_bytes(&self) {
         drop(self.take_value());
         self.share.release();

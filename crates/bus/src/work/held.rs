@@ -47,6 +47,11 @@ impl Share {
         Self { bytes: AtomicUsize::new(bytes), total }
     }
 
+    /// What of it is not given back.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// Gives it back, once.
     pub(super) fn release(&self) {
         self.total.fetch_sub(self.bytes.swap(0, Ordering::Relaxed), Ordering::Relaxed);

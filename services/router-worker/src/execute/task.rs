@@ -79,6 +79,7 @@ impl<'a> Task<'a> {
             wire,
             asked,
             lane: request.lane,
+            bytes: executor.bytes,
             limits,
             queue_max: QUEUE_MAX,
             is_forced: false,

@@ -123,6 +123,7 @@ prices: [ {{ provider: first, model: m, input: 3, output: 6 }} ]
                 places: Arc::new(Semaphore::new(WAITING_IN_PLACE_MAX)),
                 meters: Arc::new(meters),
                 cache: Arc::new(cache),
+                bytes: 0,
             },
             _folder: folder,
         }

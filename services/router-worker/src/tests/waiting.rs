@@ -2,7 +2,12 @@
 //! the process.
 
 use super::requests::{Bench, ask, code};
-use crate::{execute::Done, gate::QUEUED_MAX, park::Parked, patience::WAITING_IN_PLACE_MAX};
+use crate::{
+    execute::Done,
+    gate::{CALLED_BYTES_MAX, QUEUED_MAX},
+    park::Parked,
+    patience::WAITING_IN_PLACE_MAX,
+};
 use futures::future::join_all;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -106,6 +111,65 @@ async fn callers_of_a_stalled_provider_are_turned_away_beyond_a_bound() {
         }
     }
     assert_eq!(turned_away, 99);
+}
+
+/// A provider that answers nothing and another one, and requests of 1 MiB each as the lane's consumer counts them.
+fn bench_of_large() -> Bench {
+    let mut bench = Bench::with_endpoints(
+        "
+  other: { kind: mock }
+endpoints:
+  - { name: stalls, destinations: [ { name: m, provider: demo, model: mock-slow-500000 } ] }
+  - { name: well, destinations: [ { name: m, provider: other, model: mock } ] }
+",
+    );
+    bench.executor.bytes = 1 << 20;
+    bench
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stalled_provider_leaves_bytes_of_a_lane_to_others() {
+    let (bench, cancel, began) = (bench_of_large(), CancellationToken::new(), Instant::now());
+    let (leaving, called) = (CancellationToken::new(), CALLED_BYTES_MAX >> 20);
+    let jobs: Vec<Request> = (0..100).map(|_| job("stalls")).collect();
+    let each = jobs.iter().map(async |job| match bench.execute(job, &cancel, &leaving).await.0 {
+        Done::Parked(parked) => {
+            assert!(parked.request.waiting.is_some_and(|waiting| waiting.attempts.is_empty()));
+            Some(began.elapsed())
+        }
+        _ => None,
+    });
+    let others = async {
+        let (finished, _) = bench.run(&job("well")).await;
+        assert_eq!(finished.terminal.status, 200, "{:?}", finished.terminal.error);
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        cancel.cancel();
+    };
+    let (parked, ()) = tokio::join!(join_all(each), others);
+    let at_once = parked.iter().flatten().filter(|after| after.is_zero()).count();
+    let (later, under_way) =
+        (parked.iter().flatten().count() - at_once, parked.iter().filter(|parked| parked.is_none()).count());
+    assert_eq!((under_way, later, at_once), (called, 6, jobs.len() - called - 6), "six of them queue");
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_with_large_requests_of_a_stalled_provider_are_turned_away() {
+    let (bench, cancel, began) = (bench_of_large(), CancellationToken::new(), Instant::now());
+    let callers: Vec<Request> = (0..100).map(|_| ask("stalls")).collect();
+    let each = callers.iter().map(async |caller| {
+        let (finished, _) = bench.run_until(caller, &cancel).await;
+        let is_turned_away = code(&finished) == Some(ErrorCode::Overloaded);
+        assert_eq!(is_turned_away, finished.terminal.headers.contains_key("retry-after"));
+        is_turned_away && began.elapsed().is_zero()
+    });
+    let others = async {
+        let (finished, _) = bench.run(&ask("well")).await;
+        assert_eq!(finished.terminal.status, 200, "{:?}", finished.terminal.error);
+        cancel.cancel();
+    };
+    let (turned_away, ()) = tokio::join!(join_all(each), others);
+    let turned_away = turned_away.into_iter().filter(|is_turned_away| *is_turned_away).count();
+    assert_eq!(turned_away, callers.len() - (CALLED_BYTES_MAX >> 20) - 6, "the others have a call or queue");
 }
 
 #[tokio::test(start_paused = true)]

@@ -152,8 +152,10 @@ async fn nothing_at_all_stays_so_in_a_dead_letter_and_its_redrive() {
 async fn a_value_that_its_handler_let_go_of_is_not_in_its_dead_letter() {
     let told = Told(|record: Incoming<RawValueBytes>, emitter: Emitter| async move {
         drop(record);
+        assert!(emitter.bytes() >= b"original".len());
         emitter.release_bytes();
         emitter.release_bytes();
+        assert_eq!(emitter.bytes(), 0);
         Outcome::dead(DeadLetter::new("job", "not a job"))
     });
     let came = handled::<RawValueBytes, _>(incoming(b"original"), told).await;
