@@ -1,9 +1,9 @@
 """A fake Amazon Bedrock: Converse and ConverseStream in Amazon's binary framing, with every call's signature and shape checked.
 
-InvokeModel makes embeddings, by Titan and by Cohere. The server and its memory are those of `fake_provider.py`. botocore is the
-referee: its `SigV4Auth` makes the signature that a call must have, and its model of the API says which bodies are good. Base URL:
-`http://127.0.0.1:PORT/p/NAME`. What is answered, and the counts, are as in `fake_wire.py`; a stream thinks first. Faults are chosen
-by the model's name, `fault-KIND`:
+InvokeModel makes embeddings, by Titan and by Cohere; ApplyGuardrail finds violence where a text says `bomb`. The server and its
+memory are those of `fake_provider.py`. botocore is the referee: its `SigV4Auth` makes the signature that a call must have, and its
+model of the API says which bodies are good. Base URL: `http://127.0.0.1:PORT/p/NAME`. What is answered, and the counts, are as in
+`fake_wire.py`; a stream thinks first. Faults are chosen by the model's name, `fault-KIND`:
 
     429, 500, … any status    an error document of that status, its name in the header only
     early, late               a stream with a throttling exception before its first content, or after it and once the gate is open
@@ -126,6 +126,24 @@ def embed(model, request):
     return {"embeddings": {"float": [vector(text) for text in request["texts"]]}, "response_type": "embeddings_by_type"}
 
 
+def judge(request):
+    is_bad = any("bomb" in part["text"]["text"] for part in request["content"])
+    filters = [{"type": "VIOLENCE", "confidence": "HIGH", "action": "BLOCKED"}] if is_bad else []
+    policies = ("topic", "content", "word", "sensitiveInformation", "contextualGrounding")
+    return {
+        "usage": {f"{policy}PolicyUnits": 1 for policy in policies},
+        "action": "GUARDRAIL_INTERVENED" if is_bad else "NONE",
+        "outputs": [{"text": "Sorry, not that."}] if is_bad else [],
+        "assessments": [{"contentPolicy": {"filters": filters}}] if is_bad else [],
+    }
+
+
+def wrongs(operation, request):
+    """What botocore finds wrong with a call's parameters; `None`: nothing."""
+    report = ParamValidator().validate(request, MODEL.operation_model(operation).input_shape)
+    return report.generate_report() if report.has_errors() else None
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -135,8 +153,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        name, model, operation = re.fullmatch(r"/p/(\w+)/model/([^/]+)/(converse|converse-stream|invoke)", self.path).groups()
-        model = urllib.parse.unquote(model)
+        called = r"/p/(\w+)/(?:model/([^/]+)/(converse|converse-stream|invoke)|guardrail/([^/]+/version/[^/]+)/apply)"
+        name, model, operation, guardrail = re.fullmatch(called, self.path).groups()
+        model = urllib.parse.unquote(model or guardrail)
         self.server.provider.note("bedrock", name, model, headers, body.decode())
         fault = model.partition("fault-")[2]
         if not is_allowed(self.path, headers, body):
@@ -146,10 +165,15 @@ class Handler(BaseHTTPRequestHandler):
         request = json.loads(body)
         if operation == "invoke":
             return self.answer(200, "application/json", json.dumps(embed(model, request)).encode())
-        shape = MODEL.operation_model("Converse").input_shape
-        report = ParamValidator().validate({"modelId": model, **request}, shape)
-        if report.has_errors():
-            return self.fail(400, report.generate_report())
+        if guardrail:
+            id, _, version = model.split("/")
+            wrong = wrongs("ApplyGuardrail", {"guardrailIdentifier": id, "guardrailVersion": version, **request})
+        else:
+            wrong = wrongs("Converse", {"modelId": model, **request})
+        if wrong:
+            return self.fail(400, wrong)
+        if guardrail:
+            return self.answer(200, "application/json", json.dumps(judge(request)).encode())
         if operation == "converse":
             return self.answer(200, "application/json", json.dumps(whole(request)).encode())
         stream = events(request)

@@ -1,13 +1,14 @@
 """Judges of an operator's own: a webhook that checks its signature, and a server that answers as Presidio's analyzer does.
 
-The webhook blocks what says `shout`, flags what says `mutter`, and answers nonsense to what says `nonsense`. The analyzer knows one person. Both note what
-they are asked.
+The webhook blocks what says `shout`, flags what says `mutter`, and answers nonsense to what says `nonsense`. The analyzer knows one person, and takes
+the words of a placeholder of mail addresses for another, as models of language do. Both note what they are asked.
 """
 
 import base64
 import hashlib
 import hmac
 import json
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -15,6 +16,7 @@ from support import answer_json
 
 SECRET = "whsec_" + base64.b64encode(b"e2e-judges-secret").decode()
 PERSON = "Jörg Müller"
+PERSONS = re.compile(rf"{PERSON}|EMAIL_ADDRESS_\d+")
 
 
 def is_signed(headers, body):
@@ -36,10 +38,8 @@ def verdict(asked):
 
 def analyzed(asked):
     def found(text):
-        start = text.find(PERSON)
-        if start < 0:
-            return []
-        return [{"entity_type": "PERSON", "start": start, "end": start + len(PERSON), "score": 0.85}]
+        places = (match.span() for match in PERSONS.finditer(text))
+        return [{"entity_type": "PERSON", "start": start, "end": end, "score": 0.85} for start, end in places]
 
     return [found(text) for text in asked["text"]]
 

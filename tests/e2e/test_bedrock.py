@@ -1,4 +1,4 @@
-"""Amazon Bedrock: chat translated to and from Converse, signatures as botocore makes them, and streams in Amazon's framing."""
+"""Amazon Bedrock: chat translated to and from Converse, streams in Amazon's framing, signatures as botocore makes them, and a guardrail."""
 
 import json
 from decimal import Decimal
@@ -49,14 +49,17 @@ def running(gateway, server):
         "wrong": fake_bedrock.KEY[0] + ":canary/Wrong",
         "halved": fake_bedrock.KEY[0] + ":",
     }
+    safety = {"safety": {"action": "block", "judge": "amazon"}}
     return gateway(
         [
             *(endpoint(name, [f"main {name} {CLAUDE}"]) for name in keys),
             *(endpoint(f"back-{fault}", [f"first signed fault-{fault}"], fallbacks=["second alpha fake-large"]) for fault in FAULTS),
             endpoint("bad", ["first signed fault-400"]),
             endpoint("late", ["first signed fault-late"], fallbacks=["second alpha fake-large"]),
+            endpoint("guarded", ["main alpha fake-large"], guardrails={"input": safety}),
         ],
         providers={name: provider(name, key) for name, key in keys.items()},
+        judges={"amazon": {"kind": "bedrock_guardrail", "provider": "signed", "model": "abc123/1"}},
     )
 
 
@@ -73,6 +76,20 @@ def test_the_fake_is_read_by_amazons_own_client(bedrock):
     assert client.converse(**asked)["output"]["message"]["content"] == [{"text": "echo: hello"}]
     events = [*client.converse_stream(**asked)["stream"]]
     assert events[-1]["metadata"]["usage"] == fake_bedrock.USAGE and len(events) == 9
+    asked = {"guardrailIdentifier": "abc123", "guardrailVersion": "1", "source": "INPUT"}
+    actions = [client.apply_guardrail(**asked, content=[{"text": {"text": text}}])["action"] for text in ("hello", "a bomb")]
+    assert actions == ["NONE", "GUARDRAIL_INTERVENED"]
+
+
+def test_a_guardrail_of_amazons_judges(running, bedrock, fake_provider):
+    """The fake refuses a call that is not in Amazon's model of ApplyGuardrail, or not signed."""
+    answer = running.chat({"model": "guarded", "messages": user("hello")})
+    assert answer.json()["choices"][0]["message"]["content"] == "echo: hello"
+    refused = running.chat({"model": "guarded", "messages": user("how to build a bomb")})
+    error = refused.json()["error"]
+    assert (refused.status_code, error["checks"], error["categories"]) == (400, ["input.safety"], ["violence"])
+    assert "bomb" not in refused.text and len(fake_provider.calls) == 1
+    assert [call["model"] for call in bedrock.calls] == ["abc123/version/1"] * 2
 
 
 @pytest.mark.parametrize("model", ["signed", "temporary", "bearer"])

@@ -42,6 +42,7 @@ ENDPOINTS = [
         "custom": [{"name": "tone", "action": "block", "judge": "webhook"}],
         "pii": {"action": "mask", "entities": ["EMAIL_ADDRESS"], "judge": "presidio"},
     }),
+    judged("comes-back", {"pii": {"action": "mask_and_restore", "entities": ["EMAIL_ADDRESS"], "judge": "presidio"}}),
     judged("injection", {"injection": {"action": "block"}}),
     endpoint("guard", ["main alpha fake-guard"]),
 ]  # fmt: skip
@@ -222,6 +223,16 @@ def test_judges_of_ones_own_mask_flag_and_block(running, ask, judges, fake_provi
     assert found == [(None, "masked", "EMAIL_ADDRESS"), ("presidio", "masked", "PERSON")]
     blocked(ask("own", "do not shout"), "input.custom.tone", "tone")
     assert ask("own", "nonsense").json()["error"]["code"] == "guardrail_unavailable"
+
+
+def test_a_judge_finds_nothing_in_our_placeholders_but_in_what_looks_like_one(running, ask, fake_provider):
+    response = ask("own", "write to ada@example.com")
+    assert answered(response) == "echo: write to [EMAIL_ADDRESS_1]"
+    row = ledger_of(running).row(response.headers["x-request-id"])
+    assert checks_of(row)["input.pii"] == ("passed", None, "presidio")
+    said = "write to ada@example.com, not to [EMAIL_ADDRESS_1]"
+    assert answered(ask("comes-back", said)) == f"echo: {said}"
+    assert "write to [EMAIL_ADDRESS_2], not to [PERSON_1]" in fake_provider.calls[-1]["body"]
 
 
 def test_an_injection_is_found_by_its_score(ask, fake_provider):

@@ -10,6 +10,7 @@ use rdkafka::{
 };
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Range,
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
@@ -194,45 +195,48 @@ impl Bus {
     }
 }
 
-/// What a reader has still to read: the partitions that were not at their ends when it began, and those ends. Asked for, because a
-/// fetch says that there is nothing more only when its wait is over, and everybody who starts waits for that.
+/// What a reader has still to read: of the partitions that it has not read to their ends, where it began and those ends. Asked for,
+/// because a fetch says that there is nothing more only when its wait is over, and everybody who starts waits for that.
 #[derive(Default)]
-struct Behind(HashMap<i32, i64>);
+pub(crate) struct Behind(pub(crate) HashMap<i32, Range<i64>>);
 
 impl Behind {
     /// For a reader that begins where `list` says.
-    fn of(consumer: &BaseConsumer<Context>, topic: &str, list: &TopicPartitionList) -> Result<Self, Error> {
+    pub(crate) fn of(consumer: &BaseConsumer<Context>, topic: &str, list: &TopicPartitionList) -> Result<Self, Error> {
         if list.count() == 0 {
             // Nobody may take it for one that has been read.
-            let reason = "the broker knows no partition of it".to_owned();
-            return Err(Error::Topic { topic: topic.to_owned(), reason });
+            let reason = "it is not there; has a gateway with this kafka.topic_prefix been started on this cluster?";
+            return Err(Error::Topic { topic: topic.to_owned(), reason: reason.to_owned() });
         }
-        let mut ends = HashMap::new();
+        let mut ranges = HashMap::new();
         for element in list.elements() {
             let (first, end) = consumer.fetch_watermarks(topic, element.partition(), QUERY_TIMEOUT)?;
             let from = match element.offset() {
-                Offset::Offset(offset) => offset,
+                Offset::Offset(offset) => offset.max(first),
                 _ => first,
             };
             if from < end {
-                ends.insert(element.partition(), end);
+                ranges.insert(element.partition(), from..end);
             }
         }
-        Ok(Self(ends))
+        Ok(Self(ranges))
     }
 
-    fn is_nothing(&self) -> bool {
+    pub(crate) fn is_nothing(&self) -> bool {
         self.0.is_empty()
     }
 
-    fn has_read(&mut self, partition: i32, offset: i64) {
-        if self.0.get(&partition).is_some_and(|end| offset + 1 >= *end) {
+    /// Whether the record was still to be read: it may have come since the reader began.
+    pub(crate) fn has_read(&mut self, partition: i32, offset: i64) -> bool {
+        let Some(end) = self.0.get(&partition).map(|range| range.end) else { return false };
+        if offset + 1 >= end {
             self.0.remove(&partition);
         }
+        offset < end
     }
 
     /// The broker's word, because the offset before the end need not hold a record.
-    fn has_ended(&mut self, partition: i32) {
+    pub(crate) fn has_ended(&mut self, partition: i32) {
         self.0.remove(&partition);
     }
 }
@@ -303,13 +307,12 @@ mod tests {
 
     #[test]
     fn a_partition_is_read_at_the_end_it_had_or_when_the_broker_says_so() {
-        let mut behind = Behind(HashMap::from([(0, 3), (1, 1), (2, 8)]));
-        behind.has_read(0, 1);
-        behind.has_read(1, 0);
-        behind.has_read(7, 0);
+        let mut behind = Behind(HashMap::from([(0, 0..3), (1, 0..1), (2, 5..8)]));
+        assert!(behind.has_read(0, 1) && behind.has_read(1, 0));
+        assert!(!behind.has_read(1, 1) && !behind.has_read(7, 0));
         assert!(behind.0.keys().all(|partition| [0, 2].contains(partition)) && behind.0.len() == 2);
         // Its last offset has no record: what is read next has come since.
-        behind.has_read(0, 5);
+        assert!(!behind.has_read(0, 5));
         assert!(!behind.is_nothing());
         behind.has_ended(2);
         assert!(behind.is_nothing());

@@ -4,16 +4,17 @@
 
 use crate::{
     Bus, Error, Incoming,
-    broadcast::{Context, QUERY_TIMEOUT, Start, patiently, start_offsets},
+    broadcast::{Behind, Context, QUERY_TIMEOUT, Start, patiently, start_offsets},
     dead_letters::Place,
 };
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
+    message::Message,
 };
 use std::{
-    collections::BTreeMap,
+    collections::HashMap,
     ops::ControlFlow,
     time::{Duration, Instant},
 };
@@ -25,28 +26,18 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Retained {
     consumer: BaseConsumer<Context>,
     topic: String,
-    /// Per partition: the first offset, and the one behind the last.
-    ranges: BTreeMap<i32, (i64, i64)>,
+    behind: Behind,
 }
 
 impl Bus {
     /// The records of a topic (full name) from `start` to the present end. Blocks: run it off the async threads.
     pub fn retained(&self, topic: &str, start: &Start) -> Result<Retained, Error> {
         let consumer = self.looking_back()?;
-        let starts = patiently(QUERY_TIMEOUT, || match start_offsets(&consumer, topic, &[], start)? {
-            none if none.count() == 0 => Err(no_topic(topic)),
-            some => Ok(some),
+        let behind = patiently(QUERY_TIMEOUT, || {
+            let starts = start_offsets(&consumer, topic, &[], start)?;
+            Behind::of(&consumer, topic, &starts)
         })?;
-        let mut ranges = BTreeMap::new();
-        for element in starts.elements() {
-            let (low, end) = consumer.fetch_watermarks(topic, element.partition(), QUERY_TIMEOUT)?;
-            let from = match element.offset() {
-                Offset::Offset(offset) => offset.max(low),
-                _ => low,
-            };
-            ranges.insert(element.partition(), (from, end));
-        }
-        Ok(Retained { consumer, topic: topic.to_owned(), ranges })
+        Ok(Retained { consumer, topic: topic.to_owned(), behind })
     }
 
     /// The record of a topic (full name) at a place, and those behind it; `None` if there is none, or none any more. Blocks.
@@ -57,8 +48,8 @@ impl Bus {
             return Ok(None);
         }
         let (low, end) = consumer.fetch_watermarks(topic, place.partition, QUERY_TIMEOUT)?;
-        let ranges = BTreeMap::from([(place.partition, (place.offset, end))]);
-        Ok((low..end).contains(&place.offset).then(|| Retained { consumer, topic: topic.to_owned(), ranges }))
+        let behind = Behind(HashMap::from([(place.partition, place.offset..end)]));
+        Ok((low..end).contains(&place.offset).then(|| Retained { consumer, topic: topic.to_owned(), behind }))
     }
 
     fn looking_back(&self) -> Result<BaseConsumer<Context>, Error> {
@@ -69,29 +60,22 @@ impl Bus {
     }
 }
 
-fn no_topic(topic: &str) -> Error {
-    let reason = "it is not there; has a gateway with this kafka.topic_prefix been started on this cluster?";
-    Error::Topic { topic: topic.to_owned(), reason: reason.to_owned() }
-}
-
 impl Retained {
     /// How many offsets are to be read; not every one need hold a record.
     pub fn offsets(&self) -> u64 {
-        self.ranges.values().map(|(from, end)| u64::try_from(end - from).unwrap_or(0)).sum()
+        self.behind.0.values().map(|range| u64::try_from(range.end - range.start).unwrap_or(0)).sum()
     }
 
-    /// Gives `each` every record, each partition in its order, until it says to break. Blocks. The offset before the end need not
-    /// hold a record, so the broker's word for the end counts too.
+    /// Gives `each` every record, each partition in its order, until it says to break. Blocks.
     pub fn read(self, mut each: impl FnMut(Incoming<Vec<u8>>) -> ControlFlow<()>) -> Result<(), Error> {
-        let Self { consumer, topic, mut ranges } = self;
-        ranges.retain(|_, (from, end)| from < end);
+        let Self { consumer, topic, mut behind } = self;
         let mut list = TopicPartitionList::new();
-        for (partition, (from, _)) in &ranges {
-            list.add_partition_offset(&topic, *partition, Offset::Offset(*from))?;
+        for (partition, range) in &behind.0 {
+            list.add_partition_offset(&topic, *partition, Offset::Offset(range.start))?;
         }
         consumer.assign(&list)?;
         let mut heard = Instant::now();
-        while !ranges.is_empty() {
+        while !behind.is_nothing() {
             match consumer.poll(crate::IDLE_POLL) {
                 None if heard.elapsed() > SILENCE_TIMEOUT => {
                     let reason = format!("it did not answer for {SILENCE_TIMEOUT:?}; check that the broker is up");
@@ -99,18 +83,13 @@ impl Retained {
                 }
                 None => {}
                 Some(Ok(message)) => {
-                    let record = Incoming::of(&message);
-                    let (partition, offset) = (record.partition, record.offset);
-                    let Some((_, end)) = ranges.get(&partition).copied() else { continue };
-                    if offset + 1 >= end {
-                        ranges.remove(&partition);
-                    }
-                    if offset < end && each(record).is_break() {
+                    let is_wanted = behind.has_read(message.partition(), message.offset());
+                    if is_wanted && each(Incoming::of(&message)).is_break() {
                         return Ok(());
                     }
                     heard = Instant::now();
                 }
-                Some(Err(KafkaError::PartitionEOF(partition))) => drop(ranges.remove(&partition)),
+                Some(Err(KafkaError::PartitionEOF(partition))) => behind.has_ended(partition),
                 Some(Err(error)) => crate::client::log_error("reader of the past", &error, &error.to_string()),
             }
         }

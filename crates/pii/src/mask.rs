@@ -77,6 +77,8 @@ pub struct Masker {
     originals_bytes: usize,
     /// Placeholders that somebody else has written.
     taken: HashSet<String>,
+    /// Those that stand for something that was masked.
+    own: HashSet<String>,
     counts: HashMap<Cow<'static, str>, usize>,
 }
 
@@ -93,6 +95,20 @@ impl Masker {
         }
     }
 
+    /// Takes a placeholder that was handed out before for one of its own.
+    pub fn adopt(&mut self, placeholder: &str) {
+        self.own.insert(placeholder.to_owned());
+    }
+
+    /// Where its own placeholders stand in a text, in order. What somebody else has written in their form is text like any other.
+    pub fn own(&self, text: &str) -> Vec<Range<usize>> {
+        if self.own.is_empty() || !text.contains('[') {
+            return Vec::new();
+        }
+        let own = PLACEHOLDER.find_iter(text).filter(|found| self.own.contains(found.as_str()));
+        own.map(|found| found.range()).collect()
+    }
+
     /// The originals by placeholder. The masker has none any more.
     pub fn originals(&mut self) -> BTreeMap<String, String> {
         self.restorable.clear();
@@ -102,7 +118,7 @@ impl Masker {
 
     /// The text with every finding replaced; `None` if there is nothing to replace.
     ///
-    /// Overlapping findings are all covered. Findings inside an earlier placeholder are left alone.
+    /// Overlapping findings are all covered. Findings inside a placeholder of its own are left alone.
     pub fn mask(&mut self, text: &str, findings: Vec<Finding>) -> Option<String> {
         let replacements = self.replacements(text, findings);
         if replacements.is_empty() {
@@ -121,7 +137,7 @@ impl Masker {
 
     /// What is to be replaced, and by what: disjoint, in the order of the text.
     pub fn replacements(&mut self, text: &str, findings: Vec<Finding>) -> Vec<(Range<usize>, String)> {
-        let findings = outside_placeholders(text, resolve(findings));
+        let findings = self.outside_own(text, resolve(findings));
         let replaced = findings.into_iter().map(|Finding { span, label, instead, .. }| {
             let placeholder = self.placeholder(label, &text[span.clone()], instead);
             (span, placeholder)
@@ -135,11 +151,13 @@ impl Masker {
     }
 
     fn placeholder(&mut self, label: Cow<'static, str>, value: &str, instead: Instead) -> String {
-        match (instead, &self.key) {
+        let placeholder = match (instead, &self.key) {
             (Instead::Hash, Some(key)) => format!("[{label}_{}]", key.hash(&same(value))),
             (Instead::Restorable, _) => self.restorable(label, value),
             (Instead::Hash | Instead::Number, _) => self.numbered(label, value),
-        }
+        };
+        self.own.insert(placeholder.clone());
+        placeholder
     }
 
     fn numbered(&mut self, label: Cow<'static, str>, value: &str) -> String {
@@ -179,10 +197,36 @@ impl Masker {
         loop {
             *count += 1;
             let placeholder = format!("[{label}_{count}]");
-            if !self.taken.contains(&placeholder) {
+            if !self.taken.contains(&placeholder) && !self.own.contains(&placeholder) {
                 return placeholder;
             }
         }
+    }
+
+    /// Leaves out what lies within a placeholder of its own. What else reaches into one, whosever it is, covers all of it: half a
+    /// placeholder stands for nothing. One of somebody else's in which something is found is a value, and stands for no other one.
+    fn outside_own(&mut self, text: &str, findings: Vec<Finding>) -> Vec<Finding> {
+        if !text.contains('[') {
+            return findings;
+        }
+        let placeholders = PLACEHOLDER.find_iter(text).map(|m| m.range()).collect::<Vec<Range<usize>>>();
+        let outside = findings.into_iter().filter_map(|mut finding| {
+            let Range { start, end } = finding.span;
+            let first = placeholders.partition_point(|p| p.end <= start);
+            for placeholder in placeholders[first..].iter().take_while(|p| p.start < end) {
+                if placeholder.start <= start && end <= placeholder.end {
+                    let written = &text[placeholder.clone()];
+                    if self.own.contains(written) {
+                        return None;
+                    }
+                    self.taken.insert(written.to_owned());
+                }
+                finding.span.start = finding.span.start.min(placeholder.start);
+                finding.span.end = finding.span.end.max(placeholder.end);
+            }
+            Some(finding)
+        });
+        resolve(outside.collect())
     }
 }
 
@@ -236,27 +280,6 @@ pub fn resolve(mut findings: Vec<Finding>) -> Vec<Finding> {
     kept
 }
 
-/// Leaves out what lies within a placeholder. What reaches into one covers all of it: half a placeholder stands for nothing.
-fn outside_placeholders(text: &str, findings: Vec<Finding>) -> Vec<Finding> {
-    if !text.contains('[') {
-        return findings;
-    }
-    let placeholders = PLACEHOLDER.find_iter(text).map(|m| m.range()).collect::<Vec<Range<usize>>>();
-    let outside = findings.into_iter().filter_map(|mut finding| {
-        let Range { start, end } = finding.span;
-        let first = placeholders.partition_point(|p| p.end <= start);
-        for placeholder in placeholders[first..].iter().take_while(|p| p.start < end) {
-            if placeholder.start <= start && end <= placeholder.end {
-                return None;
-            }
-            finding.span.start = finding.span.start.min(placeholder.start);
-            finding.span.end = finding.span.end.max(placeholder.end);
-        }
-        Some(finding)
-    });
-    resolve(outside.collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,13 +318,30 @@ mod tests {
     }
 
     #[test]
-    fn placeholders_are_not_masked_again() {
+    fn its_own_placeholders_are_not_masked_again() {
         let mut masker = Masker::default();
-        let text = "see [KEYWORD_1]";
-        assert_eq!(masker.mask(text, vec![finding(5..14, "KEYWORD", false)]), None);
-        assert_eq!(masker.mask(text, vec![finding(0..15, "URL", false)]).as_deref(), Some("[URL_1]"));
+        let text = masker.mask("see Orion", vec![finding(4..9, "KEYWORD", false)]).expect("masked");
+        assert_eq!(text, "see [KEYWORD_1]");
+        assert_eq!(masker.mask(&text, vec![finding(5..14, "KEYWORD", false)]), None);
+        assert_eq!(masker.mask(&text, vec![finding(0..15, "URL", false)]).as_deref(), Some("[URL_1]"));
         let half = vec![finding(0..7, "URL", false), finding(14..15, "OTHER", false)];
-        assert_eq!(masker.mask(text, half).as_deref(), Some("[URL_1]"), "half a placeholder stands for nothing");
+        assert_eq!(masker.mask(&text, half).as_deref(), Some("[URL_1]"), "half a placeholder stands for nothing");
+    }
+
+    #[test]
+    fn what_somebody_else_has_written_like_a_placeholder_is_masked_as_any_text() {
+        let mut masker = Masker::default();
+        masker.adopt("[EMAIL_ADDRESS_1]");
+        let text = "[EMAIL_ADDRESS_1], [EMAIL_ADDRESS_2], [ORION_7]";
+        let own: Vec<&str> = masker.own(text).into_iter().map(|place| &text[place]).collect();
+        assert_eq!(own, ["[EMAIL_ADDRESS_1]"]);
+        let inside = vec![
+            finding(1..16, "EMAIL_ADDRESS", true),
+            finding(20..35, "EMAIL_ADDRESS", true),
+            finding(39..44, "KEYWORD", false),
+        ];
+        let masked = masker.mask(text, inside);
+        assert_eq!(masked.as_deref(), Some("[EMAIL_ADDRESS_1], [EMAIL_ADDRESS_3], [KEYWORD_1]"));
     }
 
     fn replaced(masker: &mut Masker, text: &str, span: Range<usize>, instead: Instead) -> String {
@@ -370,7 +410,9 @@ mod tests {
         // RFC 4231, test case 2, whose first digit is 5.
         assert_eq!(HashKey::new(b"Jefe").hash("what do ya want for nothing?"), "fbdcc146bf60754e");
         assert!(!format!("{:?}", HashKey::new(b"a secret")).contains("secret"));
-        assert_eq!(Masker::default().mask(&first, vec![finding(1..first.len() - 1, "PHONE_NUMBER", true)]), None);
+        let mut masker = Masker::keyed(key("one"));
+        assert_eq!(replaced(&mut masker, "a@b.de", 0..6, Instead::Hash), first);
+        assert_eq!(masker.mask(&first, vec![finding(1..first.len() - 1, "PHONE_NUMBER", true)]), None);
         assert!(PLACEHOLDER.find("[CREDIT_CARD_4111111111111111]").is_none(), "a number in brackets hides nothing");
     }
 }

@@ -26,11 +26,13 @@ struct Kept {
     order: VecDeque<Key>,
 }
 
-/// What a question is known by: who is asked, what for, under which version of the policy, and every text with who said it,
-/// and every picture.
+/// What a question is known by: who is asked, what for, under which version of the policy, and every text with who said it and
+/// what masking has put there, and every picture.
 pub fn key(judge: &Judge, about: &About<'_>, policy_version: &str) -> Key {
     let case = about.case;
-    let parts = (&*judge.name, &*about.judged.name, policy_version, &case.texts, &case.turns, &case.images);
+    let shown = (&case.texts, &case.turns, &case.images);
+    // The same text is another question where the caller has written what looks like a placeholder.
+    let parts = (&*judge.name, &*about.judged.name, policy_version, shown, &case.own);
     // Texts and names serialise; what did not would be the same question as any other that did not.
     let text = serde_json::to_vec(&parts).unwrap_or_default();
     tollgate_runtime::blob::hex(&Sha256::digest(&text))

@@ -19,6 +19,7 @@ use crate::checks::Finding;
 use crate::pipeline::{Case, Judged, Side, Subject};
 use cache::Cache;
 use serde_json::Value;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tollgate_runtime::outbound::Target;
@@ -117,10 +118,40 @@ impl About<'_> {
         self.case.side
     }
 
+    /// What counts of what was found in a text: nothing in a placeholder that masking has put there, and nothing that the check allows.
+    fn counted(&self, at: usize, span: Range<usize>) -> Vec<Range<usize>> {
+        let text = &self.case.texts[at];
+        let mut counted = outside(text, span, self.case.own.get(at).map(Vec::as_slice).unwrap_or_default());
+        counted.retain(|span| !self.allows(&text[span.clone()]));
+        counted
+    }
+
     /// Whether the check allows what was found.
     fn allows(&self, found: &str) -> bool {
         matches!(self.subject(), Subject::Pii { allowed } if allowed.iter().any(|allowed| allowed.is(found)))
     }
+}
+
+/// What of a span lies outside of these, which are in order. Of what is cut, white space and punctuation alone are nothing.
+fn outside(text: &str, span: Range<usize>, own: &[Range<usize>]) -> Vec<Range<usize>> {
+    let first = own.partition_point(|own| own.end <= span.start);
+    let (mut pieces, mut from) = (Vec::new(), span.start);
+    for own in own[first..].iter().take_while(|own| own.start < span.end) {
+        pieces.push(from..own.start.max(from));
+        from = own.end;
+    }
+    if pieces.is_empty() {
+        return vec![span];
+    }
+    pieces.push(from..span.end.max(from));
+    let trimmed = |piece: Range<usize>| {
+        let cut = &text[piece.clone()];
+        let start = piece.start + cut.len() - cut.trim_start().len();
+        start..start + cut.trim().len()
+    };
+    let says_nothing = |c: char| c.is_whitespace() || c.is_ascii_punctuation();
+    let pieces = pieces.into_iter().map(trimmed);
+    pieces.filter(|piece| !text[piece.clone()].chars().all(says_nothing)).collect()
 }
 
 /// One question to a model behind the router.
@@ -262,7 +293,7 @@ impl Chars {
     }
 
     /// The bytes of a range of characters, which must be one of the text.
-    fn range(&self, start: usize, end: usize) -> Option<std::ops::Range<usize>> {
+    fn range(&self, start: usize, end: usize) -> Option<Range<usize>> {
         (start < end).then_some(())?;
         Some(*self.0.get(start)?..*self.0.get(end)?)
     }

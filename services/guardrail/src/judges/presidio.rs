@@ -57,11 +57,10 @@ pub(super) fn ruling(about: &About<'_>, answer: &Value) -> Parsed {
         let chars = Chars::of(text);
         for Entity { entity_type, start, end, score } in found {
             let span = chars.range(start, end).ok_or("a result is not in its text")?;
-            if about.allows(&text[span.clone()]) {
-                continue;
+            for counted in about.counted(at, span) {
+                categories.insert(label(&entity_type).to_owned());
+                spans.push((at, finding(counted, &entity_type, score)));
             }
-            categories.insert(label(&entity_type).to_owned());
-            spans.push((at, finding(span, &entity_type, score)));
         }
     }
     if spans.is_empty() {

@@ -284,6 +284,58 @@ fn what_the_check_allows_is_no_finding_of_a_judges() {
     }
 }
 
+/// Has put `[EMAIL_ADDRESS_1]` somewhere.
+fn masker() -> Masker {
+    let mut masker = Masker::default();
+    masker.adopt("[EMAIL_ADDRESS_1]");
+    masker
+}
+
+#[test]
+fn in_a_placeholder_that_masking_has_put_there_nothing_is_found() {
+    let text = "Zoë [EMAIL_ADDRESS_1], [JANE_ROE_1] 🖕";
+    let (check, case) = (judged(personal([])), case(&[text]).sparing(&masker()));
+    let about = about(&check, &case);
+    let answers = |start: usize, end: usize| {
+        let entity = json!({ "entity_type": "PERSON", "start": start, "end": end, "score": 0.8 });
+        let span = json!({ "text": 0, "start": start, "end": end, "label": "PERSON" });
+        [(presidio(), json!([[entity]])), (webhook(), json!({ "verdict": "block", "spans": [span] }))]
+    };
+    for (start, end, left) in [
+        (4, 21, ""),
+        (5, 18, ""),
+        (19, 20, ""),
+        (3, 23, ""),
+        (0, 21, "Zoë"),
+        (0, 10, "Zoë"),
+        (18, 37, ", [JANE_ROE_1] 🖕"),
+        (0, 37, "Zoë|, [JANE_ROE_1] 🖕"),
+        // What the caller has written is text, whatever it looks like.
+        (24, 32, "JANE_ROE"),
+        (21, 22, ","),
+    ] {
+        for (judge, answer) in answers(start, end) {
+            match judge.ruling(&about, &[answer]) {
+                Ruling::Passed => assert_eq!(left, "", "{start}..{end}"),
+                Ruling::Found(Found { spans: Some(spans), .. }) => {
+                    let found: Vec<&str> = spans.iter().map(|(_, finding)| &text[finding.span.clone()]).collect();
+                    assert_eq!(found.join("|"), left, "{start}..{end}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_text_that_the_caller_has_written_is_another_question_than_one_that_masking_has() {
+    let check = judged(personal([]));
+    let key = |case: &Case| cache::key(&presidio(), &about(&check, case), "v");
+    let (theirs, ours) = (case(&["[EMAIL_ADDRESS_1]"]), case(&["[EMAIL_ADDRESS_1]"]).sparing(&masker()));
+    assert_ne!(key(&theirs), key(&ours));
+    assert_eq!(key(&theirs), key(&case(&["[EMAIL_ADDRESS_1]"])));
+}
+
 #[test]
 fn of_two_entities_in_one_place_the_surer_one_names_it() {
     let (check, case) = (judged(personal([])), case(&["S1234567D"]));
@@ -357,6 +409,28 @@ proptest! {
             let ruling = judge.ruling(&about(check, &case), std::slice::from_ref(&document));
             let is_odd = results == 2 || document.as_array().is_some_and(|all| all.len() == 2 && all.iter().all(Value::is_array));
             prop_assert!(is_odd || is_failed(&ruling), "{:?} of {}", ruling, document);
+        }
+    }
+
+    #[test]
+    fn what_counts_of_a_finding_is_all_of_it_but_placeholders(
+        parts in prop::collection::vec(
+            prop_oneof!["[a-z@. é\\[]{0,6}", Just("[EMAIL_ADDRESS_1]".to_owned()), Just("[PERSON_1]".to_owned())],
+            0..8,
+        ),
+        from in 0usize..60,
+        long in 1usize..60,
+    ) {
+        let text = parts.concat();
+        let (own, from) = (masker().own(&text), text.floor_char_boundary(from));
+        let span = from..text.floor_char_boundary(from + long);
+        let left = outside(&text, span.clone(), &own);
+        for (at, c) in text.char_indices() {
+            let is_own = own.iter().any(|own| own.contains(&at));
+            let is_left = left.iter().any(|piece| piece.contains(&at));
+            prop_assert!(!is_left || (span.contains(&at) && !is_own), "{:?} of {:?} in {:?}", left, span, text);
+            let is_nothing = is_own || !span.contains(&at) || !c.is_alphanumeric();
+            prop_assert!(is_left || is_nothing, "{:?} of {:?} in {:?}", left, span, text);
         }
     }
 

@@ -46,9 +46,8 @@ pub(super) fn ruling(about: &About<'_>, answer: &Value) -> Parsed {
     for Span { text, start, end, label: entity } in told {
         let of = about.case.texts.get(text).ok_or("a span names a text that there is not")?;
         let span = Chars::of(of).range(start, end).ok_or("a span is not in its text")?;
-        if !about.allows(&of[span.clone()]) {
-            spans.push((text, finding(span, &entity, 1.0)));
-        }
+        let counted = about.counted(text, span).into_iter();
+        spans.extend(counted.map(|span| (text, finding(span, &entity, 1.0))));
     }
     if says_where && spans.is_empty() {
         return Ok(Ruling::Passed);

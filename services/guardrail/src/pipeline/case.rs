@@ -4,6 +4,7 @@
 //! where the parts of a body do not add up to the whole, all of it counts as the user's.
 
 use super::Side;
+use crate::checks::mask::Masker;
 use crate::inspect::{self, Part, Place, Reader, Unread};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -40,6 +41,8 @@ pub struct Case {
     pub turns: Vec<Turn>,
     /// Pictures that are in the body, as `data:` addresses; see [`Case::pictured`].
     pub images: Vec<String>,
+    /// Of each text: where a placeholder stands that masking has put there; see [`Case::sparing`].
+    pub own: Vec<Vec<Range<usize>>>,
     /// Of each text that [`Side::inspect`] shows: where it stands in `texts`.
     places: Vec<Option<(usize, Range<usize>)>>,
 }
@@ -113,7 +116,7 @@ impl Case {
         let untold = || texts.iter().map(|text| Turn { role: usual.to_owned(), text: text.clone() }).collect();
         let mut turns: Vec<Turn> = told.unwrap_or_else(untold);
         turns.retain(|turn| !is_blank(&turn.text));
-        Self { side, texts, turns, images: Vec::new(), places }
+        Self { side, texts, turns, images: Vec::new(), own: Vec::new(), places }
     }
 
     /// The same with its pictures, for a judge that sees.
@@ -122,6 +125,13 @@ impl Case {
         let mut pictures = Pictures::default();
         self.side.read(body, &mut pictures);
         Self { images: pictures.0, ..self }
+    }
+
+    /// The same with the places of what this has masked: what a judge finds there is nothing.
+    #[must_use]
+    pub fn sparing(self, masker: &Masker) -> Self {
+        let own = self.texts.iter().map(|text| masker.own(text)).collect();
+        Self { own, ..self }
     }
 
     /// Where the text that [`Side::inspect`] shows at this place stands in `texts`, if it is this one: a body shows the same texts
@@ -140,7 +150,7 @@ impl Case {
     pub fn of_parts(texts: Vec<String>) -> Self {
         let spoken = texts.iter().filter(|text| !is_blank(text));
         let turns = spoken.map(|text| Turn { role: "assistant".to_owned(), text: text.clone() }).collect();
-        Self { side: Side::Output, texts, turns, images: Vec::new(), places: Vec::new() }
+        Self { side: Side::Output, texts, turns, images: Vec::new(), own: Vec::new(), places: Vec::new() }
     }
 
     /// Texts with something in them, with their places among all.

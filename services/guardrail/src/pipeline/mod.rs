@@ -6,8 +6,9 @@
 //! ```
 //!
 //! All patterns look at the text as it came, so their order does not matter; what masking checks find is then replaced
-//! together. Judges are shown what is left of it, and nothing that has been blocked. A check that could not be answered is never
-//! counted as passed: it refuses the request, or is recorded as `failed`; one that was not needed any more as `not_run`.
+//! together. Judges are shown what is left of it, and nothing that has been blocked. What lies within a placeholder that masking has
+//! put there is nobody's finding. A check that could not be answered is never counted as passed: it refuses the request, or is
+//! recorded as `failed`; one that was not needed any more as `not_run`.
 
 mod case;
 mod policy;
@@ -130,10 +131,10 @@ pub fn sift(stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
     sift_beside(&Originals::default(), stage, side, body)
 }
 
-/// As [`sift`], of the answer to a request that is to have these back: none of their placeholders stands for anything else in it.
+/// As [`sift`], of the answer to a request that is to have these back: their placeholders stand for them in it and for nothing else.
 pub(crate) fn sift_beside(restore: &Originals, stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
     let mut texts = Texts::new(stage);
-    texts.avoid(restore);
+    texts.adopt(restore);
     if stage.restores() {
         // A placeholder that the caller has written stands for nothing that is masked, not even one in a file.
         inspect::everything(&body, &mut |text| texts.masker.avoid(text));
@@ -169,7 +170,7 @@ pub(crate) fn sift_beside(restore: &Originals, stage: &Stage, side: Side, body: 
     };
     let mut sifted = Sifted { body, case: None, is_changed, is_blocked, is_broken: false, checks, scored, masker };
     if !sifted.open(stage).is_empty() {
-        let case = Case::of(side, &sifted.body);
+        let case = Case::of(side, &sifted.body).sparing(&sifted.masker);
         sifted.case = Some(if stage.sees_images() { case.pictured(&sifted.body) } else { case });
     }
     sifted
@@ -253,9 +254,9 @@ impl Texts {
         Self { found, scores: vec![Score::default(); stage.judged.len()], masker, unread: BTreeSet::new() }
     }
 
-    /// Hands out none of these placeholders.
-    pub(crate) fn avoid(&mut self, restore: &Originals) {
-        restore.0.keys().for_each(|placeholder| self.masker.avoid(placeholder));
+    /// Takes these placeholders for ours.
+    pub(crate) fn adopt(&mut self, restore: &Originals) {
+        restore.0.keys().for_each(|placeholder| self.masker.adopt(placeholder));
     }
 
     /// Notes what is no text, unless a judge is shown it.
@@ -279,7 +280,7 @@ impl Texts {
             }
         }
         self.note(&across);
-        self.note(&scan(stage, key, text, false));
+        self.note(&self.scan(stage, key, text, false));
         if self.blocked(stage) {
             return None;
         }
@@ -287,7 +288,7 @@ impl Texts {
         let mut masked = None::<String>;
         for _ in 0..ROUNDS_MAX {
             let current = masked.as_deref().unwrap_or(text);
-            let mut scanned = scan(stage, key, current, true);
+            let mut scanned = self.scan(stage, key, current, true);
             self.note(&scanned);
             // Their places are those of the text as it came.
             scanned.append(&mut across);
@@ -297,6 +298,19 @@ impl Texts {
             }
         }
         Some(self.masker.whole(text, stage.strictest()))
+    }
+
+    /// What the checks of a stage find that mask, or else the others. Nothing in a placeholder of ours: it says what was there, and not more.
+    pub(crate) fn scan(&self, stage: &Stage, key: &str, text: &str, that_mask: bool) -> Scanned {
+        let mut scanned = scan(stage, key, text, that_mask);
+        if !scanned.is_empty() {
+            let own = self.masker.own(text);
+            let is_within = |span: &Range<usize>| {
+                own.get(own.partition_point(|own| own.end < span.end)).is_some_and(|own| own.start <= span.start)
+            };
+            scanned.retain(|(_, finding)| !is_within(&finding.span));
+        }
+        scanned
     }
 
     /// Notes which checks have found something.
@@ -314,7 +328,7 @@ impl Texts {
 }
 
 /// What the checks of a stage find that mask, or else the others, also in what base64 hides: of that the whole run.
-pub(crate) fn scan(stage: &Stage, key: &str, text: &str, that_mask: bool) -> Scanned {
+fn scan(stage: &Stage, key: &str, text: &str, that_mask: bool) -> Scanned {
     let mut scanned = Scanned::new();
     if !stage.has(that_mask) {
         return scanned;

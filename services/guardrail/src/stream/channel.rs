@@ -6,7 +6,7 @@
 
 use crate::checks::Finding;
 use crate::inspect;
-use crate::pipeline::{ROUNDS_MAX, Scanned, Stage, Texts, findings, scan};
+use crate::pipeline::{ROUNDS_MAX, Scanned, Stage, Texts, findings};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -97,7 +97,7 @@ impl Channel {
             self.settled = self.text.len();
             return;
         }
-        let (scanned, mut settled) = (scan(stage, "", &self.text, false), self.text.len());
+        let (scanned, mut settled) = (texts.scan(stage, "", &self.text, false), self.text.len());
         if stage.has(false) {
             settled = self.decided(stage, &self.text, false, &scanned);
             texts.note(&ended(scanned, settled));
@@ -130,7 +130,7 @@ impl Channel {
         let mut masked = None::<Masked>;
         for round in 0..ROUNDS_MAX {
             let text = masked.as_ref().map_or(self.text.as_str(), |masked| masked.text.as_str());
-            let scanned = scan(stage, "", text, true);
+            let scanned = texts.scan(stage, "", text, true);
             let decided = self.decided(stage, text, true, &scanned);
             let scanned = ended(scanned, decided);
             texts.note(&scanned);

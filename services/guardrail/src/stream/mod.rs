@@ -99,9 +99,9 @@ impl Stream {
         })
     }
 
-    /// Hands out none of the placeholders of the request for a value of the answer: they are the caller's, and come back.
-    pub fn avoid(&mut self, restore: &Originals) {
-        self.texts.avoid(restore);
+    /// Takes the placeholders of the request for ours: none of them stands for a value of the answer, and nothing is found in them.
+    pub fn adopt(&mut self, restore: &Originals) {
+        self.texts.adopt(restore);
     }
 
     /// The checks.
@@ -275,7 +275,9 @@ impl Stream {
             return Next::Send(events);
         }
         match self.judging.part(self.streaming.window, self.is_ended) {
-            Some((case, number)) => Next::Ask(Part { case, number, open: self.judges() }),
+            Some((case, number)) => {
+                Next::Ask(Part { case: case.sparing(&self.texts.masker), number, open: self.judges() })
+            }
             None => Next::Nothing,
         }
     }

@@ -28,6 +28,20 @@ fn judges_are_asked_about_each_part_with_what_came_before_it_and_never_about_the
 }
 
 #[test]
+fn a_part_says_where_our_placeholders_stand_and_those_of_the_request() {
+    let mut stream = Stream::new(endpoint(vec![pii(Action::Mask, &[])], vec![safety()])).expect("it streams");
+    stream.adopt(&Originals(BTreeMap::from([("[PERSON_1]".to_owned(), "Ann".to_owned())])));
+    stream.push(parts(Words::Chat, &["[PERSON_1], [PERSON_2] or a@b.com"])).expect("readable");
+    stream.end(None);
+    let told = |case: &Case| {
+        let own: Vec<&str> = case.own[0].iter().map(|place| &case.texts[0][place.clone()]).collect();
+        assert_eq!(own, ["[PERSON_1]", "[EMAIL_ADDRESS_1]"]);
+        Ruling::Passed
+    };
+    assert_eq!(let_go(&mut stream, &told).1.len(), 1);
+}
+
+#[test]
 fn a_part_that_a_judge_blocks_or_cannot_judge_does_not_go_out() {
     let bad = |case: &Case| {
         let is_bad = case.texts.iter().any(|text| text.contains("bomb"));
