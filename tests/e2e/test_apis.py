@@ -231,7 +231,7 @@ def test_what_cannot_be_said_elsewhere_is_refused_by_name(claude, fake_provider)
     assert fake_provider.calls == []
 
 
-def test_what_cannot_be_said_elsewhere_is_left_out_if_the_endpoint_says_so(claude, fake_provider):
+def test_what_cannot_be_said_elsewhere_is_left_out_if_the_endpoint_says_so(running, claude, fake_provider):
     raw = claude.messages.with_raw_response.create(
         model="lenient", max_tokens=9, messages=user("hi"), extra_body={"top_k": 5, "container": "c"}
     )
@@ -241,6 +241,10 @@ def test_what_cannot_be_said_elsewhere_is_left_out_if_the_endpoint_says_so(claud
     with pytest.raises(anthropic.BadRequestError):
         ask(claude, "lenient", tools=[search])
     assert len(fake_provider.calls) == 1
+    with running.http() as http:
+        body = {"model": "lenient", "max_tokens": 9, "messages": user("hi"), "top_k": 5, "stream": True}
+        streamed = http.post("/v1/messages", json=body)
+    assert streamed.headers["x-tollgate-dropped"] == "top_k" and "event: message_stop" in streamed.text
 
 
 def test_errors_have_the_shape_of_the_door(running, claude):
@@ -309,6 +313,8 @@ def test_jobs_and_rows_of_every_api(running, claude):
     jobs = [
         {"custom_id": "message", "url": "/v1/messages", "body": body},
         {"custom_id": "vector", "url": "/v1/embeddings", "body": {"model": "vectors", "input": "a"}},
+        {"custom_id": "count", "url": "/v1/messages/count_tokens", "body": {"model": "translated", "messages": user("a job")}},
+        {"custom_id": "lenient", "url": "/v1/messages", "body": {**body, "model": "lenient", "top_k": 5}},
     ]
     produce_all(running, running.topic("in.search"), [(job, None, None) for job in jobs])
 
@@ -316,8 +322,10 @@ def test_jobs_and_rows_of_every_api(running, claude):
         lines = [json.loads(record.value()) for record in read(running, [running.topic("out.search")])]
         return {line["custom_id"]: line for line in lines}
 
-    found = eventually(lambda: len(found := answers()) == 2 and found, "both are answered", 60)
+    found = eventually(lambda: len(found := answers()) == len(jobs) and found, "all are answered", 60)
     message, vector = found["message"]["response"], found["vector"]["response"]
+    assert found["count"]["response"]["body"]["input_tokens"] > 0
+    assert found["lenient"]["response"]["dropped"] == ["top_k"] and "dropped" not in message
     assert message["body"]["content"][0]["text"] == "echo: a job"
     assert vector["body"]["data"][0]["embedding"] == [0.125, 0.25]
     ids = [message["request_id"], vector["request_id"]]

@@ -16,7 +16,9 @@ use axum::{
     routing::{MethodRouter, post},
 };
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
-use tollgate_schemas::{ApiError, ApiType, CacheUse, Caller, ErrorCode, RequestId, Terminal, TraceContext, headers};
+use tollgate_schemas::{
+    ApiError, ApiType, CacheUse, Caller, ErrorCode, RequestId, Terminal, TraceContext, headers, now_us,
+};
 use tracing::Instrument;
 
 const USER_AGENT_MAX_CHARS: usize = 256;
@@ -58,7 +60,7 @@ async fn answer(gateway: Arc<Gateway>, path: Path, request: Request, trace: Trac
         url: Some(uri.path().to_owned()),
         ..identity.caller()
     };
-    let door = Door::Http { idempotency_key: idempotency_key(&parts.headers)? };
+    let (door, shape) = (Door::Http { idempotency_key: idempotency_key(&parts.headers)? }, path.errors());
     let accepted = async {
         let (body, held) = body::json(&parts.headers, body, (&gateway.bodies, gateway.config().body_max_bytes)).await?;
         let named::Call { api_type, called, body, mut tags } = path.call(body)?;
@@ -68,7 +70,7 @@ async fn answer(gateway: Arc<Gateway>, path: Path, request: Request, trace: Trac
         let door = &door;
         let admission = Admission { request_id, api_type, called, api_headers, body, tags, cache, caller, reply, door };
         let request = gateway.admit(admission)?;
-        let stream = request.stream.then(|| Sent::of(&request));
+        let stream = request.stream.then(|| Sent::of(&request, shape));
         let pending = gateway.submit_holding(request, &trace, held).await?;
         Ok::<_, Failure>((pending, stream))
     };
@@ -77,7 +79,8 @@ async fn answer(gateway: Arc<Gateway>, path: Path, request: Request, trace: Trac
         accepted = accepted => accepted?,
         () = gateway.stops.over.cancelled() => return Err(stopping().into()),
     };
-    let (repeated, limits) = (pending.is_repeat().then_some(pending.id()), headers_of(&pending.figures));
+    let repeated = pending.is_repeat().then_some(pending.id());
+    let limits = headers_of(&pending.figures, shape, now_us() / 1000);
     let mut answered = match stream {
         Some(sent) => stream::respond_with_stream(pending, sent).await,
         None => whole(pending).await,
