@@ -98,6 +98,22 @@ def test_tools_there_and_back(claude, fake_provider, model):
     assert second.content[0].text == "tool said: sunny"
 
 
+@pytest.mark.parametrize("model", CHATS)
+def test_an_image_and_a_schema(claude, fake_provider, model):
+    picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}
+    said = user([picture, {"type": "text", "text": "what is it?"}])
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
+    config = {"format": {"type": "json_schema", "schema": schema}}
+    claude.messages.create(model=model, max_tokens=100, messages=said, extra_body={"output_config": config})
+    sent = json.loads(fake_provider.calls[-1]["body"])
+    if model == "native":
+        assert (sent["messages"], sent["output_config"]) == (said, config)
+    else:
+        shown, text = sent["messages"][0]["content"]
+        assert shown == {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+        assert text == {"type": "text", "text": "what is it?"} and sent["response_format"]["json_schema"]["schema"] == schema
+
+
 def test_what_a_native_destination_knows_passes_unchanged(claude, fake_provider):
     long = [{"type": "text", "text": "a long prompt", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
     thinking = {"type": "thinking", "thinking": "hm", "signature": "c2ln"}
@@ -142,6 +158,7 @@ CLAUDE_CODE = {
         for name in ("Bash", "Read", "Edit", "Grep", "Task", "TodoWrite")
     ],
     "thinking": {"type": "enabled", "budget_tokens": 31999},
+    "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
     "metadata": {"user_id": "user_0199_account__session_0199"},
     "stream": True,
 }
@@ -163,7 +180,7 @@ def claude_code_messages(turns):
 
 @pytest.mark.parametrize("model", CHATS)
 def test_a_session_of_claude_code(running, fake_provider, model):
-    betas = "claude-code-20250219,interleaved-thinking-2025-05-14,fine-grained-tool-streaming-2025-05-14"
+    betas = "claude-code-20250219,interleaved-thinking-2025-05-14,context-management-2025-06-27"
     headers = {"x-api-key": SEARCH_KEY, "anthropic-version": "2023-06-01", "anthropic-beta": betas, "x-app": "cli"}
     for turns in (0, 500):
         body = {"model": model, **CLAUDE_CODE, "messages": claude_code_messages(turns)}

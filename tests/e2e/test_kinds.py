@@ -397,6 +397,26 @@ def test_the_table_in_the_docs_is_what_was_seen(cells, request):
     assert provider_matrix.written() == provider_matrix.table(FEATURES, KINDS, cells)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_anthropics_sdk_works_with_every_kind_behind_it(clients, kind):
+    """A picture, and a stream with two calls at once, whose results are sent."""
+    _, claude = clients
+    tool = {"name": "look_up", "description": "Looks up", "input_schema": {"type": "object", "properties": {}}}
+    ask = {"model": kind, "max_tokens": 100}
+    picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
+    answer = claude.messages.create(messages=user([{"type": "text", "text": "look"}, picture]), **ask)
+    assert answer.content[0].text == f"echo: look [images {PNG}]"
+    with claude.messages.stream(messages=user("the weather"), tools=[tool], **ask) as stream:
+        first = stream.get_final_message()
+    calls = [block for block in first.content if block.type == "tool_use"]
+    assert [(call.name, call.input["said"]) for call in calls] == [("look_up", "the weather"), ("look_up", "more")]
+    assert (first.stop_reason, first.model, len({call.id for call in calls})) == ("tool_use", kind, 2)
+    results = [{"type": "tool_result", "tool_use_id": call.id, "content": text} for call, text in zip(calls, ("rain", "wind"))]
+    turns = [*user("the weather"), {"role": "assistant", "content": first.content}, {"role": "user", "content": results}]
+    answer = claude.messages.create(messages=turns, tools=[tool], **ask)
+    assert answer.content[0].text == "tools said: rain, wind"
+
+
 @pytest.mark.parametrize("name", [*KINDS, "dated"])
 def test_a_call_goes_where_the_kind_has_it_and_shows_the_credential(running, fake, name):
     path, (header, value) = KINDS.get(name) or (DATED, API_KEY)

@@ -106,6 +106,7 @@ fn a_conversation_with_tools_becomes_a_chat() {
         "tools": [{ "name": "f", "description": "d", "input_schema": { "type": "object" } }],
         "tool_choice": { "type": "any", "disable_parallel_tool_use": true },
         "thinking": { "type": "enabled", "budget_tokens": 8000 },
+        "context_management": { "edits": [{ "type": "clear_thinking_20251015", "keep": "all" }] },
         "metadata": { "user_id": "u" },
     });
     let body = Fields::parse(&text.to_string()).expect("an object");
@@ -143,6 +144,11 @@ fn what_a_chat_cannot_say_is_named() {
     let cases = [
         (json!({ "messages": [user], "top_k": 1 }), "top_k"),
         (json!({ "messages": [user], "container": "c" }), "container"),
+        (
+            json!({ "messages": [user], "context_management": { "edits": [{ "type": "clear_tool_uses_20250919" }] } }),
+            "context_management",
+        ),
+        (json!({ "messages": [user], "context_management": { "yet_unknown": true } }), "context_management"),
         (json!({ "messages": [user], "output_config": { "task_budget": {} } }), "output_config.task_budget"),
         (json!({ "messages": [user], "tools": [{ "type": "bash_20250124", "name": "bash" }] }), "tools[0].type"),
         (json!({ "messages": [user], "tools": [{ "name": "f", "defer_loading": true }] }), "tools[0].defer_loading"),

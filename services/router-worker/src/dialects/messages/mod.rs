@@ -2,8 +2,9 @@
 //!
 //! Source: <https://platform.claude.com/docs/en/api/messages>. Lost on the way, because no other provider has a use for it:
 //! `cache_control` (other providers cache by themselves) and signed or redacted thinking of earlier answers, which only the model
-//! that wrote it can read; both are kept for a provider that takes them. A tool's `is_error` becomes the word in front of its
-//! result. An image in a tool's result follows it as a user's part: chat's tool messages hold text only.
+//! that wrote it can read; both are kept for a provider that takes them. So are wishes to clear such thinking lost. A tool's
+//! `is_error` becomes the word in front of its result. An image in a tool's result follows it as a user's part: chat's tool messages
+//! hold text only.
 
 mod answer;
 mod request;
