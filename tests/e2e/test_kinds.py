@@ -57,7 +57,8 @@ VECTORS = {
 TEXTS = ["a", "four"]
 # Feature: kinds that cannot say it, and the field that is named.
 CANNOT = {
-    "logprobs": dict.fromkeys(("anthropic", "bedrock", "cohere", "mistral"), "logprobs"),
+    # Cohere tells what it said with, and not what else was likely.
+    "logprobs": {**dict.fromkeys(("anthropic", "bedrock", "mistral"), "logprobs"), "cohere": "top_logprobs"},
     "n": dict.fromkeys(("anthropic", "bedrock", "cohere"), "n"),
     "seed": dict.fromkeys(("anthropic", "bedrock"), "seed"),
     "embeddings": dict.fromkeys([kind for kind in KINDS if kind not in VECTORS], "model"),
@@ -395,6 +396,16 @@ def test_the_table_in_the_docs_is_what_was_seen(cells, request):
     assert not differ, "feature, kind: what docs/providers.md says, what was seen; --write-provider-matrix writes it"
     cells = {(feature, kind): known.get((feature, kind), "?") for feature in FEATURES for kind in KINDS}
     assert provider_matrix.written() == provider_matrix.table(FEATURES, KINDS, cells)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_coheres_log_probabilities(clients, stream):
+    answer = clients[0].chat.completions.create(model="cohere", messages=user("hello"), logprobs=True, stream=stream)
+    choices = [choice for chunk in (answer if stream else [answer]) for choice in chunk.choices]
+    tokens = [token for choice in choices if choice.logprobs for token in choice.logprobs.content]
+    assert "".join(token.token for token in tokens) == "echo: hello"
+    # Pieces of two tokens count as one.
+    assert {token.logprob for token in tokens} == {2 * LOGPROB}
 
 
 @pytest.mark.parametrize("kind", KINDS)
