@@ -107,7 +107,7 @@ fn a_conversation_with_tools_becomes_a_chat() {
         "tool_choice": { "type": "any", "disable_parallel_tool_use": true },
         "thinking": { "type": "enabled", "budget_tokens": 8000 },
         "context_management": { "edits": [{ "type": "clear_thinking_20251015", "keep": "all" }] },
-        "metadata": { "user_id": "u" },
+        "metadata": { "user_id": "u" }, "cache_control": { "type": "ephemeral" },
     });
     let body = Fields::parse(&text.to_string()).expect("an object");
     let fixture = json!({ "model": "gpt", "request": {} });

@@ -31,7 +31,8 @@ pub(super) fn chat(body: &Fields, marks: bool) -> Result<Fields, Failure> {
 /// Puts one top-level field into the chat body.
 fn field(chat: &mut Fields, name: &str, raw: &RawValue, marks: bool) -> Result<(), Failure> {
     match name {
-        "system" | "messages" | "stream" => {}
+        // A mark of the whole body is as idle as those within it, and where those are known this one is not.
+        "system" | "messages" | "stream" | "cache_control" => {}
         "model" | "temperature" | "top_p" => chat.set(name, raw.to_owned()),
         "max_tokens" => chat.set("max_completion_tokens", raw.to_owned()),
         "stop_sequences" => chat.set("stop", raw.to_owned()),
