@@ -331,6 +331,7 @@ fn a_conversation_with_tools_becomes_a_chat() {
         "text": { "format": { "type": "json_schema", "name": "n", "schema": {}, "strict": true }, "verbosity": "low" },
         "include": ["reasoning.encrypted_content", "message.output_text.logprobs"], "top_logprobs": 2, "prompt_cache_key": "k",
         "prompt_cache_options": { "ttl": "30m" }, "safety_identifier": "i", "service_tier": "flex", "metadata": { "a": "b" }, "store": true, "truncation": "disabled",
+        "client_metadata": { "x-codex-installation-id": "i" },
     }));
     let asked = Asked { upstream_model: "gpt", stream: true, ..Asked::of(&given) };
     let encoded = over("openai").encode(&asked).expect("expressible");
