@@ -165,3 +165,28 @@ fn what_a_chat_cannot_say_is_named() {
         assert_eq!(failure.param.as_deref(), Some(param));
     }
 }
+
+#[test]
+fn what_a_provider_cannot_express_is_named_as_its_caller_knows_it() {
+    let hi = json!([{ "role": "user", "content": "hi" }]);
+    let picture = json!({ "type": "image", "source": { "type": "url", "url": "https://x.test/a.png" } });
+    let tools = json!([{ "name": "f", "input_schema": { "type": "object" } }]);
+    let serial = json!({ "type": "auto", "disable_parallel_tool_use": true });
+    let thinking = json!({ "type": "enabled", "budget_tokens": 2000 });
+    let cases = [
+        (
+            "bedrock",
+            json!({ "messages": hi, "tools": tools, "tool_choice": serial }),
+            "tool_choice.disable_parallel_tool_use",
+        ),
+        ("bedrock", json!({ "system": "s", "messages": [{ "role": "user", "content": [picture] }] }), "messages"),
+        ("cohere", json!({ "messages": hi, "thinking": thinking }), "output_config.effort"),
+    ];
+    let fixture = json!({ "model": "some-model", "request": {} });
+    for (kind, body, param) in cases {
+        let body = Fields::parse(&body.to_string()).expect("an object");
+        let failure = messages_over(kind).encode(&asked(&body, &fixture)).expect_err(param);
+        assert_eq!(failure.param.as_deref(), Some(param), "{kind}");
+        assert!(failure.message.starts_with(&format!("`{param}` ")), "{}", failure.message);
+    }
+}

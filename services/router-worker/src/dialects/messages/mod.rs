@@ -28,4 +28,17 @@ impl Dialect for Messages {
     fn answering(&self, asked: &Asked<'_>) -> Box<dyn Answering> {
         Box::new(stream::State::new(asked.shown_model))
     }
+
+    fn names(&self) -> &'static [(&'static str, &'static str)] {
+        &[
+            // Of a chat's messages the places are others: the system prompt and results of tools are messages there.
+            ("messages", "messages"),
+            ("max_completion_tokens", "max_tokens"),
+            ("stop", "stop_sequences"),
+            ("reasoning_effort", "output_config.effort"),
+            ("response_format", "output_config.format"),
+            ("parallel_tool_calls", "tool_choice.disable_parallel_tool_use"),
+            ("user", "metadata.user_id"),
+        ]
+    }
 }
