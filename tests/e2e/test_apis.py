@@ -325,7 +325,7 @@ def test_embeddings(running, fake_provider):
         assert refused.value.body["param"] == "model"
 
 
-def test_jobs_and_rows_of_every_api(running, claude):
+def test_jobs_and_rows_of_every_api(running, fake_provider):
     body = {"model": "native", "max_tokens": 9, "messages": user("a job")}
     jobs = [
         {"custom_id": "message", "url": "/v1/messages", "body": body},
@@ -333,7 +333,8 @@ def test_jobs_and_rows_of_every_api(running, claude):
         {"custom_id": "count", "url": "/v1/messages/count_tokens", "body": {"model": "translated", "messages": user("a job")}},
         {"custom_id": "lenient", "url": "/v1/messages", "body": {**body, "model": "lenient", "top_k": 5}},
     ]
-    produce_all(running, running.topic("in.search"), [(job, None, None) for job in jobs])
+    headers = {"anthropic-beta": "context-management-2025-06-27"}
+    produce_all(running, running.topic("in.search"), [(job, None, headers) for job in jobs])
 
     def answers():
         lines = [json.loads(record.value()) for record in read(running, [running.topic("out.search")])]
@@ -341,6 +342,8 @@ def test_jobs_and_rows_of_every_api(running, claude):
 
     found = eventually(lambda: len(found := answers()) == len(jobs) and found, "all are answered", 60)
     message, vector = found["message"]["response"], found["vector"]["response"]
+    betas = {call["model"]: call["headers"].get("anthropic-beta") for call in fake_provider.calls}
+    assert betas == {"fake-claude": headers["anthropic-beta"], "fake-embed": None, "fake-large": None}
     assert found["count"]["response"]["body"]["input_tokens"] > 0
     assert found["lenient"]["response"]["dropped"] == ["top_k"] and "dropped" not in message
     assert message["body"]["content"][0]["text"] == "echo: a job"
