@@ -66,6 +66,7 @@ def test_a_message(running, claude, fake_provider, model):
     used = message.usage
     read_and_written = used.cache_read_input_tokens + used.cache_creation_input_tokens
     assert (used.input_tokens + read_and_written, used.output_tokens) == (1000, 200)
+    assert model == "native" or used.output_tokens_details.thinking_tokens == 50
     assert raw.headers["request-id"] == raw.headers["x-request-id"] and uuid.UUID(raw.headers["request-id"])
     sent = json.loads(fake_provider.calls[-1]["body"])
     if model == "native":
