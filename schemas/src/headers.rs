@@ -31,5 +31,7 @@ pub const REPLY_KIND: &str = "tollgate-reply-kind";
 pub const USER: &str = "tollgate-user";
 /// What a job is billed to: `NAME=VALUE, NAME=VALUE`, or a JSON object of strings.
 pub const TAGS: &str = "tollgate-tags";
+/// What a job makes of kept answers: `use`, `refresh` or `bypass`.
+pub const CACHE: &str = "tollgate-cache";
 /// How often an operator put the record back from `dead-letters`.
 pub const REDRIVES: &str = "tollgate-redrives";

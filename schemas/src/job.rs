@@ -2,7 +2,7 @@
 //!
 //! Source: <https://platform.openai.com/docs/api-reference/batch/request-output>.
 
-use crate::{ApiError, Body, RequestId};
+use crate::{ApiError, Body, RequestId, reply::DROPPED_HEADER};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,9 @@ pub struct JobResponse {
     pub request_id: RequestId,
     /// The body in the API's shape; `{"request_id", "url"}` when it is too large for a record.
     pub body: Box<serde_json::value::RawValue>,
+    /// Fields of the job's body that were left out, because the API of its destination cannot express them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<String>,
 }
 
 /// An error of the gateway.
@@ -52,10 +55,12 @@ impl JobOutput {
             }
             None => None,
         };
+        let dropped = terminal.headers.get(DROPPED_HEADER).into_iter();
+        let dropped = dropped.flat_map(|names| names.split(", ")).map(str::to_owned).collect();
         Self {
             id: Some(format!("batch_req_{id}")),
             custom_id: reply.custom_id.clone(),
-            response: body.map(|body| JobResponse { status_code: terminal.status, request_id: id, body }),
+            response: body.map(|body| JobResponse { status_code: terminal.status, request_id: id, body, dropped }),
             error: terminal.error.as_ref().map(JobError::from),
             metadata: reply.metadata.clone(),
         }

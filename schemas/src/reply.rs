@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
+/// Response header that names the fields of the request that were left out, with a comma and a space between them.
+pub const DROPPED_HEADER: &str = "x-tollgate-dropped";
+
 /// The value of `replies`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Reply {
@@ -44,6 +47,9 @@ pub struct Origin {
     pub destination: String,
     /// How many provider calls it took to come to it.
     pub attempts: u32,
+    /// Fields of the request that were left out, because its API cannot express them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<String>,
 }
 
 /// One server-sent event in the shape of the request's API.

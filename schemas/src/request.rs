@@ -245,6 +245,16 @@ pub enum CacheUse {
 }
 
 impl CacheUse {
+    /// By the word that callers have for it, in a header.
+    pub fn named(word: &str) -> Option<Self> {
+        match word {
+            "use" => Some(Self::Use),
+            "refresh" => Some(Self::Refresh),
+            "bypass" => Some(Self::Bypass),
+            _ => None,
+        }
+    }
+
     fn is_default(&self) -> bool {
         *self == Self::Use
     }

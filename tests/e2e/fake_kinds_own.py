@@ -104,7 +104,7 @@ class Anthropic:
 class Cohere:
     FIELDS = (
         "model messages stream tools tool_choice strict_tools response_format max_tokens stop_sequences temperature seed p k"
-        " frequency_penalty presence_penalty thinking"
+        " frequency_penalty presence_penalty thinking logprobs"
     ).split()
     # It has no word for what is filtered: a refusal is a text like any other.
     ENDS = {"stop": "COMPLETE", "length": "MAX_TOKENS", "tool_calls": "TOOL_CALL", "content_filter": "COMPLETE"}
@@ -130,8 +130,14 @@ class Cohere:
             seed=request.get("seed"),
             temperature=request.get("temperature"),
             stop=request.get("stop_sequences") or [],
+            logprobs=request.get("logprobs") or False,
             marks=sum("cache_control" in part for part in parts_of(last)),
         )
+
+    @staticmethod
+    def logprobs(piece, logprob):
+        """Of a piece of the text, which is two tokens."""
+        return {"text": piece, "token_ids": [1, 2], "logprobs": [logprob, logprob]}
 
     @classmethod
     def whole(cls, _kind, _request, all_said):
@@ -142,7 +148,8 @@ class Cohere:
         message = {"role": "assistant", "content": content}
         if said.calls:
             message["tool_calls"] = [cls.call(each, json.dumps(each[2])) for each in said.calls]
-        return {"id": "c-1", "finish_reason": cls.ENDS[said.finish], "message": message, "usage": COHERE_USAGE}
+        told = {} if said.logprobs is None else {"logprobs": [cls.logprobs(*each) for each in said.logprobs]}
+        return {"id": "c-1", "finish_reason": cls.ENDS[said.finish], "message": message, "usage": COHERE_USAGE, **told}
 
     @staticmethod
     def call(call, arguments):
@@ -161,7 +168,9 @@ class Cohere:
                 return {"type": f"content-{what}", "index": index, "delta": {"message": {"content": content}}}
 
             out.append(of("start", {"type": name, name: ""}))
-            out += [of("delta", {name: piece}) for piece in pieces(part[name])]
+            told = answer.get("logprobs") if name == "text" else None
+            for at, piece in enumerate(pieces(part[name])):
+                out.append({**of("delta", {name: piece}), **({"logprobs": told[at]} if told else {})})
             out.append({"type": "content-end", "index": index})
         for index, each in enumerate(said.calls):
 

@@ -19,10 +19,28 @@ for await (const chunk of await client.chat.completions.create({ model: "chat", 
 const final = await client.chat.completions.stream({ model: "claude", messages, tools }).finalChatCompletion();
 seen.tool = final.choices[0].message.tool_calls[0].function;
 
+const picture = { type: "image_url", image_url: { url: "data:image/png;base64,iVBORw0KGgo=" } };
+const look = [{ role: "user", content: [{ type: "text", text: "look" }, picture] }];
+seen.looked = (await client.chat.completions.create({ model: "claude", messages: look })).choices[0].message.content;
+
+const properties = { said: { type: "string" } };
+const schema = { type: "object", properties, required: ["said"], additionalProperties: false };
+const response_format = { type: "json_schema", json_schema: { name: "said", schema, strict: true } };
+const told = [{ role: "user", content: 'say: {"said":"hello"}' }];
+seen.parsed = (await client.chat.completions.parse({ model: "chat", messages: told, response_format })).choices[0].message.parsed;
+
+seen.response = (await client.responses.create({ model: "chat", input: "hello" })).output_text;
+seen.vector = (await client.embeddings.create({ model: "vectors", input: "a" })).data[0].embedding;
+
 seen.models = [];
 for await (const model of client.models.list()) seen.models.push(model.id);
 
 seen.errors = {};
+try {
+  for await (const _ of await client.chat.completions.create({ model: "cut", messages, stream: true }));
+} catch (error) {
+  seen.errors.cut = { name: error.constructor.name, code: error.code };
+}
 for (const model of ["no-such-model", "failing"]) {
   try {
     await new OpenAI({ baseURL, apiKey, maxRetries: 2, timeout: 60_000 }).chat.completions.create({ model, messages });

@@ -179,6 +179,21 @@ def test_a_model_is_swapped_under_load_and_no_request_is_lost(running, fake_prov
     assert set(codes) == {200} and len(codes) > 10
 
 
+def test_a_canary_gets_what_its_weight_says_while_it_runs(running, fake_provider):
+    def split(old, new):
+        both = (("old", "alpha", old), ("new", "beta", new))
+        return [{"name": name, "provider": at, "model": f"fake-{name}", "weight": weight} for name, at, weight in both]
+
+    def served():
+        return {ask(running, SEARCH_KEY, "spare", n % 2).headers["x-tollgate-destination"] for n in range(20)}
+
+    with admin(running) as api:
+        value = api.get("/endpoints/spare").json()["value"]
+        for weights, expected in (((1, 0), {"old"}), ((1, 1), {"old", "new"}), ((0, 1), {"new"})):
+            assert api.put("/endpoints/spare", json={**value, "destinations": split(*weights)}).status_code == 200
+            eventually(lambda expected=expected: served() == expected, f"the split {weights}")
+
+
 def test_a_guardrail_is_given_to_an_endpoint_while_it_runs(running, fake_provider):
     with admin(running) as api:
         policy = {"name": "no-orion", "input": {"keywords": {"action": "block", "words": ["orion"]}}}

@@ -66,6 +66,7 @@ def test_a_message(running, claude, fake_provider, model):
     used = message.usage
     read_and_written = used.cache_read_input_tokens + used.cache_creation_input_tokens
     assert (used.input_tokens + read_and_written, used.output_tokens) == (1000, 200)
+    assert model == "native" or used.output_tokens_details.thinking_tokens == 50
     assert raw.headers["request-id"] == raw.headers["x-request-id"] and uuid.UUID(raw.headers["request-id"])
     sent = json.loads(fake_provider.calls[-1]["body"])
     if model == "native":
@@ -96,6 +97,22 @@ def test_tools_there_and_back(claude, fake_provider, model):
     turns = [*user("weather"), {"role": "assistant", "content": first.content}, {"role": "user", "content": [result]}]
     second = claude.messages.create(model=model, max_tokens=100, messages=turns, tools=[TOOL])
     assert second.content[0].text == "tool said: sunny"
+
+
+@pytest.mark.parametrize("model", CHATS)
+def test_an_image_and_a_schema(claude, fake_provider, model):
+    picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}
+    said = user([picture, {"type": "text", "text": "what is it?"}])
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
+    config = {"format": {"type": "json_schema", "schema": schema}}
+    claude.messages.create(model=model, max_tokens=100, messages=said, extra_body={"output_config": config})
+    sent = json.loads(fake_provider.calls[-1]["body"])
+    if model == "native":
+        assert (sent["messages"], sent["output_config"]) == (said, config)
+    else:
+        shown, text = sent["messages"][0]["content"]
+        assert shown == {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+        assert text == {"type": "text", "text": "what is it?"} and sent["response_format"]["json_schema"]["schema"] == schema
 
 
 def test_what_a_native_destination_knows_passes_unchanged(claude, fake_provider):
@@ -142,6 +159,7 @@ CLAUDE_CODE = {
         for name in ("Bash", "Read", "Edit", "Grep", "Task", "TodoWrite")
     ],
     "thinking": {"type": "enabled", "budget_tokens": 31999},
+    "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
     "metadata": {"user_id": "user_0199_account__session_0199"},
     "stream": True,
 }
@@ -163,7 +181,7 @@ def claude_code_messages(turns):
 
 @pytest.mark.parametrize("model", CHATS)
 def test_a_session_of_claude_code(running, fake_provider, model):
-    betas = "claude-code-20250219,interleaved-thinking-2025-05-14,fine-grained-tool-streaming-2025-05-14"
+    betas = "claude-code-20250219,interleaved-thinking-2025-05-14,context-management-2025-06-27"
     headers = {"x-api-key": SEARCH_KEY, "anthropic-version": "2023-06-01", "anthropic-beta": betas, "x-app": "cli"}
     for turns in (0, 500):
         body = {"model": model, **CLAUDE_CODE, "messages": claude_code_messages(turns)}
@@ -231,7 +249,7 @@ def test_what_cannot_be_said_elsewhere_is_refused_by_name(claude, fake_provider)
     assert fake_provider.calls == []
 
 
-def test_what_cannot_be_said_elsewhere_is_left_out_if_the_endpoint_says_so(claude, fake_provider):
+def test_what_cannot_be_said_elsewhere_is_left_out_if_the_endpoint_says_so(running, claude, fake_provider):
     raw = claude.messages.with_raw_response.create(
         model="lenient", max_tokens=9, messages=user("hi"), extra_body={"top_k": 5, "container": "c"}
     )
@@ -241,6 +259,10 @@ def test_what_cannot_be_said_elsewhere_is_left_out_if_the_endpoint_says_so(claud
     with pytest.raises(anthropic.BadRequestError):
         ask(claude, "lenient", tools=[search])
     assert len(fake_provider.calls) == 1
+    with running.http() as http:
+        body = {"model": "lenient", "max_tokens": 9, "messages": user("hi"), "top_k": 5, "stream": True}
+        streamed = http.post("/v1/messages", json=body)
+    assert streamed.headers["x-tollgate-dropped"] == "top_k" and "event: message_stop" in streamed.text
 
 
 def test_errors_have_the_shape_of_the_door(running, claude):
@@ -304,20 +326,27 @@ def test_embeddings(running, fake_provider):
         assert refused.value.body["param"] == "model"
 
 
-def test_jobs_and_rows_of_every_api(running, claude):
+def test_jobs_and_rows_of_every_api(running, fake_provider):
     body = {"model": "native", "max_tokens": 9, "messages": user("a job")}
     jobs = [
         {"custom_id": "message", "url": "/v1/messages", "body": body},
         {"custom_id": "vector", "url": "/v1/embeddings", "body": {"model": "vectors", "input": "a"}},
+        {"custom_id": "count", "url": "/v1/messages/count_tokens", "body": {"model": "translated", "messages": user("a job")}},
+        {"custom_id": "lenient", "url": "/v1/messages", "body": {**body, "model": "lenient", "top_k": 5}},
     ]
-    produce_all(running, running.topic("in.search"), [(job, None, None) for job in jobs])
+    headers = {"anthropic-beta": "context-management-2025-06-27"}
+    produce_all(running, running.topic("in.search"), [(job, None, headers) for job in jobs])
 
     def answers():
         lines = [json.loads(record.value()) for record in read(running, [running.topic("out.search")])]
         return {line["custom_id"]: line for line in lines}
 
-    found = eventually(lambda: len(found := answers()) == 2 and found, "both are answered", 60)
+    found = eventually(lambda: len(found := answers()) == len(jobs) and found, "all are answered", 60)
     message, vector = found["message"]["response"], found["vector"]["response"]
+    betas = {call["model"]: call["headers"].get("anthropic-beta") for call in fake_provider.calls}
+    assert betas == {"fake-claude": headers["anthropic-beta"], "fake-embed": None, "fake-large": None}
+    assert found["count"]["response"]["body"]["input_tokens"] > 0
+    assert found["lenient"]["response"]["dropped"] == ["top_k"] and "dropped" not in message
     assert message["body"]["content"][0]["text"] == "echo: a job"
     assert vector["body"]["data"][0]["embedding"] == [0.125, 0.25]
     ids = [message["request_id"], vector["request_id"]]

@@ -15,6 +15,7 @@ def running(gateway):
         [
             endpoint("chat", ["main alpha fake-large"]),
             endpoint("failing", ["main alpha fault-500"]),
+            endpoint("cut", ["main alpha fault-truncate"]),
             endpoint("vectors", ["main alpha fake-embed"], task="embeddings"),
         ],
         http={"cors": {"origins": ["https://app.example.com"]}},
@@ -76,6 +77,7 @@ def test_callers_of_databricks(running, fake_provider):
         unknown = http.post("/serving-endpoints/nothing/invocations", json=body)
         wrong = http.post("/serving-endpoints/chat/invocations", json={"question": "hi"})
         stream = http.post("/serving-endpoints/chat/invocations", json={**body, "stream": True})
+        cut = http.post("/serving-endpoints/cut/invocations", json={**body, "stream": True})
     assert response.json()["choices"][0]["message"]["content"] == "echo: hi"
     assert "usage_context" not in json.loads(fake_provider.calls_of(model="fake-large")[-1]["body"])
     assert vector.json()["data"][0]["embedding"] and stream.text.rstrip().endswith("[DONE]")
@@ -83,6 +85,8 @@ def test_callers_of_databricks(running, fake_provider):
     assert tags == {"project": "barometer"}
     assert (unknown.status_code, unknown.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
     assert (wrong.status_code, wrong.json()["error_code"]) == (400, "BAD_REQUEST") and "messages" in wrong.json()["message"]
+    last = json.loads(cut.text.strip().splitlines()[-1].removeprefix("data: "))
+    assert (last["error_code"], last["code"]) == ("INTERNAL_ERROR", "provider_error") and "[DONE]" not in cut.text
 
 
 def test_callers_of_azure(running, fake_provider):
@@ -91,6 +95,11 @@ def test_callers_of_azure(running, fake_provider):
     assert azure.embeddings.create(model="vectors", input="hi").data[0].embedding
     plain = openai.OpenAI(base_url=running.url + "/openai/v1", api_key=SEARCH_KEY, max_retries=0)
     assert plain.chat.completions.create(model="chat", messages=user("hi")).choices[0].message.content == "echo: hi"
+    # This API has no deployments, so its model stands in the body.
+    assert azure.responses.create(model="chat", input="hi").output_text == "echo: hi"
+    for client in (azure, plain):
+        assert {"chat", "vectors"} <= {model.id for model in client.models.list()}
+        assert client.models.retrieve("chat").id == "chat"
     with pytest.raises(openai.NotFoundError):
         azure.chat.completions.create(model="nothing", messages=user("hi"))
 

@@ -57,7 +57,8 @@ VECTORS = {
 TEXTS = ["a", "four"]
 # Feature: kinds that cannot say it, and the field that is named.
 CANNOT = {
-    "logprobs": dict.fromkeys(("anthropic", "bedrock", "cohere", "mistral"), "logprobs"),
+    # Cohere tells what it said with, and not what else was likely.
+    "logprobs": {**dict.fromkeys(("anthropic", "bedrock", "mistral"), "logprobs"), "cohere": "top_logprobs"},
     "n": dict.fromkeys(("anthropic", "bedrock", "cohere"), "n"),
     "seed": dict.fromkeys(("anthropic", "bedrock"), "seed"),
     "embeddings": dict.fromkeys([kind for kind in KINDS if kind not in VECTORS], "model"),
@@ -395,6 +396,36 @@ def test_the_table_in_the_docs_is_what_was_seen(cells, request):
     assert not differ, "feature, kind: what docs/providers.md says, what was seen; --write-provider-matrix writes it"
     cells = {(feature, kind): known.get((feature, kind), "?") for feature in FEATURES for kind in KINDS}
     assert provider_matrix.written() == provider_matrix.table(FEATURES, KINDS, cells)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_coheres_log_probabilities(clients, stream):
+    answer = clients[0].chat.completions.create(model="cohere", messages=user("hello"), logprobs=True, stream=stream)
+    choices = [choice for chunk in (answer if stream else [answer]) for choice in chunk.choices]
+    tokens = [token for choice in choices if choice.logprobs for token in choice.logprobs.content]
+    assert "".join(token.token for token in tokens) == "echo: hello"
+    # Pieces of two tokens count as one.
+    assert {token.logprob for token in tokens} == {2 * LOGPROB}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_anthropics_sdk_works_with_every_kind_behind_it(clients, kind):
+    """A picture, and a stream with two calls at once, whose results are sent."""
+    _, claude = clients
+    tool = {"name": "look_up", "description": "Looks up", "input_schema": {"type": "object", "properties": {}}}
+    ask = {"model": kind, "max_tokens": 100}
+    picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
+    answer = claude.messages.create(messages=user([{"type": "text", "text": "look"}, picture]), **ask)
+    assert answer.content[0].text == f"echo: look [images {PNG}]"
+    with claude.messages.stream(messages=user("the weather"), tools=[tool], **ask) as stream:
+        first = stream.get_final_message()
+    calls = [block for block in first.content if block.type == "tool_use"]
+    assert [(call.name, call.input["said"]) for call in calls] == [("look_up", "the weather"), ("look_up", "more")]
+    assert (first.stop_reason, first.model, len({call.id for call in calls})) == ("tool_use", kind, 2)
+    results = [{"type": "tool_result", "tool_use_id": call.id, "content": text} for call, text in zip(calls, ("rain", "wind"))]
+    turns = [*user("the weather"), {"role": "assistant", "content": first.content}, {"role": "user", "content": results}]
+    answer = claude.messages.create(messages=turns, tools=[tool], **ask)
+    assert answer.content[0].text == "tools said: rain, wind"
 
 
 @pytest.mark.parametrize("name", [*KINDS, "dated"])

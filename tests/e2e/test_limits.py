@@ -4,6 +4,7 @@ becomes of a request, and what happens when the store is away."""
 import asyncio
 import base64
 import collections
+import datetime
 import hashlib
 import hmac
 import http.server
@@ -151,6 +152,12 @@ def test_an_answer_tells_what_is_left(running, fake_provider):
     answer = ask(running, "tokens", max_tokens=500)
     assert answer.headers["x-ratelimit-limit-tokens"] == "100000"
     assert 0 < int(answer.headers["x-ratelimit-remaining-tokens"]) < 100_000
+    with running.http("tg-tokens") as http:
+        answer = http.post("/v1/messages", json={"model": "chat", "messages": user("hello"), "max_tokens": 500})
+    told = {name.removeprefix("anthropic-ratelimit-tokens-"): value for name, value in answer.headers.items() if "ratelimit" in name}
+    assert told.keys() == {"limit", "remaining", "reset"}, "in the words of the API that was called"
+    assert told["limit"] == "100000" and 0 < int(told["remaining"]) < 100_000
+    assert datetime.datetime.fromisoformat(told["reset"]) > datetime.datetime.now(datetime.timezone.utc)
 
 
 def test_tokens_that_were_reserved_and_not_used_come_back(running, fake_provider):

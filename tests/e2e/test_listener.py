@@ -181,6 +181,11 @@ def test_http2_by_prior_knowledge(bounded):
     command = ["curl", "-sS", "--http2-prior-knowledge", *shown, bounded.url + "/v1/models"]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=True)
     assert answer.stdout.splitlines()[-1] == "2 200", answer
+    body = json.dumps({"model": "chat", "messages": user("hello"), "stream": True})
+    command = [*command[:-1], "-N", "-H", "content-type: application/json", "-d", body, bounded.url + "/v1/chat/completions"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=True)
+    lines = [line for line in answer.stdout.splitlines() if line]
+    assert lines[-2:] == ["data: [DONE]", "2 200"], answer
 
 
 def certificate(folder, name):

@@ -15,6 +15,8 @@ def test_the_node_sdk(gateway, fake_provider):
             endpoint("chat", ["main alpha fake-large"]),
             endpoint("claude", ["main claude fake-claude"]),
             endpoint("failing", ["main alpha fault-500"], retry={"attempts": 1, "max_attempts": 1}),
+            endpoint("cut", ["main alpha fault-truncate"]),
+            endpoint("vectors", ["main alpha fake-embed"], task="embeddings"),
         ]
     )
     assert (HERE / "node_modules" / "openai").is_dir(), "run `npm ci` in tests/e2e first"
@@ -25,7 +27,12 @@ def test_the_node_sdk(gateway, fake_provider):
     assert seen["answer"] == seen["streamed"] == "echo: hello"
     assert seen["requestId"]
     assert (seen["tool"]["name"], json.loads(seen["tool"]["arguments"])) == ("look_up", {"said": "hello"})
-    assert set(seen["models"]) == {"chat", "claude", "failing"}
+    assert (seen["looked"], seen["response"], seen["parsed"]) == ("echo: look", "echo: hello", {"said": "hello"})
+    assert seen["vector"] == [0.125, 0.25]
+    bodies = [call["body"] for call in fake_provider.calls]
+    assert any("iVBORw0KGgo=" in body for body in bodies) and any('"json_schema"' in body for body in bodies)
+    assert set(seen["models"]) == {"chat", "claude", "failing", "cut", "vectors"}
+    assert seen["errors"].pop("cut") == {"name": "APIError", "code": "provider_error"}
     not_found, failed = seen["errors"]["no-such-model"], seen["errors"]["failing"]
     assert not_found == {"name": "NotFoundError", "status": 404, "code": "model_not_found"}
     assert failed == {"name": "InternalServerError", "status": 502, "code": "provider_error"}

@@ -1,7 +1,9 @@
 """Callers that stand between an application and the gateway: LangChain and LiteLLM."""
 
+import json
 import os
 
+import openai
 import pytest
 from pydantic import BaseModel
 from support import SEARCH_KEY, endpoint, user
@@ -21,6 +23,7 @@ def running(gateway):
         [
             endpoint("chat", ["main alpha fake-large"]),
             endpoint("claude", ["main claude fake-claude"]),
+            endpoint("cut", ["main alpha fault-truncate"]),
             endpoint("vectors", ["main alpha fake-embed"], task="embeddings"),
         ]
     )
@@ -32,6 +35,12 @@ def chain(running, fake_provider):
         return ChatOpenAI(model=model, base_url=running.url + "/v1", api_key=SEARCH_KEY, max_retries=0, **more)
 
     return make
+
+
+PNG = "iVBORw0KGgo="
+LOOK = [{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}]
+# LiteLLM's name of a model, and where it finds it here: OpenAI's API with OpenAI's format behind it, Anthropic's with either.
+LITELLM = [("openai/chat", "/v1"), ("anthropic/claude", ""), ("anthropic/chat", "")]
 
 
 class Said(BaseModel):
@@ -60,8 +69,25 @@ def test_langchain_calls_tools_and_reads_their_results(chain, model):
     assert tooled.invoke(turns).content == "tool said: sunny"
 
 
-def test_langchain_wants_a_structure(chain):
+def test_langchain_wants_a_structure(chain, fake_provider):
     assert chain("chat").with_structured_output(Said, method="function_calling").invoke("hi") == Said(said="hi")
+    by_schema = chain("chat").with_structured_output(Said, method="json_schema")
+    assert by_schema.invoke('say: {"said": "hi"}') == Said(said="hi")
+    assert json.loads(fake_provider.calls[-1]["body"])["response_format"]["json_schema"]["name"] == "Said"
+
+
+@pytest.mark.parametrize("model", ["chat", "claude"])
+def test_langchain_shows_a_picture(chain, fake_provider, model):
+    assert chain(model, max_tokens=50).invoke([HumanMessage(LOOK)]).content == "echo: look"
+    assert PNG in fake_provider.calls[-1]["body"]
+
+
+def test_langchain_raises_the_sdks_errors(chain):
+    with pytest.raises(openai.NotFoundError):
+        chain("nothing").invoke("hi")
+    with pytest.raises(openai.APIError) as broken:
+        list(chain("cut").stream("hello"))
+    assert broken.value.code == "provider_error"
 
 
 def test_langchain_embeds(running, fake_provider):
@@ -71,13 +97,39 @@ def test_langchain_embeds(running, fake_provider):
     assert len(vectors.embed_documents(["one", "two"])) == 2
 
 
-@pytest.mark.parametrize(("model", "path"), [("openai/chat", "/v1"), ("anthropic/claude", ""), ("anthropic/chat", "")])
+def litellm_at(running, model, path):
+    return {"model": model, "api_base": running.url + path, "api_key": SEARCH_KEY, "max_tokens": 50, "num_retries": 0}
+
+
+@pytest.mark.parametrize(("model", "path"), LITELLM)
 def test_litellm_asks_and_streams(running, fake_provider, model, path):
-    ours = {"model": model, "api_base": running.url + path, "api_key": SEARCH_KEY, "max_tokens": 50, "num_retries": 0}
+    ours = litellm_at(running, model, path)
     answer = litellm.completion(messages=user("hello"), **ours)
     assert answer.choices[0].message.content == "echo: hello" and answer.usage.completion_tokens == 200
     stream = litellm.completion(messages=user("hello"), stream=True, **ours)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == "echo: hello"
+
+
+@pytest.mark.parametrize(("model", "path"), LITELLM)
+def test_litellm_calls_tools_and_shows_a_picture(running, fake_provider, model, path):
+    ours = litellm_at(running, model, path)
+    tool = {"name": "look_up", "description": "Looks up", "parameters": {"type": "object", "properties": {}}}
+    asked, tools = user("weather"), [{"type": "function", "function": tool}]
+    message = litellm.completion(messages=asked, tools=tools, **ours).choices[0].message
+    (call,) = message.tool_calls
+    assert (call.function.name, json.loads(call.function.arguments)) == ("look_up", {"said": "weather"})
+    result = {"role": "tool", "tool_call_id": call.id, "content": "sunny"}
+    answer = litellm.completion(messages=[*asked, message.model_dump(exclude_none=True), result], tools=tools, **ours)
+    assert answer.choices[0].message.content == "tool said: sunny"
+    assert litellm.completion(messages=user(LOOK), **ours).choices[0].message.content == "echo: look"
+    assert PNG in fake_provider.calls[-1]["body"]
+
+
+def test_litellm_wants_a_schema(running, fake_provider):
+    schema = {"type": "object", "properties": {"said": {"type": "string"}}, "required": ["said"], "additionalProperties": False}
+    form = {"type": "json_schema", "json_schema": {"name": "said", "schema": schema, "strict": True}}
+    litellm.completion(messages=user("hi"), response_format=form, **litellm_at(running, "openai/chat", "/v1"))
+    assert json.loads(fake_provider.calls[-1]["body"])["response_format"] == form
 
 
 def test_litellm_knows_the_errors(running, fake_provider):

@@ -175,6 +175,7 @@ CODEX = {
     "stream": True,
     "include": ["reasoning.encrypted_content"],
     "prompt_cache_key": "0199-a-session",
+    "client_metadata": {"x-codex-installation-id": "0199-a-machine"},
     "text": {"verbosity": "low"},
 }
 

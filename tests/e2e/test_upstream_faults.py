@@ -58,6 +58,7 @@ GONE, NEVER_THERE = broken((None, "connection_broken")), broken((None, "connecti
 STATUSES = {
     400: (400, "provider_rejected", "invalid_request_error"),
     401: (502, "provider_error", "authentication_error"),
+    402: (502, "provider_error", "api_error"),
     403: (502, "provider_error", "api_error"),
     404: (404, "provider_rejected", "not_found_error"),
     408: (504, "provider_timeout", "api_error"),
@@ -66,10 +67,13 @@ STATUSES = {
     418: (418, "provider_rejected", "api_error"),
     422: (422, "provider_rejected", "api_error"),
     429: (429, "rate_limit_exceeded", "rate_limit_error"),
+    451: (451, "provider_rejected", "api_error"),
     500: (502, "provider_error", "api_error"),
+    501: (502, "provider_error", "api_error"),
     502: (502, "provider_error", "api_error"),
     503: (503, "overloaded", "api_error"),
     504: (504, "provider_timeout", "api_error"),
+    520: (502, "provider_error", "api_error"),
     529: (503, "overloaded", "overloaded_error"),
 }
 # Fault: what comes of it in a whole answer (False) and in a stream (True).

@@ -21,6 +21,22 @@ const END_USER_MAX_CHARS: usize = 256;
 /// Moderations need not name a model (<https://platform.openai.com/docs/api-reference/moderations/create>).
 const MODERATION_MODEL: &str = "omni-moderation-latest";
 
+/// Headers that are part of an API, and the longest value that is taken.
+const API_HEADERS: [&str; 1] = ["anthropic-beta"];
+const API_HEADER_MAX_CHARS: usize = 4096;
+
+/// The caller's headers that a destination of the same API is to have; `given` knows the value of each, if the caller sent one.
+/// What no HTTP header can hold is left out.
+pub(crate) fn api_headers(api: ApiType, given: impl Fn(&str) -> Option<String>) -> BTreeMap<String, String> {
+    if !matches!(api, ApiType::Messages | ApiType::CountTokens) {
+        return BTreeMap::new();
+    }
+    let fits = |value: &String| {
+        (1..=API_HEADER_MAX_CHARS).contains(&value.len()) && value.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+    };
+    API_HEADERS.iter().filter_map(|name| Some(((*name).to_owned(), given(name).filter(fits)?))).collect()
+}
+
 /// Which way a request came in.
 #[derive(Debug)]
 pub enum Door {

@@ -29,6 +29,8 @@ const LATE: &str = "the provider did not answer in time";
 pub(crate) trait ChunkSink: Send {
     /// Tells who is called next, and which attempt it is (1, 2, …).
     fn trying(&mut self, destination: &str, attempt: u32);
+    /// Tells which fields of the request are left out for it, before anything is sent.
+    fn leaving_out(&mut self, _: &[String]) {}
     /// Told before anything is sent, if the guardrail has to see it before the caller does.
     fn check_first(&mut self) {}
     /// Sends events in order; never an empty list.
@@ -193,13 +195,16 @@ impl Call<'_> {
         &self,
         patience: &mut Patience<'_>,
         allowance: Option<&mut Allowance<'_>>,
-        sink: Option<&mut S>,
+        mut sink: Option<&mut S>,
     ) -> Ended {
         let ended = Ended::default();
         let (Sendable { request, dropped }, _permits) = match self.placed(patience).await {
             Ok(placed) => placed,
             Err(broken) => return ended.broken(broken),
         };
+        if let Some(sink) = &mut sink {
+            sink.leaving_out(&dropped);
+        }
         let ended = Ended { dropped, ..ended };
         if let Some(allowance) = allowance
             && let Err(broken) = self.within(None, allowance.take()).await

@@ -30,8 +30,16 @@ const ENTRY_BYTES: u64 = 256;
 /// Fields that change nothing in the answer: the model stands in the key by itself, and how it is delivered does not matter.
 const DELIVERY: [&str; 3] = ["model", "stream", "stream_options"];
 /// The same where the answer does not repeat the request, as that of Responses does: whose it is.
-const OWNERSHIP: [&str; 7] =
-    ["user", "safety_identifier", "metadata", "labels", "store", "prompt_cache_key", "prompt_cache_retention"];
+const OWNERSHIP: [&str; 8] = [
+    "user",
+    "safety_identifier",
+    "metadata",
+    "labels",
+    "store",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "prompt_cache_options",
+];
 
 fn is_material(name: &str, api: ApiType) -> bool {
     !DELIVERY.contains(&name) && (api == ApiType::Responses || !OWNERSHIP.contains(&name))

@@ -12,7 +12,7 @@ const MESSAGE_MAX_CHARS: usize = 2_000;
 pub(crate) const RECOVERING: &str = "every provider failed lately and is left alone for a while; try again later";
 
 const TOO_LONG_CODES: [&str; 2] = ["context_length_exceeded", "exceed_context_size_error"];
-const TOO_LONG_WORDS: [&str; 8] = [
+const TOO_LONG_WORDS: [&str; 14] = [
     "prompt is too long",
     "exceed context limit",
     "maximum context length",
@@ -21,6 +21,12 @@ const TOO_LONG_WORDS: [&str; 8] = [
     "input is too long",
     "too many input tokens",
     "too many tokens: total number of tokens",
+    "too many tokens: size limit exceeded",
+    "prompt token count",
+    "maximum prompt length",
+    "`inputs` must have less than",
+    "`max_new_tokens` must be <=",
+    "longer than the model's context length",
 ];
 const POLICY_CODES: [&str; 3] = ["content_filter", "content_policy_violation", "invalid_prompt"];
 const POLICY_WORDS: [&str; 4] = [
@@ -155,7 +161,8 @@ impl Failure {
     /// Tells the requests that are too long for the model, or that it will not speak of, from those that are wrong: by the
     /// provider's code, and where there is none by its words, which are the only sign that most give. Sources: OpenAI's and Azure's
     /// error codes (`context_length_exceeded`, `content_filter`, `content_policy_violation`, `invalid_prompt`), llama.cpp's
-    /// (`exceed_context_size_error`), and the messages of Anthropic, vLLM, Gemini, Bedrock, Mistral, Cohere and LiteLLM.
+    /// (`exceed_context_size_error`), and the messages of Anthropic, vLLM, Gemini, Bedrock, Mistral, Cohere, Databricks, xAI, Hugging
+    /// Face's TGI (Together's too), SGLang and LiteLLM.
     pub(crate) fn refined(self) -> Self {
         if self.class != Class::Rejected {
             return self;
@@ -271,6 +278,12 @@ mod tests {
             "Input is too long for requested model.",
             "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length",
             "too many tokens: total number of tokens in the prompt cannot exceed 4081 - received 5000",
+            "too many tokens: size limit exceeded by 11326 tokens. Try using shorter or fewer inputs.",
+            "Bad request: rpc error: code = InvalidArgument desc = prompt token count (4595) cannot exceed 4096.",
+            "This model's maximum prompt length is 131072 but the request contains 537812 tokens.",
+            "Input validation error: `inputs` must have less than 4096 tokens. Given: 5000",
+            "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4000 `inputs` tokens",
+            "The input (5000 tokens) is longer than the model's context length (4096 tokens).",
             "Your input exceeds the context window of this model. Please adjust your input and try again.",
         ] {
             assert_eq!(class(400, None, message), Class::ContextWindow, "{message}");
@@ -280,7 +293,13 @@ mod tests {
         assert_eq!(class(400, None, "Output blocked by content filtering policy"), Class::ContentPolicy);
         let litellm = "litellm.ContentPolicyViolationError: content_filter_policy";
         assert_eq!(class(400, Some("400"), litellm), Class::ContentPolicy);
-        assert_eq!(class(400, None, "`temperature` must be at most 2"), Class::Rejected);
+        for message in [
+            "`temperature` must be at most 2",
+            "too many tokens: max tokens must be less than or equal to 4096, the maximum output for this model",
+            "Bad request: rpc error: code = InvalidArgument desc = max_tokens (10000) cannot exceed 8192.",
+        ] {
+            assert_eq!(class(400, None, message), Class::Rejected, "{message}");
+        }
         assert_eq!(class(429, Some("context_length_exceeded"), ""), Class::RateLimited);
     }
 }

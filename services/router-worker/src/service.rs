@@ -356,7 +356,13 @@ impl BusSink<'_> {
 
 impl ChunkSink for BusSink<'_> {
     fn trying(&mut self, destination: &str, attempt: u32) {
-        self.origin = Some(Origin { destination: destination.to_owned(), attempts: attempt });
+        self.origin = Some(Origin { destination: destination.to_owned(), attempts: attempt, dropped: Vec::new() });
+    }
+
+    fn leaving_out(&mut self, names: &[String]) {
+        if let Some(origin) = &mut self.origin {
+            origin.dropped = names.to_vec();
+        }
     }
 
     fn check_first(&mut self) {

@@ -46,6 +46,8 @@ pub(super) const OF_THE_API: &[&str] = &[
     "context_management",
     "prompt_cache_key",
     "prompt_cache_retention",
+    "prompt_cache_options",
+    "prompt_cache_breakpoint",
     "cache_control",
     "id",
     "object",

@@ -16,15 +16,13 @@ use axum::{
     routing::{MethodRouter, post},
 };
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
-use tollgate_schemas::{ApiError, ApiType, CacheUse, Caller, ErrorCode, RequestId, Terminal, TraceContext, headers};
+use tollgate_schemas::{
+    ApiError, ApiType, CacheUse, Caller, ErrorCode, RequestId, Terminal, TraceContext, headers, now_us,
+};
 use tracing::Instrument;
 
 const USER_AGENT_MAX_CHARS: usize = 256;
 const IDEMPOTENCY_KEY_MAX_CHARS: usize = 255;
-
-/// Headers that are part of an API, and the longest value that is taken.
-const API_HEADERS: [&str; 1] = ["anthropic-beta"];
-const API_HEADER_MAX_CHARS: usize = 4096;
 
 /// Headers with tags; the second is Databricks' (<https://docs.databricks.com/aws/en/ai-gateway/>).
 const TAG_HEADERS: [&str; 2] = ["x-tollgate-tags", "databricks-ai-gateway-request-tags"];
@@ -58,17 +56,18 @@ async fn answer(gateway: Arc<Gateway>, path: Path, request: Request, trace: Trac
         url: Some(uri.path().to_owned()),
         ..identity.caller()
     };
-    let door = Door::Http { idempotency_key: idempotency_key(&parts.headers)? };
+    let (door, shape) = (Door::Http { idempotency_key: idempotency_key(&parts.headers)? }, path.errors());
     let accepted = async {
         let (body, held) = body::json(&parts.headers, body, (&gateway.bodies, gateway.config().body_max_bytes)).await?;
         let named::Call { api_type, called, body, mut tags } = path.call(body)?;
         tags.extend(header_tags(&parts.headers)?);
-        let (reply, api_headers) = (gateway.reply_to(), api_headers(api_type, &parts.headers));
+        let api_headers = crate::admit::api_headers(api_type, |name| Some(joined(&parts.headers, name)));
+        let reply = gateway.reply_to();
         let cache = cache_use(&parts.headers)?;
         let door = &door;
         let admission = Admission { request_id, api_type, called, api_headers, body, tags, cache, caller, reply, door };
         let request = gateway.admit(admission)?;
-        let stream = request.stream.then(|| Sent::of(&request));
+        let stream = request.stream.then(|| Sent::of(&request, shape));
         let pending = gateway.submit_holding(request, &trace, held).await?;
         Ok::<_, Failure>((pending, stream))
     };
@@ -77,7 +76,8 @@ async fn answer(gateway: Arc<Gateway>, path: Path, request: Request, trace: Trac
         accepted = accepted => accepted?,
         () = gateway.stops.over.cancelled() => return Err(stopping().into()),
     };
-    let (repeated, limits) = (pending.is_repeat().then_some(pending.id()), headers_of(&pending.figures));
+    let repeated = pending.is_repeat().then_some(pending.id());
+    let limits = headers_of(&pending.figures, shape, now_us() / 1000);
     let mut answered = match stream {
         Some(sent) => stream::respond_with_stream(pending, sent).await,
         None => whole(pending).await,
@@ -182,13 +182,9 @@ fn header_tags(headers: &HeaderMap) -> Result<BTreeMap<String, String>, ApiError
 /// `x-tollgate-cache: refresh | bypass`, else what `cache-control` says of the same (RFC 9111, 5.2.1).
 fn cache_use(headers: &HeaderMap) -> Result<CacheUse, ApiError> {
     if let Some(value) = headers.get(CACHE) {
-        return match value.as_bytes() {
-            b"use" => Ok(CacheUse::Use),
-            b"refresh" => Ok(CacheUse::Refresh),
-            b"bypass" => Ok(CacheUse::Bypass),
-            _ => Err(ApiError::new(ErrorCode::InvalidRequest, "x-tollgate-cache must be use, refresh or bypass")
-                .param(CACHE)),
-        };
+        return value.to_str().ok().and_then(CacheUse::named).ok_or_else(|| {
+            ApiError::new(ErrorCode::InvalidRequest, "x-tollgate-cache must be use, refresh or bypass").param(CACHE)
+        });
     }
     let says = |directive: &str| {
         let values = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
@@ -201,17 +197,10 @@ fn cache_use(headers: &HeaderMap) -> Result<CacheUse, ApiError> {
     })
 }
 
-/// The caller's headers that a destination of the same API is to have.
-fn api_headers(api: ApiType, headers: &HeaderMap) -> BTreeMap<String, String> {
-    if !matches!(api, ApiType::Messages | ApiType::CountTokens) {
-        return BTreeMap::new();
-    }
-    // Several lines of one header mean the same as one line with commas.
-    let joined = |name: &str| {
-        let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
-        Some(values.join(",")).filter(|value| !value.is_empty() && value.len() <= API_HEADER_MAX_CHARS)
-    };
-    API_HEADERS.iter().filter_map(|name| Some(((*name).to_owned(), joined(name)?))).collect()
+/// All lines of a header; several mean the same as one with commas.
+fn joined(headers: &HeaderMap, name: &str) -> String {
+    let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    values.join(",")
 }
 
 fn text(headers: &HeaderMap, name: &str, max_chars: usize) -> Option<String> {

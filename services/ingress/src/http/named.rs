@@ -6,19 +6,21 @@
 //! | `/serving-endpoints/chat/completions`, `…/responses`, `…/embeddings`, `…/completions` | Databricks, by OpenAI's SDK |
 //! | `/openai/deployments/{name}/chat/completions` and the others | Azure OpenAI (<https://learn.microsoft.com/azure/ai-foundry/openai/reference>) |
 //! | `/openai/v1/chat/completions` and the others | Azure OpenAI, without a version |
+//! | `/openai/responses` | Azure OpenAI, by OpenAI's SDK with a version: this API has no deployments |
+//! | `/openai/models`, `/openai/v1/models` | the same, for what may be called |
 //!
 //! What stands in the path is the model, whatever the body says: the name of an endpoint here, or an alias.
 
-use super::answer;
+use super::{answer, models};
 use crate::{Called, Gateway};
 use axum::{
     Router,
     extract::{Path as Captured, Request, State},
-    routing::post,
+    routing::{get, post},
 };
 use serde_json::value::{RawValue, to_raw_value};
 use std::{collections::BTreeMap, sync::Arc};
-use tollgate_schemas::{ApiError, ApiType, ErrorCode};
+use tollgate_schemas::{ApiError, ApiType, ErrorCode, error::Shape};
 
 /// Databricks' route for any kind of model.
 pub(super) const INVOCATIONS: &str = "/serving-endpoints/{name}/invocations";
@@ -50,7 +52,13 @@ pub(super) struct Call {
 }
 
 pub(super) fn routes() -> Router<Arc<Gateway>> {
-    let mut routes = Router::new().route(INVOCATIONS, post(invocations));
+    let mut routes = Router::new()
+        .route(INVOCATIONS, post(invocations))
+        .route("/openai/responses", answer::route(ApiType::Responses));
+    for models in ["/openai/models", "/openai/v1/models"] {
+        let one = get(models::retrieve);
+        routes = routes.route(models, get(models::list)).route(&format!("{models}/{{*id}}"), one);
+    }
     for api in SHARED {
         let path = api.path().trim_start_matches("/v1");
         routes = routes
@@ -90,6 +98,15 @@ impl Path {
             Path::Api(api) | Path::Deployment(api, _) => api.path(),
             Path::Invocations(_) => INVOCATIONS,
             Path::Called(_) => ApiType::GenerateContent.path(),
+        }
+    }
+
+    /// What errors look like to those who call it.
+    pub(super) fn errors(&self) -> Shape {
+        match self {
+            Path::Api(api) | Path::Deployment(api, _) => api.errors(),
+            Path::Invocations(_) => Shape::Databricks,
+            Path::Called(_) => ApiType::GenerateContent.errors(),
         }
     }
 

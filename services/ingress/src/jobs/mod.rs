@@ -16,7 +16,7 @@ use crate::{
     idempotency::{Claimant, Settled},
 };
 use parse::{Job, Malformed};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use tollgate_bus::{
     Bus, DeadLetter, Emitter, Incoming, Outgoing, RawValueBytes,
@@ -25,7 +25,7 @@ use tollgate_bus::{
 };
 use tollgate_runtime::{Readiness, config::JOB_DEADLINE, control::Derived};
 use tollgate_schemas::{
-    ApiError, CacheUse, Caller, ErrorCode, KeyDoor, Request, RequestId, TopicReply, headers,
+    ApiError, Caller, ErrorCode, KeyDoor, Request, RequestId, TopicReply, headers,
     job::{JobError, JobOutput},
     left_until, now_us,
 };
@@ -85,10 +85,10 @@ impl Jobs {
             request_id: id,
             api_type: job.api_type,
             called: job.called,
-            api_headers: BTreeMap::new(),
+            api_headers: job.api_headers,
             body: job.body,
             tags: job.tags,
-            cache: CacheUse::Use,
+            cache: job.cache,
             caller: Caller { team: door.team.clone(), user_id, url: Some(record.topic.clone()), ..Caller::default() },
             reply: job_reply(reply.clone()),
             door: &Door::Topic {

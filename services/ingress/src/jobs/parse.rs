@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use std::collections::BTreeMap;
 use tollgate_bus::Headers;
-use tollgate_schemas::{ApiError, ApiType, headers};
+use tollgate_schemas::{ApiError, ApiType, CacheUse, headers};
 
 /// A job as its record says it.
 #[derive(Debug)]
@@ -28,6 +28,10 @@ pub(crate) struct Job {
     pub(crate) user: Option<String>,
     /// From `tollgate-tags`.
     pub(crate) tags: BTreeMap<String, String>,
+    /// From headers of their names.
+    pub(crate) api_headers: BTreeMap<String, String>,
+    /// From `tollgate-cache`.
+    pub(crate) cache: CacheUse,
     /// From `ce_id`; a custom id in the value is none.
     pub(crate) idempotency_key: Option<String>,
 }
@@ -123,7 +127,11 @@ pub(crate) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
         Ok(tags) => tags.unwrap_or_default(),
         Err(error) => return Err(fail(custom_id, &error.message)),
     };
-    Ok(Job { user, tags, custom_id, api_type, called, body, metadata, expires_ms, idempotency_key })
+    let Some(cache) = CacheUse::named(all.get(headers::CACHE).unwrap_or("use")) else {
+        return Err(fail(custom_id, "tollgate-cache must be use, refresh or bypass"));
+    };
+    let api_headers = crate::admit::api_headers(api_type, |name| all.get(name).map(str::to_owned));
+    Ok(Job { user, tags, api_headers, cache, custom_id, api_type, called, body, metadata, expires_ms, idempotency_key })
 }
 
 /// The API of a path, and what else the path says; without one it is a chat.
@@ -170,6 +178,22 @@ mod tests {
         assert_eq!((called.model.as_str(), called.stream), ("openai/gpt", false));
         assert!(line("/v1beta/models/m:embedContent").is_err());
         assert_eq!(line("/v1/chat/completions").expect("job"), None);
+    }
+
+    #[test]
+    fn headers_are_those_of_the_api_and_what_is_made_of_kept_answers() {
+        let line = |url: &str, name: &str, value: &str| {
+            let headers = Headers::from_iter([(name.to_owned(), value.as_bytes().to_vec())]);
+            job(format!(r#"{{"url":"{url}","body":{{}}}}"#).as_bytes(), &headers)
+        };
+        let betas = |url: &str, value: &str| line(url, "anthropic-beta", value).expect("job").api_headers.into_values();
+        assert_eq!(betas("/v1/messages", "a-2025,b-2025").collect::<Vec<_>>(), ["a-2025,b-2025"]);
+        assert!(betas("/v1/chat/completions", "a-2025").next().is_none(), "another API");
+        assert!(betas("/v1/messages", "a\nb").next().is_none(), "no HTTP header");
+        let cache = |word: &str| line("/v1/messages", headers::CACHE, word).map(|job| job.cache);
+        assert_eq!(cache("bypass").expect("job"), CacheUse::Bypass);
+        assert!(cache("maybe").expect_err("no such word").error.message.contains("tollgate-cache"));
+        assert_eq!(parse(r#"{"body":{}}"#).expect("job").cache, CacheUse::Use);
     }
 
     /// Found by fuzzing: a long number came back as its neighbour.

@@ -79,8 +79,8 @@ impl Desk {
         let reserved = rules.reserve_output.get(&request.endpoint).copied().unwrap_or_default();
         let output_tokens = estimate.output(reserved);
         let ask = ask(request, estimate.input_tokens, output_tokens);
-        let now_ms = now_us() / 1000;
-        let plan = rules.policy.plan(&ask, now_ms).map_err(|refused| refusal::error(&refused))?;
+        let (now_ms, shape) = (now_us() / 1000, request.api_type.errors());
+        let plan = rules.policy.plan(&ask, now_ms).map_err(|refused| refusal::error(&refused, shape, now_ms))?;
         if plan.reservation.is_empty() {
             return Ok(Figures::default());
         }
@@ -90,7 +90,7 @@ impl Desk {
             Ok(Decision::Refused(refused)) => {
                 metrics::counter!("tollgate_admission_refused_total", "reason" => refusal::name(&refused.reason))
                     .increment(1);
-                return Err(refusal::error(&refused));
+                return Err(refusal::error(&refused, shape, now_ms));
             }
             Err(error) if self.outage.allows("requests", &error) => Figures::default(),
             Err(_) => {

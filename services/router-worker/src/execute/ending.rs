@@ -6,10 +6,8 @@ use crate::{
     failure::{Class, Failure, RECOVERING},
 };
 use std::time::Duration;
-use tollgate_schemas::{ApiError, Body, ErrorCode, Request, Terminal, UsageRow};
+use tollgate_schemas::{ApiError, Body, ErrorCode, Request, Terminal, UsageRow, reply::DROPPED_HEADER};
 
-/// Tells the caller which fields of the request were left out.
-const DROPPED_HEADER: &str = "x-tollgate-dropped";
 /// Tells the caller what all calls for the request cost together, in US dollars.
 const COST_HEADER: &str = "x-tollgate-cost-usd";
 

@@ -57,11 +57,17 @@ struct Racer<'r, 'a, S> {
     race: &'r Race<'a, S>,
     lane: usize,
     is_told: bool,
+    /// Fields that are left out for it.
+    dropped: Vec<String>,
 }
 
 impl<S: ChunkSink> ChunkSink for Racer<'_, '_, S> {
     /// Told when it has won.
     fn trying(&mut self, _: &str, _: u32) {}
+
+    fn leaving_out(&mut self, names: &[String]) {
+        self.dropped = names.to_vec();
+    }
 
     async fn send(&mut self, events: Vec<StreamEvent>) {
         if !self.race.wins(self.lane) {
@@ -73,6 +79,7 @@ impl<S: ChunkSink> ChunkSink for Racer<'_, '_, S> {
             self.is_told = true;
             let attempt = u32::try_from(self.race.calls + self.lane + 1).unwrap_or(u32::MAX);
             sink.trying(self.race.destinations[self.lane], attempt);
+            sink.leaving_out(&self.dropped);
         }
         sink.send(events).await;
     }
@@ -104,7 +111,7 @@ impl<S: ChunkSink> Execution<'_, S> {
             destinations: [&first.call.destination.name, &second.call.destination.name],
             calls: self.ledger.calls(),
         };
-        let [mut one, mut two] = [0, 1].map(|lane| Racer { race: &race, lane, is_told: false });
+        let [mut one, mut two] = [0, 1].map(|lane| Racer { race: &race, lane, is_told: false, dropped: Vec::new() });
         let (sink_one, sink_two) = (has_sink.then_some(&mut one), has_sink.then_some(&mut two));
         let mut patience = Patience::new(&task.executor.places, false, 0);
         let has_begun = AtomicBool::new(false);

@@ -69,6 +69,8 @@ pub(super) struct Whole {
     pub message: Value,
     /// Characters that the message holds.
     pub output_chars: usize,
+    /// Log probabilities of its text, in OpenAI's shape; `null` if there are none.
+    pub logprobs: Value,
     /// How it ended, in OpenAI's words.
     pub finish_reason: &'static str,
     /// What it used.
@@ -84,7 +86,7 @@ impl Whole {
             "created": asked.created,
             "model": asked.shown_model,
             "choices": [
-                { "index": 0, "message": self.message, "logprobs": null, "finish_reason": self.finish_reason },
+                { "index": 0, "message": self.message, "logprobs": self.logprobs, "finish_reason": self.finish_reason },
             ],
             "usage": shown,
         });

@@ -90,7 +90,8 @@ pub(super) fn idle(name: &str, value: &Value) -> Result<(), Failure> {
         // Said elsewhere, in the body or in the path; usage comes anyway.
         "model" | "stream" | "stream_options" => true,
         // Labels, whose end user it is, and cache hints.
-        "metadata" | "user" | "safety_identifier" | "prompt_cache_key" | "prompt_cache_retention" => true,
+        "metadata" | "user" | "safety_identifier" => true,
+        "prompt_cache_key" | "prompt_cache_retention" | "prompt_cache_options" => true,
         // The gateway's own.
         "tollgate" => true,
         "n" => value.as_u64() == Some(1),

@@ -106,7 +106,8 @@ fn a_conversation_with_tools_becomes_a_chat() {
         "tools": [{ "name": "f", "description": "d", "input_schema": { "type": "object" } }],
         "tool_choice": { "type": "any", "disable_parallel_tool_use": true },
         "thinking": { "type": "enabled", "budget_tokens": 8000 },
-        "metadata": { "user_id": "u" },
+        "context_management": { "edits": [{ "type": "clear_thinking_20251015", "keep": "all" }] },
+        "metadata": { "user_id": "u" }, "cache_control": { "type": "ephemeral" },
     });
     let body = Fields::parse(&text.to_string()).expect("an object");
     let fixture = json!({ "model": "gpt", "request": {} });
@@ -143,6 +144,11 @@ fn what_a_chat_cannot_say_is_named() {
     let cases = [
         (json!({ "messages": [user], "top_k": 1 }), "top_k"),
         (json!({ "messages": [user], "container": "c" }), "container"),
+        (
+            json!({ "messages": [user], "context_management": { "edits": [{ "type": "clear_tool_uses_20250919" }] } }),
+            "context_management",
+        ),
+        (json!({ "messages": [user], "context_management": { "yet_unknown": true } }), "context_management"),
         (json!({ "messages": [user], "output_config": { "task_budget": {} } }), "output_config.task_budget"),
         (json!({ "messages": [user], "tools": [{ "type": "bash_20250124", "name": "bash" }] }), "tools[0].type"),
         (json!({ "messages": [user], "tools": [{ "name": "f", "defer_loading": true }] }), "tools[0].defer_loading"),
@@ -157,5 +163,30 @@ fn what_a_chat_cannot_say_is_named() {
         let body = Fields::parse(&body.to_string()).expect("an object");
         let failure = messages_over("openai").encode(&asked(&body, &fixture)).expect_err(param);
         assert_eq!(failure.param.as_deref(), Some(param));
+    }
+}
+
+#[test]
+fn what_a_provider_cannot_express_is_named_as_its_caller_knows_it() {
+    let hi = json!([{ "role": "user", "content": "hi" }]);
+    let picture = json!({ "type": "image", "source": { "type": "url", "url": "https://x.test/a.png" } });
+    let tools = json!([{ "name": "f", "input_schema": { "type": "object" } }]);
+    let serial = json!({ "type": "auto", "disable_parallel_tool_use": true });
+    let thinking = json!({ "type": "enabled", "budget_tokens": 2000 });
+    let cases = [
+        (
+            "bedrock",
+            json!({ "messages": hi, "tools": tools, "tool_choice": serial }),
+            "tool_choice.disable_parallel_tool_use",
+        ),
+        ("bedrock", json!({ "system": "s", "messages": [{ "role": "user", "content": [picture] }] }), "messages"),
+        ("cohere", json!({ "messages": hi, "thinking": thinking }), "output_config.effort"),
+    ];
+    let fixture = json!({ "model": "some-model", "request": {} });
+    for (kind, body, param) in cases {
+        let body = Fields::parse(&body.to_string()).expect("an object");
+        let failure = messages_over(kind).encode(&asked(&body, &fixture)).expect_err(param);
+        assert_eq!(failure.param.as_deref(), Some(param), "{kind}");
+        assert!(failure.message.starts_with(&format!("`{param}` ")), "{}", failure.message);
     }
 }

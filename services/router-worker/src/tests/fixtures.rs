@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use tollgate_runtime::config::{Provider, ProviderKind};
 
 const CREATED: i64 = 1_795_400_000;
+/// What every provider has an error for.
+const CLASSES: [&str; 6] = ["RateLimited", "Server", "Timeout", "Refused", "Rejected", "ContextWindow"];
 
 pub(super) fn fixtures(kind: &str) -> Vec<(String, Value)> {
     let folder = format!("{}/fixtures/{kind}", env!("CARGO_MANIFEST_DIR"));
@@ -203,10 +205,14 @@ fn a_stream_that_is_cut_off_is_not_complete_and_is_still_counted() {
 fn errors_are_classified_and_secrets_stay_inside() {
     for (kind_name, kind) in kinds() {
         let (_, table) = fixtures(kind_name).into_iter().find(|(name, _)| name == "errors").expect("errors");
-        for case in table["cases"].as_array().expect("cases") {
+        let cases = table["cases"].as_array().expect("cases");
+        for class in CLASSES {
+            assert!(cases.iter().any(|case| case["class"] == class), "{kind_name}: no error of class {class}");
+        }
+        for case in cases {
             let body = case["body"].as_str().map_or_else(|| case["body"].to_string(), str::to_owned);
             let status = u16::try_from(case["status"].as_u64().expect("status")).expect("small");
-            let failure = kind.wire.classify(status, body.as_bytes());
+            let failure = kind.wire.classify(status, body.as_bytes()).refined();
             let error = failure.api_error();
             assert_eq!(format!("{:?}", failure.class), case["class"].as_str().expect("class"), "{case}");
             assert_eq!(failure.error_code(), case["code"].as_str().expect("code"), "{case}");

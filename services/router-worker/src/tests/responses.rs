@@ -330,7 +330,8 @@ fn a_conversation_with_tools_becomes_a_chat() {
         "tool_choice": { "type": "function", "name": "f" }, "reasoning": { "effort": "high", "summary": "auto" },
         "text": { "format": { "type": "json_schema", "name": "n", "schema": {}, "strict": true }, "verbosity": "low" },
         "include": ["reasoning.encrypted_content", "message.output_text.logprobs"], "top_logprobs": 2, "prompt_cache_key": "k",
-        "safety_identifier": "i", "service_tier": "flex", "metadata": { "a": "b" }, "store": true, "truncation": "disabled",
+        "prompt_cache_options": { "ttl": "30m" }, "safety_identifier": "i", "service_tier": "flex", "metadata": { "a": "b" }, "store": true, "truncation": "disabled",
+        "client_metadata": { "x-codex-installation-id": "i" },
     }));
     let asked = Asked { upstream_model: "gpt", stream: true, ..Asked::of(&given) };
     let encoded = over("openai").encode(&asked).expect("expressible");
@@ -357,7 +358,7 @@ fn a_conversation_with_tools_becomes_a_chat() {
         "tool_choice": { "type": "function", "function": { "name": "f" } }, "reasoning_effort": "high", "verbosity": "low",
         "response_format": { "type": "json_schema", "json_schema": { "name": "n", "schema": {}, "strict": true } },
         "logprobs": true, "top_logprobs": 2, "prompt_cache_key": "k", "safety_identifier": "i", "service_tier": "flex",
-        "stream": true, "stream_options": { "include_usage": true },
+        "prompt_cache_options": { "ttl": "30m" }, "stream": true, "stream_options": { "include_usage": true },
     });
     assert_eq!(document(&encoded.body), expected);
     let plain = fields(&json!({ "input": "hi", "tools": [], "tool_choice": "auto", "parallel_tool_calls": true }));

@@ -27,7 +27,7 @@ fn streamed(endpoint: &str, parts: &[&str]) -> Streamed {
             data: json!({ "choices": [{ "index": 0, "delta": { "content": part }, "finish_reason": null }] })
                 .to_string(),
         }],
-        origin: (seq == 0).then(|| Origin { destination: "d".into(), attempts: 1 }),
+        origin: (seq == 0).then(|| Origin { destination: "d".into(), attempts: 1, dropped: Vec::new() }),
     };
     Streamed { chunks: parts.iter().enumerate().map(chunk).collect(), whole }
 }

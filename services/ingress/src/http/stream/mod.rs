@@ -28,7 +28,9 @@ use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
 };
-use tollgate_schemas::{ApiError, ApiType, ErrorCode, Request, StreamEvent, Terminal};
+use tollgate_schemas::{
+    ApiError, ApiType, ErrorCode, Request, StreamEvent, Terminal, error::Shape as Errors, reply::DROPPED_HEADER,
+};
 
 /// Silence after which a comment is sent, so that proxies and callers keep the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -53,6 +55,9 @@ pub(super) async fn respond_with_stream(mut pending: Pending, mut sent: Sent) ->
     };
     let id = pending.id();
     let (destination, attempts) = (sent.destination.clone(), sent.attempts);
+    if !sent.dropped.is_empty() {
+        told.insert(DROPPED_HEADER.to_owned(), sent.dropped.join(", "));
+    }
     let state = State { pending, sent, ready: VecDeque::from([first]), over: false };
     let stream = futures::stream::unfold(state, |mut state| async move {
         let bytes = state.next().await?;
@@ -109,6 +114,7 @@ async fn step(pending: &Pending, sent: &mut Sent, answer: Answer) -> Step {
         Answer::Events(events, origin) => {
             if let Some(origin) = origin {
                 (sent.destination, sent.attempts) = (Some(origin.destination), Some(origin.attempts));
+                sent.dropped = origin.dropped;
             }
             sent.note(&events);
             Step::More(frames(&events))
@@ -211,11 +217,13 @@ const NOT_ITS_BEGINNING: &str = "what was sent is not its beginning";
 
 /// What a caller has been sent, as far as it is needed to send the rest of the answer.
 pub(super) struct Sent {
-    api: ApiType,
+    errors: Errors,
     any: bool,
     shape: Shape,
     destination: Option<String>,
     attempts: Option<u32>,
+    /// Fields of the request that were left out.
+    dropped: Vec<String>,
 }
 
 enum Shape {
@@ -228,8 +236,8 @@ enum Shape {
 }
 
 impl Sent {
-    /// Nothing yet of the answer to this request.
-    pub(super) fn of(request: &Request) -> Self {
+    /// Nothing yet of the answer to this request, whose caller knows errors of that shape.
+    pub(super) fn of(request: &Request, errors: Errors) -> Self {
         let shape = match request.api_type {
             ApiType::GenerateContent => Shape::Google,
             // A count is never one.
@@ -240,7 +248,7 @@ impl Sent {
                 Shape::Chat(chat::Sent::of(request))
             }
         };
-        Self { api: request.api_type, any: false, shape, destination: None, attempts: None }
+        Self { errors, any: false, shape, destination: None, attempts: None, dropped: Vec::new() }
     }
 
     fn note(&mut self, events: &[StreamEvent]) {
@@ -303,7 +311,7 @@ impl Sent {
 
     /// The last event of a stream that did not.
     fn failed(&self, pending: &Pending, error: &ApiError) -> Vec<u8> {
-        let document = error.document(self.api.errors(), Some(&pending.id().to_string()));
+        let document = error.document(self.errors, Some(&pending.id().to_string()));
         let named = |data: Value| StreamEvent { event: Some("error".to_owned()), data: data.to_string() };
         frames(&[match &self.shape {
             Shape::Chat(_) | Shape::Completions(_) | Shape::Google => {
@@ -332,8 +340,8 @@ mod tests {
 
     #[test]
     fn a_beginning_whose_length_is_not_counted_is_not_continued() {
-        let api = ApiType::GenerateContent;
-        let mut sent = Sent { api, any: false, shape: Shape::Google, destination: None, attempts: None };
+        let (errors, shape, dropped) = (Errors::Google, Shape::Google, Vec::new());
+        let mut sent = Sent { errors, any: false, shape, destination: None, attempts: None, dropped };
         assert!(sent.rest("{}").is_ok());
         sent.note(&[]);
         assert!(sent.rest("{}").is_err());

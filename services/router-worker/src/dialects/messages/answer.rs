@@ -73,10 +73,14 @@ pub(super) fn usage(usage: &Value) -> Value {
     let count = |value: &Value| value.as_u64().unwrap_or(0);
     let details = &usage["prompt_tokens_details"];
     let (read, written) = (count(&details["cached_tokens"]), count(&details["cache_write_tokens"]));
-    json!({
+    let mut out = json!({
         "input_tokens": count(&usage["prompt_tokens"]).saturating_sub(read).saturating_sub(written),
         "cache_read_input_tokens": read,
         "cache_creation_input_tokens": written,
         "output_tokens": count(&usage["completion_tokens"]),
-    })
+    });
+    if let Some(thinking) = usage["completion_tokens_details"]["reasoning_tokens"].as_u64() {
+        out["output_tokens_details"] = json!({ "thinking_tokens": thinking });
+    }
+    out
 }

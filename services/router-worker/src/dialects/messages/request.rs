@@ -31,7 +31,8 @@ pub(super) fn chat(body: &Fields, marks: bool) -> Result<Fields, Failure> {
 /// Puts one top-level field into the chat body.
 fn field(chat: &mut Fields, name: &str, raw: &RawValue, marks: bool) -> Result<(), Failure> {
     match name {
-        "system" | "messages" | "stream" => {}
+        // A mark of the whole body is as idle as those within it, and where those are known this one is not.
+        "system" | "messages" | "stream" | "cache_control" => {}
         "model" | "temperature" | "top_p" => chat.set(name, raw.to_owned()),
         "max_tokens" => chat.set("max_completion_tokens", raw.to_owned()),
         "stop_sequences" => chat.set("stop", raw.to_owned()),
@@ -54,6 +55,7 @@ fn field(chat: &mut Fields, name: &str, raw: &RawValue, marks: bool) -> Result<(
         "thinking" | "top_k" if marks => chat.set(name, raw.to_owned()),
         "thinking" => thinking(chat, &read(name, raw)?),
         "output_config" => output_config(chat, &read(name, raw)?)?,
+        "context_management" => context_management(&read(name, raw)?)?,
         _ => return Err(Failure::inexpressible(name, NO_EQUIVALENT)),
     }
     Ok(())
@@ -105,6 +107,21 @@ fn thinking(chat: &mut Fields, thinking: &Value) {
     if chat.get("reasoning_effort").is_none() {
         chat.put("reasoning_effort", effort(budget));
     }
+}
+
+/// Edits that clear thoughts of earlier answers, as Claude Code asks for with each request, change nothing for a model that is not
+/// shown any. Others would change what it is shown.
+fn context_management(management: &Value) -> Result<(), Failure> {
+    let clears_thoughts = |edit: &Value| edit["type"].as_str().is_some_and(|kind| kind.starts_with("clear_thinking_"));
+    let is_idle = |(name, value): (&String, &Value)| {
+        value.is_null() || name == "edits" && value.as_array().is_some_and(|edits| edits.iter().all(clears_thoughts))
+    };
+    if management.as_object().is_some_and(|fields| fields.iter().all(is_idle)) {
+        return Ok(());
+    }
+    let why =
+        "may only clear thinking (`clear_thinking_…`) for this model's provider; leave it out or use another endpoint";
+    Err(Failure::inexpressible("context_management", why))
 }
 
 fn output_config(chat: &mut Fields, config: &Value) -> Result<(), Failure> {

@@ -62,11 +62,12 @@ fn field(chat: &mut Fields, name: &str, raw: &RawValue) -> Result<(), Failure> {
         | "service_tier"
         | "prompt_cache_key"
         | "prompt_cache_retention"
+        | "prompt_cache_options"
         | "tollgate" => chat.set(name, raw.to_owned()),
         "max_output_tokens" => chat.set("max_completion_tokens", raw.to_owned()),
-        // Labels, which the gateway reads itself; a bound on tools that are not there; padding that is not made; and what is false
-        // anyway.
-        "metadata" | "max_tool_calls" | "stream_options" | "store" => {}
+        // Labels, which the gateway reads itself; Codex' own, of its installation; a bound on tools that are not there; padding that is
+        // not made; and what is false anyway.
+        "metadata" | "client_metadata" | "max_tool_calls" | "stream_options" | "store" => {}
         "truncation" if raw.get() == "\"disabled\"" => {}
         "background" if raw.get() == "false" => {}
         "previous_response_id" | "conversation" => return Err(Failure::inexpressible(name, NOTHING_STORED)),

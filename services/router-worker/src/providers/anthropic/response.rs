@@ -23,6 +23,7 @@ pub(super) fn decode(asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> 
         id: message["id"].clone(),
         output_chars: said.chars(),
         message: said.message(),
+        logprobs: Value::Null,
         finish_reason: finish_reason(message["stop_reason"].as_str()),
         usage,
     };

@@ -21,7 +21,7 @@ pub(super) fn decode(asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> 
     let (said, usage) = (said(blocks), usage(&answer["usage"]));
     let (id, output_chars) = (completion_id(asked).into(), said.chars());
     let shown = usage.as_ref().map(counts_and_writes);
-    let whole = Whole { id, output_chars, message: said.message(), finish_reason, usage };
+    let whole = Whole { id, output_chars, message: said.message(), logprobs: Value::Null, finish_reason, usage };
     Ok(whole.answer(asked, shown, Some(&answer["serviceTier"]["type"])))
 }
 

@@ -44,8 +44,8 @@ fn field(body: &mut Fields, name: &str, raw: &RawValue) -> Result<(), Failure> {
         }
         "reasoning_effort" => reasoning_effort(body, &value)?,
         // The same in both; then the provider's own fields, for callers who know what answers them.
-        "temperature" | "seed" | "documents" | "citation_options" | "safety_mode" | "strict_tools" | "thinking"
-        | "k" | "p" | "priority" => body.set(name, raw.to_owned()),
+        "temperature" | "seed" | "logprobs" | "documents" | "citation_options" | "safety_mode" | "strict_tools"
+        | "thinking" | "k" | "p" | "priority" => body.set(name, raw.to_owned()),
         "top_k" => body.set("k", raw.to_owned()),
         _ => idle(name, &value)?,
     }

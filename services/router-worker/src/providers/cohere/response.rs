@@ -21,7 +21,8 @@ pub(super) fn decode(asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> 
     let (message, output_chars) = message(&answer["message"]);
     let usage = usage(&answer["usage"]);
     let shown = usage.as_ref().map(|usage| openai_usage(usage, &answer["usage"]));
-    let whole = Whole { id: answer["id"].clone(), message, output_chars, finish_reason, usage };
+    let logprobs = logprobs(answer["logprobs"].as_array().map_or(&[][..], Vec::as_slice));
+    let whole = Whole { id: answer["id"].clone(), message, output_chars, logprobs, finish_reason, usage };
     Ok(whole.answer(asked, shown, None))
 }
 
@@ -45,6 +46,20 @@ fn message(message: &Value) -> (Value, usize) {
         out["citations"] = message["citations"].clone();
     }
     (out, chars)
+}
+
+/// Log probabilities in OpenAI's shape. Each item is of a piece of the text. Of one that is several tokens nothing says which of it
+/// is whose, so it counts as one token, as probable as all of them together.
+pub(super) fn logprobs(items: &[Value]) -> Value {
+    if items.is_empty() {
+        return Value::Null;
+    }
+    let of = |item: &Value| {
+        let all = item["logprobs"].as_array().into_iter().flatten().filter_map(Value::as_f64);
+        let token = item["text"].as_str().unwrap_or_default();
+        json!({ "token": token, "logprob": all.sum::<f64>(), "bytes": null, "top_logprobs": [] })
+    };
+    json!({ "content": items.iter().map(of).collect::<Vec<_>>(), "refusal": null })
 }
 
 /// A finish reason in OpenAI's words. Errors if the provider broke off.

@@ -8,7 +8,7 @@ use super::{
         Answer, Asked, Decoded, Frame, StreamDecoder,
         chunks::{Chunks, document},
     },
-    response::{finish_reason, openai_usage, usage},
+    response::{finish_reason, logprobs, openai_usage, usage},
 };
 use crate::failure::{Class, Failure};
 use serde_json::{Value, json};
@@ -26,12 +26,16 @@ impl Decoder {
         Self { chunks: Chunks::new(asked, Value::Null), usage: Value::Null, complete: false }
     }
 
-    /// Text or reasoning, of a part's beginning or of what follows.
-    fn content(&mut self, content: &Value) -> Decoded {
+    /// Text or reasoning, of a part's beginning or of what follows; `probable`: the text's log probabilities, if they are told.
+    fn content(&mut self, content: &Value, probable: &Value) -> Decoded {
         let mut decoded = Decoded::default();
         for (theirs, ours) in [("thinking", "reasoning_content"), ("text", "content")] {
             if content[theirs].as_str().is_some_and(|text| !text.is_empty()) {
-                let chunk = self.chunks.chunk(json!({ ours: content[theirs] }), None);
+                let is_told = theirs == "text" && probable.is_object();
+                let logprobs = logprobs(if is_told { std::slice::from_ref(probable) } else { &[] });
+                let delta = json!({ ours: content[theirs] });
+                let choice = json!({ "index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": null });
+                let chunk = self.chunks.choices(vec![choice]);
                 decoded.events.extend(chunk.events);
                 decoded.content |= chunk.content;
             }
@@ -69,7 +73,7 @@ impl StreamDecoder for Decoder {
                 self.chunks.id = event["id"].clone();
                 self.chunks.first()
             }
-            Some("content-start" | "content-delta") => self.content(&message["content"]),
+            Some("content-start" | "content-delta") => self.content(&message["content"], &event["logprobs"]),
             Some("tool-plan-delta") => self.chunks.chunk(json!({ "tool_plan": message["tool_plan"] }), None),
             // The provider's own index counts plans and texts too.
             Some("tool-call-start") => {
@@ -104,5 +108,37 @@ impl StreamDecoder for Decoder {
     fn answer(self: Box<Self>) -> Answer {
         let shown = self.shown_usage();
         self.chunks.answer(usage(&self.usage), shown, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::providers::Fields;
+
+    #[test]
+    fn log_probabilities_come_with_their_text() {
+        let chat = Fields::default();
+        let mut decoder = Decoder::new(&Asked::of(&chat));
+        let delta = |content: Value, logprobs: Value| {
+            let delta = json!({ "message": { "content": content } });
+            json!({ "type": "content-delta", "index": 0, "delta": delta, "logprobs": logprobs })
+        };
+        let events = [
+            json!({ "type": "message-start", "id": "c-1" }),
+            delta(json!({ "thinking": "Hm." }), json!({ "text": "Hm.", "token_ids": [1], "logprobs": [-1.0] })),
+            delta(json!({ "text": "Good" }), json!({ "text": "Good", "token_ids": [2], "logprobs": [-0.25] })),
+            delta(json!({ "text": " day" }), json!({ "text": " day", "token_ids": [3, 4], "logprobs": [-0.5, -0.25] })),
+            delta(json!({ "text": "!" }), Value::Null),
+            json!({ "type": "message-end", "delta": { "finish_reason": "COMPLETE" } }),
+        ];
+        for event in events {
+            decoder.frame(&Frame { event: None, data: event.to_string() }).expect("decodes");
+        }
+        let answer: Value = serde_json::from_str(Box::new(decoder).answer().body.get()).expect("JSON");
+        let token = |token: &str, logprob: f64| json!({ "token": token, "logprob": logprob, "bytes": null, "top_logprobs": [] });
+        let choice = &answer["choices"][0];
+        assert_eq!(choice["message"]["content"], "Good day!");
+        assert_eq!(choice["logprobs"]["content"], json!([token("Good", -0.25), token(" day", -0.75)]));
     }
 }

@@ -130,6 +130,15 @@ mod tests {
     }
 
     #[test]
+    fn the_machines_own_account_is_asked_for_at_its_metadata_server() {
+        let Grant { url, headers, form } = of_the_machine();
+        let expected = "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token";
+        assert_eq!((url.as_str(), form), (expected, None));
+        // Without it the server refuses, so that no page in a browser gets a token.
+        assert_eq!(headers, [("metadata-flavor", "Google".to_owned())]);
+    }
+
+    #[test]
     fn what_is_no_key_file_is_refused_without_a_word_of_it() {
         let key = PKey::from_rsa(Rsa::generate(2048).expect("a key")).expect("a key");
         let changed = |name: &str, value: &str| {
