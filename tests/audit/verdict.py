@@ -14,6 +14,8 @@ HARM = ("killed", "paused", "asked to end", "away", "ended by itself")
 BACK = ("started", "resumed", "back")
 # How long it takes after that until a door answers as before.
 SETTLING_SECONDS = 10
+# The codes of requests that are ended early.
+CANCELLED, EXPIRED = "cancelled", "deadline_exceeded"
 # Whoever has a key that another door holds waits until that one's claim is stale, and is refused after 45 s.
 CLAIM_SECONDS = 30
 
@@ -47,6 +49,7 @@ def judge(fleet, watch, committed, callers, provider, end, calm=False):
     doors(verdict, callers, accepted, watch)
     waits(verdict, callers, fleet.timeline)
     ends(verdict, accepted, watch, callers)
+    early(verdict, accepted, watch, callers)
     executions(verdict, accepted, watch, fleet.timeline, calm)
     told(verdict, accepted, callers)
     ledger(verdict, table, superseded, accepted)
@@ -95,9 +98,21 @@ def doors(verdict, callers, accepted, watch):
     )
     verdict.check(
         "a job in the log is one request, however often it was sent",
-        [a for a in jobs if len(by_number[a.number]) != 1 and a.number in watch.jobs],
+        [
+            a
+            for a in jobs
+            if a.number in watch.jobs
+            and len(by_number[a.number]) != 1
+            and not (expired_at_the_door(a, watch) and not by_number[a.number])
+        ],
         lambda a: f"job {a.number}: records {watch.jobs.get(a.number)}, requests {by_number[a.number]}",
     )
+
+
+def expired_at_the_door(job, watch):
+    """Its time was over before it could become a request."""
+    lines = watch.answers.get(f"n-{job.number}", [])
+    return job.expires_after is not None and {line.error for line in lines} == {EXPIRED}
 
 
 def has_one(asked, requests):
@@ -191,6 +206,36 @@ def ends(verdict, accepted, watch, callers):
     )
     outcome = collections.Counter(line.error or "answered" for lines in answers.values() for line in lines)
     verdict.figures["lines on out.search, by outcome"] = ", ".join(f"{c} {n}" for c, n in outcome.most_common())
+
+
+def early(verdict, accepted, watch, callers):
+    """Who was ended early was to be."""
+    deleted = [a for a in callers.asked.values() if a.delete_after is not None]
+    cancelled = [seen for seen in accepted.values() if any(end.error == CANCELLED for end in seen.terminals)]
+    to_be = {a.number for a in deleted}
+    # A caller without a key that goes away ends its request.
+    leaving = {a.number for a in callers.asked.values() if a.kind.startswith("once")}
+    verdict.figures["requests for which DELETE was sent"] = sum(bool(a.deleted) for a in deleted)
+    verdict.figures["  that it ended"] = sum(seen.number in to_be for seen in cancelled)
+    verdict.check(
+        "only a request that was deleted, or whose caller left, is cancelled",
+        [seen for seen in cancelled if seen.number not in to_be | leaving],
+        lambda seen: f"{seen.request_id}: number {seen.number}, {seen.terminals}",
+    )
+    verdict.check(
+        "a DELETE is taken, or told to come back",
+        [a for a in deleted if set(a.deleted) - {200, 202, 503, None}],
+        lambda a: f"number {a.number}: {a.deleted}",
+    )
+    jobs = [a for a in callers.asked.values() if a.is_job]
+    expired = [a for a in jobs if any(line.error == EXPIRED for line in watch.answers.get(f"n-{a.number}", []))]
+    verdict.figures["jobs with a deadline of seconds"] = sum(a.expires_after is not None for a in jobs)
+    verdict.figures["  that expired"] = len(expired)
+    verdict.check(
+        "only a job with a deadline of its own expires",
+        [a for a in expired if a.expires_after is None],
+        lambda a: f"number {a.number}: {watch.answers[f'n-{a.number}']}",
+    )
 
 
 def is_large(asked, line):

@@ -84,6 +84,7 @@ class Watch(threading.Thread):
         self.fleet, self.over, self.failure = fleet, threading.Event(), None
         self.places, self.requests, self.answers, self.dead, self.jobs = {}, {}, {}, [], {}
         self.unreadable = []  # records that cannot be what their topic holds
+        self.on_accepted = lambda _number, _request_id: None
         self.lock = threading.Lock()
         self.count = 0
 
@@ -162,9 +163,11 @@ class Watch(threading.Thread):
         seen = self.of(request["request_id"])
         execution = (document.get("execution_id") or document.get("usage", {}).get("execution_id") or "")[-12:]
         if REQUEST_TOPICS.match(name):
-            seen.accepted = True
+            is_first, seen.accepted = not seen.accepted, True
             seen.began = min(seen.began, place[3])
             seen.number = int(request["caller"]["end_user"].removeprefix("n-"))
+            if is_first:
+                self.on_accepted(seen.number, seen.request_id)
             seen.records.append((*place, f"request {seen.number}"))
         elif name == "completions":
             what = f"part {document['seq']} of a completion" if is_part else "completion"
