@@ -143,6 +143,7 @@ class Fleet(Gateway):
     def end_one(self, process):
         """Asks one process to end and waits for it."""
         self.wanted.discard(process.name)
+        self.timeline.note("asked to end", process.name)
         process.signal(signal.SIGTERM)
         self.timeline.note("ended", process.name, code=process.wait())
 

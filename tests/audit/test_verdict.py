@@ -259,7 +259,7 @@ def record_that_is_none(world):
 
 
 LOOKED_AT = "committed offsets are looked at all the time"
-SECOND_RUN = "more than one execution ends a request only if something befell the fleet"
+SECOND_RUN = "more than one execution ends a request only if something befell who worked on it"
 JOB_END = "a job's answer is its request's end"
 SUPERSEDED = "a superseded row is another execution of a request with a row"
 CONTIGUOUS = "the files' ranges are contiguous and disjoint"

@@ -50,11 +50,12 @@ def judge(fleet, watch, committed, callers, provider, end, calm=False):
     waits(verdict, callers, fleet.timeline)
     ends(verdict, accepted, watch, callers)
     early(verdict, accepted, watch, callers)
-    executions(verdict, accepted, watch, fleet.timeline, calm)
+    made = [call for call in provider.calls_of() if "number" in call]
+    executions(verdict, accepted, watch, Troubles(fleet.timeline, made, fleet.processes), calm)
     told(verdict, accepted, callers)
     ledger(verdict, table, superseded, accepted)
     tellings(verdict, callers, accepted, table)
-    calls(verdict, fleet, table, superseded, provider, end, appended_of(watch))
+    calls(verdict, fleet, table, superseded, made, end, appended_of(watch))
     files(verdict, table)
     offsets(verdict, committed)
     verdict.check("each record can be read", watch.unreadable)
@@ -243,8 +244,8 @@ def is_large(asked, line):
     return asked.endpoint == "large" and line.text == STORED
 
 
-def executions(verdict, accepted, watch, timeline, calm):
-    seen, troubles = accepted.values(), Troubles(timeline)
+def executions(verdict, accepted, watch, troubles, calm):
+    seen = accepted.values()
     verdict.figures["requests that several executions ended"] = sum(
         len({end.execution for end in s.terminals}) > 1 for s in seen
     )
@@ -254,7 +255,7 @@ def executions(verdict, accepted, watch, timeline, calm):
 
     verdict.check("an execution has one end", torn_executions(seen), show)
     verdict.check(
-        "more than one execution ends a request only if something befell the fleet",
+        "more than one execution ends a request only if something befell who worked on it",
         unexplained_executions(seen, troubles),
         show,
     )
@@ -350,8 +351,7 @@ def appended_of(watch):
     return {execution: at for seen in watch.requests.values() for execution, at in seen.appended.items()}
 
 
-def calls(verdict, fleet, table, superseded, provider, end, appended):
-    made = [call for call in provider.calls_of() if "number" in call]
+def calls(verdict, fleet, table, superseded, made, end, appended):
     attempts = accounts.attempts_of(table, superseded, appended=appended)
     explained, unexplained, unseen = accounts.settle(made, attempts, fleet.timeline, end)
     figures = verdict.figures

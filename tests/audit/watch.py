@@ -67,10 +67,15 @@ class Seen:
         self.accepted, self.began, self.ended = False, float("inf"), 0.0
         self.terminals, self.rows, self.chunks = [], 0, 0
         self.appended = {}  # execution → when its row came
+        self.attempts = {}  # execution → how many its row tells of
 
     def life(self):
         """When it was accepted and when it was last ended, in Unix seconds."""
         return self.began, self.ended or float("inf")
+
+    def approvals(self):
+        """How often it came to the routers: once, unless somebody before them did its work twice, or it was parked or handed over."""
+        return sum(topic.startswith("approved.") for topic, *_ in self.records)
 
     def lines(self):
         return [f"{t:24} {p}-{o:<7} {at:.3f} {what}" for t, p, o, at, what in sorted(self.records, key=lambda r: r[3])]
@@ -176,7 +181,7 @@ class Watch(threading.Thread):
             seen.rows += 1
             seen.appended.setdefault(document["execution_id"], place[3])
             what = f"row, execution …{execution}, status {document['status_code']}, {document.get('error_code')}"
-            attempts = len(document["attempts"])
+            attempts = seen.attempts[document["execution_id"]] = len(document["attempts"])
             seen.records.append((*place, f"{what}, {attempts} attempts"))
         elif "terminal" in document["event"]:
             terminal = document["event"]["terminal"]
