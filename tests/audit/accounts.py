@@ -6,7 +6,8 @@ graceful stop excuses nothing, and neither does a pause: who wakes up again writ
 """
 
 SLACK_SECONDS = 1.0
-# A burst of calls is heard of after their process has died: nobody takes their answers, or what was to be none.
+# A burst of calls is heard of after their process has died, or after it has given them up: nobody takes their answers, or what was
+# to be none.
 GONE_SECONDS = 3.0
 # From the provider's last byte to the acknowledged row, with everything up: far less, unless the machine is slow, which
 # the rows that came tell. Time in which the broker was away or the replica stood still does not count.
@@ -48,11 +49,8 @@ def match(calls, attempts):
     """Pairs the calls of one number with its attempts: the pairs, and what is left over of both."""
     calls, pairs, left = sorted(calls, key=lambda call: call["began"]), [], []
     for attempt in attempts:
-        fits = [
-            call
-            for call in calls
-            if attempt["began"] - SLACK_SECONDS <= call["began"] <= attempt["ended"] + SLACK_SECONDS
-        ]
+        slack = GONE_SECONDS if attempt["status"] is None else SLACK_SECONDS
+        fits = [call for call in calls if attempt["began"] - SLACK_SECONDS <= call["began"] <= attempt["ended"] + slack]
         if fits:
             nearest = min(fits, key=lambda call: abs(call["began"] - attempt["began"]))
             calls.remove(nearest)

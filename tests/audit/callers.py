@@ -2,9 +2,12 @@
 
 A caller with an idempotency key does as an SDK's user does: it repeats under the same key until it has an end; some ask
 once more for what they have. One without a key asks once; if its connection breaks, the request may have been accepted,
-and nobody will tell it. A named job has a `ce_id`; some of them are sent twice.
+and nobody will tell it. A named job has a `ce_id`; some of them are sent twice. Some requests of each kind are ended by
+`DELETE`, by somebody who read their id on the log; some jobs may last for seconds only.
 """
 
+import datetime
+import heapq
 import json
 import random
 import threading
@@ -20,6 +23,7 @@ from .provider import SAY_WORDS, prompt
 
 KINDS = {"keyed": 30, "keyed stream": 20, "once": 10, "once stream": 10, "job": 20, "named job": 10}
 ENDPOINTS = {"plain": 52, "lone": 20, "checked": 18, "blocked": 6, "large": 4}
+JOB_ENDPOINTS = {**ENDPOINTS, "throttled": 3}
 MODELS = {"blocked": "checked", "large": "plain"}
 # More than 256 KiB of them are stored beside the log: of any large request the body, of some the answer too.
 LARGE_WORDS = 60_000
@@ -31,6 +35,14 @@ AGAIN_SECONDS = 0.3
 # How often a caller asks once more although it has its answer, and a named job is sent twice.
 REPEATED = 0.15
 RESENT = 0.3
+# How often a request is ended early, and how long after it came to the log, when it may have ended by itself.
+DELETED = 0.1
+DELETED_AFTER_SECONDS = (0.0, 1.5)
+# How often a job without a name has a deadline of its own, and how long after it was sent.
+EXPIRING = 0.2
+EXPIRES_AFTER_SECONDS = (0.2, 6.0)
+DELETE_TURN_SECONDS = 0.02
+DELETE_SECONDS = 10
 JOB_SECONDS = 120
 # The door's own `overloaded`. Of an accepted request whose providers are overloaded it is the end, which counts attempts.
 REFUSED = "refused at the door"
@@ -52,6 +64,8 @@ class Asked:
         self.in_vain = []  # (door, since, until, what came) of each try that brought no end
         self.tries, self.broken, self.over, self.gave_up = 0, 0, False, False
         self.sent, self.acknowledged = 0, 0  # records of a job
+        self.delete_after, self.deleted = None, []  # what the door said to each DELETE; none: nothing
+        self.expires_after = None
 
     @property
     def is_stream(self):
@@ -92,6 +106,7 @@ class Callers:
         self.random = random.Random(seed)
         self.over, self.lock = threading.Event(), threading.Lock()
         self.asked, self.stored = {}, {}
+        self.to_delete = []  # (when, request id, number)
         self.padding = ""  # what makes bodies as large as a mode wants them
         self.next_at = time.monotonic()
         self.busy = 0
@@ -107,9 +122,10 @@ class Callers:
             }
         )
         self.threads = [threading.Thread(target=self.run, daemon=True) for _ in range(CALLERS)]
+        self.deleter = threading.Thread(target=self.delete, daemon=True)
 
     def start(self):
-        for thread in self.threads:
+        for thread in [*self.threads, self.deleter]:
             thread.start()
 
     def stop(self):
@@ -140,8 +156,12 @@ class Callers:
             wait = self.next_at - time.monotonic()
             # Callers that all wait make up for nothing later: the rate is a bound.
             self.next_at = max(self.next_at, time.monotonic() - 1) + 1 / self.rate
-            kind, endpoint = self.pick(KINDS), self.pick(ENDPOINTS)
-            asked = Asked(len(self.asked), kind, endpoint)
+            kind = self.pick(KINDS)
+            asked = Asked(len(self.asked), kind, self.pick(JOB_ENDPOINTS if kind.endswith("job") else ENDPOINTS))
+            if self.random.random() < DELETED:
+                asked.delete_after = self.random.uniform(*DELETED_AFTER_SECONDS)
+            if kind == "job" and self.random.random() < EXPIRING:
+                asked.expires_after = self.random.uniform(*EXPIRES_AFTER_SECONDS)
             self.asked[asked.number] = asked
         self.over.wait(max(wait, 0))
         return asked
@@ -156,6 +176,9 @@ class Callers:
     def job(self, asked, twice=False):
         line = {"custom_id": f"n-{asked.number}", "url": "/v1/chat/completions", "body": asked.body(self.padding)}
         value, headers = json.dumps(line), [("ce_id", asked.key.encode())] if asked.key else []
+        if asked.expires_after is not None:
+            expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=asked.expires_after)
+            headers.append(("ce_expirytime", expires.isoformat(timespec="milliseconds").encode()))
 
         def delivered(error, _record):
             asked.acknowledged += error is None
@@ -164,6 +187,28 @@ class Callers:
             asked.sent += 1
             self.producer.produce(self.fleet.topic("in.search"), value, headers=headers, on_delivery=delivered)
             self.producer.poll(0)
+
+    def accepted(self, number, request_id):
+        """Called when a request comes to the log."""
+        asked = self.asked.get(number)
+        if asked and asked.delete_after is not None:
+            with self.lock:
+                heapq.heappush(self.to_delete, (time.monotonic() + asked.delete_after, request_id, number))
+
+    def delete(self):
+        """Ends early what is to be ended, at any door."""
+        with httpx.Client(headers={"authorization": f"Bearer {SEARCH_KEY}"}, timeout=DELETE_SECONDS) as http:
+            while not self.over.wait(DELETE_TURN_SECONDS):
+                for request_id, number in self.due():
+                    if door := self.door():
+                        self.asked[number].deleted.append(deleted(http, door, request_id))
+
+    def due(self):
+        out, now = [], time.monotonic()
+        with self.lock:
+            while self.to_delete and self.to_delete[0][0] <= now:
+                out.append(heapq.heappop(self.to_delete)[1:])
+        return out
 
     def fetch_again(self, most):
         """Fetches the ends of some requests that their callers have seen, as one does who comes back later."""
@@ -291,3 +336,11 @@ def stored(http, fleet, request_id):
             text = body["choices"][0]["message"]["content"] if body else None
             return found["status_code"], (found["error"] or {}).get("code"), text
     return None
+
+
+def deleted(http, door, request_id):
+    """The status of a DELETE; none if nothing was heard, when it may have been taken all the same."""
+    try:
+        return http.delete(f"{door.url}/v1/requests/{request_id}").status_code
+    except httpx.TransportError:
+        return None

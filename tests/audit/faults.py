@@ -26,6 +26,8 @@ FAULTS = [
     ("router-worker", "reply.acknowledged", 5, None),
     ("router-worker", "usage.acknowledged", 5, None),
     ("router-worker", "completion.acknowledged", 3, None),
+    # A job goes on to wait.
+    ("router-worker", "parked.acknowledged", 1, None),
     ("router-worker", "offset.committing", 2, None),
     ("router-worker", "offset.committed", 2, None),
     ("usage-aggregator", "ledger.file.encoded", 2, None),

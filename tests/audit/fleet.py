@@ -33,8 +33,10 @@ ENDPOINTS = [
     # Of `--mode backpressure`: one whose provider stalls for longer than anything else may last, and one beside it.
     endpoint("stalling", ["main gamma fake-large"], timeout=LONG, on_disconnect="finish"),
     endpoint("steady", ["main delta fake-large"], timeout=TIMEOUT),
+    # Of jobs alone, which are parked there.
+    endpoint("throttled", ["main epsilon fake-large"], retry=RETRY, timeout=TIMEOUT),
 ]
-PROVIDERS = ("alpha", "beta", "gamma", "delta")
+PROVIDERS = ("alpha", "beta", "gamma", "delta", "epsilon")
 
 
 def configuration(provider):
@@ -141,6 +143,7 @@ class Fleet(Gateway):
     def end_one(self, process):
         """Asks one process to end and waits for it."""
         self.wanted.discard(process.name)
+        self.timeline.note("asked to end", process.name)
         process.signal(signal.SIGTERM)
         self.timeline.note("ended", process.name, code=process.wait())
 

@@ -24,6 +24,9 @@ SAY_WORDS = 12
 # The provider that may be told to stall.
 STALLING = "gamma"
 STALL_MAX_SECONDS = 1800
+# One that refuses the first call for each request, for longer than a job waits in place: so it is parked.
+THROTTLING = "epsilon"
+THROTTLED_SECONDS = 6
 
 
 def prompt(number, words=SAY_WORDS):
@@ -40,7 +43,7 @@ class Handler(fake_provider.Handler):
         del call["headers"]
         if name == STALLING:
             provider.going.wait(STALL_MAX_SECONDS)
-        mood = provider.mood(request.get("stream") is True)
+        mood = provider.mood(call, request.get("stream") is True)
         call["mood"] = mood
         try:
             if mood in ("slow", "very-slow"):
@@ -54,8 +57,8 @@ class Handler(fake_provider.Handler):
                     return self.drop()
                 provider.gates.pop(gate, None)
                 mood = ""
-            after = 1 if mood in ("429", "503") else None
-            fault = {"fault": mood.removesuffix("-bare"), "retry_after": after} if mood else None
+            after = {"429": 1, "503": 1, "429-long": THROTTLED_SECONDS}.get(mood)
+            fault = {"fault": mood.removesuffix("-bare").removesuffix("-long"), "retry_after": after} if mood else None
             super().answer(kind, request, call, fault)
             call["how"] = "answered" if not mood else mood
         except OSError:
@@ -72,6 +75,7 @@ class Provider(fake_provider.FakeProvider):
         super().__init__(handler=Handler)
         self.random = random.Random(seed)
         self.calm = False
+        self.throttled = set()  # numbers
         self.going = threading.Event()
         self.going.set()
 
@@ -83,8 +87,12 @@ class Provider(fake_provider.FakeProvider):
     def let_go(self):
         self.going.set()
 
-    def mood(self, stream):
+    def mood(self, call, stream):
         with self.lock:
+            if call["name"] == THROTTLING:
+                is_first = not self.calm and call["number"] not in self.throttled
+                self.throttled.add(call["number"])
+                return "429-long" if is_first else ""
             mood = "" if self.calm else self.random.choices(list(MOODS), list(MOODS.values()))[0]
         return "" if mood in STREAM_MOODS and not stream else mood
 

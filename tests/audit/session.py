@@ -20,6 +20,7 @@ class Session:
         self.fleet, self.provider = fleet, provider
         self.watch, self.committed = Watch(fleet), Committed(fleet)
         self.callers = Callers(fleet, seed, rate, keys)
+        self.watch.on_accepted = self.callers.accepted
         self.watch.start()
         self.committed.start()
 

@@ -15,9 +15,9 @@ def call(began, ended, replica="router-worker", number=7, how="answered"):
     return {"number": number, "replica": replica, "began": began, "ended": ended, "how": how, "mood": ""}
 
 
-def attempt(began, ended, appended=None):
+def attempt(began, ended, appended=None, status=200):
     row = {"table": "usage", "request_id": "r", "appended": appended}
-    return {"began": began, "ended": ended, "status": 200, "error": None, **row}
+    return {"began": began, "ended": ended, "status": status, "error": None, **row}
 
 
 def timeline(*events):
@@ -64,6 +64,8 @@ KILL = (120.0, "killed", "router-worker")
             id="a row came late from a pause",
         ),
         pytest.param([], [attempt(99.9, 101.1)], [], (0, 0, 1), id="a row of a call that nobody saw"),
+        pytest.param([call(103, 103)], [attempt(99.9, 100.1, status=None)], [], (0, 0, 0), id="heard of after it was cancelled"),
+        pytest.param([call(103, 103)], [attempt(99.9, 100.1)], [], (0, 1, 1), id="begun after it was answered"),
     ],
 )
 def test_calls_and_attempts(calls, attempts, events, expected):

@@ -202,6 +202,35 @@ def superseded_row_of_nobody(world):
     world.superseded.rows = [("r9", OTHER)]
 
 
+def cancelled(world, asked):
+    """A request ended early instead of answered."""
+    (end,) = world.watch.requests[f"r{asked.number}"].terminals
+    world.watch.requests[f"r{asked.number}"].terminals = [end._replace(status=499, error="cancelled", text=None)]
+    if asked.is_job:
+        world.watch.answers["n-1"] = [world.line._replace(status=None, error="cancelled", text=None)]
+    else:
+        asked.seen = [(499, "r0", "cancelled", None)]
+
+
+def cancelled_by_nobody(world):
+    cancelled(world, world.caller)
+
+
+def delete_that_is_refused(world):
+    world.caller.delete_after, world.caller.deleted = 0.1, [404]
+
+
+def expired(world):
+    """No request, and an answer that says why."""
+    del world.watch.requests["r1"]
+    world.table.rows.pop()
+    world.watch.answers["n-1"] = [world.line._replace(status=None, error="deadline_exceeded", text=None)]
+
+
+def expired_without_a_deadline(world):
+    expired(world)
+
+
 def torn_range(world):
     world.table.ranges = [(0, 9), (11, 19)]
 
@@ -230,7 +259,7 @@ def record_that_is_none(world):
 
 
 LOOKED_AT = "committed offsets are looked at all the time"
-SECOND_RUN = "more than one execution ends a request only if something befell the fleet"
+SECOND_RUN = "more than one execution ends a request only if something befell who worked on it"
 JOB_END = "a job's answer is its request's end"
 SUPERSEDED = "a superseded row is another execution of a request with a row"
 CONTIGUOUS = "the files' ranges are contiguous and disjoint"
@@ -267,6 +296,10 @@ CONTIGUOUS = "the files' ranges are contiguous and disjoint"
         (doubled_superseded_row, SUPERSEDED),
         (superseded_row_that_counts, SUPERSEDED),
         (superseded_row_of_nobody, SUPERSEDED),
+        (cancelled_by_nobody, "only a request that was deleted, or whose caller left, is cancelled"),
+        (delete_that_is_refused, "a DELETE is taken, or told to come back"),
+        (expired_without_a_deadline, "only a job with a deadline of its own expires"),
+        (expired_without_a_deadline, "a job in the log is one request, however often it was sent"),
         (torn_range, CONTIGUOUS),
         (overlapping_ranges, CONTIGUOUS),
         (late_beginning, "the files begin with the topic"),
@@ -324,9 +357,40 @@ def hung_while_paused(world):
     world.happened("paused", "ingress-0", ASKED_AT + 1)
 
 
+def deleted_and_cancelled(world):
+    for asked in (world.caller, world.job):
+        asked.delete_after, asked.deleted = 0.1, [202]
+        cancelled(world, asked)
+
+
+def deleted_by_a_request_of_which_nothing_was_heard(world):
+    world.job.delete_after, world.job.deleted = 0.1, [None]
+    cancelled(world, world.job)
+
+
+def deleted_too_late(world):
+    world.caller.delete_after, world.caller.deleted = 0.1, [200]
+
+
+def cancelled_because_its_caller_left(world):
+    world.caller.kind, world.caller.key = "once", None
+    cancelled(world, world.caller)
+    world.caller.seen = []
+
+
+def expired_before_it_was_a_request(world):
+    world.job.expires_after = 0.2
+    expired(world)
+
+
 @pytest.mark.parametrize(
     "right",
     [
+        deleted_and_cancelled,
+        deleted_by_a_request_of_which_nothing_was_heard,
+        deleted_too_late,
+        cancelled_because_its_caller_left,
+        expired_before_it_was_a_request,
         killed_meanwhile,
         caller_that_met_harm_wherever_it_asked,
         caller_that_waited_for_a_claim_of_the_dead,

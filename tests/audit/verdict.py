@@ -14,6 +14,8 @@ HARM = ("killed", "paused", "asked to end", "away", "ended by itself")
 BACK = ("started", "resumed", "back")
 # How long it takes after that until a door answers as before.
 SETTLING_SECONDS = 10
+# The codes of requests that are ended early.
+CANCELLED, EXPIRED = "cancelled", "deadline_exceeded"
 # Whoever has a key that another door holds waits until that one's claim is stale, and is refused after 45 s.
 CLAIM_SECONDS = 30
 
@@ -47,11 +49,13 @@ def judge(fleet, watch, committed, callers, provider, end, calm=False):
     doors(verdict, callers, accepted, watch)
     waits(verdict, callers, fleet.timeline)
     ends(verdict, accepted, watch, callers)
-    executions(verdict, accepted, watch, fleet.timeline, calm)
+    early(verdict, accepted, watch, callers)
+    made = [call for call in provider.calls_of() if "number" in call]
+    executions(verdict, accepted, watch, Troubles(fleet.timeline, made, fleet.processes), calm)
     told(verdict, accepted, callers)
     ledger(verdict, table, superseded, accepted)
     tellings(verdict, callers, accepted, table)
-    calls(verdict, fleet, table, superseded, provider, end, appended_of(watch))
+    calls(verdict, fleet, table, superseded, made, end, appended_of(watch))
     files(verdict, table)
     offsets(verdict, committed)
     verdict.check("each record can be read", watch.unreadable)
@@ -95,9 +99,21 @@ def doors(verdict, callers, accepted, watch):
     )
     verdict.check(
         "a job in the log is one request, however often it was sent",
-        [a for a in jobs if len(by_number[a.number]) != 1 and a.number in watch.jobs],
+        [
+            a
+            for a in jobs
+            if a.number in watch.jobs
+            and len(by_number[a.number]) != 1
+            and not (expired_at_the_door(a, watch) and not by_number[a.number])
+        ],
         lambda a: f"job {a.number}: records {watch.jobs.get(a.number)}, requests {by_number[a.number]}",
     )
+
+
+def expired_at_the_door(job, watch):
+    """Its time was over before it could become a request."""
+    lines = watch.answers.get(f"n-{job.number}", [])
+    return job.expires_after is not None and {line.error for line in lines} == {EXPIRED}
 
 
 def has_one(asked, requests):
@@ -193,13 +209,43 @@ def ends(verdict, accepted, watch, callers):
     verdict.figures["lines on out.search, by outcome"] = ", ".join(f"{c} {n}" for c, n in outcome.most_common())
 
 
+def early(verdict, accepted, watch, callers):
+    """Who was ended early was to be."""
+    deleted = [a for a in callers.asked.values() if a.delete_after is not None]
+    cancelled = [seen for seen in accepted.values() if any(end.error == CANCELLED for end in seen.terminals)]
+    to_be = {a.number for a in deleted}
+    # A caller without a key that goes away ends its request.
+    leaving = {a.number for a in callers.asked.values() if a.kind.startswith("once")}
+    verdict.figures["requests for which DELETE was sent"] = sum(bool(a.deleted) for a in deleted)
+    verdict.figures["  that it ended"] = sum(seen.number in to_be for seen in cancelled)
+    verdict.check(
+        "only a request that was deleted, or whose caller left, is cancelled",
+        [seen for seen in cancelled if seen.number not in to_be | leaving],
+        lambda seen: f"{seen.request_id}: number {seen.number}, {seen.terminals}",
+    )
+    verdict.check(
+        "a DELETE is taken, or told to come back",
+        [a for a in deleted if set(a.deleted) - {200, 202, 503, None}],
+        lambda a: f"number {a.number}: {a.deleted}",
+    )
+    jobs = [a for a in callers.asked.values() if a.is_job]
+    expired = [a for a in jobs if any(line.error == EXPIRED for line in watch.answers.get(f"n-{a.number}", []))]
+    verdict.figures["jobs with a deadline of seconds"] = sum(a.expires_after is not None for a in jobs)
+    verdict.figures["  that expired"] = len(expired)
+    verdict.check(
+        "only a job with a deadline of its own expires",
+        [a for a in expired if a.expires_after is None],
+        lambda a: f"number {a.number}: {watch.answers[f'n-{a.number}']}",
+    )
+
+
 def is_large(asked, line):
     """Answers that are too large for a record are fetched by id."""
     return asked.endpoint == "large" and line.text == STORED
 
 
-def executions(verdict, accepted, watch, timeline, calm):
-    seen, troubles = accepted.values(), Troubles(timeline)
+def executions(verdict, accepted, watch, troubles, calm):
+    seen = accepted.values()
     verdict.figures["requests that several executions ended"] = sum(
         len({end.execution for end in s.terminals}) > 1 for s in seen
     )
@@ -209,7 +255,7 @@ def executions(verdict, accepted, watch, timeline, calm):
 
     verdict.check("an execution has one end", torn_executions(seen), show)
     verdict.check(
-        "more than one execution ends a request only if something befell the fleet",
+        "more than one execution ends a request only if something befell who worked on it",
         unexplained_executions(seen, troubles),
         show,
     )
@@ -305,8 +351,7 @@ def appended_of(watch):
     return {execution: at for seen in watch.requests.values() for execution, at in seen.appended.items()}
 
 
-def calls(verdict, fleet, table, superseded, provider, end, appended):
-    made = [call for call in provider.calls_of() if "number" in call]
+def calls(verdict, fleet, table, superseded, made, end, appended):
     attempts = accounts.attempts_of(table, superseded, appended=appended)
     explained, unexplained, unseen = accounts.settle(made, attempts, fleet.timeline, end)
     figures = verdict.figures

@@ -67,10 +67,15 @@ class Seen:
         self.accepted, self.began, self.ended = False, float("inf"), 0.0
         self.terminals, self.rows, self.chunks = [], 0, 0
         self.appended = {}  # execution → when its row came
+        self.attempts = {}  # execution → how many its row tells of
 
     def life(self):
         """When it was accepted and when it was last ended, in Unix seconds."""
         return self.began, self.ended or float("inf")
+
+    def approvals(self):
+        """How often it came to the routers: once, unless somebody before them did its work twice, or it was parked or handed over."""
+        return sum(topic.startswith("approved.") for topic, *_ in self.records)
 
     def lines(self):
         return [f"{t:24} {p}-{o:<7} {at:.3f} {what}" for t, p, o, at, what in sorted(self.records, key=lambda r: r[3])]
@@ -84,6 +89,7 @@ class Watch(threading.Thread):
         self.fleet, self.over, self.failure = fleet, threading.Event(), None
         self.places, self.requests, self.answers, self.dead, self.jobs = {}, {}, {}, [], {}
         self.unreadable = []  # records that cannot be what their topic holds
+        self.on_accepted = lambda _number, _request_id: None
         self.lock = threading.Lock()
         self.count = 0
 
@@ -162,9 +168,11 @@ class Watch(threading.Thread):
         seen = self.of(request["request_id"])
         execution = (document.get("execution_id") or document.get("usage", {}).get("execution_id") or "")[-12:]
         if REQUEST_TOPICS.match(name):
-            seen.accepted = True
+            is_first, seen.accepted = not seen.accepted, True
             seen.began = min(seen.began, place[3])
             seen.number = int(request["caller"]["end_user"].removeprefix("n-"))
+            if is_first:
+                self.on_accepted(seen.number, seen.request_id)
             seen.records.append((*place, f"request {seen.number}"))
         elif name == "completions":
             what = f"part {document['seq']} of a completion" if is_part else "completion"
@@ -173,7 +181,7 @@ class Watch(threading.Thread):
             seen.rows += 1
             seen.appended.setdefault(document["execution_id"], place[3])
             what = f"row, execution …{execution}, status {document['status_code']}, {document.get('error_code')}"
-            attempts = len(document["attempts"])
+            attempts = seen.attempts[document["execution_id"]] = len(document["attempts"])
             seen.records.append((*place, f"{what}, {attempts} attempts"))
         elif "terminal" in document["event"]:
             terminal = document["event"]["terminal"]

@@ -1,6 +1,9 @@
 """A key used twice is one request: one call, one row, one answer; whoever repeats it, wherever, whatever died."""
 
+import asyncio
 import json
+import os
+import resource
 import signal
 import threading
 import uuid
@@ -10,7 +13,7 @@ import openai
 import pytest
 from kafka_tools import produce, produce_all, read
 from ledger import ledger_of
-from support import OTHER_KEY, endpoint, eventually, text_of_stream, user
+from support import OTHER_KEY, SEARCH_KEY, endpoint, eventually, text_of_stream, user
 
 
 def endpoints():
@@ -279,6 +282,63 @@ def test_a_job_is_known_by_its_ce_id(running, fake_provider):
     assert lines[ids[2]]["error"]["code"] == "idempotency_key_reused"
     assert lines[ids[3]]["response"]["request_id"] != first["response"]["request_id"]
     assert len(fake_provider.calls) == 2, "a custom id is no key"
+
+
+CALLERS_MAX = 1_000  # REPEATS_MAX
+FILES = 4096
+
+
+def may_open(pid, files):
+    """Lets a process have so many files open at a time."""
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < files:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (files, hard))
+
+
+async def exchange(port, request):
+    """The answer to a request on a connection of its own: (status, headers, document)."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    head, body = (await reader.read()).split(b"\r\n\r\n", 1)
+    writer.close()
+    status, *lines = head.decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    return int(status.split()[1]), {name.lower(): value for name, value in headers.items()}, json.loads(body)
+
+
+async def one_and_its_repeats(running, fake_provider, beyond):
+    """So many more repeats than may wait: the answers that came before the provider's, and those that came with it."""
+    body = json.dumps({"model": "gated", "messages": user("hello")}).encode()
+    lines = ["POST /v1/chat/completions HTTP/1.1", "host: localhost", f"authorization: Bearer {SEARCH_KEY}"]
+    lines += [f"idempotency-key: {uuid.uuid4().hex}", "content-type: application/json", f"content-length: {len(body)}"]
+    request = "\r\n".join([*lines, "connection: close", "", ""]).encode() + body
+    (door,) = running.doors
+    first = asyncio.create_task(exchange(door.port, request))
+    while not fake_provider.calls:
+        await asyncio.sleep(0.05)
+    waiting, refused = {asyncio.create_task(exchange(door.port, request)) for _ in range(CALLERS_MAX + beyond)}, set()
+    while len(refused) < beyond:
+        over, waiting = await asyncio.wait(waiting, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+        assert over, f"only {len(refused)} of {beyond} repeats are refused"
+        refused |= over
+    fake_provider.open_gate("fault-gate")
+    return [task.result() for task in refused], await asyncio.gather(first, *waiting)
+
+
+@pytest.mark.only_embedded(reason="a bound of ingress itself; which broker is beside it makes no difference")
+def test_repeats_beyond_the_bound_are_told_to_come_back(running, fake_provider):
+    (door,) = running.doors
+    # Both ends of each connection are counted, and many machines allow no more than 1,024.
+    may_open(os.getpid(), FILES)
+    may_open(door.child.pid, FILES)
+    refused, answers = asyncio.run(one_and_its_repeats(running, fake_provider, beyond=5))
+    told = {(status, headers["retry-after"], document["error"]["code"]) for status, headers, document in refused}
+    assert len(refused) == 5 and told == {(503, "1", "overloaded")}
+    assert len(answers) == 1 + CALLERS_MAX
+    assert {document["choices"][0]["message"]["content"] for _, _, document in answers} == {"echo: hello"}
+    assert len({headers["x-request-id"] for _, headers, _ in answers}) == 1
+    assert sum(is_repeat(headers) for _, headers, _ in answers) == CALLERS_MAX
+    assert len(fake_provider.calls) == 1
 
 
 REPEATS_MAX = 100  # JOB_REPEATS_MAX

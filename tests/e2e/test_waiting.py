@@ -1,18 +1,21 @@
 """Waiting instead of failing: jobs wait for a provider that throttles or is down, callers hear when to come back."""
 
 import json
+import signal
 import time
 import uuid
 
 import openai
 import pytest
-from confluent_kafka import Producer
-from kafka_tools import produce, produce_all, read
+from confluent_kafka import Producer, TopicPartition
+from kafka_tools import consumer, produce, produce_all, read
 from ledger import ledger_of
 from support import endpoint, eventually, user
 from test_kafka_door import Door, content_of, job
 
 
+# Where a job may be that waits for seconds, and the group that reads it there.
+PLACES = {"approved.batch": "router-batch", "parked.10s": "router-parked-10s"}
 STALLED_JOBS = 3000
 STALLED_PLACES = 4
 # Nearly as large as a body inside a record may be, and together more than the 64 MiB that a lane's consumer takes in.
@@ -85,6 +88,73 @@ def test_a_long_wait_is_parked_and_survives_a_crash(running, door, fake_provider
     row = in_ledger(running, lines[jobs[0]["custom_id"]])
     assert [attempt["status_code"] for attempt in row["attempts"]] == [429, 200]
     assert [attempt["action"] for attempt in row["attempts"]] == ["INITIAL_ATTEMPT", "RETRY"]
+
+
+def test_a_crash_between_parking_and_commit_ends_the_job_once(own_gateway, fake_provider):
+    """What it came from is delivered again while it waits: there are two of it, and both go on."""
+    armed = {"TOLLGATE_FAULT": "parked.acknowledged:1"}
+    running = own_gateway([endpoint("cut", ["main alpha waits-cut"])], env=armed)
+    door, one = Door(running), job("cut off", model="cut")
+    fake_provider.fault("429", model="waits-cut", times=1, retry_after=12)
+    produce(running, door.jobs, one)
+    (process,) = running.processes
+    assert process.child.wait(60) == -signal.SIGABRT, process.tail()
+    del process.env["TOLLGATE_FAULT"]
+    process.start()
+    running.wait_until_ready()
+    assert parked(running, one)
+
+    def answers():
+        return [json.loads(r.value()) for r in read(running, [door.answers])]
+
+    eventually(answers, "it is answered", 60)
+    eventually(lambda: is_all_done(running), "both have ended", 60)
+    lines = answers()
+    assert {(line["custom_id"], line["error"], content_of(line)) for line in lines} == {
+        (one["custom_id"], None, "echo: cut off")
+    }
+    (request_id,) = {line["id"].removeprefix("batch_req_") for line in lines}
+    rows = [json.loads(r.value()) for r in read(running, [running.topic("usage")])]
+    assert {row["request_id"] for row in rows} == {request_id}
+    executions = {row["execution_id"] for row in rows}
+    usage = ledger_of(running)
+    first = usage.row(request_id)["execution_id"]
+    superseded = usage.superseded()
+    eventually(lambda: superseded.count() >= len(executions) - 1, "the later one's row is there")
+    assert usage.count() == 1
+    later = [row["execution_id"] for row in superseded.query("SELECT execution_id FROM usage")]
+    assert sorted([first, *later]) == sorted(executions)
+    told = attempts_in(usage) | attempts_in(superseded)
+    # The call before the crash is told of by what waits. If the other one is at work when that comes, that one goes on alone.
+    assert sorted(status for _, status in told if status != 429) == [200] * (len(fake_provider.calls) - 1)
+    assert sum(status == 429 for _, status in told) <= 1
+
+
+def is_all_done(running):
+    """Whether the router has committed all that was there to be worked on and to wait. What that caused is there before, so the ends
+    are asked for after all commits."""
+    readers = {topic: consumer(running.operator(), running.topic(group)) for topic, group in PLACES.items()}
+    try:
+        committed = {}
+        for topic, reader in readers.items():
+            partitions = reader.list_topics(timeout=10).topics[running.topic(topic)].partitions
+            places = [TopicPartition(running.topic(topic), number) for number in partitions]
+            committed[topic] = reader.committed(places, timeout=10)
+        return all(
+            max(place.offset, 0) == readers[topic].get_watermark_offsets(place, timeout=10)[1]
+            for topic, places in committed.items()
+            for place in places
+        )
+    finally:
+        for reader in readers.values():
+            reader.close()
+
+
+def attempts_in(ledger):
+    """(began, status) of each attempt in a table. One that was parked is in the row of each execution that went on from there."""
+    attempt = "struct_pack(began := epoch_us(a.start_time), status := a.status_code)"
+    rows = ledger.query(f"SELECT unnest([{attempt} for a in routing_information.attempts]) AS attempt FROM usage")
+    return {(row["attempt"]["began"], row["attempt"]["status"]) for row in rows}
 
 
 def parked(running, one):

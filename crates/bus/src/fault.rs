@@ -2,9 +2,9 @@
 //! `TOLLGATE_FAULT=name:n` aborts a debug build when it passes the point `name` for the nth time. Deliberately absent: errors
 //! that are made up, delays, and anything at all in release builds, where [`point`] is empty.
 //!
-//! Points of the bus: `reply.acknowledged`, `usage.acknowledged`, `completion.acknowledged`, `approved.acknowledged` (the
-//! broker has this record, nobody was told yet; the other effects of the same consumed record may or may not be there),
-//! `offset.committing` (everything is acknowledged, nothing is committed), `offset.committed` (the broker has said so).
+//! Points of the bus: `reply.acknowledged`, `usage.acknowledged`, `completion.acknowledged`, `approved.acknowledged`,
+//! `parked.acknowledged` (the broker has this record, nobody was told yet; the other effects of the same consumed record may or may
+//! not be there), `offset.committing` (everything is acknowledged, nothing is committed), `offset.committed` (the broker has said so).
 
 /// Passes the point of a record that the broker has acknowledged, by its internal topic.
 pub(crate) fn acknowledged(topic: &'static str) {
@@ -13,6 +13,7 @@ pub(crate) fn acknowledged(topic: &'static str) {
         "usage" => point("usage.acknowledged"),
         "completions" => point("completion.acknowledged"),
         _ if topic.starts_with("approved.") => point("approved.acknowledged"),
+        _ if topic.starts_with("parked.") => point("parked.acknowledged"),
         _ => {}
     }
 }

@@ -42,7 +42,7 @@ pub use dead_letter::DeadLetter;
 pub use error::Error;
 pub use producer::{Ack, DOOR_TIMEOUT, Emitter, Producer, Profile};
 pub use progress::Progress;
-pub use record::{FromRecord, Headers, Incoming, Outgoing, RawValueBytes, TopicName};
+pub use record::{FromRecord, Headers, Incoming, Outgoing, RawValueBytes, TEAM_RECORD_MAX_BYTES, TopicName};
 pub use retained::Retained;
 pub use topics::{Retentions, TeamTopics};
 pub use trace::{ROW_SPANS, producer_span, row_span};

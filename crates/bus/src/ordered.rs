@@ -30,6 +30,8 @@ use tokio_util::sync::CancellationToken;
 pub const MAX_BYTES: usize = 32 << 20;
 /// Records read and not yet taken.
 pub const MAX_RECORDS: usize = 8192;
+/// How long the broker may take to say what the group has committed.
+const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What happens to a partition of the subscribed topic.
 #[derive(Debug)]
@@ -38,6 +40,13 @@ pub enum Event {
     Assigned(i32),
     /// The next record.
     Record(Incoming<Vec<u8>>),
+    /// So many records before the next one are gone from the log, though nobody has committed them ([`OnMissing::Oldest`]).
+    Missing {
+        /// Of the subscribed topic.
+        partition: i32,
+        /// Records.
+        count: u64,
+    },
     /// The partition will go to somebody else as soon as it is released, or after 20 s.
     Revoked(i32),
     /// The partition is somebody else's already. Drop what was not written.
@@ -47,7 +56,7 @@ pub enum Event {
 /// What to do if the log no longer has (or never had) the offset to read next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnMissing {
-    /// Go on with the oldest record there is.
+    /// Go on with the oldest record there is, and tell of those that are missing ([`Event::Missing`]).
     Oldest,
     /// End with an error, because going on would skip records in silence.
     Fail,
@@ -182,12 +191,14 @@ impl Bus {
             consumer,
             members: members.clone(),
             topic: topic.to_owned(),
+            on_missing,
             events: events_in,
             commands,
             bytes: bytes.clone(),
             paused: false,
             starting: BTreeMap::new(),
             owned: BTreeSet::new(),
+            next: BTreeMap::new(),
             releasing: BTreeMap::new(),
             release_by: None,
             hints: BTreeMap::new(),
@@ -207,6 +218,7 @@ struct Reader {
     consumer: BaseConsumer<Context>,
     members: Members,
     topic: String,
+    on_missing: OnMissing,
     events: mpsc::Sender<Event>,
     commands: std::sync::mpsc::Receiver<Command>,
     bytes: Arc<AtomicUsize>,
@@ -214,6 +226,8 @@ struct Reader {
     /// Assigned by the group, waiting for `start` of all; inner `None`: not answered yet.
     starting: BTreeMap<i32, Option<Option<i64>>>,
     owned: BTreeSet<i32>,
+    /// The offset that comes next, where that is known.
+    next: BTreeMap<i32, i64>,
     /// Revoked; true: released.
     releasing: BTreeMap<i32, bool>,
     release_by: Option<Instant>,
@@ -274,12 +288,18 @@ impl Reader {
         }
         // librdkafka waits for one answer to an assignment, so all of it is taken at once.
         if !self.starting.is_empty() && self.starting.values().all(Option::is_some) {
-            let mut list = TopicPartitionList::new();
+            let (mut list, mut untold) = (TopicPartitionList::new(), TopicPartitionList::new());
             for (partition, start) in std::mem::take(&mut self.starting) {
                 let offset = start.flatten().map_or(Offset::Invalid, Offset::Offset);
                 list.add_partition_offset(&self.topic, partition, offset)?;
+                if let Offset::Offset(next) = offset {
+                    self.next.insert(partition, next);
+                } else {
+                    untold.add_partition(&self.topic, partition);
+                }
                 self.owned.insert(partition);
             }
+            self.note_committed(untold);
             self.consumer.incremental_assign(&list)?;
             self.members.set_assigned();
             if self.paused {
@@ -288,6 +308,25 @@ impl Reader {
             }
         }
         Ok(false)
+    }
+
+    /// Notes where the group's commits have these partitions go on. Where there is none, nothing can be missing.
+    fn note_committed(&mut self, partitions: TopicPartitionList) {
+        if self.on_missing == OnMissing::Fail || partitions.count() == 0 {
+            return;
+        }
+        match self.consumer.committed_offsets(partitions, COMMITTED_TIMEOUT) {
+            Ok(committed) => {
+                for element in committed.elements() {
+                    if let Offset::Offset(next) = element.offset() {
+                        self.next.insert(element.partition(), next);
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, topic = self.topic, "commits could not be read; what was deleted meanwhile is not told of");
+            }
+        }
     }
 
     /// Sends what is to be committed, and again what was refused. The last before the end is waited for.
@@ -350,6 +389,7 @@ impl Reader {
                     self.releasing.clear();
                     self.release_by = None;
                     self.hints.clear();
+                    self.next.clear();
                     for partition in std::mem::take(&mut self.owned) {
                         self.tell(Event::Lost(partition));
                     }
@@ -366,6 +406,7 @@ impl Reader {
                 list.add_partition(&self.topic, partition);
                 self.owned.remove(&partition);
                 self.hints.remove(&partition);
+                self.next.remove(&partition);
             }
             self.release_by = None;
             self.consumer.incremental_unassign(&list)?;
@@ -406,6 +447,8 @@ impl Reader {
                     let record = Incoming::of(&message);
                     drop(message);
                     if !self.releasing.contains_key(&record.partition) {
+                        let expected = self.next.insert(record.partition, record.offset + 1);
+                        self.tell_missing(expected, &record);
                         self.bytes.fetch_add(record.value.len(), Ordering::Relaxed);
                         self.tell(Event::Record(record));
                     }
@@ -421,6 +464,13 @@ impl Reader {
             timeout = Duration::ZERO;
         }
         Ok(())
+    }
+
+    fn tell_missing(&self, expected: Option<i64>, record: &Incoming<Vec<u8>>) {
+        let missing = record.offset.saturating_sub(expected.unwrap_or(record.offset));
+        if missing > 0 && self.on_missing == OnMissing::Oldest {
+            self.tell(Event::Missing { partition: record.partition, count: missing.unsigned_abs() });
+        }
     }
 
     fn tell(&self, event: Event) {

@@ -14,8 +14,8 @@ pub(crate) const VALUE_MAX_BYTES: usize = RECORD_MAX_BYTES - 64 * 1024;
 /// What a record batch adds to a lone record, with room to spare.
 pub(crate) const BATCH_OVERHEAD_BYTES: usize = 1024;
 
-/// The largest record a team's topics take: less, so that it fits into a dead letter with its headers.
-pub(crate) const TEAM_RECORD_MAX_BYTES: usize = 3 * 1024 * 1024;
+/// The largest record that a team's topics take, in bytes: less, so that it fits into a dead letter with its headers.
+pub const TEAM_RECORD_MAX_BYTES: usize = 3 * 1024 * 1024;
 
 /// What a header costs beside its bytes in the widest encoding: two lengths of up to five bytes each.
 const HEADER_OVERHEAD_BYTES: usize = 10;

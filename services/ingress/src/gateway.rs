@@ -38,8 +38,30 @@ pub struct Gateway {
     pub(crate) bodies: Bodies,
     pub(crate) stops: Stops,
     replies: Replies,
-    waiting: Arc<Semaphore>,
-    repeats: Arc<Semaphore>,
+    waiting: Places,
+    repeats: Places,
+}
+
+/// Places of one sort of callers that wait.
+struct Places {
+    free: Arc<Semaphore>,
+    max: usize,
+    whose: &'static str,
+}
+
+impl Places {
+    fn new(max: usize, whose: &'static str) -> Self {
+        Self { free: Arc::new(Semaphore::new(max)), max, whose }
+    }
+
+    /// A place until it is dropped, or the answer to whoever finds none.
+    fn take(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        self.free.clone().try_acquire_owned().map_err(|_| {
+            let Self { max, whose, .. } = self;
+            let message = format!("{max} {whose} are waiting on this replica already; try again in a moment");
+            ApiError::new(ErrorCode::Overloaded, message)
+        })
+    }
 }
 
 impl Gateway {
@@ -52,7 +74,7 @@ impl Gateway {
         (keys, desk): (Keys, Arc<Desk>),
         stops: Stops,
     ) -> Self {
-        let (waiting, repeats) = (Arc::new(Semaphore::new(WAITING_MAX)), Arc::new(Semaphore::new(REPEATS_MAX)));
+        let (waiting, repeats) = (Places::new(WAITING_MAX, "callers"), Places::new(REPEATS_MAX, "repeats"));
         let bodies = Bodies::new(BODIES_MAX_BYTES);
         Self { control, config, blobs, results, keys, desk, producer, bodies, stops, replies, waiting, repeats }
     }
@@ -124,10 +146,7 @@ impl Gateway {
         held: impl Send + 'static,
     ) -> Result<Pending, ApiError> {
         // Before anything is stored, claimed or sent.
-        let place = self.waiting.clone().try_acquire_owned().map_err(|_| {
-            let message = format!("{WAITING_MAX} callers are waiting on this replica already; try again in a moment");
-            ApiError::new(ErrorCode::Overloaded, message)
-        })?;
+        let place = self.waiting.take()?;
         let id = request.request_id;
         let figures = self.desk.reserve(&mut request).await?;
         let submitted = self.submit_reserved(request, trace, place, held).await;
@@ -200,10 +219,7 @@ impl Gateway {
 
     /// The wait of a repeat for the answer of the request `id`.
     fn follow(self: &Arc<Self>, id: RequestId, repeat: &Request, trace: &TraceContext) -> Result<Pending, ApiError> {
-        let place = self.repeats.clone().try_acquire_owned().map_err(|_| {
-            let message = format!("{REPEATS_MAX} repeats are waiting on this replica already; try again in a moment");
-            ApiError::new(ErrorCode::Overloaded, message)
-        })?;
+        let place = self.repeats.take()?;
         let (sender, events) = mpsc::channel(1);
         let (gateway, team) = (self.clone(), repeat.caller.team.clone());
         supervised("repeat", async move {
@@ -346,4 +362,20 @@ fn not_stored(error: &blob::Error) -> ApiError {
 /// Jobs have no waiter: the lane decides where their answers go.
 pub(crate) fn job_reply(reply: tollgate_schemas::TopicReply) -> ReplyTo {
     ReplyTo { partition: None, boot_id: None, topic: Some(reply) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_finds_no_place_is_told_to_come_back_until_one_is_free() {
+        let places = Places::new(WAITING_MAX, "callers");
+        let mut taken: Vec<_> = (0..WAITING_MAX).map(|_| places.take().expect("a place")).collect();
+        let refused = places.take().expect_err("none is left");
+        assert_eq!(refused.code, ErrorCode::Overloaded);
+        assert_eq!(refused.message, "10000 callers are waiting on this replica already; try again in a moment");
+        taken.pop();
+        assert!(places.take().is_ok());
+    }
 }

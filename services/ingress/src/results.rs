@@ -206,6 +206,7 @@ impl Writer {
                     None => break,
                     Some(Event::Assigned(partition)) => self.control.start(partition, None),
                     Some(Event::Record(record)) => self.take(record).await,
+                    Some(Event::Missing { partition, count }) => missed(partition, count),
                     Some(Event::Revoked(partition)) => {
                         self.flush(partition).await;
                         self.control.release(partition);
@@ -325,6 +326,17 @@ impl Writer {
             }
         }
     }
+}
+
+/// Replies that are gone from their topic and were never stored: nobody could store them for as long as it keeps them.
+fn missed(partition: i32, count: u64) {
+    tracing::warn!(
+        partition,
+        count,
+        "replies were deleted from their topic before they were stored; requests that ended by them cannot be fetched by id, and \
+         repeats of their keys get `still_running`; make `retention.replies` longer than ingress or its storage may be away"
+    );
+    metrics::counter!("tollgate_results_missed_total").increment(count);
 }
 
 impl Reader {

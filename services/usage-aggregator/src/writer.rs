@@ -86,6 +86,8 @@ impl<L: Log> Writer<L> {
                 Ok(true)
             }
             Event::Record(record) => self.record(record).await,
+            // This reader ends with an error instead.
+            Event::Missing { .. } => Ok(true),
             Event::Revoked(partition) => self.revoked(partition).await,
             Event::Lost(partition) => {
                 self.partitions.remove(&partition);

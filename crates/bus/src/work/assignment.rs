@@ -45,6 +45,11 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
                     self.unanswered.giving = Some((keys, Instant::now() + self.options.drain_timeout));
                 }
                 Change::Lost => {
+                    // The audit looks for this line, too.
+                    tracing::warn!(
+                        group = self.group,
+                        "all partitions were lost; what is in flight goes on, but others work on it too"
+                    );
                     self.unanswered = Unanswered::default();
                     self.held.lose();
                 }

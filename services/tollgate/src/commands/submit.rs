@@ -17,7 +17,9 @@ use std::{
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tollgate_bus::{Ack, Bus, Headers, Outgoing, Producer, Profile, TopicName, broadcast::Start};
+use tollgate_bus::{
+    Ack, Bus, Headers, Outgoing, Producer, Profile, TEAM_RECORD_MAX_BYTES, TopicName, broadcast::Start,
+};
 use tollgate_runtime::{
     Config,
     config::{Over, Role},
@@ -26,6 +28,10 @@ use tollgate_schemas::{TraceContext, headers};
 
 /// Jobs in one file, as OpenAI bounds its batches.
 const JOBS_MAX: usize = 50_000;
+/// A job as it is sent; key and headers go beside it. The broker would refuse a longer one after others were sent.
+const JOB_MAX_BYTES: usize = TEAM_RECORD_MAX_BYTES - (16 << 10);
+/// So that it may go with this run's prefix; an answer to a longer one could not name it.
+const CUSTOM_ID_MAX_BYTES: usize = 512 - 33;
 
 /// A job line: its place in the file, its own id, and the record to send.
 struct Line {
@@ -72,22 +78,32 @@ fn read(path: &Path, run_id: &str) -> anyhow::Result<Vec<Line>> {
     for (number, text) in BufReader::new(file).lines().enumerate() {
         let number = number + 1;
         let text = text.with_context(|| format!("{}:{number}: not UTF-8", path.display()))?;
+        // Some editors begin a file with a byte order mark.
+        let text = text.strip_prefix('\u{feff}').filter(|_| number == 1).unwrap_or(&text);
         if text.trim().is_empty() {
             continue;
         }
         // Values stay as they were written: a body passes through byte for byte.
         let mut job: BTreeMap<String, Box<RawValue>> =
-            serde_json::from_str(&text).with_context(|| format!("{}:{number}: not a JSON object", path.display()))?;
+            serde_json::from_str(text).with_context(|| format!("{}:{number}: not a JSON object", path.display()))?;
         let given = job.get("custom_id").and_then(|id| serde_json::from_str::<String>(id.get()).ok());
         let custom_id = given.unwrap_or_else(|| format!("line-{number}"));
         if !job.contains_key("body") {
             bail!("{}:{number}: a job needs `body`", path.display());
         }
+        if custom_id.len() > CUSTOM_ID_MAX_BYTES {
+            bail!("{}:{number}: custom_id may have at most {CUSTOM_ID_MAX_BYTES} bytes", path.display());
+        }
         if let Some(first) = seen.insert(custom_id.clone(), number) {
             bail!("{}:{number}: custom_id `{custom_id}` is already used in line {first}", path.display());
         }
         job.insert("custom_id".to_owned(), serde_json::value::to_raw_value(&format!("{run_id}:{custom_id}"))?);
-        lines.push(Line { custom_id, record: serde_json::to_string(&job)? });
+        let record = serde_json::to_string(&job)?;
+        if record.len() > JOB_MAX_BYTES {
+            let bytes = record.len();
+            bail!("{}:{number}: a job may have at most {JOB_MAX_BYTES} bytes; this one has {bytes}", path.display());
+        }
+        lines.push(Line { custom_id, record });
         if lines.len() > JOBS_MAX {
             bail!("{} has more than {JOBS_MAX} jobs; split it", path.display());
         }
@@ -184,4 +200,63 @@ fn finish(lines: &[Line], collected: &HashMap<String, Value>, output: &Path) -> 
         output.display()
     );
     Ok(if missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The jobs of a file as (id, record).
+    fn jobs_of(content: impl AsRef<[u8]>) -> Result<Vec<(String, String)>, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("jobs.jsonl");
+        std::fs::write(&file, content).expect("it is written");
+        let lines = read(&file, "run").map_err(|error| format!("{error:#}"))?;
+        Ok(lines.into_iter().map(|line| (line.custom_id, line.record)).collect())
+    }
+
+    #[test]
+    fn a_file_is_read_as_any_editor_writes_it() {
+        let file = "\u{feff}{\"custom_id\":\"a\",\"body\":{\"n\": 1.50}}\r\n\r\n   \n{\"body\":{}}\r\n\n";
+        let jobs = [
+            ("a", r#"{"body":{"n": 1.50},"custom_id":"run:a"}"#),
+            ("line-4", r#"{"body":{},"custom_id":"run:line-4"}"#),
+        ];
+        assert_eq!(jobs_of(file), Ok(jobs.map(|(id, record)| (id.to_owned(), record.to_owned())).to_vec()));
+        assert_eq!(jobs_of("\n"), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_line_that_is_no_job_is_named() {
+        let cases: [(&[u8], &str); 7] = [
+            (b"{\"body\":{}}\n\nnonsense", "jobs.jsonl:3: not a JSON object"),
+            (b"{\"body\":{}}\r\n{\"body\":\r\n{}}", "jobs.jsonl:2: not a JSON object"),
+            (b"[1]", "jobs.jsonl:1: not a JSON object"),
+            ("{\"body\":{}}\n\u{feff}{\"body\":{}}".as_bytes(), "jobs.jsonl:2: not a JSON object"),
+            (b"{\"body\":\"\xff\"}", "jobs.jsonl:1: not UTF-8"),
+            (b"{\"custom_id\":\"a\"}", "jobs.jsonl:1: a job needs `body`"),
+            (
+                b"{\"custom_id\":\"a\",\"body\":1}\n{\"custom_id\":\"a\",\"body\":2}",
+                "jobs.jsonl:2: custom_id `a` is already used in line 1",
+            ),
+        ];
+        for (content, says) in cases {
+            let refused = jobs_of(content).expect_err(says);
+            assert!(refused.contains(says), "{refused}");
+        }
+    }
+
+    /// Found by reading: the broker refused such a job, and whoever waited for its answer did so until the time was over.
+    #[test]
+    fn a_line_that_is_too_long_is_named_before_anything_is_sent() {
+        let of = |bytes: usize| jobs_of(format!("{{\"body\":\"{}\"}}", "x".repeat(bytes)));
+        let beside = of(0).expect("it is short")[0].1.len();
+        assert_eq!(of(JOB_MAX_BYTES - beside).expect("it fits")[0].1.len(), JOB_MAX_BYTES);
+        let refused = of(JOB_MAX_BYTES - beside + 1).expect_err("too long");
+        assert!(refused.contains("jobs.jsonl:1: a job may have at most 3129344 bytes"), "{refused}");
+        let named = |bytes: usize| jobs_of(format!("{{\"custom_id\":\"{}\",\"body\":1}}", "x".repeat(bytes)));
+        assert!(named(CUSTOM_ID_MAX_BYTES).is_ok());
+        let refused = named(CUSTOM_ID_MAX_BYTES + 1).expect_err("too long");
+        assert!(refused.contains("jobs.jsonl:1: custom_id may have at most 479 bytes"), "{refused}");
+    }
 }
