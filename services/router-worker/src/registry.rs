@@ -3,7 +3,8 @@
 //! A cancellation may come before its request, on another topic, and a request moves between topics while it waits,
 //! so recent cancellations are remembered. A cancellation that names a team ends that team's request only. A request
 //! that is delivered again while it is being worked on waits for that work instead of repeating it. That a request was
-//! parked may be heard of later than its parked record is read, so that record is told from a delivery again.
+//! parked may be heard of later than its parked record is read, and a parked record may meet a second delivery of what it was
+//! parked from: both are told from a delivery again, which would leave a request without an end, or calls without a row.
 
 use std::{
     collections::HashMap,
@@ -39,6 +40,8 @@ pub(crate) struct Present {
     cancel: CancellationToken,
     /// Cancelled when they are done.
     pub done: CancellationToken,
+    /// When the provider calls that their record tells of began, microseconds since the Unix epoch.
+    calls: Arc<[i64]>,
     parked: Parked,
 }
 
@@ -76,10 +79,18 @@ impl Working {
 }
 
 impl Present {
-    /// Whether they have sent on this very record.
-    fn has_parked(&self, request: &Request) -> bool {
-        request.waiting.as_ref().is_some_and(|waiting| self.parked.get() == Some(&waiting.not_before_ms))
+    /// Whether what comes of their work is what becomes of this record too: they have not sent on this very one, and know of all
+    /// its calls.
+    fn covers(&self, request: &Request) -> bool {
+        let Some(waiting) = &request.waiting else { return true };
+        let has_parked = self.parked.get() == Some(&waiting.not_before_ms);
+        !has_parked && calls(request).all(|began_us| self.calls.contains(&began_us))
     }
+}
+
+/// When the provider calls that a record tells of began.
+fn calls(request: &Request) -> impl Iterator<Item = i64> {
+    request.waiting.iter().flat_map(|waiting| &waiting.attempts).map(|attempt| attempt.start_time_us)
 }
 
 impl Registry {
@@ -87,11 +98,11 @@ impl Registry {
     /// what becomes of this record too.
     pub(crate) async fn work(&self, request: &Request) -> Option<Working> {
         loop {
-            match self.begin(Stage::Working, request.request_id, &request.caller.team) {
+            match self.begin(Stage::Working, request) {
                 Begun::Work(working) => return Some(working),
                 Begun::Wait(present) => {
                     present.done.cancelled().await;
-                    if !present.has_parked(request) {
+                    if present.covers(request) {
                         return None;
                     }
                 }
@@ -99,13 +110,14 @@ impl Registry {
         }
     }
 
-    /// Takes up a request of a team.
-    pub(crate) fn begin(&self, stage: Stage, id: RequestId, team: &str) -> Begun {
+    /// Takes up a request.
+    pub(crate) fn begin(&self, stage: Stage, request: &Request) -> Begun {
+        let (id, team) = (request.request_id, &request.caller.team);
         let mut state = self.state();
         if let Some(present) = state.here.get(&(stage, id)) {
             return Begun::Wait(present.clone());
         }
-        let present = Present { team: team.to_owned(), ..Present::default() };
+        let present = Present { team: team.clone(), calls: calls(request).collect(), ..Present::default() };
         if state.cancelled.holds(id, team) {
             present.cancel.cancel();
         }
@@ -146,7 +158,8 @@ impl Drop for Working {
 mod tests {
     use super::*;
     use crate::tests::ask;
-    use tollgate_schemas::Waiting;
+    use serde_json::json;
+    use tollgate_schemas::{Attempt, Waiting};
 
     fn cancellation(request_id: RequestId, team: &str) -> Cancellation {
         Cancellation { request_id, team: Some(team.to_owned()), reason: "requested".to_owned() }
@@ -155,7 +168,7 @@ mod tests {
     #[test]
     fn cancellations_reach_requests_before_during_and_after() {
         let (registry, id) = (Registry::default(), RequestId::new());
-        let begin = |stage, id| registry.begin(stage, id, "search");
+        let begin = |stage, request_id| registry.begin(stage, &Request { request_id, ..ask("chat") });
         registry.cancel(cancellation(id, "search"));
         let Begun::Work(early) = begin(Stage::Working, id) else { panic!("new") };
         assert!(early.cancel.is_cancelled());
@@ -193,5 +206,30 @@ mod tests {
         assert!(again.is_none(), "what came of its first delivery is parked");
         assert!(other.is_none(), "of a copy as well");
         assert!(next.is_some());
+    }
+
+    /// Found by reading: the calls that a parked record told of were in no row if what it was parked from came again meanwhile.
+    #[tokio::test]
+    async fn a_parked_record_is_taken_up_for_its_calls_though_what_it_was_parked_from_came_again() {
+        let (registry, asked) = (Registry::default(), ask("chat"));
+        let called = |began_us: &[i64]| {
+            let attempt = |start_time_us: &i64| Attempt { start_time_us: *start_time_us, ..attempt() };
+            let attempts = began_us.iter().map(attempt).collect();
+            Request { waiting: Some(Waiting { attempts, ..Waiting::default() }), ..asked.clone() }
+        };
+        let first = registry.work(&called(&[1])).await.expect("nobody is at it");
+        let (fewer, same, more) = (called(&[]), called(&[1]), called(&[1, 2]));
+        let all = async { tokio::join!(registry.work(&fewer), registry.work(&same), registry.work(&more)) };
+        let ((fewer, same, more), ()) = tokio::join!(all, async { drop(first) });
+        assert!(fewer.is_none() && same.is_none(), "its calls are in the row of the first");
+        assert!(more.is_some());
+    }
+
+    fn attempt() -> Attempt {
+        let attempt = json!({
+            "priority": 1, "action": "INITIAL_ATTEMPT", "destination": "alpha", "provider": "alpha", "model": "m",
+            "latency_ms": 1, "start_time_us": 1, "end_time_us": 2
+        });
+        serde_json::from_value(attempt).expect("an attempt")
     }
 }

@@ -224,7 +224,7 @@ impl Handler<Request> for Waker {
         let expiry = record.headers.get(headers::EXPIRY_TIME).map(str::to_owned);
         let request = record.value;
         let waiting = loop {
-            match self.registry.begin(Stage::Parked, request.request_id, &request.caller.team) {
+            match self.registry.begin(Stage::Parked, &request) {
                 Begun::Work(waiting) => break waiting,
                 // An earlier delivery, whose partition has left: it gives the record back, or sends it on a second time.
                 Begun::Wait(present) => present.done.cancelled().await,

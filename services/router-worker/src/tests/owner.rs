@@ -255,7 +255,7 @@ async fn work(
 /// As the waker does.
 async fn wait(at: usize, request: Request, registry: Registry) -> Handled {
     let here = loop {
-        match registry.begin(Stage::Parked, request.request_id, "search") {
+        match registry.begin(Stage::Parked, &request) {
             Begun::Work(here) => break here,
             Begun::Wait(present) => present.done.cancelled().await,
         }
