@@ -59,10 +59,14 @@ struct Waiting {
 
 #[derive(Default)]
 struct State {
-    /// Sent and not acknowledged.
+    /// Sent, or about to be, and not acknowledged.
     open: usize,
     next: Vec<Queued>,
     next_bytes: usize,
+    /// A burst is being handed over. The next one waits for the end of that, or it would overtake what is left of it.
+    is_sending: bool,
+    /// The next burst was called for meanwhile, for [`Call::Time`].
+    is_due: bool,
 }
 
 struct Context {
@@ -133,7 +137,7 @@ impl Bursts {
                 tokio::spawn(async move {
                     tokio::time::sleep(WAIT_MAX).await;
                     if let Some(waiting) = waiting.upgrade() {
-                        waiting.go(false);
+                        waiting.go(Call::Time);
                     }
                 });
                 Offer::Taken
@@ -151,7 +155,7 @@ impl Drop for Bursts {
 }
 
 enum Joined {
-    /// Nothing is unacknowledged: send it.
+    /// Nothing is unacknowledged, and nothing waits: send it.
     Lone(Queued),
     /// It waits, the first to do so.
     First,
@@ -159,10 +163,20 @@ enum Joined {
     Full(Queued),
 }
 
+/// Why the next burst may go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Call {
+    /// Nothing is unacknowledged, unless something has been sent meanwhile.
+    Idle,
+    /// Its first record has waited for [`WAIT_MAX`].
+    Time,
+}
+
 impl Waiting {
     fn join(&self, queued: Queued) -> Joined {
         let Ok(mut state) = self.state.lock() else { return Joined::Full(queued) };
-        if state.open == 0 {
+        // What waits while nothing is unacknowledged is about to be sent by another thread.
+        if state.open == 0 && state.next.is_empty() {
             state.open = 1;
             return Joined::Lone(queued);
         }
@@ -175,45 +189,86 @@ impl Waiting {
     }
 
     fn acknowledged(&self) {
-        let last = self.state.lock().is_ok_and(|mut state| {
-            state.open = state.open.saturating_sub(1);
-            state.open == 0
-        });
-        if last {
-            self.go(true);
+        if self.is_last_acknowledged() {
+            self.go(Call::Idle);
         }
     }
 
-    /// Sends what waits as a burst. `idle`: only if nothing has been sent meanwhile.
-    fn go(&self, idle: bool) {
-        let burst = {
-            let Ok(mut state) = self.state.lock() else { return };
-            if idle && state.open > 0 {
-                return;
-            }
-            state.next_bytes = 0;
-            state.open += state.next.len();
-            std::mem::take(&mut state.next)
-        };
+    /// Counts one off; whether it was the last.
+    fn is_last_acknowledged(&self) -> bool {
+        self.state.lock().is_ok_and(|mut state| {
+            state.open = state.open.saturating_sub(1);
+            state.open == 0
+        })
+    }
+
+    fn go(&self, call: Call) {
         let Some(native) = self.native.get().and_then(Weak::upgrade) else { return };
-        let mut unsent = Vec::new();
-        for queued in burst {
-            match produce(&native, queued) {
-                Offer::Taken => {}
-                Offer::Full(queued) => unsent.push(queued),
-                Offer::Refused(error, ack) => {
-                    ack.tell(Err(error));
-                    self.acknowledged();
+        self.send(call, |queued| produce(&native, queued));
+    }
+
+    /// Hands over what waits, as a burst, and then what was called for meanwhile. Only one caller at a time does.
+    fn send(&self, call: Call, mut hand_over: impl FnMut(Queued) -> Offer) {
+        let mut burst = self.begin(call);
+        while let Some(queued) = burst {
+            let mut unsent = Vec::new();
+            let mut rest = queued.into_iter();
+            for queued in rest.by_ref() {
+                match hand_over(queued) {
+                    Offer::Taken => {}
+                    Offer::Full(queued) => {
+                        unsent.push(queued);
+                        break;
+                    }
+                    Offer::Refused(error, ack) => {
+                        ack.tell(Err(error));
+                        // If it was the last one, the next burst is begun below.
+                        self.is_last_acknowledged();
+                    }
                 }
             }
+            unsent.extend(rest);
+            burst = self.end(unsent);
         }
-        if let (false, Ok(mut state)) = (unsent.is_empty(), self.state.lock()) {
-            // librdkafka's queue is full, so acknowledgements are on their way, and the last one starts the next burst.
-            state.open = state.open.saturating_sub(unsent.len());
-            state.next_bytes += unsent.iter().map(|q| q.record.bytes()).sum::<usize>();
-            unsent.append(&mut state.next);
-            state.next = unsent;
+    }
+
+    /// The next burst, if it may go now.
+    fn begin(&self, call: Call) -> Option<Vec<Queued>> {
+        let mut state = self.state.lock().ok()?;
+        if state.is_sending {
+            // Who sends looks for it at the end.
+            state.is_due |= call == Call::Time;
+            return None;
         }
+        if call == Call::Idle && state.open > 0 { None } else { state.take() }
+    }
+
+    /// A burst has been handed over, but for what found librdkafka's queue full. Returns the one to go on with, if any.
+    fn end(&self, mut unsent: Vec<Queued>) -> Option<Vec<Queued>> {
+        let mut state = self.state.lock().ok()?;
+        let is_full = !unsent.is_empty();
+        state.is_sending = false;
+        state.open = state.open.saturating_sub(unsent.len());
+        state.next_bytes += unsent.iter().map(|queued| queued.record.bytes()).sum::<usize>();
+        unsent.append(&mut state.next);
+        state.next = unsent;
+        // While the queue is full acknowledgements are on their way, and the last one starts the next burst. When all are
+        // here already there is room again.
+        if state.open == 0 || state.is_due && !is_full { state.take() } else { None }
+    }
+}
+
+impl State {
+    /// What waits, to be handed over; `None` if nothing does.
+    fn take(&mut self) -> Option<Vec<Queued>> {
+        self.is_due = false;
+        if self.next.is_empty() {
+            return None;
+        }
+        self.is_sending = true;
+        self.next_bytes = 0;
+        self.open += self.next.len();
+        Some(std::mem::take(&mut self.next))
     }
 }
 
@@ -236,3 +291,6 @@ fn produce(native: &BaseProducer<Context>, queued: Queued) -> Offer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
