@@ -26,6 +26,7 @@ mod sides;
 mod streams;
 mod topics;
 
+use anyhow::Context;
 use broker::Broker;
 use clap::Parser;
 use process::Process;
@@ -82,6 +83,25 @@ enum Phase {
     Streams,
 }
 
+impl Phase {
+    /// As it is told of.
+    fn name(self) -> &'static str {
+        match self {
+            Phase::Hops => "hops",
+            Phase::Pipeline => "the pipeline",
+            Phase::Streams => "streams",
+        }
+    }
+
+    /// More in flight are left out.
+    fn in_flight_max(self) -> usize {
+        match self {
+            Phase::Hops | Phase::Pipeline => usize::MAX,
+            Phase::Streams => STREAMS_MAX,
+        }
+    }
+}
+
 fn in_flight(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| (1..=8192).contains(n)).ok_or_else(|| "must be from 1 to 8192".to_owned())
 }
@@ -94,7 +114,16 @@ fn main() -> anyhow::Result<()> {
         let _telemetry = runtime.block_on(async { tollgate_runtime::telemetry::init("tollgate-bench-broker") });
         return broker::serve(dir, arguments.fsync);
     }
-    Builder::new_multi_thread().enable_all().build()?.block_on(run(&arguments))
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(run(&arguments));
+    // what does not end, because its broker went first, does not keep the process
+    runtime.shutdown_timeout(ENDS_WITHIN);
+    result
+}
+
+/// Says at once what failed; what follows only ends what runs. The first failure is the run's.
+fn told(result: anyhow::Result<()>) -> anyhow::Result<()> {
+    result.inspect_err(|error| eprintln!("failed: {error:#}"))
 }
 
 async fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -109,80 +138,86 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         eprintln!("{}: {}, process {process}", broker.on.name(), broker.address);
     }
     let prefix = format!("bench-{}.", uuid::Uuid::now_v7().simple());
-    let result = measure(arguments, &brokers, &prefix).await;
-    let mut result = result.and(sides::clean(&brokers, &prefix).await);
+    let mut result = measure(arguments, &brokers, &prefix).await;
+    if arguments.phases != [Phase::Hops] {
+        tokio::time::sleep(CLIENTS_END).await;
+    }
+    result = result.and(told(sides::clean(&brokers, &prefix).await));
     for broker in brokers {
-        result = result.and(broker.stop());
+        result = result.and(told(broker.stop()));
     }
     result
 }
 
 async fn measure(arguments: &Arguments, brokers: &[Broker], prefix: &str) -> anyhow::Result<()> {
-    let bytes = arguments.bytes as usize;
-    let mut report = Report::new(bytes, load::generator_cost().await);
+    let mut report = Report::new(arguments.bytes as usize, load::generator_cost().await);
     report.print_head();
-    let (levels, wanted) = (&arguments.in_flight, |phase| arguments.phases.contains(&phase));
-    if wanted(Phase::Hops) {
-        let mut hops = Vec::new();
-        for broker in brokers {
-            hops.push(Side::hops(broker, prefix, bytes).await?);
+    for what in [Phase::Hops, Phase::Pipeline, Phase::Streams] {
+        if arguments.phases.contains(&what) {
+            phase(what, arguments, brokers, prefix, &mut report).await?;
         }
-        phase(hops, levels, arguments, &mut report).await?;
-        report.print_hops();
-    }
-    if wanted(Phase::Pipeline) {
-        let mut pipelines = Vec::new();
-        for broker in brokers {
-            pipelines.push(Side::pipeline(broker, prefix, bytes, !arguments.no_http).await?);
-        }
-        phase(pipelines, levels, arguments, &mut report).await?;
-        report.print_pipeline();
-    }
-    if wanted(Phase::Streams) {
-        let provider = fake::Provider::start().await?;
-        let mut streams = Vec::new();
-        for broker in brokers {
-            streams.push(Side::streams(broker, prefix, bytes, provider.address()).await?);
-        }
-        let levels = levels.iter().copied().filter(|in_flight| *in_flight <= STREAMS_MAX).collect::<Vec<_>>();
-        phase(streams, &levels, arguments, &mut report).await?;
-        report.print_streams();
-    }
-    if arguments.phases != [Phase::Hops] {
-        tokio::time::sleep(PRODUCERS_END).await;
     }
     Ok(())
 }
 
-/// Everything that both sides run, with their brokers' memory before, at the peak and after.
+/// A part of the run on all brokers, and its tables. Whatever comes of it, what it started is stopped before this
+/// returns.
 async fn phase(
-    sides: Vec<Side<'_>>,
-    levels: &[usize],
+    what: Phase,
     arguments: &Arguments,
+    brokers: &[Broker],
+    prefix: &str,
     report: &mut Report,
 ) -> anyhow::Result<()> {
+    let mut sides = brokers.iter().map(Side::new).collect::<Vec<_>>();
+    let provider = fake::Provider::start().await?;
+    let measured = async {
+        for side in &mut sides {
+            eprintln!("starting {} on {}", what.name(), side.broker.on.name());
+            let bytes = arguments.bytes as usize;
+            match what {
+                Phase::Hops => side.start_hops(prefix, bytes).await?,
+                Phase::Pipeline => side.start_pipeline(prefix, bytes, !arguments.no_http).await?,
+                Phase::Streams => side.start_streams(prefix, bytes, provider.address()).await?,
+            }
+        }
+        all_levels(what, &sides, arguments, report).await?;
+        match what {
+            Phase::Hops => report.print_hops(),
+            Phase::Pipeline => report.print_pipeline(),
+            Phase::Streams => report.print_streams(),
+        }
+        anyhow::Ok(())
+    };
+    let measured = told(measured.await.with_context(|| format!("measuring {}", what.name())));
+    measured.and(sides::stop(sides).await)
+}
+
+/// Everything that all sides run, with their brokers' memory before, at the peak and after.
+async fn all_levels(what: Phase, sides: &[Side<'_>], arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
     report.begin();
     let processes = || sides.iter().filter_map(|side| Some((side.broker.on, side.broker.process.as_ref()?)));
     let before = processes().map(|(_, process)| process.memory()).collect::<Vec<_>>();
     processes().for_each(|(_, process)| process.forget_peak());
-    sides::warm_up(&sides, arguments.requests).await?;
+    sides::warm_up(sides, arguments.requests).await?;
     let all = sides.iter().map(|side| side.broker.process.clone()).chain([Some(Process::me())]).collect::<Vec<_>>();
     report
         .idle(sides.iter().map(|side| Some(side.broker.on)).chain([None]).zip(process::idle_shares(&all, IDLE).await));
-    sides::rounds(&sides, levels, arguments, report).await?;
+    let levels = arguments.in_flight.iter().copied().filter(|in_flight| *in_flight <= what.in_flight_max());
+    sides::rounds(sides, &levels.collect::<Vec<_>>(), arguments, report).await?;
     let after = processes().zip(before).filter_map(|((on, process), before)| {
         let (before, after) = (before?, process.memory()?);
         Some(MemoryUse { on, before_kib: before.now_kib, peak_kib: after.peak_kib, after_kib: after.now_kib })
     });
     report.memory(after.collect());
-    for side in sides {
-        side.stop().await?;
-    }
     Ok(())
 }
 
-/// The services' producers notice within 5 s that nobody needs them; until then they would complain of a stopped broker.
-const PRODUCERS_END: Duration = Duration::from_secs(6);
+/// How long the process waits for what has not ended in order.
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
+/// Some clients of the services notice within 5 s that nobody needs them; until then they would complain of a stopped
+/// broker.
+const CLIENTS_END: Duration = Duration::from_secs(6);
 /// Streams at once; with more, the callers and the provider, which share this machine, are what is measured.
 const STREAMS_MAX: usize = 256;
 /// How long an idle process is watched.

@@ -2,7 +2,7 @@
 //! that is called in process.
 
 use crate::{bare::AS_THE_PIPELINE, topics};
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde_json::{json, value::RawValue};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -26,13 +26,21 @@ pub(crate) const CHECKED: &str = "checked";
 pub(crate) const MASKED: &str = "masked";
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// They end within a few seconds when nobody waits any more; without their broker they would not end at all.
+const STOPPED_WITHIN: Duration = Duration::from_secs(20);
 
-/// Everything that runs.
+/// Everything that runs. It has to be stopped while its broker is there.
 pub(crate) struct Stack {
     pipeline: Arc<Pipeline>,
     address: SocketAddr,
-    parts: Parts,
+    running: Running,
+}
+
+/// What a stop has to wait for.
+struct Running {
     services: JoinHandle<Option<anyhow::Result<()>>>,
+    /// Of the in-process door.
+    parts: Option<Parts>,
     stop: CancellationToken,
     _data: tempfile::TempDir,
 }
@@ -61,6 +69,8 @@ fn config(brokers: &str, prefix: &str, data: &Path, provider: Option<SocketAddr>
     let names = endpoints.iter().map(|endpoint| &endpoint["name"]).collect::<Vec<_>>();
     let text = json!({
         "data_dir": data,
+        // nothing is under way when they are stopped, and no load balancer has to hear of it
+        "shutdown": { "unready": "0s", "drain": "2s" },
         "kafka": { "brokers": brokers, "topic_prefix": prefix, "partitions": { "default": AS_THE_PIPELINE.partitions, "usage": 1 } },
         "providers": { "upstream": upstream },
         "endpoints": endpoints,
@@ -92,13 +102,24 @@ impl Stack {
         let address = listener.local_addr()?;
         let (readiness, stop) = (Readiness::default(), CancellationToken::new());
         let all = stack::run_all(config.clone(), (bus.clone(), None), listener, readiness.clone(), stop.clone());
-        let mut services = supervised("services", all);
-        ready(&readiness, &mut services).await?;
-        let (gateway, parts) =
-            tollgate_ingress::start(&Control::new(config), bus, &readiness, Stops::at(&stop.child_token())).await?;
-        ready(&readiness, &mut services).await?;
-        let pipeline = Arc::new(Pipeline { body: sized_body(&gateway, bytes)?, gateway });
-        Ok(Self { pipeline, address, parts, services, stop, _data: data })
+        let services = supervised("services", all);
+        let mut running = Running { services, parts: None, stop, _data: data };
+        let door = async {
+            running.ready(&readiness).await?;
+            let stops = Stops::at(&running.stop.child_token());
+            let (gateway, parts) = tollgate_ingress::start(&Control::new(config), bus, &readiness, stops).await?;
+            running.parts = Some(parts);
+            running.ready(&readiness).await?;
+            anyhow::Ok(Arc::new(Pipeline { body: sized_body(&gateway, bytes)?, gateway }))
+        };
+        match door.await {
+            Ok(pipeline) => Ok(Self { pipeline, address, running }),
+            // if they ended by themselves, their end says why
+            Err(error) => Err(match running.stop().await {
+                Ok(()) => error,
+                Err(cause) => cause.context(format!("{error:#}")),
+            }),
+        }
     }
 
     /// Where HTTP comes in.
@@ -117,29 +138,41 @@ impl Stack {
     }
 
     /// Stops in order.
-    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        self.stop.cancel();
-        self.parts.stopped().await?;
-        self.services.await?.context("the services panicked; see the log above")?
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        self.running.stop().await
     }
 }
 
-async fn ready(readiness: &Readiness, services: &mut JoinHandle<Option<anyhow::Result<()>>>) -> anyhow::Result<()> {
-    let begun = tokio::time::Instant::now();
-    // conditions are added while services start, so all of them must have had the time to be added
-    let mut held = 0;
-    while held < 10 {
-        if services.is_finished() {
-            services.await?.context("the services panicked; see the log above")??;
-            bail!("the services ended while they started");
+impl Running {
+    async fn ready(&self, readiness: &Readiness) -> anyhow::Result<()> {
+        let begun = tokio::time::Instant::now();
+        // conditions are added while services start, so all of them must have had the time to be added
+        let mut held = 0;
+        while held < 10 {
+            ensure!(!self.services.is_finished(), "the services ended while they started");
+            held = if readiness.missing().is_some_and(|missing| missing.is_empty()) { held + 1 } else { 0 };
+            if begun.elapsed() > READY_WITHIN {
+                bail!("the services are not ready after {READY_WITHIN:?}: waiting for {:?}", readiness.missing());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        held = if readiness.missing().is_some_and(|missing| missing.is_empty()) { held + 1 } else { 0 };
-        if begun.elapsed() > READY_WITHIN {
-            bail!("the services are not ready after {READY_WITHIN:?}: waiting for {:?}", readiness.missing());
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        Ok(())
     }
-    Ok(())
+
+    async fn stop(self) -> anyhow::Result<()> {
+        let Self { services, parts, stop, _data } = self;
+        stop.cancel();
+        let ended = async {
+            let door = match parts {
+                Some(mut parts) => parts.stopped().await,
+                None => Ok(()),
+            };
+            services.await?.context("the services panicked; see the log above")??;
+            anyhow::Ok(door?)
+        };
+        let ended = tokio::time::timeout(STOPPED_WITHIN, ended).await;
+        ended.with_context(|| format!("the services have not ended within {STOPPED_WITHIN:?}"))?
+    }
 }
 
 /// A chat body with which the request's record has this many bytes.

@@ -3,11 +3,11 @@
 //!
 //! Both brokers are there all the time and their measurements alternate, because a shared machine drifts.
 
-use crate::broker::Broker;
+use crate::broker::{Broker, On};
 use crate::load::{self, Answered, Load, Sample};
 use crate::report::{Kind, Report};
 use crate::streams::{LONG, SHORT};
-use crate::{Arguments, bare, http, pipeline, streams, topics};
+use crate::{Arguments, bare, http, pipeline, streams, told, topics};
 use anyhow::Context;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::time::Duration;
 /// One measurement never takes longer.
 const MEASUREMENT_MAX: Duration = Duration::from_secs(60);
 
-/// A broker with something running on it.
+/// A broker, and what runs on it once it was started. Whatever came of that, it has to be stopped.
 pub(crate) struct Side<'a> {
     pub(crate) broker: &'a Broker,
     calls: Vec<(Kind, Call)>,
@@ -45,38 +45,42 @@ impl Call {
 }
 
 impl<'a> Side<'a> {
-    /// Plain hops, by which brokers are compared.
-    pub(crate) async fn hops(broker: &'a Broker, prefix: &str, bytes: usize) -> anyhow::Result<Self> {
-        let hops = hops(broker, prefix, bare::PLAIN, bytes).await?;
-        Ok(Self { broker, calls: vec![(Kind::Hops, hops)], stack: None })
+    /// Nothing runs there yet.
+    pub(crate) fn new(broker: &'a Broker) -> Self {
+        Self { broker, calls: Vec::new(), stack: None }
     }
 
-    /// The pipeline, and bare hops with its settings.
-    pub(crate) async fn pipeline(broker: &'a Broker, prefix: &str, bytes: usize, http: bool) -> anyhow::Result<Self> {
-        let stack = stack(broker, prefix, bytes, None).await?;
-        let bare = hops(broker, prefix, bare::AS_THE_PIPELINE, bytes).await?;
-        let mut calls = vec![(Kind::Bare, bare), (Kind::Pipeline, Call::Pipeline(stack.pipeline()))];
+    /// Starts plain hops, by which brokers are compared.
+    pub(crate) async fn start_hops(&mut self, prefix: &str, bytes: usize) -> anyhow::Result<()> {
+        self.hops(Kind::Hops, prefix, bare::PLAIN, bytes).await
+    }
+
+    /// Starts the pipeline, and bare hops with its settings.
+    pub(crate) async fn start_pipeline(&mut self, prefix: &str, bytes: usize, http: bool) -> anyhow::Result<()> {
+        self.stack(prefix, bytes, None).await?;
+        self.hops(Kind::Bare, prefix, bare::AS_THE_PIPELINE, bytes).await?;
+        let stack = self.stack.as_ref().context("it was started above")?;
+        self.calls.push((Kind::Pipeline, Call::Pipeline(stack.pipeline())));
         if http {
             let client = http::Client::new(stack.address(), stack.body())?;
-            calls.push((Kind::Http, Call::Http(Arc::new(client))));
+            self.calls.push((Kind::Http, Call::Http(Arc::new(client))));
         }
-        Ok(Self { broker, calls, stack: Some(stack) })
+        Ok(())
     }
 
-    /// Streams through the pipeline and of its provider, which is at that address; and bare hops, as many and one more. All on
-    /// topics of their own.
-    pub(crate) async fn streams(
-        broker: &'a Broker,
+    /// Starts streams through the pipeline and of its provider, which is at that address; and bare hops, as many and one
+    /// more. All on topics of their own.
+    pub(crate) async fn start_streams(
+        &mut self,
         prefix: &str,
         bytes: usize,
         provider: SocketAddr,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<()> {
         let prefix = &format!("{prefix}streams.");
-        let stack = stack(broker, prefix, bytes, Some(provider)).await?;
-        let mut calls = vec![
-            (Kind::Bare, hops(broker, prefix, bare::AS_THE_PIPELINE, bytes).await?),
-            (Kind::BareChecked, hops(broker, prefix, bare::AS_WITH_A_CHECK, bytes).await?),
-        ];
+        self.stack(prefix, bytes, Some(provider)).await?;
+        self.hops(Kind::Bare, prefix, bare::AS_THE_PIPELINE, bytes).await?;
+        self.hops(Kind::BareChecked, prefix, bare::AS_WITH_A_CHECK, bytes).await?;
+        let stack = self.stack.as_ref().context("it was started above")?;
         let (body, gateway) = (stack.body(), stack.address());
         for (kind, address, endpoint, wanted) in [
             (Kind::Provider, provider, pipeline::ENDPOINT, SHORT),
@@ -87,9 +91,22 @@ impl<'a> Side<'a> {
             (Kind::StreamLong, gateway, pipeline::ENDPOINT, LONG),
         ] {
             let caller = streams::Caller::new(address, endpoint, &body, wanted)?;
-            calls.push((kind, Call::Stream(Arc::new(caller))));
+            self.calls.push((kind, Call::Stream(Arc::new(caller))));
         }
-        Ok(Self { broker, calls, stack: Some(stack) })
+        Ok(())
+    }
+
+    async fn hops(&mut self, kind: Kind, prefix: &str, shape: bare::Shape, bytes: usize) -> anyhow::Result<()> {
+        let hops = bare::Bare::start(&self.broker.address, prefix, shape, bytes).await;
+        let hops = hops.with_context(|| format!("starting {} hops on {}", shape.hops, self.broker.on.name()))?;
+        self.calls.push((kind, Call::Hops(hops)));
+        Ok(())
+    }
+
+    async fn stack(&mut self, prefix: &str, bytes: usize, provider: Option<SocketAddr>) -> anyhow::Result<()> {
+        let stack = pipeline::Stack::start(&self.broker.address, prefix, bytes, provider).await;
+        self.stack = Some(stack.with_context(|| format!("starting the services on {}", self.broker.on.name()))?);
+        Ok(())
     }
 
     fn kinds(&self) -> Vec<Kind> {
@@ -100,37 +117,31 @@ impl<'a> Side<'a> {
     async fn run(&self, kind: Kind, load: Load) -> anyhow::Result<Sample> {
         let (_, call) = self.calls.iter().find(|(known, _)| *known == kind).context("does not run here")?;
         let call = call.clone();
-        let sample = load::run(load, self.broker.process.as_ref(), move || call.clone().send()).await;
-        let place = || format!("{} on {} at {} in flight", kind.name(), self.broker.on.name(), load.in_flight);
-        let sample = sample.with_context(place)?;
-        eprintln!("{}: p50 {:.2} ms, {:.0}/s", place(), sample.quantile_us(0.5) / 1000.0, sample.throughput());
+        let place = format!("{} on {} at {} in flight", kind.name(), self.broker.on.name(), load.in_flight);
+        let sample = load::run(&place, load, self.broker.process.as_ref(), move || call.clone().send()).await;
+        let sample = sample.with_context(|| place.clone())?;
+        eprintln!("{place}: p50 {:.2} ms, {:.0}/s", sample.quantile_us(0.5) / 1000.0, sample.throughput());
         Ok(sample)
     }
 
-    /// Stops in order.
-    pub(crate) async fn stop(self) -> anyhow::Result<()> {
-        let Self { calls, stack, .. } = self;
+    /// Callers first, then the services in order.
+    async fn stop(self) -> anyhow::Result<()> {
+        let Self { broker, calls, stack } = self;
         drop(calls);
         match stack {
-            Some(stack) => stack.stop().await,
+            Some(stack) => stack.stop().await.with_context(|| format!("stopping the services on {}", broker.on.name())),
             None => Ok(()),
         }
     }
 }
 
-async fn hops(broker: &Broker, prefix: &str, shape: bare::Shape, bytes: usize) -> anyhow::Result<Call> {
-    let hops = bare::Bare::start(&broker.address, prefix, shape, bytes).await;
-    Ok(Call::Hops(hops.with_context(|| format!("starting {} hops on {}", shape.hops, broker.on.name()))?))
-}
-
-async fn stack(
-    broker: &Broker,
-    prefix: &str,
-    bytes: usize,
-    provider: Option<SocketAddr>,
-) -> anyhow::Result<pipeline::Stack> {
-    let stack = pipeline::Stack::start(&broker.address, prefix, bytes, provider).await;
-    stack.with_context(|| format!("starting the services on {}", broker.on.name()))
+/// Stops all of them, whatever comes of one.
+pub(crate) async fn stop(sides: Vec<Side<'_>>) -> anyhow::Result<()> {
+    let mut result = Ok(());
+    for side in sides {
+        result = result.and(told(side.stop().await));
+    }
+    result
 }
 
 /// Connections, partition fetchers, allocators and the JVM's compiler settle before anything is counted.
@@ -175,9 +186,10 @@ pub(crate) async fn rounds(
     Ok(())
 }
 
-/// Deletes what a run made on the brokers, whatever came of it.
+/// Deletes what a run made on Apache Kafka, whatever came of it. What it made on the embedded broker goes with its
+/// folder.
 pub(crate) async fn clean(brokers: &[Broker], prefix: &str) -> anyhow::Result<()> {
-    for broker in brokers {
+    for broker in brokers.iter().filter(|broker| broker.on == On::Kafka) {
         topics::delete(&broker.address, prefix).await.with_context(|| format!("cleaning {}", broker.on.name()))?;
     }
     Ok(())

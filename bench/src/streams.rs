@@ -3,7 +3,7 @@
 use crate::fake::{TEXT, Wanted};
 use crate::http::Client;
 use crate::load::Answered;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,22 +28,23 @@ impl Caller {
     /// One request and its answer to the end mark.
     pub(crate) async fn send(self: Arc<Self>) -> anyhow::Result<Answered> {
         let sent = Instant::now();
-        let mut answer = self.client.request().send().await?;
-        let status = answer.status();
-        if !status.is_success() {
-            bail!("the answer is {status}: {}", answer.text().await?);
-        }
+        let mut answer = self.client.answer().await?;
+        // the gateway names each request; the provider names none
+        let (status, id) = (answer.status(), answer.headers().get("x-request-id").cloned());
         let (mut first, mut lines) = (None, Lines::default());
-        while let Some(bytes) = answer.chunk().await? {
+        let so_far = |lines: &Lines| {
+            let (took, told) = (sent.elapsed(), lines.told(self.chunks));
+            format!("a stream ({status}, request {id:?}) ended after {took:.1?}: {told}")
+        };
+        while let Some(bytes) = answer.chunk().await.with_context(|| so_far(&lines))? {
             let took = sent.elapsed();
             lines.take(&bytes);
             if lines.chunks > 0 {
                 first.get_or_insert(took);
             }
         }
-        let Lines { chunks, is_over, .. } = lines;
-        ensure!(is_over && chunks == self.chunks, "{chunks} chunks came, not {}, end mark: {is_over}", self.chunks);
-        Ok(Answered::Stream { first: first.context("a stream without text")?, chunks })
+        ensure!(lines.is_over && lines.chunks == self.chunks, "{}", so_far(&lines));
+        Ok(Answered::Stream { first: first.context("a stream without text")?, chunks: lines.chunks })
     }
 }
 
@@ -54,6 +55,10 @@ struct Lines {
     rest: Vec<u8>,
     /// Chunks with text so far.
     chunks: usize,
+    /// Texts that came in an event behind another one, instead of in one of their own.
+    gathered: usize,
+    /// The last event without text that was no end mark: an error, if there was one.
+    other: String,
     /// The end mark has come.
     is_over: bool,
 }
@@ -63,18 +68,46 @@ impl Lines {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.rest.extend_from_slice(part);
             if part.ends_with(b"\n") {
-                let line = std::str::from_utf8(&self.rest).unwrap_or_default();
-                self.chunks += usize::from(line.contains(TEXT));
-                self.is_over |= line.starts_with("data: [DONE]");
+                self.line();
                 self.rest.clear();
             }
         }
+    }
+
+    fn line(&mut self) {
+        let line = std::str::from_utf8(&self.rest).unwrap_or_default().trim_end_matches(['\r', '\n']);
+        if let Some((_, behind)) = line.split_once(TEXT) {
+            self.chunks += 1;
+            // looked for only where there is one, because reading is part of what is measured
+            self.gathered += if behind.starts_with(TEXT) { behind.matches(TEXT).count() } else { 0 };
+        } else if line == "data: [DONE]" {
+            self.is_over = true;
+        } else if !line.is_empty() {
+            line.clone_into(&mut self.other);
+        }
+    }
+
+    /// What has come of so many chunks, for whoever reads that it failed.
+    fn told(&self, wanted: usize) -> String {
+        let Self { chunks, gathered, other, is_over, .. } = self;
+        let end = if *is_over { "and the end mark" } else { "and no end mark" };
+        format!(
+            "{chunks} of {wanted} chunks came, {gathered} more texts within them, {end}; the last other event: {other}"
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_says_what_came() {
+        let mut lines = Lines::default();
+        lines.take(format!("data: {TEXT}\n\ndata: {TEXT}{TEXT}{TEXT}\n\ndata: {{\"error\":1}}\n\n").as_bytes());
+        let came = "2 of 300 chunks came, 2 more texts within them, and no end mark";
+        assert_eq!(lines.told(300), format!("{came}; the last other event: data: {{\"error\":1}}"));
+    }
 
     #[test]
     fn chunks_are_counted_wherever_their_bytes_are_split() {

@@ -2,7 +2,8 @@
 //!
 //! An interactive producer sends in bursts: a lone record goes at once; what comes while a burst is unacknowledged waits and
 //! goes together as the next burst. So batches grow with load and with the broker's round trip, and cost one request at a
-//! time nothing. Records nobody waits for (usage rows) linger on a producer of their own. See docs/adr/0005.
+//! time nothing. Records nobody waits for (usage rows) linger on a producer of their own. See docs/adr/0005. Records that
+//! are sent one after the other leave in that order, so a stream's end never overtakes its last chunk.
 //!
 //! Only a caller's own record ever times out. The producer then drains what is under way and goes on with a new epoch, so
 //! the record may have been appended all the same, and others that were under way may be appended twice. Both are what

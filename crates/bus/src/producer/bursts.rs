@@ -59,10 +59,14 @@ struct Waiting {
 
 #[derive(Default)]
 struct State {
-    /// Sent and not acknowledged.
+    /// Sent, or about to be, and not acknowledged.
     open: usize,
     next: Vec<Queued>,
     next_bytes: usize,
+    /// A burst is being handed over. The next one waits for the end of that, or it would overtake what is left of it.
+    is_sending: bool,
+    /// The next burst was called for meanwhile, for [`Call::Time`].
+    is_due: bool,
 }
 
 struct Context {
@@ -133,7 +137,7 @@ impl Bursts {
                 tokio::spawn(async move {
                     tokio::time::sleep(WAIT_MAX).await;
                     if let Some(waiting) = waiting.upgrade() {
-                        waiting.go(false);
+                        waiting.go(Call::Time);
                     }
                 });
                 Offer::Taken
@@ -151,7 +155,7 @@ impl Drop for Bursts {
 }
 
 enum Joined {
-    /// Nothing is unacknowledged: send it.
+    /// Nothing is unacknowledged, and nothing waits: send it.
     Lone(Queued),
     /// It waits, the first to do so.
     First,
@@ -159,10 +163,20 @@ enum Joined {
     Full(Queued),
 }
 
+/// Why the next burst may go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Call {
+    /// Nothing is unacknowledged, unless something has been sent meanwhile.
+    Idle,
+    /// Its first record has waited for [`WAIT_MAX`].
+    Time,
+}
+
 impl Waiting {
     fn join(&self, queued: Queued) -> Joined {
         let Ok(mut state) = self.state.lock() else { return Joined::Full(queued) };
-        if state.open == 0 {
+        // What waits while nothing is unacknowledged is about to be sent by another thread.
+        if state.open == 0 && state.next.is_empty() {
             state.open = 1;
             return Joined::Lone(queued);
         }
@@ -175,60 +189,86 @@ impl Waiting {
     }
 
     fn acknowledged(&self) {
-        let last = self.state.lock().is_ok_and(|mut state| {
+        if self.is_last_acknowledged() {
+            self.go(Call::Idle);
+        }
+    }
+
+    /// Counts one off; whether it was the last.
+    fn is_last_acknowledged(&self) -> bool {
+        self.state.lock().is_ok_and(|mut state| {
             state.open = state.open.saturating_sub(1);
             state.open == 0
-        });
-        if last {
-            self.go(true);
-        }
+        })
     }
 
-    /// Sends what waits as a burst. `idle`: only if nothing has been sent meanwhile.
-    fn go(&self, idle: bool) {
+    fn go(&self, call: Call) {
         let Some(native) = self.native.get().and_then(Weak::upgrade) else { return };
-        self.send(idle, |queued| produce(&native, queued));
+        self.send(call, |queued| produce(&native, queued));
     }
 
-    fn send(&self, idle: bool, mut produce: impl FnMut(Queued) -> Offer) {
-        let mut goes_on = self.send_once(idle, &mut produce);
-        while goes_on {
-            goes_on = self.send_once(true, &mut produce);
-        }
-    }
-
-    /// Whether something was left although all that was sent is acknowledged by now: nobody else would go on with it.
-    fn send_once(&self, idle: bool, produce: &mut impl FnMut(Queued) -> Offer) -> bool {
-        let burst = {
-            let Ok(mut state) = self.state.lock() else { return false };
-            if idle && state.open > 0 {
-                return false;
-            }
-            state.next_bytes = 0;
-            state.open += state.next.len();
-            std::mem::take(&mut state.next)
-        };
-        let mut unsent = Vec::new();
-        for queued in burst {
-            match produce(queued) {
-                Offer::Taken => {}
-                Offer::Full(queued) => unsent.push(queued),
-                Offer::Refused(error, ack) => {
-                    ack.tell(Err(error));
-                    self.acknowledged();
+    /// Hands over what waits, as a burst, and then what was called for meanwhile. Only one caller at a time does.
+    fn send(&self, call: Call, mut hand_over: impl FnMut(Queued) -> Offer) {
+        let mut burst = self.begin(call);
+        while let Some(queued) = burst {
+            let mut unsent = Vec::new();
+            let mut rest = queued.into_iter();
+            for queued in rest.by_ref() {
+                match hand_over(queued) {
+                    Offer::Taken => {}
+                    Offer::Full(queued) => {
+                        unsent.push(queued);
+                        break;
+                    }
+                    Offer::Refused(error, ack) => {
+                        ack.tell(Err(error));
+                        // If it was the last one, the next burst is begun below.
+                        self.is_last_acknowledged();
+                    }
                 }
             }
+            unsent.extend(rest);
+            burst = self.end(unsent);
         }
-        if unsent.is_empty() {
-            return false;
+    }
+
+    /// The next burst, if it may go now.
+    fn begin(&self, call: Call) -> Option<Vec<Queued>> {
+        let mut state = self.state.lock().ok()?;
+        if state.is_sending {
+            // Who sends looks for it at the end.
+            state.is_due |= call == Call::Time;
+            return None;
         }
-        let Ok(mut state) = self.state.lock() else { return false };
-        // librdkafka's queue is full, so acknowledgements are on their way, and the last one starts the next burst.
+        if call == Call::Idle && state.open > 0 { None } else { state.take() }
+    }
+
+    /// A burst has been handed over, but for what found librdkafka's queue full. Returns the one to go on with, if any.
+    fn end(&self, mut unsent: Vec<Queued>) -> Option<Vec<Queued>> {
+        let mut state = self.state.lock().ok()?;
+        let is_full = !unsent.is_empty();
+        state.is_sending = false;
         state.open = state.open.saturating_sub(unsent.len());
-        state.next_bytes += unsent.iter().map(|q| q.record.bytes()).sum::<usize>();
+        state.next_bytes += unsent.iter().map(|queued| queued.record.bytes()).sum::<usize>();
         unsent.append(&mut state.next);
         state.next = unsent;
-        state.open == 0
+        // While the queue is full acknowledgements are on their way, and the last one starts the next burst. When all are
+        // here already there is room again.
+        if state.open == 0 || state.is_due && !is_full { state.take() } else { None }
+    }
+}
+
+impl State {
+    /// What waits, to be handed over; `None` if nothing does.
+    fn take(&mut self) -> Option<Vec<Queued>> {
+        self.is_due = false;
+        if self.next.is_empty() {
+            return None;
+        }
+        self.is_sending = true;
+        self.next_bytes = 0;
+        self.open += self.next.len();
+        Some(std::mem::take(&mut self.next))
     }
 }
 
@@ -253,40 +293,4 @@ fn produce(native: &BaseProducer<Context>, queued: Queued) -> Offer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Headers, TopicName};
-
-    fn queued() -> Queued {
-        let record = Outgoing {
-            topic: TopicName::Full("t.work".to_owned()),
-            partition: None,
-            key: None,
-            headers: Headers::default(),
-            payload: b"work".to_vec(),
-            is_tombstone: false,
-            relaxed: false,
-        };
-        Queued { topic: "t.work".to_owned(), record, ack: Ack::None }
-    }
-
-    /// Found by reading: where the queue had no room for a record and was empty a moment later, the record waited for another
-    /// one to come.
-    #[test]
-    fn what_finds_no_room_is_sent_although_no_acknowledgement_is_to_come() {
-        let (waiting, mut offered) = (Waiting::default(), 0);
-        assert!(matches!(waiting.join(queued()), Joined::Lone(_)));
-        assert!(matches!(waiting.join(queued()), Joined::First));
-        waiting.send(false, |queued| {
-            offered += 1;
-            if offered > 1 {
-                return Offer::Taken;
-            }
-            // The one that is under way is acknowledged just now.
-            waiting.acknowledged();
-            Offer::Full(queued)
-        });
-        let state = waiting.state.lock().expect("no panic");
-        assert_eq!((offered, state.open, state.next.len(), state.next_bytes), (2, 1, 0, 0));
-    }
-}
+mod tests;
