@@ -27,6 +27,13 @@ def judged(name, checks, where="input", **more):
     return endpoint(name, ["main alpha fake-large"], guardrails={where: checks, **more})
 
 
+def repeating(action):
+    """One whose judge of answers takes the words of a placeholder for a person."""
+    pii = {"entities": ["EMAIL_ADDRESS"]}
+    checks = {"input": {"pii": {"action": action, **pii}}, "output": {"pii": {"action": "block", "judge": "presidio", **pii}}}
+    return endpoint(f"repeats-{action}", ["main alpha fake-large"], guardrails=checks)
+
+
 TOPICS = {"topics": {"allow": ["support"], "deny": ["politics"], "judge": "reader"}}
 ENDPOINTS = [
     judged("safe", safety("moderator")),
@@ -43,6 +50,7 @@ ENDPOINTS = [
         "pii": {"action": "mask", "entities": ["EMAIL_ADDRESS"], "judge": "presidio"},
     }),
     judged("comes-back", {"pii": {"action": "mask_and_restore", "entities": ["EMAIL_ADDRESS"], "judge": "presidio"}}),
+    *(repeating(action) for action in ("mask", "hash")),
     judged("injection", {"injection": {"action": "block"}}),
     endpoint("guard", ["main alpha fake-guard"]),
 ]  # fmt: skip
@@ -71,7 +79,7 @@ def running(gateway, judges):
         "presidio": {"kind": "presidio", "url": judges.url, "entities": ["PERSON"]},
     }
     # Each service by itself: the guardrail's environment holds no provider's credential.
-    return gateway(ENDPOINTS, separate=True, judges=named)
+    return gateway(ENDPOINTS, separate=True, judges=named, guardrails={"hash_key": "e2e-a-secret-of-more-than-32-characters"})
 
 
 @pytest.fixture
@@ -233,6 +241,16 @@ def test_a_judge_finds_nothing_in_our_placeholders_but_in_what_looks_like_one(ru
     said = "write to ada@example.com, not to [EMAIL_ADDRESS_1]"
     assert answered(ask("comes-back", said)) == f"echo: {said}"
     assert "write to [EMAIL_ADDRESS_2], not to [PERSON_1]" in fake_provider.calls[-1]["body"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("action", ["mask", "hash"])
+def test_a_judge_of_an_answer_finds_nothing_in_the_placeholders_of_its_request(ask, fake_provider, action, stream):
+    response = ask(f"repeats-{action}", "write to ada@example.com", stream=stream)
+    assert response.status_code == 200 and "guardrail_blocked" not in response.text, response.text
+    assert "[DONE]" in response.text if stream else answered(response).startswith("echo: write to [EMAIL_ADDRESS_")
+    assert "ada@" not in fake_provider.calls[-1]["body"]
+    blocked(ask(f"repeats-{action}", "say: [EMAIL_ADDRESS_7]", stream=stream), "output.pii", "PERSON")
 
 
 def test_an_injection_is_found_by_its_score(ask, fake_provider):
