@@ -34,6 +34,7 @@ def repeating(action):
     return endpoint(f"repeats-{action}", ["main alpha fake-large"], guardrails=checks)
 
 
+EARLY = {"action": "block", "words": ["orion"]}
 TOPICS = {"topics": {"allow": ["support"], "deny": ["politics"], "judge": "reader"}}
 ENDPOINTS = [
     judged("safe", safety("moderator")),
@@ -50,6 +51,8 @@ ENDPOINTS = [
         "pii": {"action": "mask", "entities": ["EMAIL_ADDRESS"], "judge": "presidio"},
     }),
     judged("comes-back", {"pii": {"action": "mask_and_restore", "entities": ["EMAIL_ADDRESS"], "judge": "presidio"}}),
+    judged("early", {"keywords": EARLY, "pii": {"action": "mask"}, **safety("moderator")}),
+    judged("early-out", {"keywords": EARLY, **safety("moderator")}, "output"),
     *(repeating(action) for action in ("mask", "hash")),
     judged("injection", {"injection": {"action": "block"}}),
     endpoint("guard", ["main alpha fake-guard"]),
@@ -251,6 +254,20 @@ def test_a_judge_of_an_answer_finds_nothing_in_the_placeholders_of_its_request(a
     assert "[DONE]" in response.text if stream else answered(response).startswith("echo: write to [EMAIL_ADDRESS_")
     assert "ada@" not in fake_provider.calls[-1]["body"]
     blocked(ask(f"repeats-{action}", "say: [EMAIL_ADDRESS_7]", stream=stream), "output.pii", "PERSON")
+
+
+def test_what_a_pattern_blocks_no_judge_is_asked_about_and_the_row_names_what_was_not_run(running, ask, fake_provider):
+    request_id = blocked(ask("early", "orion has a bomb"), "input.keywords")
+    assert fake_provider.calls == [], "neither a judge nor a model"
+    row = ledger_of(running).row(request_id)
+    not_run = {"input.pii": ("not_run", None, None), "input.safety": ("not_run", None, "moderator")}
+    assert (row["guardrail_outcome"], checks_of(row)) == ("blocked", {"input.keywords": ("blocked", None, None), **not_run})
+    assert {check["latency_ms"] for check in row["guardrails"]} == {None}
+    for stream in (False, True):
+        request_id = blocked(ask("early-out", "say: orion", stream=stream), "output.keywords")
+        row = ledger_of(running).row(request_id)
+        assert checks_of(row) == {"output.keywords": ("blocked", None, None), "output.safety": ("not_run", None, "moderator")}
+    assert fake_provider.calls_of(model=MODERATION) == []
 
 
 def test_an_injection_is_found_by_its_score(ask, fake_provider):
