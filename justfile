@@ -29,6 +29,10 @@ build:
 setup:
     .ci/run setup
 
+# The recognisers of personal data against their labelled texts: none may find less than docs/guardrails.md says.
+recognisers: build
+    python3 tests/pii/evaluate.py --without-presidio --check --program target/debug/examples/evaluate
+
 # End-to-end tests on the embedded broker, e.g. `just e2e -k usage`.
 e2e *ARGS: build
     TOLLGATE_E2E_BROKER=embedded .venv/bin/python -m pytest tests/e2e {{ ARGS }}

@@ -67,6 +67,9 @@ pub struct Request {
     /// What masking has replaced in `body` and the answer is to have back, by placeholder.
     #[serde(default, skip_serializing_if = "Originals::is_empty")]
     pub restore: Originals,
+    /// Placeholders in `body` that nothing comes back for, up to a bound: in the answer, too, they are no finding.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub masked: Vec<String>,
     /// What admission has reserved for it, if a limit or a budget applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved: Option<Reserved>,
@@ -322,6 +325,11 @@ impl Request {
     /// Whether the deadline has passed at `now_ms`, allowing `max_skew_ms` for clocks that disagree.
     pub fn expired(&self, now_ms: i64, max_skew_ms: i64) -> bool {
         now_ms > self.deadline_ms.saturating_add(max_skew_ms)
+    }
+
+    /// The placeholders that masking has put into the body, as far as they are known.
+    pub fn placeholders(&self) -> Vec<String> {
+        self.restore.0.keys().chain(&self.masked).cloned().collect()
     }
 
     /// The error of a request whose deadline has passed.

@@ -16,7 +16,7 @@ from support import answer_json
 
 SECRET = "whsec_" + base64.b64encode(b"e2e-judges-secret").decode()
 PERSON = "Jörg Müller"
-PERSONS = re.compile(rf"{PERSON}|EMAIL_ADDRESS_\d+")
+PERSONS = re.compile(rf"{PERSON}|EMAIL_ADDRESS_[0-9a-f]+")
 
 
 def is_signed(headers, body):

@@ -5,8 +5,10 @@ The answer to a chat or a prompt is `echo: ` and the last user text, or what fol
 answered by a call of the first tool; a tool's result is answered by `tool said: ` and the result. With vLLM's
 `continue_final_message` the answer goes on behind what the assistant's last message has of it. The models `fake-guard` and `fake-judge`
 judge: what speaks of a bomb is unsafe, in Llama Guard's words; what speaks of politics violates, in the words of the schema that they are asked by.
+A picture shows what stands in its bytes.
 """
 
+import base64
 import json
 
 import fake_responses
@@ -47,6 +49,12 @@ def text_of(content):
     if isinstance(content, str):
         return content
     return "".join(part.get("text", "") for part in content or [] if part.get("type") == "text")
+
+
+def shown(content):
+    """What the pictures of a message's content show: what stands in their bytes."""
+    pictures = [part["image_url"]["url"] for part in content if part.get("type") == "image_url"] if isinstance(content, list) else []
+    return "".join(base64.b64decode(url.partition(";base64,")[2]).decode("latin-1") for url in pictures)
 
 
 def pieces(text):
@@ -117,9 +125,10 @@ def guard(request):
 
 
 def judge(request):
-    texts = json.loads(text_of(request["messages"][-1]["content"]))["texts"]
+    content = request["messages"][-1]["content"]
+    texts = json.loads(text_of(content))["texts"]
     known = request["response_format"]["json_schema"]["schema"]["properties"]["category"]["enum"]
-    violates = any("politics" in turn["text"] for turn in texts)
+    violates = any("politics" in said for said in [*(turn["text"] for turn in texts), shown(content)])
     return json.dumps({"violates": violates, "category": known[0] if violates else "none"})
 
 
@@ -229,9 +238,9 @@ def completions_events(request):
 
 
 def moderations(request):
-    """What speaks of a bomb is flagged. Parts are one input together."""
+    """What speaks of a bomb, or shows one, is flagged. Parts are one input together."""
     given = request["input"] if isinstance(request["input"], list) else [request["input"]]
-    texts = given if all(isinstance(each, str) for each in given) else [text_of(given)]
+    texts = given if all(isinstance(each, str) for each in given) else [text_of(given) + shown(given)]
 
     def result(text):
         found = {name: "bomb" in text and name == "violence" for name in CATEGORIES}

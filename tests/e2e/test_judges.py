@@ -1,5 +1,6 @@
 """Judges: models behind the router, a webhook and Presidio; what callers and the ledger are told; and that silence passes nothing."""
 
+import base64
 import json
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from support import clean_environment, config, endpoint, eventually, user
 MODERATION = "omni-moderation-latest"
 FINE, BAD = "the weather, please", "how to build a bomb"
 MANY = 50
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def moderation(model, **more):
@@ -27,6 +29,15 @@ def judged(name, checks, where="input", **more):
     return endpoint(name, ["main alpha fake-large"], guardrails={where: checks, **more})
 
 
+def repeating(action):
+    """One whose judge of answers takes the words of a placeholder for a person."""
+    pii = {"entities": ["EMAIL_ADDRESS"]}
+    checks = {"input": {"pii": {"action": action, **pii}}, "output": {"pii": {"action": "block", "judge": "presidio", **pii}}}
+    return endpoint(f"repeats-{action}", ["main alpha fake-large"], guardrails=checks)
+
+
+NO_PICTURES = {"unreadable": "block"}
+EARLY = {"action": "block", "words": ["orion"]}
 TOPICS = {"topics": {"allow": ["support"], "deny": ["politics"], "judge": "reader"}}
 ENDPOINTS = [
     judged("safe", safety("moderator")),
@@ -43,6 +54,13 @@ ENDPOINTS = [
         "pii": {"action": "mask", "entities": ["EMAIL_ADDRESS"], "judge": "presidio"},
     }),
     judged("comes-back", {"pii": {"action": "mask_and_restore", "entities": ["EMAIL_ADDRESS"], "judge": "presidio"}}),
+    judged("early", {"keywords": EARLY, "pii": {"action": "mask"}, **safety("moderator")}),
+    judged("early-out", {"keywords": EARLY, **safety("moderator")}, "output"),
+    *(repeating(action) for action in ("mask", "hash")),
+    judged("seen", {**safety("eyes"), **NO_PICTURES}),
+    judged("read", {"topics": {"action": "block", "deny": ["politics"], "judge": "reader-of-pictures"}, **NO_PICTURES}),
+    judged("unseen", {**safety("moderator"), **NO_PICTURES}),
+    judged("passed-over", {**safety("moderator"), "unreadable": "allow"}),
     judged("injection", {"injection": {"action": "block"}}),
     endpoint("guard", ["main alpha fake-guard"]),
 ]  # fmt: skip
@@ -66,12 +84,14 @@ def running(gateway, judges):
         "silent": moderation("fault-hang"),
         "one": moderation("gated-moderation"),
         "other": {"kind": "llm", "provider": "beta", "model": "fake-judge"},
+        "eyes": moderation("picture-moderation", images=True),
+        "reader-of-pictures": {"kind": "llm", "provider": "beta", "model": "fake-judge", "images": True},
         "keeper": moderation("kept-moderation", cache={"ttl": "1h"}),
         "webhook": {"kind": "webhook", "url": judges.url + "/judge", "secret": SECRET, "allow_private": True},
         "presidio": {"kind": "presidio", "url": judges.url, "entities": ["PERSON"]},
     }
     # Each service by itself: the guardrail's environment holds no provider's credential.
-    return gateway(ENDPOINTS, separate=True, judges=named)
+    return gateway(ENDPOINTS, separate=True, judges=named, guardrails={"hash_key": "e2e-a-secret-of-more-than-32-characters"})
 
 
 @pytest.fixture
@@ -233,6 +253,72 @@ def test_a_judge_finds_nothing_in_our_placeholders_but_in_what_looks_like_one(ru
     said = "write to ada@example.com, not to [EMAIL_ADDRESS_1]"
     assert answered(ask("comes-back", said)) == f"echo: {said}"
     assert "write to [EMAIL_ADDRESS_2], not to [PERSON_1]" in fake_provider.calls[-1]["body"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("action", ["mask", "hash"])
+def test_a_judge_of_an_answer_finds_nothing_in_the_placeholders_of_its_request(ask, fake_provider, action, stream):
+    response = ask(f"repeats-{action}", "write to ada@example.com", stream=stream)
+    assert response.status_code == 200 and "guardrail_blocked" not in response.text, response.text
+    assert "[DONE]" in response.text if stream else answered(response).startswith("echo: write to [EMAIL_ADDRESS_")
+    assert "ada@" not in fake_provider.calls[-1]["body"]
+    blocked(ask(f"repeats-{action}", "say: [EMAIL_ADDRESS_7]", stream=stream), "output.pii", "PERSON")
+
+
+def test_what_a_pattern_blocks_no_judge_is_asked_about_and_the_row_names_what_was_not_run(running, ask, fake_provider):
+    request_id = blocked(ask("early", "orion has a bomb"), "input.keywords")
+    assert fake_provider.calls == [], "neither a judge nor a model"
+    row = ledger_of(running).row(request_id)
+    not_run = {"input.pii": ("not_run", None, None), "input.safety": ("not_run", None, "moderator")}
+    assert (row["guardrail_outcome"], checks_of(row)) == ("blocked", {"input.keywords": ("blocked", None, None), **not_run})
+    assert {check["latency_ms"] for check in row["guardrails"]} == {None}
+    for stream in (False, True):
+        request_id = blocked(ask("early-out", "say: orion", stream=stream), "output.keywords")
+        row = ledger_of(running).row(request_id)
+        assert checks_of(row) == {"output.keywords": ("blocked", None, None), "output.safety": ("not_run", None, "moderator")}
+    assert fake_provider.calls_of(model=MODERATION) == []
+
+
+def look(*pictures):
+    """A question about these, each of which the fake reads."""
+    urls = [each if "://" in each else "data:image/png;base64," + base64.b64encode(PNG + each.encode()).decode() for each in pictures]
+    return [{"type": "text", "text": "what is it?"}, *({"type": "image_url", "image_url": {"url": url}} for url in urls)]
+
+
+def test_a_moderation_that_sees_is_shown_each_picture_and_blocks(running, ask, fake_provider):
+    _, flower = parts = look("a flower")
+    assert answered(ask("seen", parts)) == "echo: what is it?"
+    shown = [json.loads(call["body"])["input"] for call in fake_provider.calls_of(model="picture-moderation")]
+    assert len(shown) == 2 and ["what is it?"] in shown and [flower] in shown, "a call for the texts, and one for the picture"
+    fake_provider.reset()
+    response = ask("seen", look("a flower", "a bomb"))
+    row = ledger_of(running).row(blocked(response, "input.safety", "violence"))
+    assert checks_of(row) == {"input.unreadable": ("passed", None, None), "input.safety": ("blocked", "violence", "eyes")}
+    assert {call["model"] for call in fake_provider.calls} == {"picture-moderation"} and len(fake_provider.calls) == 3
+    assert ask("seen", look(*["a flower"] * 9)).json()["error"]["code"] == "guardrail_unavailable", "eight are shown"
+
+
+def test_a_model_that_sees_is_shown_pictures_beside_the_texts_and_blocks(ask, fake_provider):
+    _, poster = parts = look("a poster about politics")
+    blocked(ask("read", parts), "input.topics", "politics")
+    (call,) = fake_provider.calls
+    texts, *shown = json.loads(call["body"])["messages"][-1]["content"]
+    assert json.loads(texts["text"]) == {"texts": [{"role": "user", "text": "what is it?"}]} and shown == [poster]
+    assert answered(ask("read", look("a flower"))) == "echo: what is it?"
+
+
+def test_a_picture_that_no_judge_sees_is_what_the_policy_says(running, ask, fake_provider):
+    not_run = {"input.safety": ("not_run", None, "moderator")}
+    row = ledger_of(running).row(blocked(ask("unseen", look("a flower")), "input.unreadable", "image"))
+    assert checks_of(row) == {"input.unreadable": ("blocked", "image", None), **not_run}
+    blocked(ask("seen", look("https://example.com/a.png")), "input.unreadable", "image")
+    assert fake_provider.calls == [], "one that stands elsewhere is shown to nobody"
+    response = ask("passed-over", look("a bomb"))
+    assert answered(response) == "echo: what is it?"
+    passed = {"input.unreadable": ("flagged", "image", None), "input.safety": ("passed", None, "moderator")}
+    assert checks_of(ledger_of(running).row(response.headers["x-request-id"])) == passed
+    (call,) = fake_provider.calls_of(model=MODERATION)
+    assert json.loads(call["body"])["input"] == ["what is it?"]
 
 
 def test_an_injection_is_found_by_its_score(ask, fake_provider):

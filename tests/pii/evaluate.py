@@ -3,10 +3,12 @@
     cargo build --release -p tollgate-pii --example evaluate
     python -m venv .venv-pii && .venv-pii/bin/pip install -r tests/pii/requirements.txt
     .venv-pii/bin/python tests/pii/evaluate.py [--write]
+    python3 tests/pii/evaluate.py --without-presidio --check
 
 A span is found if a finding of the same type covers at least half of it and lies at least half inside it. Both see the same texts and
 the same telephone regions. Presidio runs with a blank English model, so nothing but its patterns, checks and context words speaks;
 its recognisers for other countries are told that their texts are English. `--write` puts the tables into docs/guardrails.md.
+`--check` fails if any figure of Tollgate's is lower than there, which CI asks; the texts are the same everywhere, so there is no margin.
 """
 
 import argparse
@@ -148,12 +150,39 @@ def known_entities(program):
     return set(run.stdout.split())
 
 
+def figures(text):
+    """What tables say of Tollgate, by set and entity: how many spans there are, precision, recall and F1; a dash is nothing."""
+    found, title = {}, None
+    for line in text.splitlines():
+        if line.startswith("**"):
+            title = line.split("**")[1]
+        elif line.startswith("| `"):
+            entity, count, *shares = (cell.strip() for cell in line.strip("|").split("|"))
+            found[title, entity.strip("`")] = (int(count), *(0.0 if share == "–" else float(share.split()[0]) for share in shares[:3]))
+    return found
+
+
+def worse(measured, stated):
+    """What is lower than stated, a line each; sets and entities that are not the same are no better."""
+    lines = []
+    for at in sorted({*measured, *stated}):
+        now, then = measured.get(at), stated.get(at)
+        if now is None or then is None or now[0] != then[0]:
+            lines.append(f"{', '.join(at)}: {now and now[0]} spans, and {then and then[0]} in the table: not the same texts")
+            continue
+        names = ("precision", "recall", "F1")
+        lower = [f"{name} {new:.3f}, was {old:.3f}" for name, new, old in zip(names, now[1:], then[1:], strict=True) if new < old]
+        lines += [f"{', '.join(at)}: {'; '.join(lower)}"] if lower else []
+    return lines
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", default=ROOT / "target/release/examples/evaluate", help="the example `evaluate`, built")
     parser.add_argument("--labelled", type=Path, default=HERE / "pii_labelled.jsonl", help="texts with their spans, as JSONL")
     parser.add_argument("--without-presidio", action="store_true", help="only Tollgate's columns, in seconds")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/guardrails.md")
+    parser.add_argument("--check", action="store_true", help="fail if a figure of Tollgate's is lower than in docs/guardrails.md")
     options = parser.parse_args()
     tables, behind = [], []
     for title, rows in [("Labelled texts", read(options.labelled)), ("Generated texts", generated())]:
@@ -162,11 +191,14 @@ def main():
         behind += [f"{title}: {entity}" for entity in lost]
     text = "\n\n".join(tables)
     print(text)
-    print("\nbehind Presidio in F1:", ", ".join(behind) or "nowhere")
+    if not options.without_presidio:
+        print("\nbehind Presidio in F1:", ", ".join(behind) or "nowhere")
+    before, rest = DOCUMENT.read_text().split(BEGIN, 1)
+    stated, after = rest.split(END, 1)
+    if options.check and (lower := worse(figures(text), figures(stated))):
+        what = "recognisers find less, or more that is wrong, than docs/guardrails.md says"
+        sys.exit("\n".join([f"\n{what}:", *lower, "mend them, or say so there: tests/pii/README.md"]))
     if options.write:
-        document = DOCUMENT.read_text()
-        before, rest = document.split(BEGIN, 1)
-        _, after = rest.split(END, 1)
         DOCUMENT.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
 
 

@@ -2,7 +2,8 @@
 //!
 //! The built-in list (`data/model_prices.csv`, dollars per million tokens) with the configuration's `prices` over it. A
 //! row is found by the exact model name, first under the provider's configured name, then under its kind: nothing is
-//! guessed from similar names. A component that was used and has no price gives no cost, never a wrong one.
+//! guessed from similar names. A component that was used and has no price gives no cost, never a wrong one; but what a row prices by the
+//! call alone has no components.
 //!
 //! Not used yet: `batch_input` and `batch_output`. They are the prices of providers' own batch APIs, which the router
 //! does not call so far; work on the batch lane is made of ordinary calls at ordinary prices.
@@ -150,6 +151,12 @@ impl Price {
             && self.valid_from.as_deref().is_none_or(|from| from <= call.date)
     }
 
+    /// Whether a call costs the same whatever is in it: there is a price for it, and none for tokens.
+    fn is_by_call(&self) -> bool {
+        let of_tokens = [self.input, self.output, self.cache_read, self.cache_write, self.cache_write_1h];
+        self.per_call.is_some() && of_tokens.iter().all(Option::is_none)
+    }
+
     fn cost(&self, tokens: &Tokens) -> (Option<Decimal>, PriceStatus) {
         let read = tokens.cache_read.unwrap_or(0);
         let write = tokens.cache_write.unwrap_or(0);
@@ -162,7 +169,8 @@ impl Price {
             (tokens.output, self.output),
         ];
         let mut usd = self.per_call.unwrap_or_default();
-        for (count, price) in parts.into_iter().filter(|(count, _)| *count > 0) {
+        let is_by_token = !self.is_by_call();
+        for (count, price) in parts.into_iter().filter(|(count, _)| is_by_token && *count > 0) {
             match price {
                 Some(price) => usd += Decimal::from(count) * price / PER,
                 None => return (None, PriceStatus::Partial),

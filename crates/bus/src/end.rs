@@ -124,6 +124,7 @@ fn request_of(broken: &Fields<'_>) -> Option<Request> {
         policy_version: field(broken, "policy_version"),
         // It has no answer.
         restore: Default::default(),
+        masked: Vec::new(),
         reserved: None,
         waiting: field(broken, "waiting"),
     })

@@ -10,7 +10,7 @@ use super::Finding;
 use regex::{Captures, Regex};
 use ring::hmac;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -21,7 +21,7 @@ static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// The most originals that a masker keeps, and their bytes with those of their placeholders. What is found beyond is replaced all the same,
-/// and its original is not kept.
+/// and its original is not kept. So many placeholders without an original it names, too.
 pub const ORIGINALS_MAX: usize = 1_000;
 /// See [`ORIGINALS_MAX`].
 pub const ORIGINALS_MAX_BYTES: usize = 64 << 10;
@@ -114,6 +114,14 @@ impl Masker {
         self.restorable.clear();
         self.originals_bytes = 0;
         std::mem::take(&mut self.originals)
+    }
+
+    /// The placeholders that nobody gets anything back for, in order: of more than [`ORIGINALS_MAX`], the first. As long as the masker has its
+    /// originals.
+    pub fn for_good(&self) -> Vec<String> {
+        let gone = self.own.iter().filter(|placeholder| !self.originals.contains_key(*placeholder));
+        let gone: BTreeSet<&String> = gone.collect();
+        gone.into_iter().take(ORIGINALS_MAX).cloned().collect()
     }
 
     /// The text with every finding replaced; `None` if there is nothing to replace.
@@ -360,6 +368,7 @@ mod tests {
         let around = Finding { instead: Instead::Restorable, ..finding(0..21, "URL", true) };
         assert_eq!(masker.mask("x/ [EMAIL_ADDRESS_4]!", vec![around]).as_deref(), Some("[URL_1]"));
         assert!(!format!("{masker:?}").contains("b.de"));
+        assert_eq!(masker.for_good(), ["[EMAIL_ADDRESS_5]"]);
         let originals: Vec<_> = masker.originals().into_iter().collect();
         let expected = [("[EMAIL_ADDRESS_2]", "a@b.de"), ("[EMAIL_ADDRESS_4]", "A@b.de"), ("[URL_1]", "x/ A@b.de!")];
         assert_eq!(originals, expected.map(|(placeholder, value)| (placeholder.to_owned(), value.to_owned())));
@@ -387,6 +396,7 @@ mod tests {
         for n in 0..=ORIGINALS_MAX {
             masker.whole(&format!("value {n}"), Instead::Restorable);
         }
+        assert_eq!(masker.for_good(), ["[TEXT_1002]", "[TEXT_1]"]);
         let originals = masker.originals();
         assert_eq!((originals.len(), originals.contains_key("[TEXT_1]")), (ORIGINALS_MAX, false));
         assert!(originals.contains_key("[TEXT_2]") && !originals.contains_key("[TEXT_1002]"));

@@ -221,6 +221,7 @@ impl Court {
             policy_version: None,
             // What was replaced is no judge's to know, and a verdict needs nothing back.
             restore: Default::default(),
+            masked: Vec::new(),
             // It did not come by the door.
             reserved: None,
             waiting: None,

@@ -114,7 +114,7 @@ impl Replay {
 
 fn verdict(endpoints: &Endpoints, side: Side, request: &Request, body: &RawValue) -> Option<Verdict> {
     let endpoint = endpoints.of(request)?;
-    let sifted = sift_now(&endpoint, side, &request.restore, body.to_owned());
+    let sifted = sift_now(&endpoint, side, &request.placeholders(), body.to_owned());
     Some(conclude(side.stage(&endpoint.policy), side, sifted, Vec::new()))
 }
 

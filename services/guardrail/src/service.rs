@@ -22,8 +22,8 @@ use tollgate_runtime::config::Config;
 use tollgate_runtime::control::Derived;
 use tollgate_runtime::{BlobStore, MAX_CLOCK_SKEW_MS};
 use tollgate_schemas::{
-    ApiError, ApiType, Body, Cancellation, Completion, ErrorCode, ExecutionId, Lane, Originals, PriceStatus, Produced,
-    Request, Terminal, TraceContext, UsageRow, headers, left_until, topic,
+    ApiError, ApiType, Body, Cancellation, Completion, ErrorCode, ExecutionId, Lane, PriceStatus, Produced, Request,
+    Terminal, TraceContext, UsageRow, headers, left_until, topic,
 };
 
 /// Larger bodies are checked off the async threads.
@@ -213,7 +213,7 @@ impl Service {
             request.body = self.store(&request.request_id.to_string(), body).await?;
         }
         if has_texts(request.api_type) {
-            request.restore = verdict.restore;
+            (request.restore, request.masked) = (verdict.restore, verdict.masked);
         }
         Ok(())
     }
@@ -330,7 +330,7 @@ impl Service {
             outcome = tracing::field::Empty,
             bytes = body.get().len()
         );
-        let sifted = sift(endpoint, side, &request.restore, body).await;
+        let sifted = sift(endpoint, side, request.placeholders(), body).await;
         let rulings = match &sifted.case {
             None => Vec::new(),
             Some(case) => {
@@ -399,18 +399,18 @@ fn storage(error: &tollgate_runtime::blob::Error) -> ApiError {
 }
 
 /// Patterns and scores: here if the body is short, else on a thread that may block.
-async fn sift(endpoint: &Arc<Endpoint>, side: Side, restore: &Originals, body: Box<RawValue>) -> Sifted {
+async fn sift(endpoint: &Arc<Endpoint>, side: Side, placeholders: Vec<String>, body: Box<RawValue>) -> Sifted {
     if body.get().len() <= INLINE_MAX_BYTES {
-        return sift_now(endpoint, side, restore, body);
+        return sift_now(endpoint, side, &placeholders, body);
     }
-    let (endpoint, restore) = (endpoint.clone(), restore.clone());
-    let sifted = tokio::task::spawn_blocking(move || sift_now(&endpoint, side, &restore, body)).await;
+    let endpoint = endpoint.clone();
+    let sifted = tokio::task::spawn_blocking(move || sift_now(&endpoint, side, &placeholders, body)).await;
     sifted.unwrap_or_else(|_| Sifted::broken(RawValue::NULL.to_owned()))
 }
 
 /// A check that panics must not turn its request into a dead letter that nobody answers.
-pub(crate) fn sift_now(endpoint: &Endpoint, side: Side, restore: &Originals, body: Box<RawValue>) -> Sifted {
-    let run = || pipeline::sift_beside(restore, side.stage(&endpoint.policy), side, body);
+pub(crate) fn sift_now(endpoint: &Endpoint, side: Side, placeholders: &[String], body: Box<RawValue>) -> Sifted {
+    let run = || pipeline::sift_beside(placeholders, side.stage(&endpoint.policy), side, body);
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
         tracing::error!("a check panicked; the request is refused; this is a defect, please report it with the log");
         Sifted::broken(RawValue::NULL.to_owned())

@@ -238,6 +238,7 @@ impl Admission<'_> {
             guardrails: Vec::new(),
             policy_version: None,
             restore: Default::default(),
+            masked: Vec::new(),
             reserved: None,
             waiting: None,
         })

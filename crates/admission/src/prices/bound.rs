@@ -51,6 +51,9 @@ impl PriceBook {
 
 impl Price {
     fn bound(&self, input: u64, output: u64) -> Option<Decimal> {
+        if self.is_by_call() {
+            return self.per_call.map(|usd| usd.round_dp(SCALE));
+        }
         let prompt = [self.cache_write, self.cache_write_1h, self.cache_read].into_iter().flatten();
         let prompt = prompt.fold(self.input?, Decimal::max);
         let tokens = (Decimal::from(input) * prompt + Decimal::from(output) * self.output?) / PER;

@@ -85,6 +85,21 @@ fn a_component_without_a_price_gives_no_cost() {
 }
 
 #[test]
+fn what_is_priced_by_the_call_alone_costs_that_whatever_was_read() {
+    let rows = configured(json!([
+        { "provider": "p", "model": "judge", "per_call": "0.00038" },
+        { "provider": "p", "model": "both", "per_call": "0.25", "input": "1" },
+    ]));
+    let book = PriceBook::new(&rows, "local");
+    let cost = |model| book.cost(&call("p", "azure", model), &USED);
+    assert_eq!((usd(&cost("judge")).as_deref(), cost("judge").status), (Some("0.00038"), PriceStatus::Priced));
+    assert_eq!((cost("both").usd, cost("both").status), (None, PriceStatus::Partial), "tokens have a price there");
+    let judge = Callable { provider: "p".into(), kind: "azure".into(), model: "judge".into(), free: false };
+    let bound = book.bound(&[judge], 1_000_000, 1_000_000, "2026-11-23").map(|usd| usd.to_string());
+    assert_eq!(bound.as_deref(), Some("0.00038"));
+}
+
+#[test]
 fn the_most_particular_row_that_applies_wins() {
     let row = |input: &str, more: serde_json::Value| {
         let mut row = json!({ "provider": "p", "model": "m", "input": input, "output": "0" });

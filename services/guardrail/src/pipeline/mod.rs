@@ -32,7 +32,6 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
-use tollgate_schemas::Originals;
 
 /// Which way a text goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -128,13 +127,14 @@ impl Sifted {
 
 /// Runs the patterns and the scores of a side.
 pub fn sift(stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
-    sift_beside(&Originals::default(), stage, side, body)
+    sift_beside(&[], stage, side, body)
 }
 
-/// As [`sift`], of the answer to a request that is to have these back: their placeholders stand for them in it and for nothing else.
-pub(crate) fn sift_beside(restore: &Originals, stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
+/// As [`sift`], of the answer to a request in which masking has put these placeholders: in the answer, too, they stand for what stood there
+/// and for nothing else.
+pub(crate) fn sift_beside(placeholders: &[String], stage: &Stage, side: Side, body: Box<RawValue>) -> Sifted {
     let mut texts = Texts::new(stage);
-    texts.adopt(restore);
+    texts.adopt(placeholders);
     if stage.restores() {
         // A placeholder that the caller has written stands for nothing that is masked, not even one in a file.
         inspect::everything(&body, &mut |text| texts.masker.avoid(text));
@@ -255,8 +255,8 @@ impl Texts {
     }
 
     /// Takes these placeholders for ours.
-    pub(crate) fn adopt(&mut self, restore: &Originals) {
-        restore.0.keys().for_each(|placeholder| self.masker.adopt(placeholder));
+    pub(crate) fn adopt(&mut self, placeholders: &[String]) {
+        placeholders.iter().for_each(|placeholder| self.masker.adopt(placeholder));
     }
 
     /// Notes what is no text, unless a judge is shown it.

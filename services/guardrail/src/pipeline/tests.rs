@@ -3,13 +3,12 @@
 use super::*;
 use crate::checks::Check;
 use crate::checks::keywords::Keywords;
-use crate::checks::mask::Instead;
+use crate::checks::mask::{HashKey, Instead};
 use crate::checks::pii::custom::Pattern;
 use crate::checks::pii::{Entity, Pii};
 use crate::judges::{About, Judge, Kind, Looked, Ruled, Ruling};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tollgate_schemas::{ErrorCode, RequestId};
@@ -318,15 +317,31 @@ fn what_a_judge_finds_in_a_placeholder_neither_blocks_nor_breaks_it() {
 
 #[test]
 fn in_an_answer_the_placeholders_of_its_request_are_ours_and_others_are_text() {
-    let restore = Originals(BTreeMap::from([("[PERSON_1]".to_owned(), "Ann".to_owned())]));
+    let placeholders = ["[PERSON_1]".to_owned()];
     let answer = json!({ "choices": [{ "message": { "content": "[PERSON_1], [PERSON_2]" } }] });
     let answer = serde_json::value::to_raw_value(&answer).expect("JSON");
     let verdict = |at| {
-        let sifts = |stage: &Stage| sift_beside(&restore, stage, Side::Output, answer.clone());
+        let sifts = |stage: &Stage| sift_beside(&placeholders, stage, Side::Output, answer.clone());
         analyzed(Action::Block, Vec::new(), sifts, at)
     };
     assert!(verdict(1..7).error.is_none() && verdict(0..11).error.is_none());
     assert!(verdict(13..19).error.is_some());
+}
+
+#[test]
+fn what_is_masked_for_good_is_named_and_what_comes_back_is_not() {
+    let verdict = |action, text: &str| {
+        let mut policy = policy(vec![pii("input.pii", action, &[])]);
+        policy.input.hash_key = Some(HashKey::new(b"a secret"));
+        check_request(&policy, &body(text))
+    };
+    let masked = verdict(Action::Mask, "a@b.com, x@y.org and A@b.com").masked;
+    assert_eq!(masked, ["[EMAIL_ADDRESS_1]", "[EMAIL_ADDRESS_2]"]);
+    let hashed = verdict(Action::Hash, "a@b.com");
+    assert_eq!(hashed.masked, [content(hashed.body.as_ref().expect("masked"))]);
+    for (action, text) in [(Action::MaskAndRestore, "a@b.com"), (Action::Block, "a@b.com"), (Action::Mask, "hi")] {
+        assert!(verdict(action, text).masked.is_empty(), "{action:?}");
+    }
 }
 
 #[test]
@@ -335,9 +350,17 @@ fn patterns_find_nothing_in_our_placeholders_and_look_into_those_of_others() {
     let check = Check::Pii(Pii::new(&[], &[]).expect("defaults").with(vec![pattern], Vec::new()));
     let tickets = Configured { name: "input.pii".into(), action: Action::Mask, check: Arc::new(check) };
     let words = keywords("input.keywords", Action::Mask, &["ticket_1"]);
-    let verdict = check_request(&policy(vec![words, tickets]), &body("TICKET_77, [TICKET_78]"));
+    let verdict = check_request(&policy(vec![words, tickets.clone()]), &body("TICKET_77, [TICKET_78]"));
     assert_eq!(content(verdict.body.as_ref().expect("masked")), "[TICKET_1], [TICKET_2]");
     assert_eq!(told(&verdict), [("input.keywords", Outcome::Passed), ("input.pii", Outcome::Masked)]);
+    let stage = Stage { checks: vec![tickets], ..Stage::default() };
+    let answered = |text: &str| {
+        let answer = json!({ "choices": [{ "message": { "content": text } }] });
+        let answer = serde_json::value::to_raw_value(&answer).expect("JSON");
+        let sifted = sift_beside(&verdict.masked, &stage, Side::Output, answer);
+        conclude(&stage, Side::Output, sifted, Vec::new()).outcome
+    };
+    assert_eq!((answered("[TICKET_1]"), answered("[TICKET_3]")), (Outcome::Passed, Outcome::Masked));
 }
 
 #[test]

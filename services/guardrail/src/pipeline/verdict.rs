@@ -99,6 +99,8 @@ pub struct Verdict {
     pub body: Option<Box<RawValue>>,
     /// What the answer to the new body is to have back.
     pub restore: Originals,
+    /// The placeholders in the new body that nothing comes back for, if it is a request's.
+    pub masked: Vec<String>,
     /// Why nothing goes on, if nothing goes on.
     pub error: Option<ApiError>,
 }
@@ -125,7 +127,8 @@ fn broken(stage: &Stage) -> Verdict {
     };
     let checks: Vec<Checked> = names.map(not_run).collect();
     let error = Some(Verdict::broken_error(&checks));
-    Verdict { outcome: Outcome::NotRun, checks, body: None, restore: Originals::default(), error }
+    let (restore, masked) = (Originals::default(), Vec::new());
+    Verdict { outcome: Outcome::NotRun, checks, body: None, restore, masked, error }
 }
 
 /// The verdict, with the rulings of the judges of [`Sifted::open`], by place.
@@ -166,8 +169,9 @@ pub fn conclude(stage: &Stage, side: Side, sifted: Sifted, rulings: Vec<(usize, 
         }
     }
     let goes_on = error.is_none() && !is_blocked && is_changed;
+    let masked = if goes_on && side == Side::Input { masker.for_good() } else { Vec::new() };
     let restore = if goes_on { Originals(masker.originals()) } else { Originals::default() };
-    Verdict { outcome, checks, body: goes_on.then_some(body), restore, error }
+    Verdict { outcome, checks, body: goes_on.then_some(body), restore, masked, error }
 }
 
 /// What a ruling means for the check that asked for it.

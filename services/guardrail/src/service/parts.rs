@@ -47,7 +47,7 @@ impl Service {
         if seq == 0 {
             let request = request?;
             let mut stream = Stream::new(self.endpoint(&request)?)?;
-            stream.adopt(&request.restore);
+            stream.adopt(&request.placeholders());
             state.stream = Some(stream);
             state.restoring = (!request.restore.is_empty()).then(|| Restoring::new(request.restore.clone()));
             (state.request, state.origin) = (Some(request), origin);

@@ -135,6 +135,7 @@ pub(crate) fn request(endpoint: &str, content: &str) -> Request {
         guardrails: Vec::new(),
         policy_version: None,
         restore: Default::default(),
+        masked: Vec::new(),
         reserved: None,
         waiting: None,
     }
@@ -441,6 +442,16 @@ async fn what_masking_took_comes_back_once_the_answer_has_passed_its_own_checks(
     let embeddings = Request { api_type: ApiType::Embeddings, ..request("restoring", "I am a@b.com") };
     let embeddings = approved(&handled(&service, embeddings).await);
     assert!(embeddings.restore.is_empty(), "vectors hold no text");
+}
+
+#[tokio::test]
+async fn what_an_answer_repeats_of_masking_stays_and_its_own_values_get_other_placeholders() {
+    let service = service();
+    let asked = approved(&handled(&service, request("chat", "I am a@b.com")).await);
+    assert_eq!(asked.masked, ["[EMAIL_ADDRESS_1]"]);
+    let repeated = Completion { request: asked, ..completion("chat", "[EMAIL_ADDRESS_1], not x@y.org") };
+    let body = text(&answered(&service, repeated).await.0.body.expect("an answer"));
+    assert_eq!(body["choices"][0]["message"]["content"], "[EMAIL_ADDRESS_1], not [EMAIL_ADDRESS_2]");
 }
 
 #[tokio::test]

@@ -100,8 +100,8 @@ impl Stream {
     }
 
     /// Takes the placeholders of the request for ours: none of them stands for a value of the answer, and nothing is found in them.
-    pub fn adopt(&mut self, restore: &Originals) {
-        self.texts.adopt(restore);
+    pub fn adopt(&mut self, placeholders: &[String]) {
+        self.texts.adopt(placeholders);
     }
 
     /// The checks.
@@ -305,7 +305,8 @@ impl Stream {
             error = Some(Verdict::broken_error(&checks));
         }
         let outcome = checks.iter().map(|checked| checked.outcome).max().unwrap_or(Outcome::None);
-        Verdict { outcome, checks, body: body.filter(|_| error.is_none()), restore: Originals::default(), error }
+        let (body, restore, masked) = (body.filter(|_| error.is_none()), Originals::default(), Vec::new());
+        Verdict { outcome, checks, body, restore, masked, error }
     }
 }
 

@@ -68,6 +68,7 @@ fn copy(endpoint: &Endpoint, shadow: &Shadow, request: &Request) -> Request {
         policy_version: None,
         // Nobody reads its answer.
         restore: Default::default(),
+        masked: Vec::new(),
         // It did not come by the door.
         reserved: None,
         waiting: None,

@@ -181,6 +181,7 @@ pub(super) fn request(endpoint: &str, body: Value) -> Request {
         guardrails: Vec::new(),
         policy_version: None,
         restore: Default::default(),
+        masked: Vec::new(),
         reserved: None,
         waiting: None,
     }

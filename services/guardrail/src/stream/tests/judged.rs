@@ -30,7 +30,7 @@ fn judges_are_asked_about_each_part_with_what_came_before_it_and_never_about_the
 #[test]
 fn a_part_says_where_our_placeholders_stand_and_those_of_the_request() {
     let mut stream = Stream::new(endpoint(vec![pii(Action::Mask, &[])], vec![safety()])).expect("it streams");
-    stream.adopt(&Originals(BTreeMap::from([("[PERSON_1]".to_owned(), "Ann".to_owned())])));
+    stream.adopt(&["[PERSON_1]".to_owned()]);
     stream.push(parts(Words::Chat, &["[PERSON_1], [PERSON_2] or a@b.com"])).expect("readable");
     stream.end(None);
     let told = |case: &Case| {
