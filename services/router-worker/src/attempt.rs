@@ -99,7 +99,7 @@ pub(crate) struct Call<'a> {
     pub signals: Signals<'a>,
 }
 
-/// A request as it is sent, and the fields that were left out of it.
+/// A request as it is sent, and the caller's fields that were left out of it or are not done.
 struct Sendable {
     request: Encoded,
     dropped: Vec<String>,
@@ -273,7 +273,10 @@ impl Call<'_> {
         let (mut body, mut dropped) = (Cow::Borrowed(self.asked.chat), Vec::new());
         loop {
             let failure = match self.wire.encode(&Asked { chat: &body, ..self.asked }) {
-                Ok(request) => return Ok(Sendable { request, dropped }),
+                Ok(mut request) => {
+                    dropped.extend(std::mem::take(&mut request.undone).into_iter().map(str::to_owned));
+                    return Ok(Sendable { request, dropped });
+                }
                 Err(failure) => failure,
             };
             let may_drop = self.drops_unsupported && failure.class == Class::Inexpressible;

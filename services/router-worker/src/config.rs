@@ -86,6 +86,8 @@ pub(crate) struct Endpoint {
     pub checked: Checked,
     /// What a destination cannot express is left out, instead of refused.
     pub drops_unsupported: bool,
+    /// A provider may keep a conversation, if there is no other destination that could be asked for it.
+    pub allows_store: bool,
     /// A stream that breaks after its caller has seen its beginning goes on elsewhere, if it can.
     pub resumes: bool,
     /// Output tokens when the caller sets no maximum and the provider demands one: what admission reserved.
@@ -390,6 +392,7 @@ fn without_destinations(endpoint: &config::Endpoint) -> Endpoint {
         timeout: endpoint.timeout,
         checked: Checked::Not,
         drops_unsupported: endpoint.on_unsupported == OnUnsupported::Drop,
+        allows_store: endpoint.allow_store,
         resumes: endpoint.on_midstream_failure == OnMidstreamFailure::Resume,
         default_max_tokens: endpoint.reserve_output.max(1),
         tags: endpoint.tags.clone(),

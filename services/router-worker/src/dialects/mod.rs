@@ -34,6 +34,10 @@ const NO_EQUIVALENT: &str = "has no equivalent at this model's provider; leave i
 trait Dialect: Send + Sync {
     /// The request. `marks`: messages may carry what only Anthropic's models know ([`Wire::takes_marks`]).
     fn request(&self, body: &Fields, marks: bool) -> Result<Fields, Failure>;
+    /// Fields of the body that are heeded nowhere, of which the caller is told.
+    fn undone(&self, _: &Fields) -> Vec<&'static str> {
+        Vec::new()
+    }
     /// For one answer to that request.
     fn answering(&self, asked: &Asked<'_>) -> Box<dyn Answering>;
     /// Fields of a chat, and what they are called in this API, where that differs and a leaf may refuse them.
@@ -86,7 +90,10 @@ impl Wire for Translated {
 
     fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
         let chat = self.dialect.request(asked.chat, self.chat.takes_marks())?;
-        self.chat.encode(&Asked { chat: &chat, ..*asked }).map_err(|failure| named(self.dialect.names(), failure))
+        let encoded = self.chat.encode(&Asked { chat: &chat, ..*asked });
+        let mut encoded = encoded.map_err(|failure| named(self.dialect.names(), failure))?;
+        encoded.undone.extend(self.dialect.undone(asked.chat));
+        Ok(encoded)
     }
 
     fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {

@@ -54,6 +54,7 @@ pub(crate) use fields::Fields;
 pub(crate) use framing::Unframed;
 pub(crate) use framing::{Framing, Parser};
 pub(crate) use http::{BODY_MAX_BYTES, Http};
+pub(crate) use responses::unkept;
 pub(crate) use sse::Frame;
 pub(crate) use token::Grant;
 pub(crate) use transport::{Head, Incoming, Transport};
@@ -85,8 +86,9 @@ pub(crate) struct Asked<'a> {
     pub stream: bool,
     /// Output tokens when the caller sets no maximum and the provider demands one.
     pub default_max_tokens: u32,
-    /// The endpoint has no other destination, so what the provider has stored of a conversation is found again.
-    pub is_only_destination: bool,
+    /// The provider may store the conversation: the endpoint says so and has no other destination, so what is stored is found
+    /// again.
+    pub may_store: bool,
     /// Seconds since the Unix epoch, for answers that carry no time of their own.
     pub created: i64,
     /// The request's id here, for answers that carry none of their own.
@@ -107,7 +109,7 @@ impl<'a> Asked<'a> {
             shown_model: "chat",
             stream: false,
             default_max_tokens: 4096,
-            is_only_destination: false,
+            may_store: false,
             created: 1_795_400_000,
             request_id: RequestId(Default::default()),
             begun: None,
@@ -145,12 +147,14 @@ pub(crate) struct Encoded {
     pub body: String,
     /// Headers beside those of [`Wire::headers`]: the caller's, for a destination of the same API.
     pub headers: Vec<(&'static str, String)>,
+    /// Fields of the request that are not done, by the caller's names: it is told of them.
+    pub undone: Vec<&'static str>,
 }
 
 impl Encoded {
-    /// Without headers of its own.
+    /// Without headers of its own, and with all that was asked for.
     pub(crate) fn new(path: impl Into<String>, body: String) -> Self {
-        Self { path: path.into(), body, headers: Vec::new() }
+        Self { path: path.into(), body, headers: Vec::new(), undone: Vec::new() }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Wildcards; `endpoints[].routing`, `.sticky`, `.hedge`, `.cache`, `.retry`, `.on_midstream_failure`, `.shadows`, and the conditions of
-//! destinations.
+//! Wildcards; `endpoints[].routing`, `.sticky`, `.hedge`, `.cache`, `.retry`, `.on_midstream_failure`, `.allow_store`, `.shadows`, and the
+//! conditions of destinations.
 
 use super::Checker;
 use crate::config::{Endpoint, OnMidstreamFailure, Provider, Routing, Trigger, wildcard};
@@ -80,6 +80,11 @@ impl Checker<'_> {
             }
         }
         self.midstream(path, endpoint);
+        if endpoint.allow_store && endpoint.destinations.len() + endpoint.fallbacks.len() != 1 {
+            let why = "is only for an endpoint with one destination and no fallbacks: what a provider has stored is not found at \
+                       another; remove it";
+            self.fatal(format!("{path}.allow_store"), why);
+        }
         let retry = &endpoint.retry;
         if !(1..=10).contains(&retry.attempts) || !(1..=10).contains(&retry.max_attempts) {
             self.fatal(format!("{path}.retry"), "attempts and max_attempts must be from 1 to 10");
@@ -168,6 +173,19 @@ endpoints:
         let named = loaded.warnings.iter().filter(|warning| warning.path.ends_with(".on_midstream_failure"));
         let named: Vec<&str> = named.map(|warning| &warning.path[..12]).collect();
         assert_eq!(named, ["endpoints[0]", "endpoints[2]", "endpoints[4]"]);
+    }
+
+    #[test]
+    fn what_is_stored_is_allowed_where_it_is_found_again() {
+        let text = r"
+providers: { openai: { kind: openai } }
+endpoints:
+  - { name: a, allow_store: true, destinations: [ { name: d, provider: openai, model: m } ] }
+  - { name: b, allow_store: true, destinations: [ { name: d, provider: openai, model: m }, { name: e, provider: openai, model: n } ] }
+  - { name: c, allow_store: true, destinations: [ { name: d, provider: openai, model: m } ], fallbacks: [ { name: f, provider: openai, model: n } ] }
+  - { name: d, allow_store: false, destinations: [ { name: d, provider: openai, model: m }, { name: e, provider: openai, model: n } ] }
+";
+        assert_eq!(fatal(text), ["endpoints[1].allow_store", "endpoints[2].allow_store"]);
     }
 
     #[test]

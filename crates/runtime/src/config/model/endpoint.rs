@@ -38,6 +38,8 @@ pub struct Endpoint {
     pub on_unsupported: OnUnsupported,
     #[serde(default)]
     pub on_midstream_failure: OnMidstreamFailure,
+    #[serde(default)]
+    pub allow_store: bool,
     #[serde(default = "default_reserve_output")]
     pub reserve_output: u32,
     #[serde(default)]
@@ -69,6 +71,7 @@ impl Endpoint {
             on_disconnect: tollgate_schemas::OnDisconnect::default(),
             on_unsupported: OnUnsupported::default(),
             on_midstream_failure: OnMidstreamFailure::default(),
+            allow_store: false,
             reserve_output: default_reserve_output(),
             limits: Vec::new(),
             guardrails: Guardrails::default(),
