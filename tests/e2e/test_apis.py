@@ -259,6 +259,19 @@ def test_what_cannot_be_said_elsewhere_is_left_out_if_the_endpoint_says_so(runni
     with pytest.raises(anthropic.BadRequestError):
         ask(claude, "lenient", tools=[search])
     assert len(fake_provider.calls) == 1
+    hints = {"input_examples": [{"said": "x"}], "defer_loading": False}
+    tools = [{"name": f"look_{n}", "input_schema": {"type": "object"}, **hints} for n in range(200)]
+    budget = {"output_config": {"task_budget": {"type": "tokens", "total": 9}}}
+    raw = claude.messages.with_raw_response.create(
+        model="lenient", max_tokens=9, messages=user("hi"), tools=tools, extra_body=budget
+    )
+    assert sorted(raw.headers["x-tollgate-dropped"].split(", ")) == ["output_config.task_budget", "tools[].input_examples"]
+    sent = json.loads(fake_provider.calls[-1]["body"])["tools"]
+    assert [tool["function"]["name"] for tool in sent] == [tool["name"] for tool in tools]
+    assert all(set(tool["function"]) == {"name", "parameters"} for tool in sent)
+    too_many = {f"wish_{n}": n for n in range(101)}
+    with pytest.raises(anthropic.BadRequestError):
+        ask(claude, "lenient", extra_body=too_many)
     with running.http() as http:
         body = {"model": "lenient", "max_tokens": 9, "messages": user("hi"), "top_k": 5, "stream": True}
         streamed = http.post("/v1/messages", json=body)

@@ -110,7 +110,7 @@ fn default_reserve_output() -> u32 {
     4096
 }
 
-/// `endpoints[].on_unsupported`: what becomes of a top-level field of a request that a destination's API cannot express.
+/// `endpoints[].on_unsupported`: what becomes of a field of a request that a destination's API cannot express.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names say it")]
