@@ -276,7 +276,8 @@ impl Call<'_> {
         let (mut body, mut dropped) = (Cow::Borrowed(self.asked.chat), Vec::new());
         let mut left = LEFT_OUT_MAX;
         loop {
-            let failure = match self.wire.encode(&Asked { chat: &body, ..self.asked }) {
+            let asked = Asked { chat: &body, ..self.asked };
+            let failure = match asked.supported().and_then(|()| self.wire.encode(&asked)) {
                 Ok(mut request) => {
                     dropped.extend(std::mem::take(&mut request.undone).into_iter().map(str::to_owned));
                     return Ok(Sendable { request, dropped });

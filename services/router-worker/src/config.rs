@@ -142,6 +142,8 @@ pub(crate) struct Destination {
     pub health: Health,
     /// How busy and how fast it is.
     pub load: Load,
+    /// Fields that the model does not take.
+    pub unsupported: Vec<String>,
     concurrency: Option<usize>,
 }
 
@@ -154,6 +156,7 @@ impl Destination {
             gate: destination.concurrency.map(Gate::new),
             health: Health::shared(teller),
             load: Load::default(),
+            unsupported: destination.unsupported.clone(),
             concurrency: destination.concurrency,
         }
     }
@@ -163,6 +166,7 @@ impl Destination {
         self.name == destination.name
             && self.model == destination.model
             && self.concurrency == destination.concurrency
+            && self.unsupported == destination.unsupported
             && Arc::ptr_eq(&self.provider, provider)
     }
 }

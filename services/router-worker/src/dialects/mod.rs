@@ -92,7 +92,8 @@ impl Wire for Translated {
 
     fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
         let chat = self.dialect.request(asked.chat, self.chat.takes_marks())?;
-        let encoded = self.chat.encode(&Asked { chat: &chat, ..*asked });
+        let asked_of_chat = Asked { chat: &chat, ..*asked };
+        let encoded = asked_of_chat.supported().and_then(|()| self.chat.encode(&asked_of_chat));
         let mut encoded = encoded.map_err(|failure| named(self.dialect.names(), asked.chat, failure))?;
         encoded.undone.extend(self.dialect.undone(asked.chat));
         Ok(encoded)

@@ -65,6 +65,7 @@ impl<'a> Task<'a> {
             chat,
             api_headers: &request.api_headers,
             upstream_model: &models[index],
+            unsupported: &destination.unsupported,
             shown_model: &request.model,
             stream: request.stream,
             default_max_tokens: endpoint.default_max_tokens,

@@ -80,6 +80,8 @@ pub(crate) struct Asked<'a> {
     pub api_headers: &'a BTreeMap<String, String>,
     /// The model at the provider.
     pub upstream_model: &'a str,
+    /// Fields of a body, of the caller's or of the chat it becomes, that the model does not take.
+    pub unsupported: &'a [String],
     /// What the caller sent as `model`; answers show it.
     pub shown_model: &'a str,
     /// The provider is asked for a stream.
@@ -106,6 +108,7 @@ impl<'a> Asked<'a> {
             chat,
             api_headers: &NO_HEADERS,
             upstream_model: "up",
+            unsupported: &[],
             shown_model: "chat",
             stream: false,
             default_max_tokens: 4096,
@@ -119,6 +122,7 @@ impl<'a> Asked<'a> {
 
 /// Top-level request fields that are the gateway's own and never go upstream.
 const GATEWAY_FIELDS: [&str; 1] = ["tollgate"];
+const NOT_TAKEN: &str = "is not taken by this model; leave it out or use another endpoint";
 
 impl Asked<'_> {
     /// The body for a server of the same API: byte for byte but for the model and the gateway's own fields.
@@ -129,6 +133,14 @@ impl Asked<'_> {
         }
         body.put("model", self.upstream_model);
         body
+    }
+
+    /// Refuses a field that the provider's API has and this model does not take.
+    pub(crate) fn supported(&self) -> Result<(), Failure> {
+        match self.unsupported.iter().find(|name| self.chat.get(name).is_some()) {
+            Some(name) => Err(Failure { is_optional: true, ..Failure::inexpressible(name, NOT_TAKEN) }),
+            None => Ok(()),
+        }
     }
 
     /// The caller wants the usage chunk at the end of a stream.

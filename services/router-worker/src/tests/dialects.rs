@@ -206,3 +206,22 @@ fn what_a_provider_cannot_express_is_named_as_its_caller_knows_it() {
         assert!(failure.message.starts_with(&format!("`{param}` ")), "{}", failure.message);
     }
 }
+
+#[test]
+fn what_a_model_does_not_take_is_named_as_its_caller_knows_it() {
+    let unsupported = ["reasoning_effort".to_owned(), "temperature".to_owned()];
+    let refused = |body: Value| {
+        let body = Fields::parse(&body.to_string()).expect("an object");
+        let asked = Asked { unsupported: &unsupported, ..Asked::of(&body) };
+        let failure = messages_over("openai").encode(&asked).err()?;
+        assert!(failure.is_optional);
+        failure.param
+    };
+    let hi = json!([{ "role": "user", "content": "hi" }]);
+    let thinking = json!({ "type": "enabled", "budget_tokens": 2000 });
+    assert_eq!(refused(json!({ "messages": hi, "thinking": thinking })).as_deref(), Some("thinking"));
+    assert_eq!(refused(json!({ "messages": hi, "thinking": { "type": "disabled" } })), None);
+    let both = json!({ "messages": hi, "thinking": thinking, "output_config": { "effort": "low" } });
+    assert_eq!(refused(both).as_deref(), Some("output_config.effort"));
+    assert_eq!(refused(json!({ "messages": hi, "temperature": 1 })).as_deref(), Some("temperature"));
+}

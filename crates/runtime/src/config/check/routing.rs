@@ -2,12 +2,28 @@
 //! conditions of destinations.
 
 use super::Checker;
-use crate::config::{Endpoint, OnMidstreamFailure, Provider, Routing, Trigger, wildcard};
+use crate::config::{Destination, Endpoint, OnMidstreamFailure, Provider, Routing, Trigger, wildcard};
 
 /// The longest `hedge.after`.
 const HEDGE_AFTER_MAX_MS: u64 = 10 * 60_000;
 /// Shadows of an endpoint: each copies the body of every request that it draws.
 const SHADOWS_MAX: usize = 8;
+/// Fields without which there is no request, that are the gateway's to set, or that a budget caps.
+const NEEDED: [&str; 13] = [
+    "model",
+    "messages",
+    "input",
+    "prompt",
+    "contents",
+    "previous_response_id",
+    "conversation",
+    "stream",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "generationConfig",
+    "generation_config",
+];
 /// The longest `cache.ttl`.
 const CACHE_TTL_MAX_MS: u64 = 30 * 86_400_000;
 
@@ -48,6 +64,17 @@ impl Checker<'_> {
             self.tags(&at, &shadow.tags);
             if let Some(team) = shadow.team.as_ref().filter(|team| self.config.team(team).is_none()) {
                 self.fatal(format!("{at}.team"), format!("there is no team `{team}`"));
+            }
+        }
+    }
+
+    pub(super) fn unsupported(&mut self, path: &str, destination: &Destination) {
+        for (at, name) in destination.unsupported.iter().enumerate() {
+            let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            if !is_name || NEEDED.contains(&name.as_str()) {
+                let why =
+                    "must be the name of a top-level field that a request can do without, such as reasoning_effort";
+                self.fatal(format!("{path}.unsupported[{at}]"), why);
             }
         }
     }
@@ -173,6 +200,26 @@ endpoints:
         let named = loaded.warnings.iter().filter(|warning| warning.path.ends_with(".on_midstream_failure"));
         let named: Vec<&str> = named.map(|warning| &warning.path[..12]).collect();
         assert_eq!(named, ["endpoints[0]", "endpoints[2]", "endpoints[4]"]);
+    }
+
+    #[test]
+    fn what_a_model_does_not_take_is_a_field_that_a_request_can_do_without() {
+        let text = r#"
+providers: { demo: { kind: mock } }
+endpoints:
+  - name: one
+    destinations: [ { name: d, provider: demo, model: m, unsupported: [ reasoning_effort, messages, "", "a.b" ] } ]
+    fallbacks: [ { name: f, provider: demo, model: m, unsupported: [ max_tokens ] } ]
+    shadows: [ { name: s, provider: demo, model: m, share: 1, tags: { a: b }, unsupported: [ temperature, stream ] } ]
+"#;
+        let expected = [
+            "endpoints[0].destinations[0].unsupported[1]",
+            "endpoints[0].destinations[0].unsupported[2]",
+            "endpoints[0].destinations[0].unsupported[3]",
+            "endpoints[0].fallbacks[0].unsupported[0]",
+            "endpoints[0].shadows[0].unsupported[1]",
+        ];
+        assert_eq!(fatal(text), expected);
     }
 
     #[test]

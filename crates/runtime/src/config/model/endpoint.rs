@@ -163,6 +163,9 @@ pub struct Destination {
     /// Of the destination itself, whoever asks.
     #[serde(default)]
     pub limits: Vec<Limit>,
+    /// Fields that the model does not take, by their names in the API it is asked in.
+    #[serde(default)]
+    pub unsupported: Vec<String>,
 }
 
 impl Destination {
@@ -177,6 +180,7 @@ impl Destination {
             on: Vec::new(),
             concurrency: None,
             limits: Vec::new(),
+            unsupported: Vec::new(),
         }
     }
 }
@@ -203,13 +207,16 @@ pub struct Shadow {
     pub concurrency: Option<usize>,
     #[serde(default)]
     pub limits: Vec<Limit>,
+    #[serde(default)]
+    pub unsupported: Vec<String>,
 }
 
 impl Shadow {
     /// What is called.
     pub fn destination(&self) -> Destination {
         let bare = Destination::new(&self.name, &self.provider, &self.model);
-        Destination { concurrency: self.concurrency, limits: self.limits.clone(), ..bare }
+        let (limits, unsupported) = (self.limits.clone(), self.unsupported.clone());
+        Destination { concurrency: self.concurrency, limits, unsupported, ..bare }
     }
 }
 
