@@ -156,6 +156,23 @@ def test_images(client, fake_provider, model):
         assert body["messages"][0]["content"][1]["source"]["data"] == "iVBORw0KGgo="
 
 
+def test_marks_of_caches_are_claudes_too(client, running, fake_provider):
+    mark = {"prompt_cache_breakpoint": {"mode": "explicit"}}
+    said = user([{"type": "input_text", "text": "look", **mark}])
+    for model in MODELS:
+        assert client.responses.create(model=model, input=said).output_text == "echo: look"
+        body = sent(fake_provider)
+        if model == "native":
+            assert body["input"] == said
+        elif model == "translated":
+            assert "cache" not in json.dumps(body)
+        else:
+            assert body["messages"][0]["content"][0]["cache_control"] == {"type": "ephemeral"}
+    parts = user([{"type": "text", "text": "look", **mark}])
+    running.openai().chat.completions.create(model="claude", messages=parts)
+    assert sent(fake_provider)["messages"][0]["content"][0]["cache_control"] == {"type": "ephemeral"}
+
+
 CODEX = {
     "instructions": "You are a coding agent.",
     "tools": [

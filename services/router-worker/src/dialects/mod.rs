@@ -33,7 +33,7 @@ const MEDIUM_BELOW: u64 = 16_384;
 
 /// An API in terms of chat completions.
 trait Dialect: Send + Sync {
-    /// The request. `marks`: messages may carry what only Anthropic's models know ([`Wire::takes_marks`]).
+    /// The request. `marks`: messages may carry what is for Anthropic's models alone ([`Wire::takes_marks`]).
     fn request(&self, body: &Fields, marks: bool) -> Result<Fields, Failure>;
     /// Fields of the body that are heeded nowhere, of which the caller is told.
     fn undone(&self, _: &Fields) -> Vec<&'static str> {
@@ -235,10 +235,10 @@ fn text(value: &Value) -> Option<&str> {
     value.as_str().filter(|text| !text.is_empty())
 }
 
-/// A single text as a string, which every server of the chat format takes; else the parts.
+/// A single text without a mark as a string, which every server of the chat format takes; else the parts.
 fn one_or_many(mut parts: Vec<Value>) -> Value {
     match parts.as_mut_slice() {
-        [one] if one["type"] == "text" && one.get("cache_control").is_none() => one["text"].take(),
+        [one] if one["type"] == "text" && one.as_object().is_some_and(|part| part.len() == 2) => one["text"].take(),
         _ => parts.into(),
     }
 }

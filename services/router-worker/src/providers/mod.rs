@@ -297,8 +297,8 @@ pub(crate) trait Wire: Send + Sync {
     fn headers(&self, key: Option<&str>, leaving: &Leaving<'_>) -> Result<Vec<(&'static str, String)>, String>;
     /// Name of the response header with the provider's id of the call.
     fn request_id_header(&self) -> &'static str;
-    /// Whether a chat may carry what only Claude knows: `cache_control` at parts and tools, `thinking_blocks` of earlier answers,
-    /// and the field `thinking`.
+    /// Whether a chat may carry what only Claude knows: `cache_control` at parts and tools (OpenAI's `prompt_cache_breakpoint` at parts
+    /// too), `thinking_blocks` of earlier answers, and the field `thinking`.
     fn takes_marks(&self) -> bool {
         false
     }

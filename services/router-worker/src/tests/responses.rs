@@ -378,6 +378,28 @@ fn a_conversation_with_tools_becomes_a_chat() {
 }
 
 #[test]
+fn a_mark_of_a_cache_is_for_claude() {
+    let mark = json!({ "mode": "explicit" });
+    let given = fields(&json!({ "input": [
+        { "role": "user", "content": [{ "type": "input_text", "text": "hi", "prompt_cache_breakpoint": mark }] },
+        { "type": "function_call", "call_id": "t", "name": "f", "arguments": "{}" },
+        { "type": "function_call_output", "call_id": "t", "output": [
+            { "type": "input_text", "text": "ho", "prompt_cache_breakpoint": mark },
+        ] },
+    ] }));
+    let sent = |kind: &str| document(&over(kind).encode(&Asked::of(&given)).expect("expressible").body);
+    let (claude, cache) = (sent("anthropic"), json!({ "type": "ephemeral" }));
+    assert_eq!(claude["messages"][0]["content"], json!([{ "type": "text", "text": "hi", "cache_control": cache }]));
+    assert_eq!(claude["messages"][2]["content"][0]["content"][0]["cache_control"], cache);
+    let bedrock = sent("bedrock");
+    assert_eq!(bedrock["messages"][0]["content"][1], json!({ "cachePoint": { "type": "default" } }));
+    for kind in ["openai", "gemini", "cohere"] {
+        let sent = sent(kind).to_string();
+        assert!(!sent.contains("breakpoint") && !sent.contains("cache_control"), "{kind}: {sent}");
+    }
+}
+
+#[test]
 fn what_a_chat_cannot_say_is_named() {
     let of = |item: Value| json!({ "input": [item] });
     let said = |part: Value| of(json!({ "role": "user", "content": [part] }));

@@ -19,8 +19,8 @@ const INCLUDED_IN_VAIN: [&str; 7] = [
     "code_interpreter_call.outputs",
 ];
 
-/// The chat body.
-pub(super) fn chat(body: &Fields) -> Result<Fields, Failure> {
+/// The chat body. `marks`: see [`super::super::Dialect::request`].
+pub(super) fn chat(body: &Fields, marks: bool) -> Result<Fields, Failure> {
     let mut chat = Fields::default();
     let mut messages = Vec::new();
     if let Some(raw) = body.get("instructions") {
@@ -31,7 +31,7 @@ pub(super) fn chat(body: &Fields) -> Result<Fields, Failure> {
         Some(raw) => read("input", raw)?,
         None => return Err(Failure::inexpressible("input", "is required")),
     };
-    messages.extend(items::messages(&input)?);
+    messages.extend(items::messages(&input, marks)?);
     chat.put("messages", &messages);
     for (name, raw) in body.iter() {
         field(&mut chat, name, raw)?;
