@@ -275,6 +275,10 @@ def test_what_cannot_be_said_elsewhere_is_left_out_if_the_endpoint_says_so(runni
     sent = json.loads(fake_provider.calls[-1]["body"])["tools"]
     assert [tool["function"]["name"] for tool in sent] == [tool["name"] for tool in tools]
     assert all(set(tool["function"]) == {"name", "parameters"} for tool in sent)
+    with running.http() as http:
+        url = f"/v1/requests/{raw.headers['x-request-id']}"
+        kept = eventually(lambda: (found := http.get(url)).status_code == 200 and found.json(), "the answer is stored")
+    assert sorted(kept["response"]["dropped"]) == ["output_config.task_budget", "tools[].input_examples"]
     too_many = {f"wish_{n}": n for n in range(101)}
     with pytest.raises(anthropic.BadRequestError):
         ask(claude, "lenient", extra_body=too_many)
