@@ -2,7 +2,7 @@
 //!
 //! Source: <https://platform.openai.com/docs/api-reference/batch/request-output>.
 
-use crate::{ApiError, Body, RequestId, reply::DROPPED_HEADER};
+use crate::{ApiError, Body, RequestId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -55,8 +55,7 @@ impl JobOutput {
             }
             None => None,
         };
-        let dropped = terminal.headers.get(DROPPED_HEADER).into_iter();
-        let dropped = dropped.flat_map(|names| names.split(", ")).map(str::to_owned).collect();
+        let dropped = terminal.dropped();
         Self {
             id: Some(format!("batch_req_{id}")),
             custom_id: reply.custom_id.clone(),

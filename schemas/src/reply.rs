@@ -92,6 +92,12 @@ pub struct Terminal {
 }
 
 impl Terminal {
+    /// Fields of the request that were left out, as [`DROPPED_HEADER`] names them.
+    pub fn dropped(&self) -> Vec<String> {
+        let names = self.headers.get(DROPPED_HEADER).into_iter();
+        names.flat_map(|names| names.split(", ")).map(str::to_owned).collect()
+    }
+
     /// An end with an answer, which the caller of this adds.
     pub fn answered(team: &str) -> Self {
         Self {

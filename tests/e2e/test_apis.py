@@ -18,6 +18,9 @@ MASKED = {"output": {"pii": {"action": "mask"}}}
 # Native: the destination speaks Messages itself. Translated: it speaks chat completions.
 CHATS = ["native", "translated"]
 
+# A model that takes less than its provider's API has.
+PLAIN = {"name": "main", "provider": "alpha", "model": "fake-large", "unsupported": ["reasoning_effort"]}
+
 
 @pytest.fixture(scope="module")
 def running(gateway):
@@ -34,6 +37,9 @@ def running(gateway):
             endpoint("demo", ["main demo mock-1"]),
             endpoint("silent", ["main alpha fault-gate"]),
             endpoint("lenient", ["main alpha fake-large"], on_unsupported="drop"),
+            endpoint("plain", [PLAIN]),
+            endpoint("plain-lenient", [PLAIN], on_unsupported="drop"),
+            endpoint("plain-either", [PLAIN], fallbacks=["second claude fake-claude"]),
             endpoint("vectors", ["main alpha fake-embed"], task="embeddings"),
             endpoint("demo-vectors", ["main demo mock-embed"], task="embeddings"),
             endpoint("no-vectors", ["main claude fake-claude"], task="embeddings"),
@@ -259,10 +265,55 @@ def test_what_cannot_be_said_elsewhere_is_left_out_if_the_endpoint_says_so(runni
     with pytest.raises(anthropic.BadRequestError):
         ask(claude, "lenient", tools=[search])
     assert len(fake_provider.calls) == 1
+    hints = {"input_examples": [{"said": "x"}], "defer_loading": False}
+    tools = [{"name": f"look_{n}", "input_schema": {"type": "object"}, **hints} for n in range(200)]
+    budget = {"output_config": {"task_budget": {"type": "tokens", "total": 9}}}
+    raw = claude.messages.with_raw_response.create(
+        model="lenient", max_tokens=9, messages=user("hi"), tools=tools, extra_body=budget
+    )
+    assert sorted(raw.headers["x-tollgate-dropped"].split(", ")) == ["output_config.task_budget", "tools[].input_examples"]
+    sent = json.loads(fake_provider.calls[-1]["body"])["tools"]
+    assert [tool["function"]["name"] for tool in sent] == [tool["name"] for tool in tools]
+    assert all(set(tool["function"]) == {"name", "parameters"} for tool in sent)
+    with running.http() as http:
+        url = f"/v1/requests/{raw.headers['x-request-id']}"
+        kept = eventually(lambda: (found := http.get(url)).status_code == 200 and found.json(), "the answer is stored")
+    assert sorted(kept["response"]["dropped"]) == ["output_config.task_budget", "tools[].input_examples"]
+    too_many = {f"wish_{n}": n for n in range(101)}
+    with pytest.raises(anthropic.BadRequestError):
+        ask(claude, "lenient", extra_body=too_many)
     with running.http() as http:
         body = {"model": "lenient", "max_tokens": 9, "messages": user("hi"), "top_k": 5, "stream": True}
         streamed = http.post("/v1/messages", json=body)
     assert streamed.headers["x-tollgate-dropped"] == "top_k" and "event: message_stop" in streamed.text
+
+
+def test_what_a_model_does_not_take_is_refused_or_left_out(running, claude, fake_provider):
+    thinking = {"type": "enabled", "budget_tokens": 2000}
+    with pytest.raises(anthropic.BadRequestError) as refused:
+        ask(claude, "plain", thinking=thinking)
+    assert refused.value.body["error"]["param"] == "thinking" and fake_provider.calls == []
+    with pytest.raises(openai.BadRequestError) as refused:
+        running.openai().chat.completions.create(model="plain", messages=user("hi"), reasoning_effort="low")
+    assert refused.value.param == "reasoning_effort" and fake_provider.calls == []
+    both = {"thinking": thinking, "output_config": {"effort": "low"}}
+    raw = claude.messages.with_raw_response.create(model="plain-lenient", max_tokens=9, messages=user("hi"), extra_body=both)
+    assert raw.headers["x-tollgate-dropped"] == "output_config.effort, thinking"
+    raw = running.openai().chat.completions.with_raw_response.create(
+        model="plain-lenient", messages=user("hi"), reasoning_effort="low"
+    )
+    assert raw.headers["x-tollgate-dropped"] == "reasoning_effort"
+    raw = running.openai().responses.with_raw_response.create(model="plain-lenient", input="hi", reasoning={"effort": "low"})
+    assert raw.headers["x-tollgate-dropped"] == "reasoning.effort"
+    google = {"contents": [{"parts": [{"text": "hi"}]}], "generation_config": {"thinking_config": {"thinking_budget": 9}}}
+    with running.http() as http:
+        answer = http.post("/v1beta/models/plain-lenient:generateContent", json=google)
+    assert (answer.status_code, answer.headers["x-tollgate-dropped"]) == (200, "generationConfig.thinkingConfig")
+    assert all("reasoning_effort" not in call["body"] for call in fake_provider.calls)
+    raw = claude.messages.with_raw_response.create(
+        model="plain-either", max_tokens=4096, messages=user("hi"), thinking=thinking
+    )
+    assert raw.headers["x-tollgate-destination"] == "second"
 
 
 def test_errors_have_the_shape_of_the_door(running, claude):

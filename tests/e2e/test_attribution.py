@@ -67,6 +67,38 @@ def test_a_job_has_tags_too(running):
     assert tags == {"project": "atlas"}
 
 
+def test_jobs_name_the_paths_of_other_gateways(running, fake_provider):
+    body = {"messages": user("hi"), "usage_context": {"project": "barometer"}}
+    contents = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
+    jobs = {
+        "databricks": ("/serving-endpoints/chat/invocations", body),
+        "vector": ("/serving-endpoints/vectors/invocations", {"input": "hi"}),
+        "sdk": ("/serving-endpoints/chat/completions", {**body, "model": "chat"}),
+        "azure": ("/openai/deployments/chat/chat/completions?api-version=2024-10-21", {"messages": user("hi")}),
+        "beta": ("/v1/messages?beta=true", {"model": "chat", "max_tokens": 9, "messages": user("hi")}),
+        "google": ("/v1beta/models/chat:generateContent?alt=sse", contents),
+        "wrong": ("/serving-endpoints/chat/invocations", {"question": "hi"}),
+        "nowhere": ("/serving-endpoints/chat/queries", body),
+    }
+    lines = [{"custom_id": name, "method": "POST", "url": url, "body": body} for name, (url, body) in jobs.items()]
+    produce_all(running, running.topic("in.search"), [(line, None, None) for line in lines])
+
+    def answers():
+        found = [json.loads(record.value()) for record in read(running, [running.topic("out.search")])]
+        return {line["custom_id"]: line for line in found if line["custom_id"] in jobs}
+
+    found = eventually(lambda: len(found := answers()) == len(jobs) and found, "all are answered", 60)
+    for name in ("wrong", "nowhere"):
+        assert found[name]["error"]["code"] == "invalid_request_error" and found[name]["response"] is None, name
+    bodies = {name: found[name]["response"]["body"] for name in jobs if found[name]["response"]}
+    for name in ("databricks", "sdk", "azure"):
+        assert bodies[name]["choices"][0]["message"]["content"] == "echo: hi", name
+    assert bodies["vector"]["data"] and bodies["beta"]["content"][0]["text"] == "echo: hi"
+    assert bodies["google"]["candidates"][0]["content"]["parts"][0]["text"] == "echo: hi"
+    tags, row = tags_of(running, found["databricks"]["response"]["request_id"])
+    assert (tags, row["endpoint_name"]) == ({"project": "barometer"}, "chat")
+
+
 def test_callers_of_databricks(running, fake_provider):
     client = openai.OpenAI(base_url=running.url + "/serving-endpoints", api_key=SEARCH_KEY, max_retries=0)
     assert client.chat.completions.create(model="chat", messages=user("hi")).choices[0].message.content == "echo: hi"

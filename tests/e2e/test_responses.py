@@ -28,6 +28,7 @@ def running(gateway, _provider):
     price = {"provider": "own", "model": "fake-large", "input": 2, "output": 8, "cache_read": 0.5}
     endpoints = [
         endpoint("native", ["main own fake-large"]),
+        endpoint("storing", ["main own fake-large"], allow_store=True),
         endpoint("translated", ["main alpha fake-large"]),
         endpoint("claude", ["main claude fake-claude"]),
         endpoint("either", ["main own fault-503"], fallbacks=["second alpha fake-large"]),
@@ -155,6 +156,23 @@ def test_images(client, fake_provider, model):
         assert body["messages"][0]["content"][1]["source"]["data"] == "iVBORw0KGgo="
 
 
+def test_marks_of_caches_are_claudes_too(client, running, fake_provider):
+    mark = {"prompt_cache_breakpoint": {"mode": "explicit"}}
+    said = user([{"type": "input_text", "text": "look", **mark}])
+    for model in MODELS:
+        assert client.responses.create(model=model, input=said).output_text == "echo: look"
+        body = sent(fake_provider)
+        if model == "native":
+            assert body["input"] == said
+        elif model == "translated":
+            assert "cache" not in json.dumps(body)
+        else:
+            assert body["messages"][0]["content"][0]["cache_control"] == {"type": "ephemeral"}
+    parts = user([{"type": "text", "text": "look", **mark}])
+    running.openai().chat.completions.create(model="claude", messages=parts)
+    assert sent(fake_provider)["messages"][0]["content"][0]["cache_control"] == {"type": "ephemeral"}
+
+
 CODEX = {
     "instructions": "You are a coding agent.",
     "tools": [
@@ -237,15 +255,28 @@ def test_a_session_of_codex_with_functions_goes_to_any_model(running, fake_provi
     assert events[-1][1]["response"]["output"][0]["content"][0]["text"] == "tool said: a.txt"
 
 
-def test_what_is_stored_stays_with_an_endpoint_of_one_destination(client, fake_provider):
-    client.responses.create(model="native", input="hi", previous_response_id="resp_1", store=True)
+def test_what_is_stored_stays_with_an_endpoint_that_allows_it(running, client, fake_provider):
+    raw = client.responses.with_raw_response.create(model="storing", input="hi", previous_response_id="resp_1", store=True)
     assert (sent(fake_provider)["previous_response_id"], sent(fake_provider)["store"]) == ("resp_1", True)
-    client.responses.create(model="native", input="hi")
+    assert "x-tollgate-dropped" not in raw.headers
+    client.responses.create(model="storing", input="hi")
     assert "store" not in sent(fake_provider)
-    client.responses.create(model="failing", input="hi", store=True)
-    assert sent(fake_provider)["store"] is False
+    for model in ("native", "failing", "translated"):
+        for asked, told in ({"store": True}, "store"), ({"store": False}, None), ({}, None):
+            raw = client.responses.with_raw_response.create(model=model, input="hi", **asked)
+            assert (raw.headers.get("x-tollgate-dropped"), raw.http_response.json()["store"]) == (told, False)
+            assert sent(fake_provider).get("store") is (None if model == "translated" else False)
+    streamed = requests.post(
+        running.url + "/v1/responses",
+        json={"model": "native", "input": "hi", "store": True, "stream": True},
+        headers={"authorization": f"Bearer {SEARCH_KEY}"},
+        timeout=60,
+    )
+    assert (streamed.status_code, streamed.headers["x-tollgate-dropped"]) == (200, "store")
     before = len(fake_provider.calls)
     for model, field in (
+        ("native", {"previous_response_id": "resp_1"}),
+        ("native", {"conversation": "conv_1"}),
         ("failing", {"previous_response_id": "resp_1"}),
         ("failing", {"conversation": "conv_1"}),
         ("translated", {"previous_response_id": "resp_1"}),

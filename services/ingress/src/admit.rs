@@ -1,10 +1,12 @@
 //! Admission: from a body and a caller to a request that may be published. Pure; both doors use it.
 
 mod called;
+mod path;
 mod tags;
 
 pub use called::Called;
 pub(crate) use called::{MODELS, STABLE_MODELS};
+pub(crate) use path::{AZURE, AZURE_RESPONSES, Call, DEPLOYMENTS, INVOCATIONS, Path, SERVING, SHARED, below};
 
 use crate::config::IngressConfig;
 use serde::Deserialize;

@@ -10,7 +10,10 @@ use crate::{
 use object_store::memory::InMemory;
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
-use std::sync::{Arc, LazyLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 use tollgate_bus::{FromRecord, Headers};
 use tollgate_runtime::config::{self, Role};
 use tollgate_schemas::{ApiType, Body, Caller, ReplyTo, Request, RequestId, headers};
@@ -39,10 +42,7 @@ pub fn job(value: &[u8], id: Option<&[u8]>, subject: Option<&[u8]>, expires: Opt
     };
     assert!(job.custom_id.as_ref().is_none_or(|id| id.len() <= CUSTOM_ID_MAX_BYTES));
     assert!(job.metadata.as_ref().is_none_or(|metadata| metadata.to_string().len() <= METADATA_MAX_BYTES));
-    assert!(
-        value.windows(job.body.get().len()).any(|part| part == job.body.get().as_bytes()),
-        "the body is the bytes that came"
-    );
+    assert!(is_what_came(&job.body, value), "the body is the bytes that came");
     let url = url(&job);
     // Raw, because a body need only be JSON's grammar: it may hold half a surrogate pair, which is no text.
     let line = Line {
@@ -58,6 +58,16 @@ pub fn job(value: &[u8], id: Option<&[u8]>, subject: Option<&[u8]>, expires: Opt
     assert_eq!((again.api_type, &again.called), (job.api_type, &job.called));
     let (expires_ms, idempotency_key) = (job.expires_ms, job.idempotency_key);
     admit(job.body, &Door::Topic { expires_ms, default_ms: 60_000, idempotency_key });
+}
+
+/// Whether a body is part of `value`, or all its fields are: but for the model, which a path of another gateway may have named.
+fn is_what_came(body: &RawValue, value: &[u8]) -> bool {
+    let came = |raw: &RawValue| value.windows(raw.get().len()).any(|part| part == raw.get().as_bytes());
+    let fields = || serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(body.get());
+    came(body)
+        || fields().is_ok_and(|fields| {
+            fields.contains_key("model") && fields.iter().all(|(name, raw)| name == "model" || came(raw))
+        })
 }
 
 /// The path of a job's API, with its model where that stands in it.
@@ -116,11 +126,12 @@ mod tests {
 
     #[test]
     fn the_shapes_and_a_body_hold() {
-        let bodies: [&[u8]; 4] = [
+        let bodies: [&[u8]; 5] = [
             br#"{"custom_id":"a","url":"/v1/chat/completions","body":{"model":"m","messages":[{}]},"metadata":{"a":1.5}}"#,
             br#"{"metadata":{"a":1},"path":"/v1/chat/completions","body":{"model":"m","messages":[{}]}}"#,
             br#"{"model":"m","messages":[{"role":"user"}],"user":"u","metadata":{"k":"v"}}"#,
             br#"{"url":"/v1beta/models/a%2Fm:generateContent","body":{"contents":[{}]}}"#,
+            br#"{"url":"/serving-endpoints/a%2Fm/invocations","body":{"messages":[{"a":1.50}],"usage_context":{"a":"b"}}}"#,
         ];
         for text in bodies {
             job(text, Some(b"id"), Some(b"/v1/chat/completions"), Some(b"2030-01-01T00:00:00Z"));

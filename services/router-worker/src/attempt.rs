@@ -9,6 +9,7 @@ use crate::{
     failure::{Class, Failure},
     gate::{Full, Permit},
     health::{Admitted, Sign},
+    leave_out::leave_out,
     load::Pace,
     patience::Patience,
     providers::{Answer, Asked, Begun, Encoded, Head, Incoming, Parser, Wire},
@@ -23,6 +24,8 @@ use tollgate_schemas::{Lane, StreamEvent};
 /// Fields without which there is no request.
 const ESSENTIAL: [&str; 7] =
     ["model", "messages", "input", "prompt", "contents", "previous_response_id", "conversation"];
+/// Fields, and items of lists, that are left out of one request, each of which has it written anew; with more it is refused.
+const LEFT_OUT_MAX: usize = 100;
 const LATE: &str = "the provider did not answer in time";
 
 /// Takes the chunks of a stream on their way to the caller.
@@ -99,7 +102,7 @@ pub(crate) struct Call<'a> {
     pub signals: Signals<'a>,
 }
 
-/// A request as it is sent, and the fields that were left out of it.
+/// A request as it is sent, and the caller's fields that were left out of it or are not done.
 struct Sendable {
     request: Encoded,
     dropped: Vec<String>,
@@ -271,21 +274,30 @@ impl Call<'_> {
     /// is about.
     fn encode(&self) -> Result<Sendable, Failure> {
         let (mut body, mut dropped) = (Cow::Borrowed(self.asked.chat), Vec::new());
+        let mut left = LEFT_OUT_MAX;
         loop {
-            let failure = match self.wire.encode(&Asked { chat: &body, ..self.asked }) {
-                Ok(request) => return Ok(Sendable { request, dropped }),
+            let asked = Asked { chat: &body, ..self.asked };
+            let failure = match asked.supported().and_then(|()| self.wire.encode(&asked)) {
+                Ok(mut request) => {
+                    dropped.extend(std::mem::take(&mut request.undone).into_iter().map(str::to_owned));
+                    return Ok(Sendable { request, dropped });
+                }
                 Err(failure) => failure,
             };
-            let may_drop = self.drops_unsupported && failure.class == Class::Inexpressible;
-            let is_field = |name: &String| body.get(name).is_some() && !ESSENTIAL.contains(&name.as_str());
-            match failure.param.clone().filter(is_field) {
-                Some(name) if may_drop => {
-                    body.to_mut().remove(&name);
-                    dropped.push(name);
-                }
-                _ => return Err(failure),
+            let param = failure.param.as_deref().filter(|param| left > 0 && self.may_leave_out(param, &failure));
+            let Some(told) = param.and_then(|param| leave_out(body.to_mut(), param)) else { return Err(failure) };
+            left -= 1;
+            if !dropped.contains(&told) {
+                dropped.push(told);
             }
         }
+    }
+
+    /// Top-level fields may be, and those within others that say nothing of them.
+    fn may_leave_out(&self, param: &str, failure: &Failure) -> bool {
+        let is_within = param.contains(['.', '[']) && self.asked.chat.get(param).is_none();
+        let is_spare = if is_within { failure.is_optional } else { !ESSENTIAL.contains(&param) };
+        self.drops_unsupported && failure.class == Class::Inexpressible && is_spare
     }
 
     async fn wait_for_place(&self, patience: &mut Patience<'_>) -> Result<Places, Broken> {

@@ -86,6 +86,8 @@ pub(crate) struct Endpoint {
     pub checked: Checked,
     /// What a destination cannot express is left out, instead of refused.
     pub drops_unsupported: bool,
+    /// A provider may keep a conversation, if there is no other destination that could be asked for it.
+    pub allows_store: bool,
     /// A stream that breaks after its caller has seen its beginning goes on elsewhere, if it can.
     pub resumes: bool,
     /// Output tokens when the caller sets no maximum and the provider demands one: what admission reserved.
@@ -140,6 +142,8 @@ pub(crate) struct Destination {
     pub health: Health,
     /// How busy and how fast it is.
     pub load: Load,
+    /// Fields that the model does not take.
+    pub unsupported: Vec<String>,
     concurrency: Option<usize>,
 }
 
@@ -152,6 +156,7 @@ impl Destination {
             gate: destination.concurrency.map(Gate::new),
             health: Health::shared(teller),
             load: Load::default(),
+            unsupported: destination.unsupported.clone(),
             concurrency: destination.concurrency,
         }
     }
@@ -161,6 +166,7 @@ impl Destination {
         self.name == destination.name
             && self.model == destination.model
             && self.concurrency == destination.concurrency
+            && self.unsupported == destination.unsupported
             && Arc::ptr_eq(&self.provider, provider)
     }
 }
@@ -390,6 +396,7 @@ fn without_destinations(endpoint: &config::Endpoint) -> Endpoint {
         timeout: endpoint.timeout,
         checked: Checked::Not,
         drops_unsupported: endpoint.on_unsupported == OnUnsupported::Drop,
+        allows_store: endpoint.allow_store,
         resumes: endpoint.on_midstream_failure == OnMidstreamFailure::Resume,
         default_max_tokens: endpoint.reserve_output.max(1),
         tags: endpoint.tags.clone(),

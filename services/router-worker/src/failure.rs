@@ -8,6 +8,10 @@ use tollgate_schemas::{ApiError, ErrorCode};
 /// Longest provider message that is passed on, in characters.
 const MESSAGE_MAX_CHARS: usize = 2_000;
 
+/// Why a field is refused that the provider has no word for.
+pub(crate) const NO_EQUIVALENT: &str =
+    "has no equivalent at this model's provider; leave it out or use another endpoint";
+
 /// What a caller hears whose request finds every circuit open.
 pub(crate) const RECOVERING: &str = "every provider failed lately and is left alone for a while; try again later";
 
@@ -96,6 +100,8 @@ pub(crate) struct Failure {
     pub message: String,
     /// The request field at fault.
     pub param: Option<String>,
+    /// That field may be left out wherever it stands: the rest makes sense without it.
+    pub is_optional: bool,
     /// How long the provider asked to wait.
     pub retry_after: Option<Duration>,
     /// The provider's id of the call.
@@ -113,6 +119,7 @@ impl Failure {
             code: None,
             message: message.into(),
             param: None,
+            is_optional: false,
             retry_after: None,
             request_id: None,
             other_credential: false,
@@ -124,6 +131,11 @@ impl Failure {
         let param = param.into();
         let message = format!("`{param}` {why}");
         Self { param: Some(param), ..Self::new(Class::Inexpressible, message) }
+    }
+
+    /// A request field that the provider has no word for, and that a request makes sense without.
+    pub(crate) fn no_equivalent(param: impl Into<String>) -> Self {
+        Self { is_optional: true, ..Self::inexpressible(param, NO_EQUIVALENT) }
     }
 
     /// A provider's answer that makes no sense: it is treated as the provider's fault, like a 5xx.

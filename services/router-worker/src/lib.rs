@@ -36,6 +36,7 @@ mod failure;
 pub mod fuzz;
 mod gate;
 mod health;
+mod leave_out;
 mod ledger;
 mod load;
 mod metric;

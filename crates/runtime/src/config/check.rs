@@ -250,6 +250,7 @@ impl Checker<'_> {
             if !self.config.providers.contains_key(&destination.provider) {
                 self.fatal(format!("{at}.provider"), format!("there is no provider `{}`", destination.provider));
             }
+            self.unsupported(at, destination);
         }
     }
 

@@ -27,16 +27,15 @@ impl Called {
         Some(Self { model: model.to_owned(), stream })
     }
 
-    /// Of a whole path, as a job names it; a query behind it says nothing of a job.
-    pub(crate) fn of_path(path: &str) -> Option<Self> {
-        let path = path.split('?').next().unwrap_or(path);
+    /// Of a whole path.
+    pub(super) fn of_path(path: &str) -> Option<Self> {
         let below = path.strip_prefix(MODELS).or_else(|| path.strip_prefix(STABLE_MODELS))?;
         Self::of_rest(&decoded(below.strip_prefix('/')?)?)
     }
 }
 
 /// Without percent-encoding (RFC 3986, 2.1). `None` if it is none, or no text.
-fn decoded(text: &str) -> Option<String> {
+pub(super) fn decoded(text: &str) -> Option<String> {
     let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
     while let [first, after @ ..] = rest {
         rest = after;
@@ -61,7 +60,7 @@ mod tests {
         let found = |path: &str| Called::of_path(path).map(|called| (called.model, called.stream));
         let is = |model: &str, stream: bool| Some((model.to_owned(), stream));
         assert_eq!(found("/v1beta/models/gemini-3.5-flash:generateContent"), is("gemini-3.5-flash", false));
-        assert_eq!(found("/v1beta/models/openai/gpt:streamGenerateContent?alt=sse"), is("openai/gpt", true));
+        assert_eq!(found("/v1beta/models/openai/gpt:streamGenerateContent"), is("openai/gpt", true));
         assert_eq!(found("/v1beta/models/openai%2Fg%C3%A9%3A8b:generateContent"), is("openai/gé:8b", false));
         assert_eq!(found("/v1beta/models/llama3:8b:generateContent"), is("llama3:8b", false));
         assert_eq!(found("/v1/models/m:generateContent"), is("m", false));

@@ -5,10 +5,13 @@
 use super::{
     REQUEST_ID, body,
     error::{Failure, respond, set_headers, tell_headers},
-    named::{self, Path},
     stream::{self, Sent},
 };
-use crate::{Admission, Door, Gateway, Pending, reserve::headers_of};
+use crate::{
+    Admission, Door, Gateway, Pending,
+    admit::{Call, Path},
+    reserve::headers_of,
+};
 use axum::{
     extract::{ConnectInfo, OriginalUri, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -59,7 +62,7 @@ async fn answer(gateway: Arc<Gateway>, path: Path, request: Request, trace: Trac
     let (door, shape) = (Door::Http { idempotency_key: idempotency_key(&parts.headers)? }, path.errors());
     let accepted = async {
         let (body, held) = body::json(&parts.headers, body, (&gateway.bodies, gateway.config().body_max_bytes)).await?;
-        let named::Call { api_type, called, body, mut tags } = path.call(body)?;
+        let Call { api_type, called, body, mut tags } = path.call(body)?;
         tags.extend(header_tags(&parts.headers)?);
         let api_headers = crate::admit::api_headers(api_type, |name| Some(joined(&parts.headers, name)));
         let reply = gateway.reply_to();

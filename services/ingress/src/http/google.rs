@@ -5,10 +5,10 @@
 //! the body has neither `model` nor `stream`. A stream comes as server-sent events, which Google's SDKs ask for by `alt=sse`;
 //! deliberately absent is the other form, one JSON array that grows.
 
-use super::{Failure, Query, answer, models, named};
+use super::{Failure, Query, answer, models};
 use crate::{
     Called, Gateway,
-    admit::{MODELS, STABLE_MODELS},
+    admit::{MODELS, Path, STABLE_MODELS},
     auth::GOOGLE_KEY,
 };
 use axum::{
@@ -71,5 +71,5 @@ async fn generate(
         let message = "a stream is given as server-sent events only; add `?alt=sse` to the address";
         return Err(ApiError::new(ErrorCode::InvalidRequest, message).param("alt").into());
     }
-    answer::traced(gateway, named::Path::Called(called), request).await
+    answer::traced(gateway, Path::Called(called), request).await
 }

@@ -17,7 +17,7 @@ pub(crate) use extract::{Path, Query};
 
 use crate::{
     Gateway,
-    admit::{MODELS, STABLE_MODELS},
+    admit::{INVOCATIONS, MODELS, STABLE_MODELS},
     auth::GOOGLE_KEY,
 };
 use axum::{
@@ -102,7 +102,7 @@ fn shape_of(method: &Method, route: &str, headers: &HeaderMap) -> Shape {
     let is_shared = route.starts_with(STABLE_MODELS);
     let is_call = is_shared && route != STABLE_MODELS && method == Method::POST;
     match route {
-        named::INVOCATIONS => Shape::Databricks,
+        INVOCATIONS => Shape::Databricks,
         _ if route.starts_with(MODELS) || is_call => Shape::Google,
         _ if is_shared && headers.contains_key("anthropic-version") => Shape::Anthropic,
         _ if is_shared && headers.contains_key(GOOGLE_KEY) => Shape::Google,

@@ -11,7 +11,7 @@ use axum::{
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use tollgate_runtime::MAX_CLOCK_SKEW_MS;
-use tollgate_schemas::{ApiError, ErrorCode, ReplyEvent, RequestId, Terminal, now_us};
+use tollgate_schemas::{ApiError, ErrorCode, ReplyEvent, RequestId, Terminal, job::JobResponse, now_us};
 
 /// How long a cancellation's caller waits for stored results to say that the request has ended.
 const ENDED_TIMEOUT: Duration = Duration::from_secs(1);
@@ -88,8 +88,9 @@ async fn document(gateway: &Gateway, id: RequestId, terminal: &Terminal) -> Resu
     };
     let error = terminal.error.as_ref().map(|error| error.openai()["error"].take());
     let status = if error.is_some() { "failed" } else { "completed" };
-    let response = body.map(|body| json!({ "status_code": terminal.status, "request_id": id, "body": body }));
-    let document = json!({ "id": id, "object": "request", "status": status, "status_code": terminal.status, "response": response, "error": error });
+    let (status_code, dropped) = (terminal.status, terminal.dropped());
+    let response = body.map(|body| JobResponse { status_code, request_id: id, body, dropped });
+    let document = json!({ "id": id, "object": "request", "status": status, "status_code": status_code, "response": response, "error": error });
     Ok(Json(document).into_response())
 }
 

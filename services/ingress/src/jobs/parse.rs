@@ -4,9 +4,14 @@
 //!   (<https://platform.openai.com/docs/api-reference/batch/request-input>);
 //! * KubeAI's message `{metadata, path, body}` (<https://www.kubeai.org/concepts/messaging/>);
 //! * a bare body with CloudEvents headers: `ce_id` names the job, `ce_subject` the path.
+//!
+//! A path is one that a caller over HTTP may call (`admit::Path`). Where the model stands in it the body is written anew, with that model.
 
 use super::{ID_HEADER, bad_job};
-use crate::Called;
+use crate::{
+    Called,
+    admit::{Call, Path},
+};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use std::collections::BTreeMap;
@@ -26,7 +31,7 @@ pub(crate) struct Job {
     pub(crate) expires_ms: Option<i64>,
     /// From `tollgate-user`.
     pub(crate) user: Option<String>,
-    /// From `tollgate-tags`.
+    /// From `tollgate-tags`, and from where callers of a path have some.
     pub(crate) tags: BTreeMap<String, String>,
     /// From headers of their names.
     pub(crate) api_headers: BTreeMap<String, String>,
@@ -108,9 +113,9 @@ pub(crate) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
         return Err(fail(custom_id, "metadata may have at most 64 KiB"));
     }
     let path = path.or_else(|| all.get(headers::SUBJECT).map(str::to_owned));
-    let Some((api_type, called)) = api(path.as_deref()) else {
-        let known = ApiType::ALL.map(ApiType::path).join(", ");
-        return Err(fail(custom_id, &format!("the job's url must be one of {known}")));
+    let Call { api_type, called, body, mut tags } = match call(path.as_deref(), body) {
+        Ok(call) => call,
+        Err(error) => return Err(Malformed { custom_id, error: Box::new(error) }),
     };
     let expires_ms = match all.get(headers::EXPIRY_TIME).map(chrono::DateTime::parse_from_rfc3339) {
         None => None,
@@ -122,11 +127,10 @@ pub(crate) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
         .iter()
         .any(|(name, _)| name == headers::USER)
         .then(|| all.get(headers::USER).unwrap_or_default().to_owned());
-    let tags = all.get(headers::TAGS).map(|tags| crate::admit::named_tags(tags, headers::TAGS)).transpose();
-    let tags = match tags {
-        Ok(tags) => tags.unwrap_or_default(),
+    match all.get(headers::TAGS).map(|tags| crate::admit::named_tags(tags, headers::TAGS)).transpose() {
+        Ok(in_header) => tags.extend(in_header.unwrap_or_default()),
         Err(error) => return Err(fail(custom_id, &error.message)),
-    };
+    }
     let Some(cache) = CacheUse::named(all.get(headers::CACHE).unwrap_or("use")) else {
         return Err(fail(custom_id, "tollgate-cache must be use, refresh or bypass"));
     };
@@ -134,13 +138,14 @@ pub(crate) fn job(value: &[u8], all: &Headers) -> Result<Job, Malformed> {
     Ok(Job { user, tags, api_headers, cache, custom_id, api_type, called, body, metadata, expires_ms, idempotency_key })
 }
 
-/// The API of a path, and what else the path says; without one it is a chat.
-fn api(path: Option<&str>) -> Option<(ApiType, Option<Called>)> {
-    let Some(path) = path else { return Some((ApiType::ChatCompletions, None)) };
-    match Called::of_path(path) {
-        Some(called) => Some((ApiType::GenerateContent, Some(called))),
-        None => Some((ApiType::of_path(path).filter(|api| !api.names_model_in_path())?, None)),
-    }
+/// The call of a path; without one it is a chat.
+fn call(path: Option<&str>, body: Box<RawValue>) -> Result<Call, ApiError> {
+    let Some(path) = path.map_or(Some(Path::Api(ApiType::ChatCompletions)), Path::of) else {
+        let known = ApiType::ALL.map(ApiType::path).join(", ");
+        let message = format!("the job's url must be one of {known}, or a path of Databricks' or Azure OpenAI's");
+        return Err(bad_job(message));
+    };
+    path.call(body)
 }
 
 /// The id a broken record names, if that much of it can be read.
@@ -178,6 +183,27 @@ mod tests {
         assert_eq!((called.model.as_str(), called.stream), ("openai/gpt", false));
         assert!(line("/v1beta/models/m:embedContent").is_err());
         assert_eq!(line("/v1/chat/completions").expect("job"), None);
+    }
+
+    #[test]
+    fn the_paths_of_other_gateways_are_those_of_jobs_too() {
+        let body = r#"{"messages":[{"n":1.50}],"usage_context":{"project":"own","run":"7"}}"#;
+        let line = |url: &str, tags: &str| {
+            let headers = Headers::from_iter([(headers::TAGS.to_owned(), tags.as_bytes().to_vec())]);
+            job(format!(r#"{{"custom_id":"a","url":"{url}","body":{body}}}"#).as_bytes(), &headers)
+        };
+        let found = line("/serving-endpoints/chat/invocations", "project=atlas").expect("job");
+        assert_eq!((found.api_type, found.called), (ApiType::ChatCompletions, None));
+        assert_eq!(found.body.get(), r#"{"messages":[{"n":1.50}],"model":"chat"}"#);
+        assert_eq!((found.tags["project"].as_str(), found.tags["run"].as_str()), ("atlas", "7"), "the header holds");
+        let azure = line("/openai/deployments/gpt/chat/completions?api-version=2024-10-21", "").expect("job");
+        assert_eq!((azure.api_type, azure.tags.len()), (ApiType::ChatCompletions, 0));
+        assert!(azure.body.get().contains(r#""model":"gpt""#));
+        let plain = line("/v1/messages?beta=true", "").expect("job");
+        assert_eq!((plain.api_type, plain.body.get()), (ApiType::Messages, body), "the bytes that came");
+        let wrong = parse(r#"{"custom_id":"a","url":"/serving-endpoints/chat/invocations","body":{"question":"x"}}"#);
+        let wrong = wrong.expect_err("no API's body");
+        assert_eq!((wrong.custom_id.as_deref(), wrong.error.param.as_deref()), (Some("a"), Some("messages")));
     }
 
     #[test]

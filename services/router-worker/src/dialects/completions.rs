@@ -3,7 +3,7 @@
 //! Source: <https://platform.openai.com/docs/api-reference/completions>. Lost on the way: reasoning, for which the API has no
 //! place. A refusal is text. Deliberately absent: several prompts at once, which would be as many calls.
 
-use super::{Answering, Dialect, NO_EQUIVALENT, read, text};
+use super::{Answering, Dialect, read, text};
 use crate::{
     failure::Failure,
     providers::{Asked, Fields},
@@ -67,7 +67,7 @@ fn field(chat: &mut Fields, name: &str, raw: &RawValue) -> Result<(), Failure> {
         "max_tokens" => chat.set("max_completion_tokens", raw.to_owned()),
         "model" | "n" | "stop" | "seed" | "user" | "top_p" | "temperature" | "presence_penalty" | "logit_bias"
         | "frequency_penalty" | "tollgate" => chat.set(name, raw.to_owned()),
-        _ => return Err(Failure::inexpressible(name, NO_EQUIVALENT)),
+        _ => return Err(Failure::no_equivalent(name)),
     }
     Ok(())
 }

@@ -12,8 +12,11 @@ mod generate;
 mod messages;
 mod responses;
 
+pub(crate) use generate::camel;
+
 use crate::{
     failure::Failure,
+    leave_out::leave_out,
     providers::{
         Answer, Asked, Begun, Continuation, Decoded, Encoded, Fields, Frame, Framing, Grant, Leaving, StreamDecoder,
         Wire,
@@ -21,22 +24,25 @@ use crate::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, value::RawValue};
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 use tollgate_schemas::{ApiType, StreamEvent};
 
 /// Budgets of thinking, in tokens, below which the effort is low, and medium.
 const LOW_BELOW: u64 = 4_096;
 const MEDIUM_BELOW: u64 = 16_384;
 
-const NO_EQUIVALENT: &str = "has no equivalent at this model's provider; leave it out or use another endpoint";
-
 /// An API in terms of chat completions.
 trait Dialect: Send + Sync {
-    /// The request. `marks`: messages may carry what only Anthropic's models know ([`Wire::takes_marks`]).
+    /// The request. `marks`: messages may carry what is for Anthropic's models alone ([`Wire::takes_marks`]).
     fn request(&self, body: &Fields, marks: bool) -> Result<Fields, Failure>;
+    /// Fields of the body that are heeded nowhere, of which the caller is told.
+    fn undone(&self, _: &Fields) -> Vec<&'static str> {
+        Vec::new()
+    }
     /// For one answer to that request.
     fn answering(&self, asked: &Asked<'_>) -> Box<dyn Answering>;
-    /// Fields of a chat, and what they are called in this API, where that differs and a leaf may refuse them.
+    /// Fields of a chat, and what they are called in this API, where that differs and a leaf may refuse them; several names, if a
+    /// field may come of several.
     fn names(&self) -> &'static [(&'static str, &'static str)] {
         &[]
     }
@@ -86,7 +92,11 @@ impl Wire for Translated {
 
     fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
         let chat = self.dialect.request(asked.chat, self.chat.takes_marks())?;
-        self.chat.encode(&Asked { chat: &chat, ..*asked }).map_err(|failure| named(self.dialect.names(), failure))
+        let asked_of_chat = Asked { chat: &chat, ..*asked };
+        let encoded = asked_of_chat.supported().and_then(|()| self.chat.encode(&asked_of_chat));
+        let mut encoded = encoded.map_err(|failure| named(self.dialect.names(), asked.chat, failure))?;
+        encoded.undone.extend(self.dialect.undone(asked.chat));
+        Ok(encoded)
     }
 
     fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
@@ -142,14 +152,21 @@ fn counted() -> Fields {
     chat
 }
 
-/// A field that a leaf cannot express, by the caller's name for it.
-fn named(names: &[(&str, &str)], failure: Failure) -> Failure {
-    let is = |field: &str, chat: &str| {
-        field.strip_prefix(chat).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+/// A field that a leaf cannot express, by the caller's name for it: of several, by the one that it came of. What may be left out of a
+/// chat may be left out by that name too.
+fn named(names: &[(&str, &str)], body: &Fields, failure: Failure) -> Failure {
+    let rest = |field: &str, chat: &str| {
+        let rest = field.strip_prefix(chat)?;
+        (rest.is_empty() || rest.starts_with(['.', '['])).then_some(rest.is_empty())
     };
     let Some(param) = failure.param.clone() else { return failure };
-    let Some((_, own)) = names.iter().find(|(chat, _)| is(&param, chat)) else { return failure };
-    Failure { message: failure.message.replacen(&param, own, 1), param: Some((*own).to_owned()), ..failure }
+    let mut own = names.iter().filter_map(|(chat, own)| Some((*own, rest(&param, chat)?)));
+    let Some(first) = own.next() else { return failure };
+    let came = |own: &str| leave_out(&mut body.clone(), own).is_some();
+    let (own, is_whole) = iter::once(first).chain(own).find(|(own, _)| came(own)).unwrap_or(first);
+    let is_optional = failure.is_optional || is_whole;
+    let message = failure.message.replacen(&param, own, 1);
+    Failure { message, param: Some(own.to_owned()), is_optional, ..failure }
 }
 
 struct Decoder {
@@ -218,10 +235,10 @@ fn text(value: &Value) -> Option<&str> {
     value.as_str().filter(|text| !text.is_empty())
 }
 
-/// A single text as a string, which every server of the chat format takes; else the parts.
+/// A single text without a mark as a string, which every server of the chat format takes; else the parts.
 fn one_or_many(mut parts: Vec<Value>) -> Value {
     match parts.as_mut_slice() {
-        [one] if one["type"] == "text" && one.get("cache_control").is_none() => one["text"].take(),
+        [one] if one["type"] == "text" && one.as_object().is_some_and(|part| part.len() == 2) => one["text"].take(),
         _ => parts.into(),
     }
 }

@@ -65,11 +65,12 @@ impl<'a> Task<'a> {
             chat,
             api_headers: &request.api_headers,
             upstream_model: &models[index],
+            unsupported: &destination.unsupported,
             shown_model: &request.model,
             stream: request.stream,
             default_max_tokens: endpoint.default_max_tokens,
             // A conversation that a provider keeps is not a shadow's to go on with.
-            is_only_destination: endpoint.destinations.len() == 1 && request.shadow.is_none(),
+            may_store: endpoint.allows_store && endpoint.destinations.len() == 1 && request.shadow.is_none(),
             created: tollgate_schemas::now_us() / 1_000_000,
             request_id: request.request_id,
             begun: None,

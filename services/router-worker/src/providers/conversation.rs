@@ -6,6 +6,10 @@
 use super::translate::is_function;
 use crate::failure::Failure;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+
+/// The most marks of a cache in one request (<https://platform.claude.com/docs/en/build-with-claude/prompt-caching>; Bedrock's are as many).
+const MARKS_MAX: usize = 4;
 
 /// Who speaks; it decides which parts may be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,28 @@ pub(super) fn each<T>(
         translate(&at, role, message)
     });
     translated.collect()
+}
+
+/// Messages with OpenAI's marks of a beginning that will come again (`prompt_cache_breakpoint` of a part,
+/// <https://developers.openai.com/api/docs/guides/prompt-caching>) as Claude's `cache_control`, for leaves that have those. If they are
+/// more than Claude takes, the last ones count: each holds what the earlier ones do. How long it is kept is left to Claude's default.
+pub(super) fn marked(messages: &Value) -> Cow<'_, Value> {
+    fn is_marked(part: &Value) -> bool {
+        part["prompt_cache_breakpoint"].is_object()
+    }
+    let parts =
+        || messages.as_array().into_iter().flatten().filter_map(|message| message["content"].as_array()).flatten();
+    if !parts().any(is_marked) {
+        return Cow::Borrowed(messages);
+    }
+    let left = MARKS_MAX.saturating_sub(parts().filter(|part| !part["cache_control"].is_null()).count());
+    let mut marked = messages.clone();
+    let all = marked.as_array_mut().into_iter().flatten();
+    let all = all.filter_map(|message| message.get_mut("content")?.as_array_mut()).flatten();
+    for part in all.rev().filter(|part| is_marked(part) && part["cache_control"].is_null()).take(left) {
+        part["cache_control"] = json!({ "type": "ephemeral" });
+    }
+    Cow::Owned(marked)
 }
 
 /// The system's blocks, and the turns of everybody else: neighbours of one role become one, because turns must alternate and the
@@ -238,4 +264,39 @@ pub(super) fn call<'a>(at: &str, call: &'a Value) -> Result<(&'a str, &'a str, V
 pub(super) fn call_id<'a>(at: &str, message: &'a Map<String, Value>) -> Result<&'a str, Failure> {
     let id = message.get("tool_call_id").and_then(Value::as_str);
     id.ok_or_else(|| Failure::inexpressible(format!("{at}.tool_call_id"), "is required"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_marks_of_a_cache_count() {
+        let part = |marked: bool| match marked {
+            true => json!({ "type": "text", "text": "x", "prompt_cache_breakpoint": { "mode": "explicit" } }),
+            false => json!({ "type": "text", "text": "x" }),
+        };
+        let messages = json!([
+            { "role": "system", "content": [part(true)] },
+            { "role": "user", "content": [{ "type": "text", "text": "x", "cache_control": { "type": "ephemeral" } }, part(true)] },
+            { "role": "assistant", "content": "x", "tool_calls": [] },
+            { "role": "tool", "content": [part(false), part(true)] },
+            { "role": "user", "content": [part(true), "odd", part(false)] },
+            "odd",
+        ]);
+        let marked = marked(&messages);
+        let is = |at: &str| marked.pointer(at).expect(at)["cache_control"] == json!({ "type": "ephemeral" });
+        let found = [
+            "/0/content/0",
+            "/1/content/0",
+            "/1/content/1",
+            "/3/content/0",
+            "/3/content/1",
+            "/4/content/0",
+            "/4/content/2",
+        ];
+        assert_eq!(found.map(is), [false, true, true, false, true, true, false]);
+        let plain = json!([{ "role": "user", "content": [part(false)] }, { "role": "user", "content": "x" }]);
+        assert!(matches!(super::marked(&plain), Cow::Borrowed(_)));
+    }
 }

@@ -54,6 +54,7 @@ pub(crate) use fields::Fields;
 pub(crate) use framing::Unframed;
 pub(crate) use framing::{Framing, Parser};
 pub(crate) use http::{BODY_MAX_BYTES, Http};
+pub(crate) use responses::unkept;
 pub(crate) use sse::Frame;
 pub(crate) use token::Grant;
 pub(crate) use transport::{Head, Incoming, Transport};
@@ -79,14 +80,17 @@ pub(crate) struct Asked<'a> {
     pub api_headers: &'a BTreeMap<String, String>,
     /// The model at the provider.
     pub upstream_model: &'a str,
+    /// Fields of a body, of the caller's or of the chat it becomes, that the model does not take.
+    pub unsupported: &'a [String],
     /// What the caller sent as `model`; answers show it.
     pub shown_model: &'a str,
     /// The provider is asked for a stream.
     pub stream: bool,
     /// Output tokens when the caller sets no maximum and the provider demands one.
     pub default_max_tokens: u32,
-    /// The endpoint has no other destination, so what the provider has stored of a conversation is found again.
-    pub is_only_destination: bool,
+    /// The provider may store the conversation: the endpoint says so and has no other destination, so what is stored is found
+    /// again.
+    pub may_store: bool,
     /// Seconds since the Unix epoch, for answers that carry no time of their own.
     pub created: i64,
     /// The request's id here, for answers that carry none of their own.
@@ -104,10 +108,11 @@ impl<'a> Asked<'a> {
             chat,
             api_headers: &NO_HEADERS,
             upstream_model: "up",
+            unsupported: &[],
             shown_model: "chat",
             stream: false,
             default_max_tokens: 4096,
-            is_only_destination: false,
+            may_store: false,
             created: 1_795_400_000,
             request_id: RequestId(Default::default()),
             begun: None,
@@ -117,6 +122,7 @@ impl<'a> Asked<'a> {
 
 /// Top-level request fields that are the gateway's own and never go upstream.
 const GATEWAY_FIELDS: [&str; 1] = ["tollgate"];
+const NOT_TAKEN: &str = "is not taken by this model; leave it out or use another endpoint";
 
 impl Asked<'_> {
     /// The body for a server of the same API: byte for byte but for the model and the gateway's own fields.
@@ -127,6 +133,14 @@ impl Asked<'_> {
         }
         body.put("model", self.upstream_model);
         body
+    }
+
+    /// Refuses a field that the provider's API has and this model does not take.
+    pub(crate) fn supported(&self) -> Result<(), Failure> {
+        match self.unsupported.iter().find(|name| self.chat.get(name).is_some()) {
+            Some(name) => Err(Failure { is_optional: true, ..Failure::inexpressible(name, NOT_TAKEN) }),
+            None => Ok(()),
+        }
     }
 
     /// The caller wants the usage chunk at the end of a stream.
@@ -145,12 +159,14 @@ pub(crate) struct Encoded {
     pub body: String,
     /// Headers beside those of [`Wire::headers`]: the caller's, for a destination of the same API.
     pub headers: Vec<(&'static str, String)>,
+    /// Fields of the request that are not done, by the caller's names: it is told of them.
+    pub undone: Vec<&'static str>,
 }
 
 impl Encoded {
-    /// Without headers of its own.
+    /// Without headers of its own, and with all that was asked for.
     pub(crate) fn new(path: impl Into<String>, body: String) -> Self {
-        Self { path: path.into(), body, headers: Vec::new() }
+        Self { path: path.into(), body, headers: Vec::new(), undone: Vec::new() }
     }
 }
 
@@ -281,8 +297,8 @@ pub(crate) trait Wire: Send + Sync {
     fn headers(&self, key: Option<&str>, leaving: &Leaving<'_>) -> Result<Vec<(&'static str, String)>, String>;
     /// Name of the response header with the provider's id of the call.
     fn request_id_header(&self) -> &'static str;
-    /// Whether a chat may carry what only Claude knows: `cache_control` at parts and tools, `thinking_blocks` of earlier answers,
-    /// and the field `thinking`.
+    /// Whether a chat may carry what only Claude knows: `cache_control` at parts and tools (OpenAI's `prompt_cache_breakpoint` at parts
+    /// too), `thinking_blocks` of earlier answers, and the field `thinking`.
     fn takes_marks(&self) -> bool {
         false
     }

@@ -9,9 +9,6 @@ use crate::failure::Failure;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json, value::RawValue};
 
-/// Why a field is refused that the provider has no word for.
-pub(super) const NO_EQUIVALENT: &str =
-    "has no equivalent at this model's provider; leave it out or use another endpoint";
 const FUNCTIONS_ONLY: &str = "must be `function` for this model's provider";
 
 /// A field's value as `T`, or a refusal that says what it must be.
@@ -106,7 +103,7 @@ pub(super) fn idle(name: &str, value: &Value) -> Result<(), Failure> {
         "functions" => value.as_array().is_some_and(Vec::is_empty),
         _ => false,
     };
-    if harmless { Ok(()) } else { Err(Failure::inexpressible(name, NO_EQUIVALENT)) }
+    if harmless { Ok(()) } else { Err(Failure::no_equivalent(name)) }
 }
 
 /// Refuses a tool, or a call of one, that is no function.

@@ -103,7 +103,10 @@ fn a_conversation_with_tools_becomes_a_chat() {
                 { "type": "text", "text": "and now?" },
             ] },
         ],
-        "tools": [{ "name": "f", "description": "d", "input_schema": { "type": "object" } }],
+        "tools": [{
+            "name": "f", "description": "d", "input_schema": { "type": "object" },
+            "defer_loading": false, "allowed_callers": ["direct"], "input_examples": [],
+        }],
         "tool_choice": { "type": "any", "disable_parallel_tool_use": true },
         "thinking": { "type": "enabled", "budget_tokens": 8000 },
         "context_management": { "edits": [{ "type": "clear_thinking_20251015", "keep": "all" }] },
@@ -152,6 +155,10 @@ fn what_a_chat_cannot_say_is_named() {
         (json!({ "messages": [user], "output_config": { "task_budget": {} } }), "output_config.task_budget"),
         (json!({ "messages": [user], "tools": [{ "type": "bash_20250124", "name": "bash" }] }), "tools[0].type"),
         (json!({ "messages": [user], "tools": [{ "name": "f", "defer_loading": true }] }), "tools[0].defer_loading"),
+        (
+            json!({ "messages": [user], "tools": [{ "name": "f" }, { "name": "g", "input_examples": [{}] }] }),
+            "tools[1].input_examples",
+        ),
         (of(json!({ "type": "image", "source": { "type": "file", "file_id": "f" } })), "messages[0].content[0].type"),
         (of(json!({ "type": "search_result" })), "messages[0].content[0].type"),
         (json!({ "messages": [{ "role": "tool", "content": "x" }] }), "messages[0].role"),
@@ -163,6 +170,10 @@ fn what_a_chat_cannot_say_is_named() {
         let body = Fields::parse(&body.to_string()).expect("an object");
         let failure = messages_over("openai").encode(&asked(&body, &fixture)).expect_err(param);
         assert_eq!(failure.param.as_deref(), Some(param));
+        let is_hint =
+            ["tools[0].defer_loading", "tools[1].input_examples", "output_config.task_budget"].contains(&param);
+        let is_top = !param.contains(['.', '[']);
+        assert!(is_top || failure.is_optional == is_hint, "{param}: only hints are left out of what they stand in");
     }
 }
 
@@ -180,7 +191,12 @@ fn what_a_provider_cannot_express_is_named_as_its_caller_knows_it() {
             "tool_choice.disable_parallel_tool_use",
         ),
         ("bedrock", json!({ "system": "s", "messages": [{ "role": "user", "content": [picture] }] }), "messages"),
-        ("cohere", json!({ "messages": hi, "thinking": thinking }), "output_config.effort"),
+        ("cohere", json!({ "messages": hi, "thinking": thinking }), "thinking"),
+        (
+            "cohere",
+            json!({ "messages": hi, "thinking": thinking, "output_config": { "effort": "low" } }),
+            "output_config.effort",
+        ),
     ];
     let fixture = json!({ "model": "some-model", "request": {} });
     for (kind, body, param) in cases {
@@ -189,4 +205,23 @@ fn what_a_provider_cannot_express_is_named_as_its_caller_knows_it() {
         assert_eq!(failure.param.as_deref(), Some(param), "{kind}");
         assert!(failure.message.starts_with(&format!("`{param}` ")), "{}", failure.message);
     }
+}
+
+#[test]
+fn what_a_model_does_not_take_is_named_as_its_caller_knows_it() {
+    let unsupported = ["reasoning_effort".to_owned(), "temperature".to_owned()];
+    let refused = |body: Value| {
+        let body = Fields::parse(&body.to_string()).expect("an object");
+        let asked = Asked { unsupported: &unsupported, ..Asked::of(&body) };
+        let failure = messages_over("openai").encode(&asked).err()?;
+        assert!(failure.is_optional);
+        failure.param
+    };
+    let hi = json!([{ "role": "user", "content": "hi" }]);
+    let thinking = json!({ "type": "enabled", "budget_tokens": 2000 });
+    assert_eq!(refused(json!({ "messages": hi, "thinking": thinking })).as_deref(), Some("thinking"));
+    assert_eq!(refused(json!({ "messages": hi, "thinking": { "type": "disabled" } })), None);
+    let both = json!({ "messages": hi, "thinking": thinking, "output_config": { "effort": "low" } });
+    assert_eq!(refused(both).as_deref(), Some("output_config.effort"));
+    assert_eq!(refused(json!({ "messages": hi, "temperature": 1 })).as_deref(), Some("temperature"));
 }

@@ -34,17 +34,17 @@ fn document(text: &str) -> Value {
     serde_json::from_str(text).expect("JSON")
 }
 
-fn param(wire: &dyn Wire, body: &Value, is_only_destination: bool) -> Option<String> {
+fn param(wire: &dyn Wire, body: &Value, may_store: bool) -> Option<String> {
     let body = fields(body);
-    wire.encode(&Asked { is_only_destination, ..Asked::of(&body) }).err().map(|failure| failure.param.expect("a field"))
+    wire.encode(&Asked { may_store, ..Asked::of(&body) }).err().map(|failure| failure.param.expect("a field"))
 }
 
 #[test]
 fn a_body_passes_unchanged_but_for_what_is_stored() {
     let text = r#"{"model":"chat","input":[ {"type":"custom_tool_call","x":1.50}, "odd" ],"yet_unknown":{"b":1e3}}"#;
     let given = Fields::parse(text).expect("an object");
-    let sent = |is_only_destination| {
-        let asked = Asked { upstream_model: "gpt", is_only_destination, ..Asked::of(&given) };
+    let sent = |may_store| {
+        let asked = Asked { upstream_model: "gpt", may_store, ..Asked::of(&given) };
         native().encode(&asked).expect("expressible")
     };
     let passed = text.replace(r#""chat""#, r#""gpt""#);
@@ -62,13 +62,24 @@ fn a_body_passes_unchanged_but_for_what_is_stored() {
 }
 
 #[test]
-fn what_is_stored_is_for_endpoints_with_one_destination() {
+fn what_is_stored_is_for_endpoints_that_allow_it() {
     for (name, value) in [("previous_response_id", json!("resp_1")), ("conversation", json!({ "id": "conv_1" }))] {
         let body = json!({ "input": "hi", name: value });
         assert_eq!(param(&*native(), &body, true), None);
-        for (wire, is_only) in [(native(), false), (over("openai"), false), (over("openai"), true)] {
-            assert_eq!(param(&*wire, &body, is_only).as_deref(), Some(name));
+        for (wire, may_store) in [(native(), false), (over("openai"), false), (over("openai"), true)] {
+            assert_eq!(param(&*wire, &body, may_store).as_deref(), Some(name));
         }
+    }
+    let undone = |wire: Arc<dyn Wire>, store: Value, may_store| {
+        let body = fields(&json!({ "input": "hi", "store": store }));
+        let sent = wire.encode(&Asked { may_store, ..Asked::of(&body) }).expect("expressible");
+        (document(&sent.body)["store"].clone(), sent.undone)
+    };
+    assert_eq!(undone(native(), json!(true), true), (json!(true), vec![]));
+    assert_eq!(undone(native(), json!(true), false), (json!(false), vec!["store"]), "who asked for it is told");
+    assert_eq!(undone(over("openai"), json!(true), true), (Value::Null, vec!["store"]));
+    for wire in [native(), over("openai")] {
+        assert_eq!(undone(wire, json!(false), false).1, Vec::<&str>::new());
     }
     for wire in [native(), over("openai")] {
         assert_eq!(param(&*wire, &json!({ "input": "hi", "background": true }), true).as_deref(), Some("background"));
@@ -364,6 +375,28 @@ fn a_conversation_with_tools_becomes_a_chat() {
     let plain = fields(&json!({ "input": "hi", "tools": [], "tool_choice": "auto", "parallel_tool_calls": true }));
     let encoded = over("openai").encode(&Asked::of(&plain)).expect("expressible");
     assert_eq!(document(&encoded.body), json!({ "messages": [{ "role": "user", "content": "hi" }], "model": "up" }));
+}
+
+#[test]
+fn a_mark_of_a_cache_is_for_claude() {
+    let mark = json!({ "mode": "explicit" });
+    let given = fields(&json!({ "input": [
+        { "role": "user", "content": [{ "type": "input_text", "text": "hi", "prompt_cache_breakpoint": mark }] },
+        { "type": "function_call", "call_id": "t", "name": "f", "arguments": "{}" },
+        { "type": "function_call_output", "call_id": "t", "output": [
+            { "type": "input_text", "text": "ho", "prompt_cache_breakpoint": mark },
+        ] },
+    ] }));
+    let sent = |kind: &str| document(&over(kind).encode(&Asked::of(&given)).expect("expressible").body);
+    let (claude, cache) = (sent("anthropic"), json!({ "type": "ephemeral" }));
+    assert_eq!(claude["messages"][0]["content"], json!([{ "type": "text", "text": "hi", "cache_control": cache }]));
+    assert_eq!(claude["messages"][2]["content"][0]["content"][0]["cache_control"], cache);
+    let bedrock = sent("bedrock");
+    assert_eq!(bedrock["messages"][0]["content"][1], json!({ "cachePoint": { "type": "default" } }));
+    for kind in ["openai", "gemini", "cohere"] {
+        let sent = sent(kind).to_string();
+        assert!(!sent.contains("breakpoint") && !sent.contains("cache_control"), "{kind}: {sent}");
+    }
 }
 
 #[test]

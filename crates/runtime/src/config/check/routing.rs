@@ -1,13 +1,29 @@
-//! Wildcards; `endpoints[].routing`, `.sticky`, `.hedge`, `.cache`, `.retry`, `.on_midstream_failure`, `.shadows`, and the conditions of
-//! destinations.
+//! Wildcards; `endpoints[].routing`, `.sticky`, `.hedge`, `.cache`, `.retry`, `.on_midstream_failure`, `.allow_store`, `.shadows`, and the
+//! conditions of destinations.
 
 use super::Checker;
-use crate::config::{Endpoint, OnMidstreamFailure, Provider, Routing, Trigger, wildcard};
+use crate::config::{Destination, Endpoint, OnMidstreamFailure, Provider, Routing, Trigger, wildcard};
 
 /// The longest `hedge.after`.
 const HEDGE_AFTER_MAX_MS: u64 = 10 * 60_000;
 /// Shadows of an endpoint: each copies the body of every request that it draws.
 const SHADOWS_MAX: usize = 8;
+/// Fields without which there is no request, that are the gateway's to set, or that a budget caps.
+const NEEDED: [&str; 13] = [
+    "model",
+    "messages",
+    "input",
+    "prompt",
+    "contents",
+    "previous_response_id",
+    "conversation",
+    "stream",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "generationConfig",
+    "generation_config",
+];
 /// The longest `cache.ttl`.
 const CACHE_TTL_MAX_MS: u64 = 30 * 86_400_000;
 
@@ -52,6 +68,17 @@ impl Checker<'_> {
         }
     }
 
+    pub(super) fn unsupported(&mut self, path: &str, destination: &Destination) {
+        for (at, name) in destination.unsupported.iter().enumerate() {
+            let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            if !is_name || NEEDED.contains(&name.as_str()) {
+                let why =
+                    "must be the name of a top-level field that a request can do without, such as reasoning_effort";
+                self.fatal(format!("{path}.unsupported[{at}]"), why);
+            }
+        }
+    }
+
     pub(super) fn routing(&mut self, path: &str, endpoint: &Endpoint) {
         if endpoint.sticky.is_some() && endpoint.routing != Routing::Weighted {
             self.fatal(format!("{path}.sticky"), "is only for routing: weighted; remove one of them");
@@ -80,6 +107,11 @@ impl Checker<'_> {
             }
         }
         self.midstream(path, endpoint);
+        if endpoint.allow_store && endpoint.destinations.len() + endpoint.fallbacks.len() != 1 {
+            let why = "is only for an endpoint with one destination and no fallbacks: what a provider has stored is not found at \
+                       another; remove it";
+            self.fatal(format!("{path}.allow_store"), why);
+        }
         let retry = &endpoint.retry;
         if !(1..=10).contains(&retry.attempts) || !(1..=10).contains(&retry.max_attempts) {
             self.fatal(format!("{path}.retry"), "attempts and max_attempts must be from 1 to 10");
@@ -168,6 +200,39 @@ endpoints:
         let named = loaded.warnings.iter().filter(|warning| warning.path.ends_with(".on_midstream_failure"));
         let named: Vec<&str> = named.map(|warning| &warning.path[..12]).collect();
         assert_eq!(named, ["endpoints[0]", "endpoints[2]", "endpoints[4]"]);
+    }
+
+    #[test]
+    fn what_a_model_does_not_take_is_a_field_that_a_request_can_do_without() {
+        let text = r#"
+providers: { demo: { kind: mock } }
+endpoints:
+  - name: one
+    destinations: [ { name: d, provider: demo, model: m, unsupported: [ reasoning_effort, messages, "", "a.b" ] } ]
+    fallbacks: [ { name: f, provider: demo, model: m, unsupported: [ max_tokens ] } ]
+    shadows: [ { name: s, provider: demo, model: m, share: 1, tags: { a: b }, unsupported: [ temperature, stream ] } ]
+"#;
+        let expected = [
+            "endpoints[0].destinations[0].unsupported[1]",
+            "endpoints[0].destinations[0].unsupported[2]",
+            "endpoints[0].destinations[0].unsupported[3]",
+            "endpoints[0].fallbacks[0].unsupported[0]",
+            "endpoints[0].shadows[0].unsupported[1]",
+        ];
+        assert_eq!(fatal(text), expected);
+    }
+
+    #[test]
+    fn what_is_stored_is_allowed_where_it_is_found_again() {
+        let text = r"
+providers: { openai: { kind: openai } }
+endpoints:
+  - { name: a, allow_store: true, destinations: [ { name: d, provider: openai, model: m } ] }
+  - { name: b, allow_store: true, destinations: [ { name: d, provider: openai, model: m }, { name: e, provider: openai, model: n } ] }
+  - { name: c, allow_store: true, destinations: [ { name: d, provider: openai, model: m } ], fallbacks: [ { name: f, provider: openai, model: n } ] }
+  - { name: d, allow_store: false, destinations: [ { name: d, provider: openai, model: m }, { name: e, provider: openai, model: n } ] }
+";
+        assert_eq!(fatal(text), ["endpoints[1].allow_store", "endpoints[2].allow_store"]);
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Endpoint {
     pub on_unsupported: OnUnsupported,
     #[serde(default)]
     pub on_midstream_failure: OnMidstreamFailure,
+    #[serde(default)]
+    pub allow_store: bool,
     #[serde(default = "default_reserve_output")]
     pub reserve_output: u32,
     #[serde(default)]
@@ -69,6 +71,7 @@ impl Endpoint {
             on_disconnect: tollgate_schemas::OnDisconnect::default(),
             on_unsupported: OnUnsupported::default(),
             on_midstream_failure: OnMidstreamFailure::default(),
+            allow_store: false,
             reserve_output: default_reserve_output(),
             limits: Vec::new(),
             guardrails: Guardrails::default(),
@@ -107,7 +110,7 @@ fn default_reserve_output() -> u32 {
     4096
 }
 
-/// `endpoints[].on_unsupported`: what becomes of a top-level field of a request that a destination's API cannot express.
+/// `endpoints[].on_unsupported`: what becomes of a field of a request that a destination's API cannot express.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names say it")]
@@ -160,6 +163,9 @@ pub struct Destination {
     /// Of the destination itself, whoever asks.
     #[serde(default)]
     pub limits: Vec<Limit>,
+    /// Fields that the model does not take, by their names in the API it is asked in.
+    #[serde(default)]
+    pub unsupported: Vec<String>,
 }
 
 impl Destination {
@@ -174,6 +180,7 @@ impl Destination {
             on: Vec::new(),
             concurrency: None,
             limits: Vec::new(),
+            unsupported: Vec::new(),
         }
     }
 }
@@ -200,13 +207,16 @@ pub struct Shadow {
     pub concurrency: Option<usize>,
     #[serde(default)]
     pub limits: Vec<Limit>,
+    #[serde(default)]
+    pub unsupported: Vec<String>,
 }
 
 impl Shadow {
     /// What is called.
     pub fn destination(&self) -> Destination {
         let bare = Destination::new(&self.name, &self.provider, &self.model);
-        Destination { concurrency: self.concurrency, limits: self.limits.clone(), ..bare }
+        let (limits, unsupported) = (self.limits.clone(), self.unsupported.clone());
+        Destination { concurrency: self.concurrency, limits, unsupported, ..bare }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Contents as chat messages: what was said, calls of functions and their responses.
 
 use super::{
-    super::{NO_EQUIVALENT, one_or_many, tool_content},
+    super::{one_or_many, tool_content},
     fields, list, string,
 };
-use crate::failure::Failure;
+use crate::failure::{Failure, NO_EQUIVALENT};
 use serde_json::{Value, json};
 
 const NOT_HERE: &str = "is a kind of part that cannot stand here";

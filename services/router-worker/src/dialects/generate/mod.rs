@@ -53,7 +53,7 @@ impl Dialect for GenerateContent {
 }
 
 /// A name as the reference has it.
-fn camel(name: &str) -> String {
+pub(crate) fn camel(name: &str) -> String {
     let (mut out, mut is_start) = (String::with_capacity(name.len()), false);
     for letter in name.chars() {
         if letter == '_' && !out.is_empty() {

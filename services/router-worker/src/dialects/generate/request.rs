@@ -1,7 +1,7 @@
 //! A GenerateContent body as a chat completions body: all but its contents.
 
 use super::{
-    super::{NO_EQUIVALENT, effort, read},
+    super::{effort, read},
     camel, contents, fields, list,
     schema::json_schema,
     string,
@@ -71,7 +71,7 @@ fn field(chat: &mut Fields, tools: &mut Vec<Value>, name: &str, raw: &RawValue, 
             tier @ ("flex" | "priority") => chat.put("service_tier", tier),
             _ => return Err(Failure::inexpressible(name, "must be `standard`, `flex` or `priority`")),
         },
-        _ => return Err(Failure::inexpressible(name, NO_EQUIVALENT)),
+        _ => return Err(Failure::no_equivalent(name)),
     }
     Ok(())
 }
@@ -98,7 +98,7 @@ fn function(at: &str, declaration: &Value) -> Result<Value, Failure> {
             "parametersJsonSchema" => function["parameters"] = value.clone(),
             "response" | "responseJsonSchema" => {}
             "behavior" if value == "BLOCKING" || value == "UNSPECIFIED" => {}
-            _ => return Err(Failure::inexpressible(format!("{at}.{name}"), NO_EQUIVALENT)),
+            _ => return Err(Failure::no_equivalent(format!("{at}.{name}"))),
         }
     }
     if function["name"].is_null() {
@@ -112,7 +112,7 @@ fn tool_config(chat: &mut Fields, tools: &mut Vec<Value>, at: &str, config: &Val
     for (name, value) in fields(at, config)? {
         let at = format!("{at}.{name}");
         if name != "functionCallingConfig" {
-            return Err(Failure::inexpressible(at, NO_EQUIVALENT));
+            return Err(Failure::no_equivalent(at));
         }
         let (mut mode, mut allowed) = (String::new(), None);
         for (name, value) in fields(&at, value)? {
@@ -122,7 +122,7 @@ fn tool_config(chat: &mut Fields, tools: &mut Vec<Value>, at: &str, config: &Val
                     allowed = Some(list(&format!("{at}.{name}"), value)?).filter(|names| !names.is_empty());
                 }
                 "streamFunctionCallArguments" if value == false => {}
-                _ => return Err(Failure::inexpressible(format!("{at}.{name}"), NO_EQUIVALENT)),
+                _ => return Err(Failure::no_equivalent(format!("{at}.{name}"))),
             }
         }
         let choice = match mode.as_str() {
@@ -165,7 +165,7 @@ fn config(chat: &mut Fields, at: &str, config: &Value, marks: bool) -> Result<()
             "responseJsonSchema" => schema = Some(value.clone()),
             "responseModalities" if *value == json!(["TEXT"]) => {}
             "thinkingConfig" => thinking(chat, &format!("{at}.{name}"), value)?,
-            _ => return Err(Failure::inexpressible(format!("{at}.{name}"), NO_EQUIVALENT)),
+            _ => return Err(Failure::no_equivalent(format!("{at}.{name}"))),
         }
     }
     match (mime_type, schema) {
@@ -198,7 +198,7 @@ fn thinking(chat: &mut Fields, at: &str, thinking: &Value) -> Result<(), Failure
             // As the model likes.
             ("thinkingBudget", Some(-1)) => {}
             ("thinkingBudget", Some(budget @ 1..)) => chat.put("reasoning_effort", effort(budget.unsigned_abs())),
-            _ => return Err(Failure::inexpressible(format!("{at}.{name}"), NO_EQUIVALENT)),
+            _ => return Err(Failure::no_equivalent(format!("{at}.{name}"))),
         }
     }
     Ok(())

@@ -36,6 +36,7 @@ impl Dialect for Messages {
             ("max_completion_tokens", "max_tokens"),
             ("stop", "stop_sequences"),
             ("reasoning_effort", "output_config.effort"),
+            ("reasoning_effort", "thinking"),
             ("response_format", "output_config.format"),
             ("parallel_tool_calls", "tool_choice.disable_parallel_tool_use"),
             ("user", "metadata.user_id"),

@@ -1,7 +1,7 @@
 //! A Messages body as a chat completions body: all but its messages.
 
 use super::{
-    super::{NO_EQUIVALENT, effort, read},
+    super::{effort, read},
     turns,
 };
 use crate::{failure::Failure, providers::Fields};
@@ -56,7 +56,7 @@ fn field(chat: &mut Fields, name: &str, raw: &RawValue, marks: bool) -> Result<(
         "thinking" => thinking(chat, &read(name, raw)?),
         "output_config" => output_config(chat, &read(name, raw)?)?,
         "context_management" => context_management(&read(name, raw)?)?,
-        _ => return Err(Failure::inexpressible(name, NO_EQUIVALENT)),
+        _ => return Err(Failure::no_equivalent(name)),
     }
     Ok(())
 }
@@ -67,10 +67,17 @@ fn function(index: usize, tool: &Value, marks: bool) -> Result<Value, Failure> {
         let why = "is a tool that Anthropic runs; this model's provider has only those of the caller";
         return Err(Failure::inexpressible(format!("{at}.type"), why));
     }
-    let known = ["type", "name", "description", "input_schema", "strict", "cache_control", "eager_input_streaming"];
-    let fields = tool.as_object().into_iter().flatten();
-    if let Some((name, _)) = fields.clone().find(|(name, value)| !known.contains(&name.as_str()) && !value.is_null()) {
-        return Err(Failure::inexpressible(format!("{at}.{name}"), NO_EQUIVALENT));
+    let is_known = |name: &str, value: &Value| match name {
+        "type" | "name" | "description" | "input_schema" | "strict" | "cache_control" | "eager_input_streaming" => true,
+        // What is so anyway.
+        "defer_loading" => *value == false,
+        "allowed_callers" => *value == json!(["direct"]),
+        "input_examples" => *value == json!([]),
+        _ => false,
+    };
+    let mut fields = tool.as_object().into_iter().flatten();
+    if let Some((name, _)) = fields.find(|(name, value)| !value.is_null() && !is_known(name, value)) {
+        return Err(Failure::no_equivalent(format!("{at}.{name}")));
     }
     let mut function = json!({ "name": tool["name"], "parameters": tool["input_schema"] });
     for name in ["description", "strict"] {
@@ -135,7 +142,7 @@ fn output_config(chat: &mut Fields, config: &Value) -> Result<(), Failure> {
                 let schema = json!({ "name": "answer", "schema": value["schema"], "strict": true });
                 chat.put("response_format", &json!({ "type": "json_schema", "json_schema": schema }));
             }
-            _ => return Err(Failure::inexpressible(format!("output_config.{name}"), NO_EQUIVALENT)),
+            _ => return Err(Failure::no_equivalent(format!("output_config.{name}"))),
         }
     }
     Ok(())

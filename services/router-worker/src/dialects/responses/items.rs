@@ -4,13 +4,14 @@ use super::super::{one_or_many, tool_content};
 use crate::failure::Failure;
 use serde_json::{Value, json};
 
+const MARK: &str = "prompt_cache_breakpoint";
 const NOT_TAKEN: &str = "is a kind of item that this model's provider does not take";
 const NOT_THAT_PART: &str = "is a kind of part that this model's provider does not take here";
 const NO_FILES: &str = "is kept at OpenAI, where this model's provider cannot read it; send the data itself";
 
-/// The chat messages that `input` becomes: a text, or a list of items.
-pub(super) fn messages(input: &Value) -> Result<Vec<Value>, Failure> {
-    let mut turns = Turns::default();
+/// The chat messages that `input` becomes: a text, or a list of items. `marks`: see [`super::super::Dialect::request`].
+pub(super) fn messages(input: &Value, marks: bool) -> Result<Vec<Value>, Failure> {
+    let mut turns = Turns { marks, ..Turns::default() };
     match input {
         Value::String(text) => turns.messages.push(json!({ "role": "user", "content": text })),
         Value::Array(items) => {
@@ -29,6 +30,7 @@ struct Turns {
     messages: Vec<Value>,
     /// Images and files in results of tools: a tool's message holds text only, so they follow as a user's.
     beside: Vec<Value>,
+    marks: bool,
 }
 
 impl Turns {
@@ -66,7 +68,7 @@ impl Turns {
                 return Err(Failure::inexpressible(format!("{at}.role"), why));
             }
         };
-        let parts = parts(&format!("{at}.content"), &item["content"])?;
+        let parts = parts(&format!("{at}.content"), &item["content"], self.marks)?;
         if let Some(part) = parts.iter().position(|part| role != "user" && part["type"] != "text") {
             return Err(Failure::inexpressible(format!("{at}.content[{part}].type"), NOT_THAT_PART));
         }
@@ -92,8 +94,8 @@ impl Turns {
 
     fn result(&mut self, at: &str, item: &Value) -> Result<(), Failure> {
         let call = needed(at, item, "call_id")?;
-        let (texts, others): (Vec<Value>, Vec<Value>) =
-            parts(&format!("{at}.output"), &item["output"])?.into_iter().partition(|part| part["type"] == "text");
+        let parts = parts(&format!("{at}.output"), &item["output"], self.marks)?;
+        let (texts, others): (Vec<Value>, Vec<Value>) = parts.into_iter().partition(|part| part["type"] == "text");
         self.messages.push(json!({ "role": "tool", "tool_call_id": call, "content": tool_content(texts) }));
         self.beside.extend(others);
         Ok(())
@@ -107,17 +109,27 @@ fn needed<'a>(at: &str, item: &'a Value, name: &str) -> Result<&'a Value, Failur
 }
 
 /// A text, or a list of parts, as chat's parts.
-fn parts(at: &str, content: &Value) -> Result<Vec<Value>, Failure> {
+fn parts(at: &str, content: &Value, marks: bool) -> Result<Vec<Value>, Failure> {
     match content {
         Value::String(text) => Ok(vec![json!({ "type": "text", "text": text })]),
         Value::Array(parts) => {
-            parts.iter().enumerate().map(|(index, part)| self::part(&format!("{at}[{index}]"), part)).collect()
+            parts.iter().enumerate().map(|(index, part)| self::part(&format!("{at}[{index}]"), part, marks)).collect()
         }
         _ => Err(Failure::inexpressible(at, "must be a text or a list of parts")),
     }
 }
 
-fn part(at: &str, part: &Value) -> Result<Value, Failure> {
+/// With its mark of a cache, where that is Claude's to heed.
+fn part(at: &str, part: &Value, marks: bool) -> Result<Value, Failure> {
+    let mut out = unmarked(at, part)?;
+    let mark = &part[MARK];
+    if marks && !mark.is_null() {
+        out[MARK] = mark.clone();
+    }
+    Ok(out)
+}
+
+fn unmarked(at: &str, part: &Value) -> Result<Value, Failure> {
     let given = |name: &str| !part[name].is_null();
     let no_file = |name: &str| Err(Failure::inexpressible(format!("{at}.{name}"), NO_FILES));
     match part["type"].as_str() {

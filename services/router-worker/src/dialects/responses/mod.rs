@@ -1,9 +1,9 @@
 //! OpenAI's Responses API over chat completions.
 //!
 //! Sources: <https://platform.openai.com/docs/api-reference/responses>, `…/responses-streaming`, and the types of openai-python
-//! (`src/openai/types/responses`). Lost on the way: reasoning of earlier answers, which only the model that wrote it can read, hints
-//! about caches inside parts, and what `include` asks for beyond log probabilities, which belongs to tools and models that only
-//! OpenAI has. `store` is false whatever it says; nothing is kept that a later request could refer to.
+//! (`src/openai/types/responses`). Lost on the way: reasoning of earlier answers, which only the model that wrote it can read, marks of
+//! caches in parts, unless it is Claude who answers, and what `include` asks for beyond log probabilities, which belongs to tools and models that only
+//! OpenAI has. `store` is false whatever it says, and who says otherwise is told; nothing is kept that a later request could refer to.
 
 mod answer;
 mod items;
@@ -13,16 +13,20 @@ mod request;
 use super::{Answering, Dialect};
 use crate::{
     failure::Failure,
-    providers::{Asked, Fields},
+    providers::{Asked, Fields, unkept},
 };
 
 /// The dialect.
 pub(super) struct Responses;
 
 impl Dialect for Responses {
-    /// Reasoning comes back unsigned, so there is nothing of Claude's to keep.
-    fn request(&self, body: &Fields, _marks: bool) -> Result<Fields, Failure> {
-        request::chat(body)
+    /// Reasoning comes back unsigned, so of Claude's there are marks of caches alone.
+    fn request(&self, body: &Fields, marks: bool) -> Result<Fields, Failure> {
+        request::chat(body, marks)
+    }
+
+    fn undone(&self, body: &Fields) -> Vec<&'static str> {
+        unkept(body).into_iter().collect()
     }
 
     fn answering(&self, asked: &Asked<'_>) -> Box<dyn Answering> {

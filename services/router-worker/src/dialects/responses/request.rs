@@ -1,9 +1,6 @@
 //! A Responses body as a chat completions body: all but its items.
 
-use super::{
-    super::{NO_EQUIVALENT, read},
-    items,
-};
+use super::{super::read, items};
 use crate::{failure::Failure, providers::Fields};
 use serde_json::{Value, json, value::RawValue};
 
@@ -22,8 +19,8 @@ const INCLUDED_IN_VAIN: [&str; 7] = [
     "code_interpreter_call.outputs",
 ];
 
-/// The chat body.
-pub(super) fn chat(body: &Fields) -> Result<Fields, Failure> {
+/// The chat body. `marks`: see [`super::super::Dialect::request`].
+pub(super) fn chat(body: &Fields, marks: bool) -> Result<Fields, Failure> {
     let mut chat = Fields::default();
     let mut messages = Vec::new();
     if let Some(raw) = body.get("instructions") {
@@ -34,7 +31,7 @@ pub(super) fn chat(body: &Fields) -> Result<Fields, Failure> {
         Some(raw) => read("input", raw)?,
         None => return Err(Failure::inexpressible("input", "is required")),
     };
-    messages.extend(items::messages(&input)?);
+    messages.extend(items::messages(&input, marks)?);
     chat.put("messages", &messages);
     for (name, raw) in body.iter() {
         field(&mut chat, name, raw)?;
@@ -90,7 +87,7 @@ fn field(chat: &mut Fields, name: &str, raw: &RawValue) -> Result<(), Failure> {
         "tool_choice" => tool_choice(chat, &read(name, raw)?)?,
         "reasoning" => reasoning(chat, &read(name, raw)?)?,
         "text" => text(chat, &read(name, raw)?)?,
-        _ => return Err(Failure::inexpressible(name, NO_EQUIVALENT)),
+        _ => return Err(Failure::no_equivalent(name)),
     }
     Ok(())
 }
@@ -100,7 +97,7 @@ fn include(chat: &mut Fields, wanted: &[String]) -> Result<(), Failure> {
         if wanted == LOGPROBS {
             chat.put("logprobs", &true);
         } else if !INCLUDED_IN_VAIN.contains(&wanted.as_str()) {
-            return Err(Failure::inexpressible(format!("include[{index}]"), NO_EQUIVALENT));
+            return Err(Failure::no_equivalent(format!("include[{index}]")));
         }
     }
     Ok(())
@@ -118,7 +115,7 @@ fn function(at: &str, tool: &Value) -> Result<Value, Failure> {
             "name" | "description" | "parameters" | "strict" => function[name] = value.clone(),
             "defer_loading" if value == false => {}
             "allowed_callers" if *value == json!(["direct"]) => {}
-            _ => return Err(Failure::inexpressible(format!("{at}.{name}"), NO_EQUIVALENT)),
+            _ => return Err(Failure::no_equivalent(format!("{at}.{name}"))),
         }
     }
     if !function["name"].is_string() {
@@ -155,7 +152,7 @@ fn reasoning(chat: &mut Fields, reasoning: &Value) -> Result<(), Failure> {
         match name.as_str() {
             "effort" => chat.put("reasoning_effort", value),
             "summary" | "generate_summary" => {}
-            _ => return Err(Failure::inexpressible(format!("reasoning.{name}"), NO_EQUIVALENT)),
+            _ => return Err(Failure::no_equivalent(format!("reasoning.{name}"))),
         }
     }
     Ok(())
@@ -176,7 +173,7 @@ fn text(chat: &mut Fields, text: &Value) -> Result<(), Failure> {
                 let why = "must be `text`, `json_object` or `json_schema` for this model's provider";
                 return Err(Failure::inexpressible("text.format.type", why));
             }
-            _ => return Err(Failure::inexpressible(format!("text.{name}"), NO_EQUIVALENT)),
+            _ => return Err(Failure::no_equivalent(format!("text.{name}"))),
         }
     }
     Ok(())

@@ -5,7 +5,7 @@
 //! a cache point behind what it stands at. Images and files come with their bytes: Converse fetches nothing from the web.
 
 use super::super::conversation::{
-    Part, Role, call, call_id, calls, content, data_url, each, no_detail, not_taken, turns,
+    Part, Role, call, call_id, calls, content, data_url, each, marked, no_detail, not_taken, turns,
 };
 use crate::failure::Failure;
 use serde_json::{Map, Value, json};
@@ -29,7 +29,7 @@ const ANSWERED: [&str; 5] = ["refusal", "tool_calls", "thinking_blocks", "reason
 
 /// System blocks and messages.
 pub(super) fn translate(messages: &Value) -> Result<(Vec<Value>, Vec<Value>), Failure> {
-    let spoken = each(messages, &ANSWERED, |at, role, message| {
+    let spoken = each(&marked(messages), &ANSWERED, |at, role, message| {
         let said = match role {
             Role::System | Role::User => blocks(at, role, message)?,
             Role::Assistant => assistant(at, message)?,

@@ -6,7 +6,7 @@
 use super::{
     super::{
         Asked,
-        translate::{NO_EQUIVALENT, idle, read, stop_sequences},
+        translate::{idle, read, stop_sequences},
     },
     Google, contents, thinks_by_budget, tools,
 };
@@ -99,7 +99,7 @@ fn extra_body(body: &mut Map<String, Value>, config: &mut Map<String, Value>, ex
                 "thinking_config" => drop(config.insert("thinkingConfig".into(), value.clone())),
                 "cached_content" => drop(body.insert("cachedContent".into(), value.clone())),
                 "safety_settings" => drop(body.insert("safetySettings".into(), value.clone())),
-                _ => return Err(Failure::inexpressible(format!("{at}.{name}"), NO_EQUIVALENT)),
+                _ => return Err(Failure::no_equivalent(format!("{at}.{name}"))),
             }
         }
     }

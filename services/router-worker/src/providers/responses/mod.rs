@@ -4,8 +4,9 @@
 //! <https://platform.openai.com/docs/guides/migrate-to-responses> (what `store: false` demands of reasoning), and
 //! <https://learn.microsoft.com/azure/ai-foundry/openai/how-to/responses> for Azure.
 //!
-//! The API can keep a conversation at the provider. That is of use only if the next request comes to the same provider, so it is
-//! left to the caller where an endpoint has one destination; elsewhere nothing is stored and what refers to it is refused.
+//! The API can keep a conversation at the provider. That is left to the caller where the endpoint allows it, which has one
+//! destination then, so that the next request comes to the same provider; elsewhere nothing is stored, what refers to it is refused,
+//! and who asked for it is told.
 
 mod answer;
 mod stream;
@@ -15,8 +16,8 @@ use crate::failure::Failure;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-const STORED: &str = "refers to what one provider has stored, and this endpoint has several destinations; send the whole \
-                      conversation in `input`";
+const STORED: &str = "refers to what a provider has stored, which this endpoint does not allow; send the whole conversation in \
+                      `input`, or ask an administrator for `allow_store: true` at an endpoint with one destination";
 const IN_BACKGROUND: &str = "must be false: nobody could fetch the answer from here or count what it costs; leave it out, or submit \
                              a job to your team's topic";
 
@@ -39,18 +40,20 @@ impl Side for Responses {
         if body.get("background").is_some_and(|background| background.get() != "false") {
             return Err(Failure::inexpressible("background", IN_BACKGROUND));
         }
-        if !asked.is_only_destination {
+        let mut undone = Vec::new();
+        if !asked.may_store {
             if let Some(name) =
                 ["previous_response_id", "conversation"].into_iter().find(|name| body.get(name).is_some())
             {
                 return Err(Failure::inexpressible(name, STORED));
             }
+            undone.extend(unkept(&body));
             body.put("store", &false);
         }
         if body.get("store").is_some_and(|store| store.get() == "false") {
             readable_only(&mut body);
         }
-        Ok(Encoded::new(self.path, body.to_json()))
+        Ok(Encoded { undone, ..Encoded::new(self.path, body.to_json()) })
     }
 
     fn decode(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Answer, Failure> {
@@ -60,6 +63,11 @@ impl Side for Responses {
     fn decoder(&self, asked: &Asked<'_>) -> Box<dyn StreamDecoder> {
         Box::new(stream::Decoder::new(asked))
     }
+}
+
+/// The field by which a body asks that the answer be stored, for where it is not.
+pub(crate) fn unkept(body: &Fields) -> Option<&'static str> {
+    body.get("store").is_some_and(|store| store.get() == "true").then_some("store")
 }
 
 /// Leaves out reasoning that its model cannot read again: nothing of it is stored, and it is not in the item. The gateway shows
