@@ -391,8 +391,7 @@ impl Call<'_> {
         let mut failure = self.wire.classify(ended.head.status, &body);
         failure.retry_after = ended.head.retry_after.or(failure.retry_after);
         failure.request_id = ended.head.request_id.clone().or(failure.request_id);
-        let of_credential = matches!(failure.class, Class::RateLimited | Class::Refused);
-        failure.other_credential = of_credential && ended.head.other_credential;
+        let failure = self.destination.provider.transport.refused(ended.head.credential, failure);
         ended.broken(Broken::Failed(failure))
     }
 

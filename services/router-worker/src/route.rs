@@ -25,6 +25,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// So often a request is turned away by open circuits before it gives up. Waiting is bounded anyway; this bounds turns without it.
 const TURNED_AWAY_MAX: usize = 16;
 
+/// So many refusals of credentials use up no attempt of a request. More are found out about by others.
+const REFUSALS_MAX: usize = 16;
+
 /// What came of a try, as far as the next step depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Outcome {
@@ -101,7 +104,7 @@ pub(crate) enum Step {
 
 /// The next step. `random` in 0.0..1.0 spreads the back-off.
 pub(crate) fn next(plan: &Plan<'_>, history: &[Outcome], now: &Now<'_>, random: f64) -> Step {
-    let calls = history.iter().filter(|outcome| outcome.is_attempt()).count();
+    let calls = attempts(history);
     let is_over = history.last().is_some_and(|last| matches!(last.class, Class::Rejected | Class::Deadline));
     let turned_away = history.iter().filter(|outcome| outcome.class == Class::Open).count();
     if now.left.is_zero() || is_over || calls >= plan.policy.max_attempts as usize || turned_away > TURNED_AWAY_MAX {
@@ -135,13 +138,22 @@ pub(crate) fn beside(plan: &Plan<'_>, history: &[Outcome], now: &Now<'_>, first:
 /// Who may go on with an answer that broke off, in the order in which they are asked: `same`, who broke it off, then those who could
 /// serve the request by themselves and have not been called. Nobody if no attempt or no time is left.
 pub(crate) fn heirs(plan: &Plan<'_>, history: &[Outcome], now: &Now<'_>, same: Option<usize>) -> Vec<usize> {
-    let calls = history.iter().filter(|outcome| outcome.is_attempt()).count();
+    let calls = attempts(history);
     if now.left.is_zero() || calls >= plan.policy.max_attempts as usize {
         return Vec::new();
     }
     let may = |other: &usize| is_untried(history, *other) && stands_in(plan, history, *other);
     let others = plan.order.iter().copied().filter(may);
     same.into_iter().chain(others).filter(|heir| now.cooling[*heir].is_none()).collect()
+}
+
+fn attempts<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> usize {
+    let (mut attempts, mut refusals) = (0, 0usize);
+    for outcome in outcomes {
+        attempts += usize::from(outcome.is_attempt());
+        refusals += usize::from(outcome.other_credential);
+    }
+    attempts + refusals.saturating_sub(REFUSALS_MAX)
 }
 
 fn is_untried(history: &[Outcome], destination: usize) -> bool {
@@ -179,7 +191,7 @@ fn is_triggered(trigger: Trigger, last: &Outcome) -> bool {
 
 /// Another try at the destination that failed last, if that is sensible.
 fn retry(plan: &Plan<'_>, history: &[Outcome], last: &Outcome, now: &Now<'_>, random: f64) -> Option<Step> {
-    let here = history.iter().filter(|outcome| outcome.destination == last.destination && outcome.is_attempt()).count();
+    let here = attempts(history.iter().filter(|outcome| outcome.destination == last.destination));
     if here >= plan.policy.attempts as usize || !is_worth_retrying(plan.policy, last) {
         return None;
     }

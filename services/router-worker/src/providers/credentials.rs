@@ -2,6 +2,7 @@
 //!
 //! Pure but for the lock: times are told. In process: each replica learns by itself.
 
+use crate::failure::{Class, Failure};
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -9,11 +10,13 @@ use std::{
 use tokio::time::Instant;
 use tollgate_runtime::Secret;
 
-/// A credential that the provider refused (401, 403) is not tried before: somebody has to do something about it.
+/// A credential that the provider refused is not tried before: somebody has to do something about it.
 const REFUSED: Duration = Duration::from_secs(60);
 /// One that is throttled (429) without saying how long.
 const THROTTLED: Duration = Duration::from_secs(5);
-/// A provider that asks for more patience than this is asked again all the same.
+/// A provider that asks for less patience than this is not asked sooner.
+const ASKED_MIN: Duration = Duration::from_secs(1);
+/// A provider that asks for more is asked again all the same.
 const ASKED_MAX: Duration = Duration::from_secs(600);
 
 /// What is shorter is a word rather than a secret.
@@ -59,15 +62,21 @@ impl Credentials {
         Some((Turn(chosen), &self.keys[chosen]))
     }
 
-    /// What the provider answered to a call with it. True if another one may be used at once.
-    pub(crate) fn told(&self, turn: Turn, status: u16, retry_after: Option<Duration>, now: Instant) -> bool {
-        let pause = match status {
-            401 | 403 => Some(REFUSED),
-            429 => Some(retry_after.unwrap_or(THROTTLED).min(ASKED_MAX)),
-            _ => None,
+    /// The provider took it.
+    pub(crate) fn works(&self, turn: Turn) {
+        self.state().cooling[turn.0] = None;
+    }
+
+    /// What a call with it failed of, which may be a matter of the credential whatever the status (Google refuses an unknown key
+    /// by 400). True if it is, and another one may be used at once.
+    pub(crate) fn failed(&self, turn: Turn, failure: &Failure, now: Instant) -> bool {
+        let pause = match failure.class {
+            Class::Refused => REFUSED,
+            Class::RateLimited => failure.retry_after.unwrap_or(THROTTLED).clamp(ASKED_MIN, ASKED_MAX),
+            _ => return false,
         };
         let mut state = self.state();
-        state.cooling[turn.0] = pause.map(|pause| now + pause);
+        state.cooling[turn.0] = Some(now + pause);
         state.cooling.iter().any(|until| until.is_none_or(|until| until <= now))
     }
 
@@ -107,7 +116,7 @@ mod tests {
         assert_eq!(turns, ["a", "b", "c", "a"]);
         let (b, name) = used(&credentials, now);
         assert_eq!(name, "b");
-        assert!(credentials.told(b, 401, None, now), "the others may be used");
+        assert!(credentials.failed(b, &refused(), now), "the others may be used");
         let turns: Vec<String> = (0..4).map(|_| used(&credentials, now).1).collect();
         assert_eq!(turns, ["c", "a", "c", "a"]);
         let later = now + REFUSED;
@@ -118,13 +127,36 @@ mod tests {
     async fn when_none_may_be_used_the_one_that_may_first_is() {
         let (credentials, now) = (all(&["a", "b"]), Instant::now());
         let (a, _) = used(&credentials, now);
-        assert!(credentials.told(a, 429, Some(Duration::from_secs(30)), now));
+        assert!(credentials.failed(a, &throttled(30), now));
         let (b, _) = used(&credentials, now);
-        assert!(!credentials.told(b, 429, Some(Duration::from_secs(10)), now), "nothing is left");
+        assert!(!credentials.failed(b, &throttled(10), now), "nothing is left");
         assert_eq!(used(&credentials, now).1, "b");
-        assert!(credentials.told(b, 200, None, now), "well again");
+        credentials.works(b);
         assert_eq!((used(&credentials, now).1, used(&credentials, now).1), ("b".into(), "b".into()));
         assert!(all(&[]).take(now).is_none());
+    }
+
+    /// Found by the end-to-end suite: a lone credential that a provider refused by 402 counted as another one, and was used
+    /// again at once until the request's time was over.
+    #[tokio::test]
+    async fn a_lone_credential_is_no_other_one() {
+        let (credentials, now) = (all(&["a"]), Instant::now());
+        let (a, _) = used(&credentials, now);
+        for failure in [refused(), throttled(0), throttled(1)] {
+            assert!(!credentials.failed(a, &failure, now));
+        }
+        let (two, server) = (all(&["a", "b"]), Failure::new(Class::Server, "down"));
+        let turns = [used(&two, now).0, used(&two, now).0];
+        assert!(!two.failed(turns[0], &server, now), "it is no matter of the credential");
+        assert!(two.failed(turns[0], &throttled(0), now) && !two.failed(turns[1], &throttled(0), now));
+    }
+
+    fn refused() -> Failure {
+        Failure::new(Class::Refused, "unknown key")
+    }
+
+    fn throttled(seconds: u64) -> Failure {
+        Failure { retry_after: Some(Duration::from_secs(seconds)), ..Failure::new(Class::RateLimited, "slow down") }
     }
 
     #[test]

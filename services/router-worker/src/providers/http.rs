@@ -74,8 +74,9 @@ impl Http {
         let builder = request.headers.iter().fold(builder, |builder, (name, value)| builder.header(*name, value));
         let response = builder.body(request.body).send().await.map_err(|error| failure(&error))?;
         let mut head = head(response.status().as_u16(), response.headers(), wire.request_id_header());
-        if let Some(turn) = turn {
-            head.other_credential = self.credentials.told(turn, head.status, head.retry_after, Instant::now());
+        head.credential = turn;
+        if let Some(turn) = turn.filter(|_| response.status().is_success()) {
+            self.credentials.works(turn);
         }
         if token.is_some() && matches!(head.status, 401 | 403) {
             self.tokens.drop(place(turn));
@@ -108,11 +109,10 @@ impl Http {
         Ok(self.tokens.get(place(turn), now))
     }
 
-    /// A credential that is no good, whoever said so: others may be.
-    fn refused(&self, turn: Option<Turn>, failure: Failure) -> Failure {
-        let is_refused = failure.class == Class::Refused;
-        let others = |turn| self.credentials.told(turn, 401, None, Instant::now());
-        Failure { other_credential: is_refused && turn.is_some_and(others), ..failure }
+    /// What a call with a credential failed of, which may be no good any more, whoever said so: others may be.
+    pub(crate) fn refused(&self, turn: Option<Turn>, failure: Failure) -> Failure {
+        let others = |turn| self.credentials.failed(turn, &failure, Instant::now());
+        Failure { other_credential: turn.is_some_and(others), ..failure }
     }
 }
 
@@ -197,7 +197,7 @@ fn head(status: u16, headers: &HeaderMap, request_id: &str) -> Head {
         status,
         retry_after: retry_after(text("retry-after-ms"), text("retry-after")),
         request_id: text(request_id).map(|id| id.chars().take(128).collect()),
-        other_credential: false,
+        credential: None,
     }
 }
 

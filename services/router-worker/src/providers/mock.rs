@@ -74,7 +74,7 @@ pub(super) async fn respond(asked: &Asked<'_>, request: &Encoded) -> (Head, Scri
     }
     let pause =
         fault.strip_prefix("slow-").and_then(|ms| ms.parse().ok()).map_or(Duration::ZERO, Duration::from_millis);
-    let head = Head { status: 200, retry_after: None, request_id: Some("mock".to_owned()), other_credential: false };
+    let head = Head { status: 200, retry_after: None, request_id: Some("mock".to_owned()), credential: None };
     let pieces = match request.path.as_str() {
         "/embeddings" => VecDeque::from([Bytes::from(embeddings(asked).to_string())]),
         "/moderations" => VecDeque::from([Bytes::from(moderations(asked).to_string())]),
@@ -88,7 +88,7 @@ fn error(status: u16, kind: &str, retry_after: Option<Duration>) -> (Head, Scrip
     let body = json!({ "error": { "message": "this model of the mock provider always fails", "type": kind, "param": null, "code": kind } });
     let pieces = VecDeque::from([Bytes::from(body.to_string())]);
     (
-        Head { status, retry_after, request_id: Some("mock".to_owned()), other_credential: false },
+        Head { status, retry_after, request_id: Some("mock".to_owned()), credential: None },
         Script { pieces, ..Script::default() },
     )
 }

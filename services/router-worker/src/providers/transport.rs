@@ -1,6 +1,6 @@
 //! Where an answer's bytes come from: the network, or the mock.
 
-use super::{Asked, BODY_MAX_BYTES, Encoded, Http, Wire, http, mock};
+use super::{Asked, BODY_MAX_BYTES, Encoded, Http, Wire, credentials::Turn, http, mock};
 use crate::failure::Failure;
 use bytes::Bytes;
 use std::time::Duration;
@@ -14,8 +14,8 @@ pub(crate) struct Head {
     pub retry_after: Option<Duration>,
     /// The provider's id of the call.
     pub request_id: Option<String>,
-    /// Another credential of the provider may be used at once.
-    pub other_credential: bool,
+    /// The provider's credential that the call was made with.
+    pub credential: Option<Turn>,
 }
 
 /// How a provider is reached.
@@ -56,6 +56,14 @@ impl Transport {
                 let (head, script) = mock::respond(asked, &request).await;
                 Ok(Incoming { head, source: Source::Mock(script) })
             }
+        }
+    }
+
+    /// Notes what a call with a credential failed of, and whether another one may be used at once.
+    pub(crate) fn refused(&self, credential: Option<Turn>, failure: Failure) -> Failure {
+        match self {
+            Transport::Http(http) => http.refused(credential, failure),
+            Transport::Mock => failure,
         }
     }
 

@@ -53,6 +53,9 @@ fn a_credential_that_is_refused_uses_up_no_attempt_while_there_is_another() {
     }
     let last = [refused(Class::Refused, 401), outcome(0, Class::Refused, Some(401))];
     assert_eq!(then(&[0, 1], &policy, &last), Step::GiveUp, "the last one's refusal is an attempt");
+    let (many, more) = ([refused(Class::Refused, 401); REFUSALS_MAX], [refused(Class::Refused, 401); REFUSALS_MAX + 1]);
+    assert_eq!(then(&[0, 1], &policy, &many), attempt(0, AttemptAction::Retry, 0));
+    assert_eq!(then(&[0, 1], &policy, &more), Step::GiveUp, "it goes on for no longer than that");
 }
 
 #[test]
