@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 /// Code points of a block, which is the unit in which parts of the table are shared.
 const BLOCK: u32 = 256;
-/// Letters, digits and marks beyond this are what they are, but for [`TAGS`].
+/// Characters from here on are folded to what they are, but for [`TAGS`].
 const ENDS: u32 = 0x2_0000;
 const TAGS: std::ops::RangeInclusive<u32> = 0xe_0000..=0xe_01ef;
 
@@ -25,10 +25,17 @@ const LOOK_ALIKE: u8 = 1 << 6;
 /// Something that only a closer look undoes, whatever stands around it.
 const DRESSED: u8 = 1 << 7;
 
+/// What Unicode says of it, of those in front of [`ENDS`].
+const ALPHABETIC: u8 = 1;
+const NUMERIC: u8 = 1 << 1;
+const UPPERCASE: u8 = 1 << 2;
+const LOWERCASE: u8 = 1 << 3;
+
 /// What is to be known of a character, or what all those of a word have together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Look {
     flags: u8,
+    kind: u8,
     /// Its plain forms, in ASCII; 0 where it has none of its own.
     folded: u8,
     undressed: u8,
@@ -54,7 +61,8 @@ impl Look {
             | flag(latin.is_some(), LOOK_ALIKE)
             | flag(is_mark(c) || ligature.is_some() || undressed.is_some(), DRESSED);
         let folded = folded.filter(|plain| *plain != c);
-        Self { flags, folded: ascii(folded), undressed: ascii(undressed), latin: ascii(latin) }
+        let kind = if u32::from(c) < ENDS { Kind::of(c).0 } else { 0 };
+        Self { flags, kind, folded: ascii(folded), undressed: ascii(undressed), latin: ascii(latin) }
     }
 
     fn has(self, flags: u8) -> bool {
@@ -126,6 +134,48 @@ impl Look {
     }
 }
 
+/// Whether a character is a letter or a digit, and of which kind.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind(u8);
+
+impl Kind {
+    fn of(c: char) -> Self {
+        let flag = |is_so: bool, flag: u8| if is_so { flag } else { 0 };
+        let letter = flag(c.is_alphabetic(), ALPHABETIC) | flag(c.is_numeric(), NUMERIC);
+        Self(letter | flag(c.is_uppercase(), UPPERCASE) | flag(c.is_lowercase(), LOWERCASE))
+    }
+
+    /// See [`char::is_alphanumeric`].
+    pub(crate) fn is_alphanumeric(self) -> bool {
+        self.0 & (ALPHABETIC | NUMERIC) != 0
+    }
+
+    /// See [`char::is_alphabetic`].
+    pub(crate) fn is_alphabetic(self) -> bool {
+        self.0 & ALPHABETIC != 0
+    }
+
+    /// See [`char::is_uppercase`].
+    pub(crate) fn is_uppercase(self) -> bool {
+        self.0 & UPPERCASE != 0
+    }
+
+    /// See [`char::is_lowercase`].
+    pub(crate) fn is_lowercase(self) -> bool {
+        self.0 & LOWERCASE != 0
+    }
+}
+
+/// See [`char::is_alphanumeric`], which searches for what is not ASCII.
+pub(crate) fn is_alphanumeric(c: char) -> bool {
+    if c.is_ascii() { c.is_ascii_alphanumeric() } else { Looks::get().kind(c).is_alphanumeric() }
+}
+
+/// See [`char::is_alphabetic`], which searches for what is not ASCII.
+pub(crate) fn is_alphabetic(c: char) -> bool {
+    if c.is_ascii() { c.is_ascii_alphabetic() } else { Looks::get().kind(c).is_alphabetic() }
+}
+
 /// The looks of all characters.
 pub(crate) struct Looks {
     /// By block: where its looks begin. Blocks whose characters look alike share them.
@@ -168,6 +218,11 @@ impl Looks {
         let code = c as usize;
         self.looks[self.begins[code >> 8] + (code & 0xff)]
     }
+
+    /// Of which kind a character is.
+    pub(crate) fn kind(&self, c: char) -> Kind {
+        if u32::from(c) < ENDS { Kind(self.of(c).kind) } else { Kind::of(c) }
+    }
 }
 
 /// The plain form of a character; `None` for one that nobody sees. What is not itself is ASCII.
@@ -202,9 +257,11 @@ mod tests {
         let looks = Looks::get();
         for c in '\0'..=char::MAX {
             assert_eq!(looks.of(c), Look::of(c), "{c:?}");
+            assert_eq!(is_alphanumeric(c), c.is_alphanumeric(), "{c:?}");
+            assert_eq!(is_alphabetic(c), c.is_alphabetic(), "{c:?}");
             let plain = [fold_char(c), undressed(c), latin(c)].into_iter().flatten();
             assert!(plain.clone().all(|plain| plain == c || (plain.is_ascii() && plain != '\0')), "{c:?}");
         }
-        assert!(looks.looks.len() < 0x4000, "blocks are shared");
+        assert!(looks.looks.len() < 0x1_0000, "blocks are shared");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::score::CHECKED;
 use super::{Report, Text};
+use crate::looks::is_alphanumeric;
 
 pub(super) const CONTEXT: &[&str] = &[];
 
@@ -106,7 +107,7 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
         if !shaped || start < done {
             continue;
         }
-        let inside_word = text[..start].chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '_');
+        let inside_word = text[..start].chars().next_back().is_some_and(|c| is_alphanumeric(c) || c == '_');
         if inside_word {
             continue;
         }
@@ -131,7 +132,7 @@ fn end_of(text: &str, start: usize, length: usize) -> Option<usize> {
         }
         if seen == length {
             let end = start + i + 1;
-            let goes_on = text[end..].chars().next().is_some_and(|c| c.is_alphanumeric() || c == '_');
+            let goes_on = text[end..].chars().next().is_some_and(|c| is_alphanumeric(c) || c == '_');
             return (!goes_on).then_some(end);
         }
     }

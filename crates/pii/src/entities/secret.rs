@@ -47,17 +47,20 @@ static PRIVATE_KEY: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"));
 
 /// Values that only their name gives away, and a token without a prefix. What is merely called a key must also look random.
+/// Where the value begins in a match says [`value`].
 static NAMED: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
-        r#"(?i-u:aws_?secret_?access_?key|secretaccesskey)["']?\s{0,4}[=:]\s{0,4}["']?([A-Za-z0-9/+]{40})"#,
-        r"|(?i-u:accountkey|sharedaccesskey)=([A-Za-z0-9+/]{40,}={0,2})",
-        r"|(?i-u:authorization)\S{0,2}\s{0,2}(?i-u:bearer|basic)\s{1,2}([A-Za-z0-9_.~+/=-]{16,})",
+        r#"(?i-u:aws_?secret_?access_?key|secretaccesskey)["']?\s{0,4}[=:]\s{0,4}["']?[A-Za-z0-9/+]{40}"#,
+        r"|(?i-u:accountkey|sharedaccesskey)=[A-Za-z0-9+/]{40,}={0,2}",
+        r"|(?i-u:authorization)\S{0,2}\s{0,2}(?i-u:bearer|basic)\s{1,2}[A-Za-z0-9_.~+/=-]{16,}",
         r"|(?i-u:api[_-]?key|api[_-]?token|access[_-]?token|auth[_-]?token|refresh[_-]?token|client[_-]?secret|secret[_-]?key|",
-        r#"private[_-]?token|app[_-]?secret|x-api-key)["']?\s{0,4}(?:=|:|=>|:=)\s{0,4}["']?([A-Za-z0-9_+/=.-]{16,})"#,
-        r"|(?-u:\b)([0-9]{8,10}:AA[A-Za-z0-9_-]{33})", // Telegram's bots
+        r#"private[_-]?token|app[_-]?secret|x-api-key)["']?\s{0,4}(?:=|:|=>|:=)\s{0,4}["']?[A-Za-z0-9_+/=.-]{16,}"#,
+        r"|(?-u:\b)[0-9]{8,10}:AA[A-Za-z0-9_-]{33}", // Telegram's bots
     ))
 });
-const RANDOM_GROUP: usize = 4;
+/// How the names of [`NAMED`] begin whose values need not look random.
+const NAMES_ENOUGH: &[&str] = &["aws", "secretaccesskey", "accountkey", "sharedaccesskey", AUTHORIZATION];
+const AUTHORIZATION: &str = "authorization";
 
 const SCHEME_MAX_BYTES: usize = 20;
 const USER_MAX_BYTES: usize = 100;
@@ -69,12 +72,10 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
     DOTTED.find_iter(text).for_each(|m| report(m.range(), CHECKED));
     SK.find_iter(text).filter(|m| random(m.as_str())).for_each(|m| report(m.range(), CHECKED));
     PRIVATE_KEY.find_iter(text).for_each(|m| report(m.start()..block_end(text, m.end()), CHECKED));
-    for found in NAMED.captures_iter(text) {
-        let value = (1..found.len()).find_map(|group| found.get(group).map(|value| (group, value)));
-        if let Some((group, value)) = value
-            && (group != RANDOM_GROUP || varied(value.as_str()))
-        {
-            report(value.range(), FORMAT);
+    for found in NAMED.find_iter(text) {
+        let (value, must_vary) = value(found.as_str());
+        if !must_vary || varied(&found.as_str()[value..]) {
+            report(found.start() + value..found.end(), FORMAT);
         }
     }
     for (at, _) in text.match_indices("://") {
@@ -82,6 +83,18 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
             report(password, FORMAT);
         }
     }
+}
+
+/// Where the value begins in a match of [`NAMED`], whose end it is, and whether it must look random.
+fn value(written: &str) -> (usize, bool) {
+    if written.starts_with(|c: char| c.is_ascii_digit()) {
+        return (0, false);
+    }
+    let named = |name: &&str| written.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+    // no value has any of these, and no name the signs below
+    let apart = written.rfind(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '>')).map_or(0, |at| at + 1);
+    let sign = if named(&AUTHORIZATION) { None } else { written.find(['=', ':']) };
+    (sign.map_or(apart, |sign| apart.max(sign + 1)), !NAMES_ENOUGH.iter().any(|name| named(name)))
 }
 
 /// The password of `scheme://user:password@host`, whose `://` is at `at`.
