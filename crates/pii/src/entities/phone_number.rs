@@ -90,24 +90,24 @@ pub(super) const LABELS: &[&str] = &[
 
 pub(super) fn find(text: &Text<'_>, regions: &Regions, report: Report<'_>) {
     let groups = text.groups();
-    let (mut i, mut reach) = (0, 0);
+    let digits = groups.iter().flat_map(|group| &text.as_str().as_bytes()[group.clone()]);
+    let digits = digits.map(|byte| byte - b'0').collect::<Vec<_>>();
+    // the last group that is joined with this one through all between them, and digits in front of this one
+    let (mut i, mut reach, mut done) = (0, 0, 0);
     while i < groups.len() {
-        // the last group that is joined with this one through all between them
         reach = reach.max(i);
         while reach + 1 < groups.len().min(i + GROUPS_MAX) && joined(text.as_str(), &groups[reach], &groups[reach + 1]) {
             reach += 1;
         }
-        let found = Chain::new(text, &groups[i..=reach]).and_then(|chain| {
+        let found = Chain::new(text, &groups[i..=reach], &digits[done..]).and_then(|chain| {
             // a shorter number that is valid is surer than a longer one that is only labelled
-            let valid = chain.valid(regions);
-            valid.or_else(|| chain.candidates().find_map(|candidate| candidate.labelled()))
+            chain.valid(regions).or_else(|| chain.labelled())
         });
-        match found {
-            Some(found) => {
-                report(found.span, found.score);
-                i += found.groups;
-            }
-            None => i += 1,
+        let taken = found.as_ref().map_or(1, |found| found.groups);
+        done += groups[i..i + taken].iter().map(ExactSizeIterator::len).sum::<usize>();
+        i += taken;
+        if let Some(found) = found {
+            report(found.span, found.score);
         }
     }
 }
@@ -128,44 +128,49 @@ struct Found {
 struct Chain<'t> {
     text: &'t Text<'t>,
     groups: &'t [Range<usize>],
+    /// So many of the groups have enough digits, at least.
+    least: usize,
     /// Digits of the first groups together.
     counts: [usize; GROUPS_MAX],
-    /// The values of the digits.
-    digits: [u8; DIALLED_MAX],
+    /// The values of all digits.
+    digits: &'t [u8],
 }
 
 impl<'t> Chain<'t> {
-    /// `None` if there are too few digits or too many at once.
-    fn new(text: &'t Text<'t>, groups: &'t [Range<usize>]) -> Option<Self> {
-        let mut chain = Self { text, groups: &[], counts: [0; GROUPS_MAX], digits: [0; DIALLED_MAX] };
-        let mut count = 0;
-        for (at, group) in groups.iter().enumerate() {
+    /// `None` if there are too few digits or too many at once. Takes as many of the groups as may be one number, of which the digits are
+    /// the first ones.
+    fn new(text: &'t Text<'t>, groups: &'t [Range<usize>], digits: &'t [u8]) -> Option<Self> {
+        let (mut counts, mut count, mut least, mut taken) = ([0; GROUPS_MAX], 0, 0, 0);
+        for group in groups {
             if count + group.len() > DIALLED_MAX {
                 break;
             }
-            let slots = &mut chain.digits[count..count + group.len()];
-            slots.iter_mut().zip(&text.as_str().as_bytes()[group.clone()]).for_each(|(slot, b)| *slot = b - b'0');
+            least += usize::from(count < DIGITS_MIN);
             count += group.len();
-            chain.counts[at] = count;
-            chain.groups = &groups[..=at];
+            counts[taken] = count;
+            taken += 1;
         }
-        (count >= DIGITS_MIN).then_some(chain)
+        let chain = || Self { text, groups: &groups[..taken], least, counts, digits: &digits[..count] };
+        (count >= DIGITS_MIN).then(chain)
     }
 
     /// The longest first.
-    fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
-        let wanted = (1..=self.groups.len()).rev().filter(|n| self.counts[*n - 1] >= DIGITS_MIN);
-        wanted.map(|n| Candidate { text: self.text, groups: &self.groups[..n], digits: self.counts[n - 1] })
+    fn candidates(&self) -> impl Iterator<Item = Candidate<'t>> {
+        let (text, groups, counts) = (self.text, self.groups, self.counts);
+        let candidates = (self.least..=groups.len()).rev();
+        candidates.map(move |n| Candidate { text, groups: &groups[..n], digits: counts[n - 1] })
     }
 
-    fn digits(&self) -> &[u8] {
-        &self.digits[..self.counts[self.groups.len() - 1]]
+    /// The longest that a label speaks for.
+    fn labelled(&self) -> Option<Found> {
+        let is_labelled = self.text.speaks(context::PHONE_LABEL);
+        is_labelled.then(|| self.candidates().find_map(|candidate| candidate.labelled()))?
     }
 
     /// The longest number of a known plan.
     fn valid(&self, regions: &Regions) -> Option<Found> {
         let first = self.groups.first()?;
-        let (prefix, digits) = match self.digits() {
+        let (prefix, digits) = match self.digits {
             [0, 0, digits @ ..] if first.len() >= 2 => (2, digits),
             digits => (0, digits),
         };
@@ -173,6 +178,9 @@ impl<'t> Chain<'t> {
         let is_international = prefix > 0 || before.strip_suffix('(').unwrap_or(before).ends_with('+');
         let international = if is_international { phone_plans::international(digits) << prefix } else { 0 };
         let national = self.national(regions);
+        if international | national == 0 {
+            return None;
+        }
         let mut candidates = self.candidates().filter(|it| (international | national) & (1 << it.digits) != 0);
         candidates.find_map(|it| {
             let is_among = |lengths: u32| lengths & (1 << it.digits) != 0;
@@ -205,7 +213,7 @@ impl<'t> Chain<'t> {
                 _ => undated,
             };
             // most numbers are none, and most that are one are found by then
-            if shaped & !lengths == 0 { lengths } else { lengths | (shaped & region.valid(self.digits())) }
+            if shaped & !lengths & region.possible() == 0 { lengths } else { lengths | (shaped & region.valid(self.digits)) }
         })
     }
 }
@@ -263,9 +271,6 @@ impl Candidate<'_> {
 
     /// A number whose plan is not known but that stands right beside a label.
     fn labelled(&self) -> Option<Found> {
-        if !self.text.speaks(context::PHONE_LABEL) {
-            return None;
-        }
         let (text, first, last) = (self.text.as_str(), self.groups.first()?, self.groups.last()?);
         let dotted = text[first.end..].starts_with('.');
         let address = self.groups.len() == 4 && dotted && self.groups.iter().all(|group| group.len() <= 3);

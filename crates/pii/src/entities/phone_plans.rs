@@ -102,12 +102,21 @@ impl Regions {
 }
 
 impl Region {
+    /// Bit n, if any n digits are a number of this region.
+    pub(super) fn possible(&self) -> u32 {
+        let without = if self.demanded { 0 } else { self.lengths };
+        self.prefix().map_or(0, |prefix| self.lengths << prefix.len()) | without
+    }
+
     /// Bit n, if the first n of the digits are a number of this region.
     pub(super) fn valid(&self, digits: &[u8]) -> u32 {
-        let prefix = if self.american { Some(&[1][..]) } else { self.trunk.as_deref() };
         let of_plan = |digits: &[u8]| self.plan.lengths(digits) & self.lengths;
-        let national = prefix.and_then(|prefix| Some(of_plan(digits.strip_prefix(prefix)?) << prefix.len()));
+        let national = self.prefix().and_then(|prefix| Some(of_plan(digits.strip_prefix(prefix)?) << prefix.len()));
         national.unwrap_or(0) | if self.demanded { 0 } else { of_plan(digits) }
+    }
+
+    fn prefix(&self) -> Option<&[u8]> {
+        if self.american { Some(&[1]) } else { self.trunk.as_deref() }
     }
 }
 
