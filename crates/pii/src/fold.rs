@@ -7,7 +7,7 @@
 //! Not here: words that are wholly of look-alikes, digits for letters, text split over several messages, encodings such as base64.
 
 use crate::look_alikes::ligature;
-use crate::looks::{Look, Looks};
+use crate::looks::{Look, Looks, lower};
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::ops::Range;
@@ -33,7 +33,7 @@ impl<'a> Folded<'a> {
         let mut folding = Folding::new(original);
         // up to where the original has been taken over
         let mut done = 0;
-        for (at, c) in original.char_indices() {
+        for (at, c) in beyond_ascii(original) {
             let look = looks.of(c);
             if !look.is_plain() {
                 folding.keep(done..at);
@@ -211,8 +211,7 @@ impl<'a> Folding<'a> {
     /// Lower-cases it; of a run of white space only the first is kept.
     fn push_word(&mut self, c: char, at: usize) {
         match c {
-            _ if c.is_ascii_alphanumeric() => self.push(c.to_ascii_lowercase(), at),
-            _ if !c.is_whitespace() => c.to_lowercase().for_each(|c| self.push(c, at)),
+            _ if !c.is_whitespace() => lower(c, |c| self.push(c, at)),
             _ if !self.text.ends_with(' ') => self.push(' ', at),
             _ => {}
         }
@@ -257,8 +256,19 @@ fn is_disguised(text: &str) -> bool {
         return false;
     }
     let looks = Looks::get();
-    let together = text.chars().fold(Look::default(), |together, c| together.and(looks.of(c)));
-    together.is_disguised() && words(text).any(|(_, _, together)| together.is_disguised())
+    let together = beyond_ascii(text).fold(Look::default(), |together, (_, c)| together.and(looks.of(c)));
+    together.may_be_disguised() && words(text).any(|(_, _, together)| together.is_disguised())
+}
+
+/// The characters that are not ASCII, each with its place.
+fn beyond_ascii(text: &str) -> impl Iterator<Item = (usize, char)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        at += text.as_bytes()[at..].iter().position(|byte| !byte.is_ascii())?;
+        let c = text[at..].chars().next()?;
+        at += c.len_utf8();
+        Some((at - c.len_utf8(), c))
+    })
 }
 
 #[cfg(test)]

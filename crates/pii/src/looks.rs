@@ -30,6 +30,8 @@ const ALPHABETIC: u8 = 1;
 const NUMERIC: u8 = 1 << 1;
 const UPPERCASE: u8 = 1 << 2;
 const LOWERCASE: u8 = 1 << 3;
+/// Its lower-case form is another.
+const IS_LOWERED: u8 = 1 << 4;
 
 /// What is to be known of a character, or what all those of a word have together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -128,7 +130,12 @@ impl Look {
         self.has(LATIN) && self.has(LOOK_ALIKE)
     }
 
-    /// Of a word or more: whether there is anything that only a closer look undoes.
+    /// Of any text without its ASCII: whether that may hold something that only a closer look undoes.
+    pub(crate) fn may_be_disguised(self) -> bool {
+        self.has(DRESSED | LOOK_ALIKE)
+    }
+
+    /// Of a word: whether there is anything that only a closer look undoes.
     pub(crate) fn is_disguised(self) -> bool {
         self.has(DRESSED) || self.is_mixed()
     }
@@ -141,7 +148,8 @@ pub(crate) struct Kind(u8);
 impl Kind {
     fn of(c: char) -> Self {
         let flag = |is_so: bool, flag: u8| if is_so { flag } else { 0 };
-        let letter = flag(c.is_alphabetic(), ALPHABETIC) | flag(c.is_numeric(), NUMERIC);
+        let is_lowered = !c.to_lowercase().eq([c]);
+        let letter = flag(c.is_alphabetic(), ALPHABETIC) | flag(c.is_numeric(), NUMERIC) | flag(is_lowered, IS_LOWERED);
         Self(letter | flag(c.is_uppercase(), UPPERCASE) | flag(c.is_lowercase(), LOWERCASE))
     }
 
@@ -163,6 +171,17 @@ impl Kind {
     /// See [`char::is_lowercase`].
     pub(crate) fn is_lowercase(self) -> bool {
         self.0 & LOWERCASE != 0
+    }
+}
+
+/// Shows `c` in lower case; see [`char::to_lowercase`], which searches for what is not ASCII, of which most has no other form.
+pub(crate) fn lower(c: char, mut show: impl FnMut(char)) {
+    if c.is_ascii() {
+        show(c.to_ascii_lowercase());
+    } else if Looks::get().kind(c).0 & IS_LOWERED == 0 {
+        show(c);
+    } else {
+        c.to_lowercase().for_each(show);
     }
 }
 
@@ -259,6 +278,9 @@ mod tests {
             assert_eq!(looks.of(c), Look::of(c), "{c:?}");
             assert_eq!(is_alphanumeric(c), c.is_alphanumeric(), "{c:?}");
             assert_eq!(is_alphabetic(c), c.is_alphabetic(), "{c:?}");
+            let mut lowered = String::new();
+            lower(c, |c| lowered.push(c));
+            assert!(lowered.chars().eq(c.to_lowercase()), "{c:?}");
             let plain = [fold_char(c), undressed(c), latin(c)].into_iter().flatten();
             assert!(plain.clone().all(|plain| plain == c || (plain.is_ascii() && plain != '\0')), "{c:?}");
         }

@@ -3,7 +3,7 @@
 //! All words of a text that any recogniser cares for are looked up in one pass; each stands for a set of topics, one bit each.
 
 use super::{Entity, phone_number};
-use crate::looks::Looks;
+use crate::looks::{self, Looks};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -211,11 +211,15 @@ fn topics(word: &str) -> u64 {
     }
     // a capital sigma at the end of a word has another lower-case form, but no word has one
     let mut length = 0;
-    for c in word.chars().flat_map(char::to_lowercase) {
-        let Some(slot) = lower.get_mut(length..length + c.len_utf8()) else { return 0 };
-        length += c.encode_utf8(slot).len();
+    for c in word.chars() {
+        looks::lower(c, |c| {
+            if let Some(slot) = lower.get_mut(length..length + c.len_utf8()) {
+                c.encode_utf8(slot);
+            }
+            length += c.len_utf8();
+        });
     }
-    known(&lower[..length])
+    lower.get(..length).map_or(0, known)
 }
 
 /// The first byte of a word and its last, whatever the case of ASCII letters.

@@ -15,11 +15,11 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
         let alone = digits::starts(text.as_str(), found.start()) && digits::ends(text.as_str(), found.end());
         // the first letter stands for a digit
         let first = match written.as_bytes()[0].to_ascii_uppercase() {
-            b'X' => "0",
-            b'Y' => "1",
-            _ => "2",
+            b'X' => 0,
+            b'Y' => 1,
+            _ => 2,
         };
-        if !alone || !es_nif::checked(&format!("{first}{}", &written[1..])) {
+        if !alone || !es_nif::checked(first, &written[1..]) {
             continue;
         }
         let strict = !written.contains(' ') && !written.contains(|c: char| c.is_ascii_lowercase());

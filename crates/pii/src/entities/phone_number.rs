@@ -200,9 +200,13 @@ impl<'t> Chain<'t> {
     /// Bit n, if the first n digits are a number of one of the regions and written like one.
     fn national(&self, regions: &Regions) -> u32 {
         let (mut american, mut undated) = (0, 0);
-        for candidate in self.candidates() {
+        let possible = regions.possible(self.digits[0]);
+        for candidate in self.candidates().filter(|candidate| possible & (1 << candidate.digits) != 0) {
             american |= u32::from(candidate.is_american()) << candidate.digits;
             undated |= u32::from(!candidate.dated()) << candidate.digits;
+        }
+        if american | undated == 0 {
+            return 0;
         }
         let first = &self.digits[..self.groups[0].len()];
         regions.iter().fold(0, |lengths, region| {
@@ -213,7 +217,7 @@ impl<'t> Chain<'t> {
                 _ => undated,
             };
             // most numbers are none, and most that are one are found by then
-            if shaped & !lengths & region.possible() == 0 { lengths } else { lengths | (shaped & region.valid(self.digits)) }
+            if shaped & !lengths == 0 { lengths } else { lengths | (shaped & region.valid(self.digits)) }
         })
     }
 }

@@ -60,7 +60,11 @@ fn kinds<'m>(region: &&'m Metadata) -> impl Iterator<Item = &'m Descriptor> + us
 
 /// The numbering plans that national numbers are read by.
 #[derive(Debug)]
-pub(crate) struct Regions(Vec<Region>);
+pub(crate) struct Regions {
+    regions: Vec<Region>,
+    /// By first digit: bit n, if a national number of n digits may begin with it.
+    possible: [u32; 10],
+}
 
 #[derive(Debug)]
 pub(super) struct Region {
@@ -93,19 +97,26 @@ impl Regions {
             let lengths = lengths.fold(0, |bits, length| bits | 1 << length);
             Ok(Region { american, trunk, demanded, plan, lengths })
         };
-        regions.iter().map(region).collect::<Result<_, _>>().map(Self)
+        let regions = regions.iter().map(region).collect::<Result<Vec<_>, String>>()?;
+        let possible = std::array::from_fn(|digit| regions.iter().fold(0, |all, region| all | region.possible(digit)));
+        Ok(Self { regions, possible })
+    }
+
+    /// Bit n, if a national number of n digits may begin with this one.
+    pub(super) fn possible(&self, first: u8) -> u32 {
+        self.possible[usize::from(first)]
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Region> {
-        self.0.iter()
+        self.regions.iter()
     }
 }
 
 impl Region {
-    /// Bit n, if any n digits are a number of this region.
-    pub(super) fn possible(&self) -> u32 {
+    fn possible(&self, first: usize) -> u32 {
+        let prefix = self.prefix().filter(|prefix| prefix.first().is_some_and(|digit| usize::from(*digit) == first));
         let without = if self.demanded { 0 } else { self.lengths };
-        self.prefix().map_or(0, |prefix| self.lengths << prefix.len()) | without
+        prefix.map_or(0, |prefix| self.lengths << prefix.len()) | without
     }
 
     /// Bit n, if the first n of the digits are a number of this region.
