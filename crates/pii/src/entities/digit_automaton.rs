@@ -15,6 +15,8 @@ pub(super) struct Automaton {
     /// By state and digit: the next state.
     next: Vec<[u16; 10]>,
     is_match: Vec<bool>,
+    /// By state: bit n, if some n digits lead from it to a match.
+    ahead: Vec<u32>,
 }
 
 impl Automaton {
@@ -24,7 +26,7 @@ impl Automaton {
         let mut parser = ParserBuilder::new().ignore_whitespace(true).unicode(false).utf8(false).build();
         let mut nodes = Nodes { nodes: vec![Node::Match], known: HashMap::new() };
         let first = nodes.before(&parser.parse(pattern).ok()?, MATCH)?;
-        let mut made = Self { next: vec![[DEAD; 10]], is_match: vec![false] };
+        let mut made = Self { next: vec![[DEAD; 10]], is_match: vec![false], ahead: Vec::new() };
         // by the nodes that it stands for
         let mut states = HashMap::from([(Vec::new(), DEAD)]);
         let mut open = Vec::new();
@@ -36,7 +38,21 @@ impl Automaton {
                 made.next[usize::from(state)][digit] = next;
             }
         }
+        made.look_ahead();
         Some(made)
+    }
+
+    /// What is ahead of a state is known when that of its next ones is: no pattern leads back to one.
+    fn look_ahead(&mut self) {
+        self.ahead = self.is_match.iter().map(|is_match| u32::from(*is_match)).collect();
+        loop {
+            let of = |next: &[u16; 10]| next.iter().fold(0, |all, next| all | self.ahead[usize::from(*next)] << 1);
+            let ahead = self.next.iter().zip(&self.ahead).map(|(next, known)| known | of(next)).collect::<Vec<_>>();
+            if ahead == self.ahead {
+                return;
+            }
+            self.ahead = ahead;
+        }
     }
 
     /// The state of a set of nodes; a new one is put among those whose digits are still open.
@@ -55,6 +71,12 @@ impl Automaton {
         states.insert(set.clone(), state);
         open.push((state, set));
         Some(state)
+    }
+
+    /// Bit n, if some n digits match that begin with these. Takes values, not characters.
+    pub(super) fn possible(&self, digits: &[u8]) -> u32 {
+        let reached = |state: u16, digit: &u8| self.next[usize::from(state)][usize::from(*digit)];
+        self.ahead[usize::from(digits.iter().fold(START, reached))] << digits.len()
     }
 
     /// Bit n, if the first n digits match. Takes values, not characters; looks at 31 at most.
@@ -183,13 +205,23 @@ mod tests {
         assert!(Automaton::new("").is_some_and(|empty| empty.lengths(&[1]) == 0));
     }
 
+    #[test]
+    fn what_may_follow_is_known() {
+        let automaton = Automaton::new("1(?:2{1,3}|34)|5").expect("fine");
+        for (digits, possible) in [(&[][..], 0b1_1110), (&[1], 0b1_1100), (&[1, 3], 0b1000), (&[5], 0b10), (&[2], 0)] {
+            assert_eq!(automaton.possible(digits), possible, "{digits:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn it_matches_what_the_expression_matches(digits in "[0-47-8]{1,12}") {
             let values = digits.bytes().map(|digit| digit - b'0').collect::<Vec<_>>();
             for pattern in PATTERNS {
                 let expression = Regex::new(&format!("(?x)^(?:{pattern})$")).expect("fine");
-                let lengths = Automaton::new(pattern).expect("fine").lengths(&values);
+                let automaton = Automaton::new(pattern).expect("fine");
+                let lengths = automaton.lengths(&values);
+                prop_assert_eq!(automaton.possible(&values[..1]) & lengths, lengths);
                 for n in 1..=digits.len() {
                     prop_assert_eq!(lengths & (1 << n) != 0, expression.is_match(&digits[..n]), "{} {}", pattern, n);
                 }

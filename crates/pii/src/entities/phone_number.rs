@@ -200,7 +200,7 @@ impl<'t> Chain<'t> {
     /// Bit n, if the first n digits are a number of one of the regions and written like one.
     fn national(&self, regions: &Regions) -> u32 {
         let (mut american, mut undated) = (0, 0);
-        let possible = regions.possible(self.digits[0]);
+        let possible = regions.possible(self.digits);
         for candidate in self.candidates().filter(|candidate| possible & (1 << candidate.digits) != 0) {
             american |= u32::from(candidate.is_american()) << candidate.digits;
             undated |= u32::from(!candidate.dated()) << candidate.digits;

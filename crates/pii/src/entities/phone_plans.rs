@@ -11,6 +11,8 @@ use std::sync::{LazyLock, OnceLock};
 /// Calling codes are below this.
 const CODES: usize = 1000;
 const CODE_MAX_DIGITS: usize = 3;
+/// So many digits say of most numbers that they are none.
+const FIRST: usize = 3;
 
 static PLANS: LazyLock<Vec<OnceLock<Option<Automaton>>>> =
     LazyLock::new(|| (0..CODES).map(|_| OnceLock::new()).collect());
@@ -62,8 +64,8 @@ fn kinds<'m>(region: &&'m Metadata) -> impl Iterator<Item = &'m Descriptor> + us
 #[derive(Debug)]
 pub(crate) struct Regions {
     regions: Vec<Region>,
-    /// By first digit: bit n, if a national number of n digits may begin with it.
-    possible: [u32; 10],
+    /// By the number that the first digits are: bit n, if a national number of n digits may begin with them.
+    possible: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -98,13 +100,18 @@ impl Regions {
             Ok(Region { american, trunk, demanded, plan, lengths })
         };
         let regions = regions.iter().map(region).collect::<Result<Vec<_>, String>>()?;
-        let possible = std::array::from_fn(|digit| regions.iter().fold(0, |all, region| all | region.possible(digit)));
+        let possible = (0..10u16.pow(FIRST as u32)).map(|first| {
+            let digits = [first / 100, first / 10 % 10, first % 10].map(|digit| digit as u8);
+            regions.iter().fold(0, |all, region| all | region.possible(&digits))
+        });
+        let possible = possible.collect();
         Ok(Self { regions, possible })
     }
 
-    /// Bit n, if a national number of n digits may begin with this one.
-    pub(super) fn possible(&self, first: u8) -> u32 {
-        self.possible[usize::from(first)]
+    /// Bit n, if a national number of n digits may begin like these.
+    pub(super) fn possible(&self, digits: &[u8]) -> u32 {
+        let first = digits.iter().take(FIRST).fold(0, |first, digit| first * 10 + usize::from(*digit));
+        self.possible.get(first).copied().unwrap_or(0)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Region> {
@@ -113,10 +120,15 @@ impl Regions {
 }
 
 impl Region {
-    fn possible(&self, first: usize) -> u32 {
-        let prefix = self.prefix().filter(|prefix| prefix.first().is_some_and(|digit| usize::from(*digit) == first));
-        let without = if self.demanded { 0 } else { self.lengths };
-        prefix.map_or(0, |prefix| self.lengths << prefix.len()) | without
+    /// Bit n, if some n digits that begin with these are a number of this region.
+    fn possible(&self, first: &[u8; FIRST]) -> u32 {
+        let of_plan = |digits: &[u8]| self.plan.possible(digits) & self.lengths;
+        let national = self.prefix().map(|prefix| match first.strip_prefix(prefix) {
+            Some(digits) => of_plan(digits) << prefix.len(),
+            None if prefix.starts_with(first) => u32::MAX,
+            None => 0,
+        });
+        national.unwrap_or(0) | if self.demanded { 0 } else { of_plan(first) }
     }
 
     /// Bit n, if the first n of the digits are a number of this region.
@@ -161,6 +173,17 @@ mod tests {
         assert!(
             !international("1212555012345") && !international("999123456") && !international("") && !international("4")
         );
+    }
+
+    #[test]
+    fn no_number_is_left_out_by_its_first_digits() {
+        let regions = Regions::new(&["US", "GB", "DE", "ES", "IN", "HU", "BR"].map(str::to_owned)).expect("known");
+        for number in ["2125550123", "12125550123", "02079460018", "030901820", "912345678", "09876543210", "0612345678"] {
+            let valid = regions.iter().fold(0, |all, region| all | region.valid(&values(number)));
+            assert_eq!(regions.possible(&values(number)) & valid, valid, "{number}");
+            assert!(valid & (1 << number.len()) != 0, "{number}");
+        }
+        assert_eq!(regions.possible(&values("0002")) & !1, 0);
     }
 
     #[test]
