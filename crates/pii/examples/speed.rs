@@ -12,10 +12,9 @@
 #[path = "../src/nasty.rs"]
 mod nasty;
 
-use nasty::NASTY;
-use std::hint::black_box;
+use nasty::{NASTY, took};
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tollgate_pii::fold::Folded;
 use tollgate_pii::{DEFAULT_ENTITIES, Entity, Pii};
 
@@ -29,12 +28,8 @@ const ORDINARY: &str = "Please write to jane.roe@example.com about order 1002345
     The quick brown fox, version 1.54.0 (sha256 9f86d081884c7d659a2feaa0c55ad015), jumped over 192.168.0.1:8080 in 3.14 seconds. \
     {\"id\": \"0192f3a4-7c1e-7b2a-9d3e-4455667788aa\", \"amount\": 1234.56, \"note\": \"naïve café — déjà vu\"}\n";
 
-/// What the search puts into pieces beside pieces.
-const SIGNS: &[&str] = &[
-    "0", "1", "2", "4", "5", "9", "00", "49", "a", "A", "x", "Z", "v", " ", ".", "-", ":", "/", "@", "+", "(", ")", "_",
-    "=", "#", "[", "]", "\n", "é", "É", "ж", "机", "\u{1f600}", "\u{20000}", "１", "๑", "𝟏", "\u{430}", "\u{301}",
-    "\u{200b}", "ﬁ", "𝐚", "ⓐ", "\u{212a}", "İ", "Σ",
-];
+/// What the search puts into pieces beside other pieces.
+const SIGNS: &str = "012459aAxZv .-:/@+()_=#[]\néÉж机\u{1f600}\u{20000}１๑𝟏\u{430}\u{301}\u{200b}ﬁ𝐚ⓐ\u{212a}İΣ";
 
 /// Bytes of the small texts, changes that are tried, and pieces that go on at a time.
 const SMALL: usize = 4 * KILOBYTE;
@@ -129,9 +124,11 @@ fn changed(piece: &str, chance: &mut Chance) -> String {
     for _ in 0..=chance.below(3) {
         let at = chance.below(chars.len() + 1);
         let end = (at + chance.below(3)).min(chars.len());
-        let pool = if chance.below(4) == 0 { NASTY } else { SIGNS };
-        let put = if chance.below(3) == 0 { "" } else { pool[chance.below(pool.len())] };
-        chars.splice(at..end, put.chars());
+        match chance.below(6) {
+            0 | 1 => chars.splice(at..end, None).count(),
+            2 => chars.splice(at..end, NASTY[chance.below(NASTY.len())].chars()).count(),
+            _ => chars.splice(at..end, SIGNS.chars().nth(chance.below(SIGNS.chars().count()))).count(),
+        };
     }
     chars.into_iter().collect()
 }
@@ -152,23 +149,4 @@ fn filled(piece: &str, bytes: usize) -> String {
 
 fn least_of(timed: impl Fn() -> Duration) -> Duration {
     (0..RUNS).map(|_| timed()).min().unwrap_or_default()
-}
-
-/// Of the processor, if it is for long: what is over soon is hardly ever interrupted.
-fn took<T>(is_long: bool, run: impl FnOnce() -> T) -> Duration {
-    let processor = |is_long: bool| if is_long { processor_time() } else { None };
-    let (before, begun) = (processor(is_long), Instant::now());
-    let result = black_box(run());
-    let elapsed = begun.elapsed();
-    let of_processor = before.and_then(|before| processor(is_long)?.checked_sub(before));
-    drop(result);
-    of_processor.unwrap_or(elapsed)
-}
-
-/// What this thread has had of a processor, where Linux says it.
-fn processor_time() -> Option<Duration> {
-    // brings the account up to date
-    std::thread::yield_now();
-    let account = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    account.split(' ').next()?.parse().ok().map(Duration::from_nanos)
 }

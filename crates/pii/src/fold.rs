@@ -205,7 +205,11 @@ impl<'a> Folding<'a> {
 
     fn push(&mut self, c: char, at: usize) {
         self.text.push(c);
-        self.origin.extend(std::iter::repeat_n(offset(at), c.len_utf8()));
+        self.origin.push(offset(at));
+        // most of what is pushed is ASCII
+        if !c.is_ascii() {
+            self.origin.extend(std::iter::repeat_n(offset(at), c.len_utf8() - 1));
+        }
     }
 
     /// Lower-cases it; of a run of white space only the first is kept.

@@ -240,7 +240,11 @@ impl Looks {
 
     /// Of which kind a character is.
     pub(crate) fn kind(&self, c: char) -> Kind {
-        if u32::from(c) < ENDS { Kind(self.of(c).kind) } else { Kind::of(c) }
+        match u32::from(c) < ENDS {
+            true => Kind(self.of(c).kind),
+            // there are letters without case, and nothing else
+            false => Kind(if c.is_alphabetic() { ALPHABETIC } else { 0 }),
+        }
     }
 }
 
@@ -278,6 +282,8 @@ mod tests {
             assert_eq!(looks.of(c), Look::of(c), "{c:?}");
             assert_eq!(is_alphanumeric(c), c.is_alphanumeric(), "{c:?}");
             assert_eq!(is_alphabetic(c), c.is_alphabetic(), "{c:?}");
+            let kind = looks.kind(c);
+            assert_eq!((kind.is_uppercase(), kind.is_lowercase()), (c.is_uppercase(), c.is_lowercase()), "{c:?}");
             let mut lowered = String::new();
             lower(c, |c| lowered.push(c));
             assert!(lowered.chars().eq(c.to_lowercase()), "{c:?}");

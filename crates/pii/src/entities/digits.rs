@@ -43,7 +43,11 @@ pub(super) fn windows(text: &Text<'_>, shapes: &[&[usize]], visit: impl FnMut(Wi
 pub(super) fn joined(text: &Text<'_>, shapes: &[&[usize]], separators: &[u8], mut visit: impl FnMut(Window)) {
     let (groups, text) = (text.groups(), text.as_str());
     let most = shapes.iter().map(|shape| shape.len()).max().unwrap_or(0);
-    let shapes = if groups.is_empty() { Vec::new() } else { shapes.iter().map(|shape| Sizes::of(shape.iter().copied())).collect() };
+    let shapes = if groups.is_empty() {
+        Vec::new()
+    } else {
+        shapes.iter().map(|shape| Sizes::of(shape.iter().copied())).collect()
+    };
     // most groups are of a size that no shape begins with
     let firsts = shapes.iter().fold(0u32, |firsts, shape| firsts | 1 << (shape.bytes & 31));
     for (i, first) in groups.iter().enumerate() {

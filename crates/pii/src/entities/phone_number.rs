@@ -96,7 +96,8 @@ pub(super) fn find(text: &Text<'_>, regions: &Regions, report: Report<'_>) {
     let (mut i, mut reach, mut done) = (0, 0, 0);
     while i < groups.len() {
         reach = reach.max(i);
-        while reach + 1 < groups.len().min(i + GROUPS_MAX) && joined(text.as_str(), &groups[reach], &groups[reach + 1]) {
+        while reach + 1 < groups.len().min(i + GROUPS_MAX) && joined(text.as_str(), &groups[reach], &groups[reach + 1])
+        {
             reach += 1;
         }
         let found = Chain::new(text, &groups[i..=reach], &digits[done..]).and_then(|chain| {
