@@ -24,6 +24,13 @@ impl Window {
     pub(super) fn digits(&self) -> &[u8] {
         &self.values[..self.count]
     }
+
+    fn push(&mut self, digit: u8) {
+        if let Some(slot) = self.values.get_mut(self.count) {
+            *slot = digit;
+            self.count += 1;
+        }
+    }
 }
 
 /// The number that some digits are.
@@ -66,9 +73,10 @@ pub(super) fn joined(text: &Text<'_>, shapes: &[&[usize]], separators: &[u8], mu
             let separator = if window.len() > 1 { text.as_bytes()[first.end] } else { 0 };
             let span = first.start..last;
             let mut found = Window { span, groups: window.len(), separator, values: [0; DIGITS_MAX], count: 0 };
-            for byte in window.iter().flat_map(|group| &text.as_bytes()[group.clone()]).take(DIGITS_MAX) {
-                found.values[found.count] = byte - b'0';
-                found.count += 1;
+            for group in window {
+                for byte in &text.as_bytes()[group.clone()] {
+                    found.push(byte - b'0');
+                }
             }
             visit(found);
         }

@@ -115,7 +115,7 @@ pub(super) fn find(text: &Text<'_>, regions: &Regions, report: Report<'_>) {
 
 fn joined(text: &str, left: &Range<usize>, right: &Range<usize>) -> bool {
     let gap = &text.as_bytes()[left.end..right.start];
-    gap.len() <= GAP_MAX_BYTES && gap.iter().all(|b| b" ().-/".contains(b))
+    gap.len() <= GAP_MAX_BYTES && gap.iter().all(|b| matches!(b, b' ' | b'(' | b')' | b'.' | b'-' | b'/'))
 }
 
 struct Found {
@@ -218,7 +218,11 @@ impl<'t> Chain<'t> {
                 _ => undated,
             };
             // most numbers are none, and most that are one are found by then
-            if shaped & !lengths == 0 { lengths } else { lengths | (shaped & region.valid(self.digits)) }
+            if shaped & !lengths & region.possible(self.digits) == 0 {
+                lengths
+            } else {
+                lengths | (shaped & region.valid(self.digits))
+            }
         })
     }
 }
@@ -308,6 +312,9 @@ fn opening(text: &str, number: Range<usize>) -> usize {
 /// Where `ext. 123` or `x123` after a number ends.
 fn extension(text: &str, at: usize) -> Option<usize> {
     let rest = text[at..].strip_prefix([' ', ',']).unwrap_or(&text[at..]).trim_start_matches(' ');
+    if !rest.starts_with(['e', 'E', 'x', 'X']) {
+        return None;
+    }
     let word = ["extension", "ext.", "ext", "x"]
         .iter()
         .find(|w| rest.get(..w.len()).is_some_and(|start| start.eq_ignore_ascii_case(w)))?;

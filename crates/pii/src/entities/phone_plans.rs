@@ -13,6 +13,7 @@ const CODES: usize = 1000;
 const CODE_MAX_DIGITS: usize = 3;
 /// So many digits say of most numbers that they are none.
 const FIRST: usize = 3;
+const FIRSTS: usize = 1000;
 
 static PLANS: LazyLock<Vec<OnceLock<Option<Automaton>>>> =
     LazyLock::new(|| (0..CODES).map(|_| OnceLock::new()).collect());
@@ -79,6 +80,13 @@ pub(super) struct Region {
     plan: &'static Automaton,
     /// Bit n: numbers of n digits exist, trunk prefix not counted.
     lengths: u32,
+    /// See [`Regions::possible`].
+    possible: Vec<u32>,
+}
+
+/// The number that the first [`FIRST`] digits are.
+fn first(digits: &[u8]) -> usize {
+    digits.iter().take(FIRST).fold(0, |first, digit| first * 10 + usize::from(*digit))
 }
 
 impl Regions {
@@ -97,21 +105,17 @@ impl Regions {
             let demanded = trunk.is_some() && !optional;
             let lengths = kinds(&metadata).flat_map(|kind| kind.possible_length()).filter(|length| **length < 32);
             let lengths = lengths.fold(0, |bits, length| bits | 1 << length);
-            Ok(Region { american, trunk, demanded, plan, lengths })
+            Ok(Region { american, trunk, demanded, plan, lengths, possible: Vec::new() }.with_possible())
         };
         let regions = regions.iter().map(region).collect::<Result<Vec<_>, String>>()?;
-        let possible = (0..10u16.pow(FIRST as u32)).map(|first| {
-            let digits = [first / 100, first / 10 % 10, first % 10].map(|digit| digit as u8);
-            regions.iter().fold(0, |all, region| all | region.possible(&digits))
-        });
-        let possible = possible.collect();
+        let union = |first| regions.iter().fold(0, |all, region: &Region| all | region.possible[first]);
+        let possible = (0..FIRSTS).map(union).collect();
         Ok(Self { regions, possible })
     }
 
-    /// Bit n, if a national number of n digits may begin like these.
+    /// Bit n, if a national number of n digits may begin like these, of which there are [`FIRST`] or more.
     pub(super) fn possible(&self, digits: &[u8]) -> u32 {
-        let first = digits.iter().take(FIRST).fold(0, |first, digit| first * 10 + usize::from(*digit));
-        self.possible.get(first).copied().unwrap_or(0)
+        self.possible[first(digits)]
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Region> {
@@ -120,8 +124,14 @@ impl Regions {
 }
 
 impl Region {
+    fn with_possible(self) -> Self {
+        let digits = |first: usize| [first / 100, first / 10 % 10, first % 10].map(|digit| digit as u8);
+        let possible = (0..FIRSTS).map(|first| self.begun(&digits(first))).collect();
+        Self { possible, ..self }
+    }
+
     /// Bit n, if some n digits that begin with these are a number of this region.
-    fn possible(&self, first: &[u8; FIRST]) -> u32 {
+    fn begun(&self, first: &[u8; FIRST]) -> u32 {
         let of_plan = |digits: &[u8]| self.plan.possible(digits) & self.lengths;
         let national = self.prefix().map(|prefix| match first.strip_prefix(prefix) {
             Some(digits) => of_plan(digits) << prefix.len(),
@@ -131,11 +141,19 @@ impl Region {
         national.unwrap_or(0) | if self.demanded { 0 } else { of_plan(first) }
     }
 
+    /// Bit n, if a number of this region of n digits may begin like these, of which there are [`FIRST`] or more.
+    pub(super) fn possible(&self, digits: &[u8]) -> u32 {
+        self.possible[first(digits)]
+    }
+
     /// Bit n, if the first n of the digits are a number of this region.
     pub(super) fn valid(&self, digits: &[u8]) -> u32 {
         let of_plan = |digits: &[u8]| self.plan.lengths(digits) & self.lengths;
-        let national = self.prefix().and_then(|prefix| Some(of_plan(digits.strip_prefix(prefix)?) << prefix.len()));
-        national.unwrap_or(0) | if self.demanded { 0 } else { of_plan(digits) }
+        let national = self.prefix().map_or(0, |prefix| match digits.split_at_checked(prefix.len()) {
+            Some((first, digits)) if first.iter().eq(prefix) => of_plan(digits) << prefix.len(),
+            _ => 0,
+        });
+        national | if self.demanded { 0 } else { of_plan(digits) }
     }
 
     fn prefix(&self) -> Option<&[u8]> {
