@@ -148,9 +148,14 @@ pub(crate) struct Kind(u8);
 impl Kind {
     fn of(c: char) -> Self {
         let flag = |is_so: bool, flag: u8| if is_so { flag } else { 0 };
-        let is_lowered = !c.to_lowercase().eq([c]);
-        let letter = flag(c.is_alphabetic(), ALPHABETIC) | flag(c.is_numeric(), NUMERIC) | flag(is_lowered, IS_LOWERED);
-        Self(letter | flag(c.is_uppercase(), UPPERCASE) | flag(c.is_lowercase(), LOWERCASE))
+        // whatever has case is alphabetic, by definition
+        if !c.is_alphabetic() {
+            return Self(flag(c.is_numeric(), NUMERIC));
+        }
+        let is_lower = c.is_lowercase();
+        let is_lowered = !is_lower && !c.to_lowercase().eq([c]);
+        let case = flag(c.is_uppercase(), UPPERCASE) | flag(is_lower, LOWERCASE) | flag(is_lowered, IS_LOWERED);
+        Self(ALPHABETIC | case)
     }
 
     /// See [`char::is_alphanumeric`].

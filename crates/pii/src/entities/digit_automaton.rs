@@ -3,7 +3,7 @@
 
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Class, Hir, HirKind};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 /// A state from which nothing matches, and the one before the first digit.
 const DEAD: u16 = 0;
@@ -24,7 +24,7 @@ impl Automaton {
     pub(super) fn new(pattern: &str) -> Option<Self> {
         // digits are ASCII here, and the patterns are wrapped over lines
         let mut parser = ParserBuilder::new().ignore_whitespace(true).unicode(false).utf8(false).build();
-        let mut nodes = Nodes { nodes: vec![Node::Match], known: HashMap::new() };
+        let mut nodes = Nodes { nodes: vec![Node::Match], ends: vec![vec![MATCH]], known: HashMap::new() };
         let first = nodes.before(&parser.parse(pattern).ok()?, MATCH)?;
         let mut made = Self { next: vec![[DEAD; 10]], is_match: vec![false], ahead: Vec::new() };
         // by the nodes that it stands for
@@ -108,6 +108,8 @@ enum Node {
 /// An automaton that is in several nodes at once. What two alternatives end with is there once.
 struct Nodes {
     nodes: Vec<Node>,
+    /// By node: where it leads without a digit, itself if it does not; in order.
+    ends: Vec<Vec<u32>>,
     known: HashMap<Node, u32>,
 }
 
@@ -116,7 +118,9 @@ impl Nodes {
         let new = u32::try_from(self.nodes.len()).ok()?;
         let at = *self.known.entry(node.clone()).or_insert(new);
         if at == new {
+            let ends = if let Node::Either(others) = &node { self.closed(others.iter().copied()) } else { vec![new] };
             self.nodes.push(node);
+            self.ends.push(ends);
         }
         Some(at)
     }
@@ -159,19 +163,15 @@ impl Nodes {
         }
     }
 
-    /// All nodes that are reached without a digit, but for those that only lead to others.
+    /// All nodes that are reached from these without a digit, but for those that only lead to others; in order.
     fn closed(&self, nodes: impl IntoIterator<Item = u32>) -> Vec<u32> {
-        let mut open = nodes.into_iter().collect::<Vec<_>>();
-        let mut seen = BTreeSet::new();
-        while let Some(node) = open.pop() {
-            if seen.insert(node)
-                && let Some(Node::Either(others)) = self.nodes.get(node as usize)
-            {
-                open.extend(others);
-            }
-        }
-        let is_end = |node: &u32| !matches!(self.nodes.get(*node as usize), Some(Node::Either(_)));
-        seen.into_iter().filter(is_end).collect()
+        let mut reached = nodes.into_iter().collect::<Vec<_>>();
+        reached.sort_unstable();
+        reached.dedup();
+        let mut closed = reached.iter().flat_map(|node| self.ends[*node as usize].iter().copied()).collect::<Vec<_>>();
+        closed.sort_unstable();
+        closed.dedup();
+        closed
     }
 }
 

@@ -5,6 +5,7 @@ use super::score::{CHECKED, FORMAT};
 use super::{Report, Text, pattern};
 use crate::fold::Folded;
 use regex::Regex;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 pub(super) const CONTEXT: &[&str] = &[];
@@ -43,6 +44,9 @@ static DOTTED: LazyLock<Regex> = LazyLock::new(|| {
 /// `sk-` is also how class names and package names start, so what follows must look random.
 static SK: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?-u:\b)sk-[A-Za-z0-9_-]{20,}"));
 
+/// No token of [`TOKEN`], [`DOTTED`] or [`SK`] is shorter.
+const TOKEN_MIN_BYTES: usize = 15;
+
 static PRIVATE_KEY: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"));
 
@@ -64,13 +68,17 @@ const AUTHORIZATION: &str = "authorization";
 
 const SCHEME_MAX_BYTES: usize = 20;
 const USER_MAX_BYTES: usize = 100;
-const PASSWORD_BYTES: std::ops::Range<usize> = 3..201;
+const PASSWORD_BYTES: Range<usize> = 3..201;
 
 pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
     let text = text.as_str();
-    TOKEN.find_iter(text).for_each(|m| report(m.range(), CHECKED));
-    DOTTED.find_iter(text).for_each(|m| report(m.range(), CHECKED));
-    SK.find_iter(text).filter(|m| random(m.as_str())).for_each(|m| report(m.range(), CHECKED));
+    for run in runs(text) {
+        let mut report = |found: regex::Match<'_>| report(run.start + found.start()..run.start + found.end(), CHECKED);
+        let run = &text[run.clone()];
+        TOKEN.find_iter(run).for_each(&mut report);
+        DOTTED.find_iter(run).for_each(&mut report);
+        SK.find_iter(run).filter(|found| random(found.as_str())).for_each(&mut report);
+    }
     PRIVATE_KEY.find_iter(text).for_each(|m| report(m.start()..block_end(text, m.end()), CHECKED));
     for found in NAMED.find_iter(text) {
         let (value, must_vary) = value(found.as_str());
@@ -85,6 +93,22 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
     }
 }
 
+/// Runs of what tokens are written with that are long enough for one; what stands beside a run is no part of a word.
+fn runs(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let bytes = text.as_bytes();
+    let is_part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'+' | b'/' | b'=');
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let start = at + bytes[at..].iter().position(is_part)?;
+            at = start + bytes[start..].iter().take_while(|b| is_part(b)).count();
+            if at - start >= TOKEN_MIN_BYTES {
+                return Some(start..at);
+            }
+        }
+    })
+}
+
 /// Where the value begins in a match of [`NAMED`], whose end it is, and whether it must look random.
 fn value(written: &str) -> (usize, bool) {
     if written.starts_with(|c: char| c.is_ascii_digit()) {
@@ -94,11 +118,11 @@ fn value(written: &str) -> (usize, bool) {
     // no value has any of these, and no name the signs below
     let apart = written.rfind(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '>')).map_or(0, |at| at + 1);
     let sign = if named(&AUTHORIZATION) { None } else { written.find(['=', ':']) };
-    (sign.map_or(apart, |sign| apart.max(sign + 1)), !NAMES_ENOUGH.iter().any(|name| named(name)))
+    (sign.map_or(apart, |sign| apart.max(sign + 1)), !NAMES_ENOUGH.iter().any(named))
 }
 
 /// The password of `scheme://user:password@host`, whose `://` is at `at`.
-fn password(text: &str, at: usize) -> Option<std::ops::Range<usize>> {
+fn password(text: &str, at: usize) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
     let scheme = bytes[..at].iter().rev().take(SCHEME_MAX_BYTES).take_while(|b| b.is_ascii_alphanumeric()).count();
     if scheme < 2 {
@@ -212,6 +236,18 @@ mod tests {
             "std::net://a:b",
         ];
         tests::table(Entity::Secret, &positives, &negatives);
+    }
+
+    #[test]
+    fn no_token_is_shorter_than_a_run_or_has_what_none_has() {
+        for pattern in [&super::TOKEN, &super::DOTTED, &super::SK] {
+            let parsed = regex_syntax::ParserBuilder::new().utf8(false).build().parse(pattern.as_str()).expect("fine");
+            assert!(parsed.properties().minimum_len() >= Some(super::TOKEN_MIN_BYTES), "{pattern}");
+        }
+        for apart in [" ", "\n", "@", ":", ",", "é", "~", "$", "\"", "%"] {
+            let token = format!("ghp_{}{apart}{}", "aB3".repeat(5), "aB3".repeat(12));
+            assert_eq!(tests::found(Entity::Secret, &token), Vec::<&str>::new(), "{token}");
+        }
     }
 
     #[test]
