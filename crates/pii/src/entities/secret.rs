@@ -242,7 +242,7 @@ mod tests {
     fn no_token_is_shorter_than_a_run_or_has_what_none_has() {
         for pattern in [&super::TOKEN, &super::DOTTED, &super::SK] {
             let parsed = regex_syntax::ParserBuilder::new().utf8(false).build().parse(pattern.as_str()).expect("fine");
-            assert!(parsed.properties().minimum_len() >= Some(super::TOKEN_MIN_BYTES), "{pattern}");
+            assert!(parsed.properties().minimum_len() >= Some(super::TOKEN_MIN_BYTES), "{}", pattern.as_str());
         }
         for apart in [" ", "\n", "@", ":", ",", "é", "~", "$", "\"", "%"] {
             let token = format!("ghp_{}{apart}{}", "aB3".repeat(5), "aB3".repeat(12));
