@@ -6,11 +6,13 @@
 //!
 //! Not here: words that are wholly of look-alikes, digits for letters, text split over several messages, encodings such as base64.
 
-use crate::look_alikes::{is_mark, latin, ligature, undressed};
+use crate::look_alikes::ligature;
+use crate::looks::{Look, Looks, lower};
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::ops::Range;
 
-/// A text as the checks see it, with the way back to the original. ASCII text is borrowed as it is.
+/// A text as the checks see it, with the way back to the original. What folding leaves as it is is borrowed.
 #[derive(Debug)]
 pub struct Folded<'a> {
     original: &'a str,
@@ -18,21 +20,32 @@ pub struct Folded<'a> {
     /// For every byte of `text`, and its end: where its character starts in the original. `None`: the same offsets.
     origin: Option<Vec<u32>>,
     beside: &'a str,
+    closer: OnceCell<Option<Box<Folded<'a>>>>,
 }
 
 impl<'a> Folded<'a> {
     /// Folds characters; case and white space stay.
     pub fn new(original: &'a str) -> Self {
         if original.is_ascii() {
-            return Self { original, text: Cow::Borrowed(original), origin: None, beside: "" };
+            return Self::made(original, Cow::Borrowed(original), None);
         }
-        let mut folding = Folding::with_capacity(original.len());
-        for (at, c) in original.char_indices() {
-            if let Some(c) = fold_char(c) {
-                folding.push(c, at);
+        let looks = Looks::get();
+        let mut folding = Folding::new(original);
+        // up to where the original has been taken over
+        let mut done = 0;
+        for (at, c) in beyond_ascii(original) {
+            let look = looks.of(c);
+            if !look.is_plain() {
+                folding.keep(done..at);
+                look.folded(c).into_iter().for_each(|c| folding.push(c, at));
+                done = at + c.len_utf8();
             }
         }
-        folding.finish(original)
+        if done == 0 {
+            return Self::made(original, Cow::Borrowed(original), None);
+        }
+        folding.keep(done..original.len());
+        folding.finish()
     }
 
     /// Folds characters, lower-cases, and turns every run of white space into one space: for comparing words.
@@ -40,57 +53,57 @@ impl<'a> Folded<'a> {
         let spaced = original.as_bytes().windows(2).any(|w| w[0].is_ascii_whitespace() && w[1].is_ascii_whitespace());
         if original.is_ascii() && !spaced {
             let lower = |c: char| if c.is_ascii_whitespace() { ' ' } else { c.to_ascii_lowercase() };
-            let text = original.chars().map(lower).collect::<String>();
-            return Self { original, text: Cow::Owned(text), origin: None, beside: "" };
+            return Self::made(original, Cow::Owned(original.chars().map(lower).collect()), None);
         }
-        let mut folding = Folding::with_capacity(original.len());
+        let looks = Looks::get();
+        let mut folding = Folding::new(original);
         for (at, c) in original.char_indices() {
-            match fold_char(c) {
-                Some(c) if c.is_whitespace() && folding.text.ends_with(' ') => {}
-                Some(c) if c.is_whitespace() => folding.push(' ', at),
-                Some(c) => c.to_lowercase().for_each(|c| folding.push(c, at)),
-                None => {}
-            }
+            looks.of(c).folded(c).into_iter().for_each(|c| folding.push_word(c, at));
         }
-        folding.finish(original)
+        folding.finish()
     }
 
     /// Undoes dearer disguises as well; case and white space stay. `None` if there are none.
     pub fn deeper(original: &'a str) -> Option<Self> {
-        is_disguised(original).then(|| Self::deep(original, false))
+        is_disguised(original).then(|| Self::deep(original, Folding::push))
     }
 
     /// The same for comparing words; see [`Folded::words`].
     pub fn deeper_words(original: &'a str) -> Option<Self> {
-        is_disguised(original).then(|| Self::deep(original, true))
+        is_disguised(original).then(|| Self::deep(original, Folding::push_word))
     }
 
-    fn deep(original: &'a str, is_for_words: bool) -> Self {
-        let mut folding = Folding::with_capacity(original.len());
-        for (start, word) in words(original) {
-            let is_mixed = is_mixed(word);
+    /// What [`Folded::deeper`] gives of the same original under the same key, made once.
+    pub fn closer(&self) -> Option<&Folded<'a>> {
+        let closer = self.closer.get_or_init(|| Self::deeper(self.original).map(|it| Box::new(it.beside(self.beside))));
+        closer.as_deref()
+    }
+
+    fn deep(original: &'a str, push: impl Fn(&mut Folding<'a>, char, usize)) -> Self {
+        let looks = Looks::get();
+        let mut folding = Folding::new(original);
+        for (start, word, together) in words(original) {
+            let is_mixed = together.is_mixed();
             for (at, c) in word.char_indices().map(|(at, c)| (start + at, c)) {
-                let mut push = |c: char| match c {
-                    c if !is_for_words => folding.push(c, at),
-                    c if c.is_whitespace() && folding.text.ends_with(' ') => {}
-                    c if c.is_whitespace() => folding.push(' ', at),
-                    c => c.to_lowercase().for_each(|c| folding.push(c, at)),
-                };
-                if let Some(letters) = ligature(c) {
-                    letters.chars().for_each(push);
-                } else if !is_mark(c) {
-                    let plain = undressed(c).or_else(|| latin(c).filter(|_| is_mixed)).or_else(|| fold_char(c));
-                    plain.into_iter().for_each(&mut push);
+                let look = looks.of(c);
+                if look.is_ligature() {
+                    ligature(c).into_iter().flat_map(str::chars).for_each(|c| push(&mut folding, c, at));
+                } else if let Some(c) = look.closer(c, is_mixed) {
+                    push(&mut folding, c, at);
                 }
             }
         }
-        folding.finish(original)
+        folding.finish()
+    }
+
+    fn made(original: &'a str, text: Cow<'a, str>, origin: Option<Vec<u32>>) -> Self {
+        Self { original, text, origin, beside: "", closer: OnceCell::new() }
     }
 
     /// The same text, standing under this key of a JSON object: context for what it means.
     #[must_use]
     pub fn beside(self, key: &'a str) -> Self {
-        Self { beside: key, ..self }
+        Self { beside: key, closer: OnceCell::new(), ..self }
     }
 
     /// The key it stands under; empty if there is none.
@@ -128,20 +141,22 @@ pub fn decided(text: &str, ahead: usize) -> usize {
     if ahead == 0 {
         return text.len();
     }
+    let looks = Looks::get();
+    let parts = |c: char| looks.of(c).parts();
     let mut back = text.char_indices().rev();
     let (mut counted, mut is_spaced, mut at) = (0, false, text.len());
     while counted < ahead {
         let Some((start, c)) = back.next() else { return 0 };
         at = start;
-        let Some(c) = seen(c) else { continue };
+        let Some(c) = looks.of(c).seen(c) else { continue };
         counted += usize::from(!(is_spaced && c.is_whitespace()));
         is_spaced = c.is_whitespace();
     }
-    if text[at..].chars().next().and_then(seen).is_some_and(parts) {
+    if text[at..].starts_with(parts) {
         return at;
     }
     for (start, c) in back {
-        if seen(c).is_some_and(parts) {
+        if parts(c) {
             return at;
         }
         at = start;
@@ -152,8 +167,10 @@ pub fn decided(text: &str, ahead: usize) -> usize {
 /// Whether the last `ahead` visible characters hold neither a digit nor three dashes: what every value of several words has. The number of
 /// a placeholder is none, because no value begins behind a `_`.
 pub(crate) fn is_quiet(text: &str, ahead: usize) -> bool {
+    let looks = Looks::get();
     let (mut counted, mut dashes, mut is_number) = (0, 0, false);
-    for c in text.chars().rev().filter_map(seen).map(|c| undressed(c).unwrap_or(c)) {
+    let seen = |c: char| looks.of(c).seen(c).map(|plain| looks.of(c).undressed(plain));
+    for c in text.chars().rev().filter_map(seen) {
         dashes = if c == '-' { dashes + 1 } else { 0 };
         if dashes == 3 || (is_number && !c.is_ascii_digit() && c != '_') {
             return false;
@@ -167,89 +184,95 @@ pub(crate) fn is_quiet(text: &str, ahead: usize) -> bool {
     !is_number
 }
 
-/// The plain form of a character, in front of dearer disguises; `None` for one that some form of the text is without.
-fn seen(c: char) -> Option<char> {
-    fold_char(c).filter(|c| !is_mark(*c))
-}
-
-/// Characters that no single value reaches across, in whatever dress.
-fn parts(c: char) -> bool {
-    let is_dressed = || undressed(c).is_some() || latin(c).is_some() || ligature(c).is_some();
-    c.is_whitespace() || ((c as u32) >= 0x530 && !is_dressed())
-}
-
-struct Folding {
+struct Folding<'a> {
+    original: &'a str,
     text: String,
     origin: Vec<u32>,
 }
 
-impl Folding {
-    fn with_capacity(bytes: usize) -> Self {
-        Self { text: String::with_capacity(bytes), origin: Vec::with_capacity(bytes + 1) }
+impl<'a> Folding<'a> {
+    fn new(original: &'a str) -> Self {
+        let bytes = original.len();
+        Self { original, text: String::with_capacity(bytes), origin: Vec::with_capacity(bytes + 1) }
+    }
+
+    /// Takes over a part of the original.
+    fn keep(&mut self, part: Range<usize>) {
+        self.text.push_str(&self.original[part.clone()]);
+        // interior bytes of a character are nobody's bounds
+        self.origin.extend(offset(part.start)..offset(part.end));
     }
 
     fn push(&mut self, c: char, at: usize) {
         self.text.push(c);
-        // bodies are bounded far below 4 GiB
-        self.origin.resize(self.text.len(), u32::try_from(at).unwrap_or(u32::MAX));
+        self.origin.push(offset(at));
+        // most of what is pushed is ASCII
+        if !c.is_ascii() {
+            self.origin.extend(std::iter::repeat_n(offset(at), c.len_utf8() - 1));
+        }
     }
 
-    fn finish(mut self, original: &str) -> Folded<'_> {
-        self.origin.push(u32::try_from(original.len()).unwrap_or(u32::MAX));
-        Folded { original, text: Cow::Owned(self.text), origin: Some(self.origin), beside: "" }
+    /// Lower-cases it; of a run of white space only the first is kept.
+    fn push_word(&mut self, c: char, at: usize) {
+        match c {
+            _ if !c.is_whitespace() => lower(c, |c| self.push(c, at)),
+            _ if !self.text.ends_with(' ') => self.push(' ', at),
+            _ => {}
+        }
+    }
+
+    fn finish(mut self) -> Folded<'a> {
+        self.origin.push(offset(self.original.len()));
+        Folded::made(self.original, Cow::Owned(self.text), Some(self.origin))
     }
 }
 
-/// Words and what stands between them, in order, each with its place.
-fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
+/// Bodies are bounded far below 4 GiB.
+fn offset(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// Words and what stands between them, in order, each with its place and with what its characters' looks have together.
+fn words(text: &str) -> impl Iterator<Item = (usize, &str, Look)> {
+    let looks = Looks::get();
     let mut at = 0;
     std::iter::from_fn(move || {
         let rest = &text[at..];
-        let is_in_word = joins(rest.chars().next()?);
-        let length = rest.find(|c: char| joins(c) != is_in_word).unwrap_or(rest.len());
+        let mut together = looks.of(rest.chars().next()?);
+        let is_in_word = together.joins();
+        let mut length = 0;
+        for c in rest.chars() {
+            let look = looks.of(c);
+            if look.joins() != is_in_word {
+                break;
+            }
+            together = together.and(look);
+            length += c.len_utf8();
+        }
         at += length;
-        Some((at - length, &rest[..length]))
+        Some((at - length, &rest[..length], together))
     })
-}
-
-/// Whether a character is of a word, or of nothing. Where a text that grows is decided no word goes on; see [`decided`].
-fn joins(c: char) -> bool {
-    seen(c).is_none_or(|c| c.is_alphanumeric() && !parts(c))
-}
-
-/// Whether a word has Latin letters and some that only look like them.
-fn is_mixed(word: &str) -> bool {
-    let is_latin = |c: char| c.is_ascii_alphabetic() || undressed(c).is_some_and(|plain| plain.is_ascii_alphabetic());
-    word.chars().any(is_latin) && word.chars().any(|c| latin(c).is_some())
 }
 
 /// Whether there is anything that only [`Folded::deeper`] undoes.
 fn is_disguised(text: &str) -> bool {
-    let is_dressed = |c: char| is_mark(c) || ligature(c).is_some() || undressed(c).is_some();
-    let is_hidden = |word: &str| !word.is_ascii() && (is_mixed(word) || word.chars().any(is_dressed));
-    !text.is_ascii() && words(text).any(|(_, word)| is_hidden(word))
+    if text.is_ascii() {
+        return false;
+    }
+    let looks = Looks::get();
+    let together = beyond_ascii(text).fold(Look::default(), |together, (_, c)| together.and(looks.of(c)));
+    together.may_be_disguised() && words(text).any(|(_, _, together)| together.is_disguised())
 }
 
-/// The plain form of a character; `None` for one that nobody sees.
-fn fold_char(c: char) -> Option<char> {
-    let code = c as u32;
-    let digit = |zero: u32| char::from_digit((code - zero) % 10, 10);
-    match code {
-        0..=0x7f => Some(c),
-        // soft hyphen, combining grapheme joiner, Mongolian vowel separator, zero-width and bidi controls, BOM
-        0xad | 0x34f | 0x180e | 0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x2069 | 0xfeff => None,
-        // variation selectors and tags
-        0xfe00..=0xfe0f | 0xe0000..=0xe01ef => None,
-        0x660..=0x669 => digit(0x660),
-        0x6f0..=0x6f9 => digit(0x6f0),
-        0x966..=0x96f => digit(0x966),
-        0x1d7ce..=0x1d7ff => digit(0x1d7ce),
-        // full-width ASCII
-        0xff01..=0xff5e => char::from_u32(code - 0xfee0),
-        0x2010..=0x2015 | 0x2212 | 0xfe58 | 0xfe63 => Some('-'),
-        _ if c.is_whitespace() => Some(' '),
-        _ => Some(c),
-    }
+/// The characters that are not ASCII, each with its place.
+fn beyond_ascii(text: &str) -> impl Iterator<Item = (usize, char)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        at += text.as_bytes()[at..].iter().position(|byte| !byte.is_ascii())?;
+        let c = text[at..].chars().next()?;
+        at += c.len_utf8();
+        Some((at - c.len_utf8(), c))
+    })
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod custom;
 mod entities;
 pub mod fold;
 mod look_alikes;
+mod looks;
 pub mod mask;
 #[cfg(test)]
 mod nasty;
@@ -79,8 +80,8 @@ impl Pii {
     /// Appends every finding of every entity and pattern; they may overlap. A text with dearer disguises is looked at without them too.
     pub fn scan(&self, text: &Folded<'_>, out: &mut Vec<Finding>) {
         self.scan_folded(text, out);
-        if let Some(deeper) = Folded::deeper(text.original()) {
-            self.scan_folded(&deeper.beside(text.key()), out);
+        if let Some(closer) = text.closer() {
+            self.scan_folded(closer, out);
         }
     }
 

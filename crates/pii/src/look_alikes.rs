@@ -2,25 +2,22 @@
 //! <https://www.unicode.org/Public/security/latest/confusables.txt>.
 //!
 //! Letters of other scripts count only in a word that has Latin letters too: Russian, Greek and Armenian words are what they are.
+//!
+//! These are slow to ask; [`crate::looks`] has the answers in a table.
 
-use std::sync::LazyLock;
+use std::ops::Range;
 
 /// Pairs of a letter of another script and the Latin one that it looks like.
 const OTHER_SCRIPTS: &str = "аaАAВBеeЕEіiІIјjЈJкkКKМMНHоoОOрpРPсcСCѕsЅSТTхxХXуyУYԁdԛqԝwһhӏlӀIѵvѴVүyҮY\
     ΑAΒBΕEΖZΗHΙIΚKΜMΝNΟOΡPΤTΥYΧXαaιiκkνvοoρpυuγyχxϲcϹCϳj\
     օoՕOսuՍUհhոnցgզqɑaɡgıiſs";
 
+/// Where the letters of other scripts are that have one.
+const OTHERS: Range<u32> = 0x131..0x590;
+
 /// Pairs of a letter that is a Latin one in another dress, and that one.
 const DRESSES: &str = "ℂCℊgℋHℌHℍHℎhℏhℐIℑIℒLℓlℕNℙPℚQℛRℜRℝRℤZℨZ\u{212a}KℬBℭCℯeℰEℱFℳMℴoℹiⅅDⅆdⅇeⅈiⅉj𝚤i𝚥j\
     ᴀaʙbᴄcᴅdᴇeꜰfɢgʜhɪiᴊjᴋkʟlᴍmɴnᴏoᴘpʀrꜱsᴛtᴜuᴠvᴡwʏyᴢz";
-
-/// By code point from [`OTHERS_BEGIN`] on: what [`OTHER_SCRIPTS`] says of it.
-static LATIN: LazyLock<Vec<Option<char>>> = LazyLock::new(|| {
-    let others = OTHERS_BEGIN..OTHERS_END;
-    others.map(|code| char::from_u32(code).and_then(|c| pair(OTHER_SCRIPTS, c))).collect()
-});
-const OTHERS_BEGIN: u32 = 0x131;
-const OTHERS_END: u32 = 0x590;
 
 /// Where the digits of a script begin that are not undone anyway, in order.
 const ZEROS: [u32; 33] = [
@@ -35,8 +32,7 @@ const LOWER: [u32; 2] = [0x249c, 0x24d0];
 
 /// The letter of Latin script that one of another script looks like.
 pub(crate) fn latin(c: char) -> Option<char> {
-    let at = u32::from(c).checked_sub(OTHERS_BEGIN)?;
-    *LATIN.get(usize::try_from(at).ok()?)?
+    OTHERS.contains(&u32::from(c)).then(|| pair(OTHER_SCRIPTS, c))?
 }
 
 /// What a character is a dress of: mathematical, circled and small capital letters, other digits.

@@ -3,6 +3,8 @@
 //! All words of a text that any recogniser cares for are looked up in one pass; each stands for a set of topics, one bit each.
 
 use super::{Entity, phone_number};
+use crate::looks::{self, Looks};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -92,12 +94,24 @@ static TOPICS: LazyLock<HashMap<&'static str, u64>> = LazyLock::new(|| {
     topics
 });
 
-static LONGEST_BYTES: LazyLock<usize> = LazyLock::new(|| TOPICS.keys().map(|word| word.len()).max().unwrap_or(0));
+/// No word is longer.
+const LONGEST_BYTES: usize = 31;
+
+/// By the ends of a word (see [`ends`]): bit n, if there is one of n bytes.
+static LENGTHS: LazyLock<Vec<u32>> = LazyLock::new(|| {
+    let mut lengths = vec![0; 32 * 32];
+    TOPICS.keys().for_each(|word| lengths[ends(word.as_bytes())] |= 1 << word.len());
+    lengths
+});
 
 /// The known words of a text, in its order.
 pub(super) struct Words {
     key: u64,
     hits: Vec<(Range<usize>, u64)>,
+    /// What all of them are about, with the key.
+    about: u64,
+    /// Where the last search ended: spans are asked for one after another.
+    last: Cell<usize>,
 }
 
 impl Words {
@@ -110,7 +124,29 @@ impl Words {
             _ if placeholder(text.as_bytes(), &word) => {}
             topics => hits.push((word, topics)),
         });
-        Self { key: under, hits }
+        let about = hits.iter().fold(under, |all, (_, topics)| all | topics);
+        Self { key: under, hits, about, last: Cell::new(0) }
+    }
+
+    /// Whether there is any word about one of the topics.
+    pub(super) fn has(&self, topics: u64) -> bool {
+        self.about & topics != 0
+    }
+
+    /// How many words begin in front of this place.
+    fn before(&self, at: usize) -> usize {
+        const STEPS: usize = 8;
+        let is_before = |(word, _): &&(Range<usize>, u64)| word.start < at;
+        let (front, rest) = self.hits.split_at(self.last.get());
+        let back = front.iter().rev().take(STEPS).take_while(|hit| !is_before(hit)).count();
+        let on = if back == 0 { rest.iter().take(STEPS).take_while(is_before).count() } else { 0 };
+        let next = match (back, on) {
+            (STEPS, _) => front.partition_point(|hit| is_before(&hit)),
+            (_, STEPS) => front.len() + rest.partition_point(|hit| is_before(&hit)),
+            _ => front.len() - back + on,
+        };
+        self.last.set(next);
+        next
     }
 
     /// How much a word about one of the topics speaks for the span; `None` if there is none near it.
@@ -118,26 +154,31 @@ impl Words {
         if self.key & topics != 0 {
             return Some(UNDER_KEY);
         }
-        let next = self.hits.partition_point(|(word, _)| word.start < span.start);
+        if !self.has(topics) {
+            return None;
+        }
+        let next = self.before(span.start);
         let fall = |distance: usize, window: usize| FALL * distance as f32 / window as f32;
         let before = self.hits[..next].iter().rev().map(|(word, about)| (span.start.saturating_sub(word.end), *about));
         let mut before = before.take_while(|(distance, _)| *distance <= BEFORE_BYTES);
         let before = before.find(|(_, about)| about & (topics | OTHER) != 0).filter(|(_, about)| about & topics != 0);
         let before = before.map(|(distance, _)| RIGHT_AFTER - fall(distance, BEFORE_BYTES));
-        // what follows on another line or in another field belongs to another value
-        let rest = text.as_bytes()[span.end..].iter().take(AFTER_BYTES);
-        let reach = rest.take_while(|b| !matches!(b, b'\n' | b'"' | b'|' | b'\t' | b';')).count();
         let after = self.hits[next..].iter().filter(|(word, _)| word.start >= span.end);
         let after = after.map(|(word, about)| (word.start - span.end, *about));
-        let mut after = after.take_while(|(distance, _)| *distance < reach);
-        let after = after.find(|(_, about)| about & topics != 0);
+        let mut after = after.take_while(|(distance, _)| *distance < AFTER_BYTES);
+        // what follows on another line or in another field belongs to another value
+        let reaches = |distance: usize| {
+            let between = &text.as_bytes()[span.end..=span.end + distance];
+            !between.iter().any(|b| matches!(b, b'\n' | b'"' | b'|' | b'\t' | b';'))
+        };
+        let after = after.find(|(_, about)| about & topics != 0).filter(|(distance, _)| reaches(*distance));
         let after = after.map(|(distance, _)| RIGHT_BEFORE - fall(distance, AFTER_BYTES));
         before.into_iter().chain(after).max_by(f32::total_cmp)
     }
 
     /// Whether the span is labelled as something that is none of the topics: by its key, or by the last word in front of it.
     pub(super) fn says_another(&self, span: &Range<usize>, topics: u64) -> bool {
-        let next = self.hits.partition_point(|(word, _)| word.start < span.start);
+        let next = self.before(span.start);
         let last = self.hits[..next].last().filter(|(word, _)| span.start.saturating_sub(word.end) <= LABEL_BYTES);
         let about = self.key | last.map_or(0, |(_, about)| *about);
         about != 0 && about & topics == 0
@@ -147,20 +188,51 @@ impl Words {
 /// Whether the word is part of a placeholder such as `[PHONE_NUMBER_1]`, which must not make a telephone number of what stands by it.
 fn placeholder(text: &[u8], word: &Range<usize>) -> bool {
     let name = |b: &&u8| b.is_ascii_uppercase() || **b == b'_';
-    let before = text[..word.start].iter().rev().take(PLACEHOLDER_MAX_BYTES).find(|b| !name(b));
-    let after = text[word.end..].iter().take(PLACEHOLDER_MAX_BYTES).find(|b| !name(b) && !b.is_ascii_digit());
-    text[word.clone()].iter().all(|b| name(&b)) && before == Some(&b'[') && after == Some(&b']')
+    let before = || text[..word.start].iter().rev().take(PLACEHOLDER_MAX_BYTES).find(|b| !name(b));
+    let after = || text[word.end..].iter().take(PLACEHOLDER_MAX_BYTES).find(|b| !name(b) && !b.is_ascii_digit());
+    text[word.clone()].iter().all(|b| name(&b)) && before() == Some(&b'[') && after() == Some(&b']')
 }
 
 fn topics(word: &str) -> u64 {
     // digits alone are no words, and most words are too long or unknown
-    if word.len() > *LONGEST_BYTES || word.as_bytes()[0].is_ascii_digit() {
+    let bytes = word.as_bytes();
+    if bytes.len() > LONGEST_BYTES || bytes[0].is_ascii_digit() {
         return 0;
     }
-    match word.bytes().all(|b| b.is_ascii_lowercase()) {
-        true => TOPICS.get(word).copied().unwrap_or(0),
-        false => TOPICS.get(word.to_lowercase().as_str()).copied().unwrap_or(0),
+    let mut lower = [0; LONGEST_BYTES];
+    if bytes.is_ascii() {
+        if LENGTHS[ends(bytes)] & (1 << bytes.len()) == 0 {
+            return 0;
+        }
+        let lower = &mut lower[..bytes.len()];
+        lower.copy_from_slice(bytes);
+        lower.make_ascii_lowercase();
+        return known(lower);
     }
+    // a capital sigma at the end of a word has another lower-case form, but no word has one
+    let mut length = 0;
+    for c in word.chars() {
+        looks::lower(c, |c| {
+            if let Some(slot) = lower.get_mut(length..length + c.len_utf8()) {
+                c.encode_utf8(slot);
+            }
+            length += c.len_utf8();
+        });
+    }
+    lower.get(..length).map_or(0, known)
+}
+
+/// The first byte of a word and its last, whatever the case of ASCII letters.
+fn ends(word: &[u8]) -> usize {
+    let end = |byte: Option<&u8>| byte.map_or(0, |byte| usize::from(byte & 31));
+    32 * end(word.first()) + end(word.last())
+}
+
+/// The topics of a word in lower case.
+fn known(word: &[u8]) -> u64 {
+    let is_known = LENGTHS[ends(word)] & (1 << word.len()) != 0;
+    let word = std::str::from_utf8(word).ok().filter(|_| is_known);
+    word.and_then(|word| TOPICS.get(word)).copied().unwrap_or(0)
 }
 
 /// Whether one of the lower-case `wanted` stands as a whole word shortly before or after the span, or in the `key`. A word for
@@ -168,7 +240,7 @@ fn topics(word: &str) -> u64 {
 pub(super) fn beside(text: &str, key: &str, span: &Range<usize>, wanted: &[String]) -> bool {
     let before = &text[text.floor_char_boundary(span.start.saturating_sub(BEFORE_BYTES))..span.start];
     let after = &text[span.end..text.floor_char_boundary((span.end + AFTER_BYTES).min(text.len()))];
-    let is_wanted = |word: &str| wanted.iter().any(|known| *known == word.to_lowercase());
+    let is_wanted = |word: &str| wanted.contains(&word.to_lowercase());
     let mut last = false;
     words(before, |word| match &before[word] {
         word if is_wanted(word) => last = true,
@@ -186,15 +258,17 @@ pub(super) fn beside(text: &str, key: &str, span: &Range<usize>, wanted: &[Strin
 fn words(text: &str, mut visit: impl FnMut(Range<usize>)) {
     let mut start = None;
     let mut lower = false;
+    let looks = Looks::get();
     for (at, c) in text.char_indices() {
-        if !c.is_alphanumeric() {
+        let kind = looks.kind(c);
+        if !kind.is_alphanumeric() {
             if let Some(start) = start.take() {
                 visit(start..at);
             }
             lower = false;
             continue;
         }
-        let upper = c.is_uppercase();
+        let upper = kind.is_uppercase();
         match start {
             Some(from) if lower && upper => {
                 visit(from..at);
@@ -203,7 +277,7 @@ fn words(text: &str, mut visit: impl FnMut(Range<usize>)) {
             None => start = Some(at),
             Some(_) => {}
         }
-        lower = !upper && c.is_lowercase();
+        lower = !upper && kind.is_lowercase();
     }
     if let Some(start) = start {
         visit(start..text.len());
@@ -259,6 +333,29 @@ mod tests {
     #[test]
     fn nearer_words_count_for_more() {
         assert!(near("ssn 123", "", 4..7) > near("ssn of my mother 123", "", 17..20));
+    }
+
+    #[test]
+    fn every_word_is_found_in_any_case() {
+        for (word, topics) in TOPICS.iter() {
+            assert!(word.len() <= LONGEST_BYTES && !word.contains(['σ', 'ς']), "{word}");
+            for written in [(*word).to_owned(), word.to_uppercase()] {
+                assert_eq!(super::topics(&written), *topics, "{written}");
+            }
+        }
+        assert_eq!(super::topics("İİİİİİİİİİİİİİİ"), 0);
+        assert_eq!(super::topics("\u{212a}arte"), super::topics("karte"));
+    }
+
+    #[test]
+    fn what_is_asked_for_in_any_order_is_found() {
+        let text = "ssn 1 v ".repeat(20);
+        let at = |n: usize| 8 * n + 4..8 * n + 5;
+        let words = Words::new(&text, "");
+        for n in [0, 1, 19, 18, 2, 3, 0, 12, 11, 10] {
+            let alone = Words::new(&text, "").near(&text, &at(n), Entity::UsSsn.topic());
+            assert_eq!(words.near(&text, &at(n), Entity::UsSsn.topic()), alone, "{n}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::score::{CHECKED, weigh};
 use super::{Entity, Report, Text, checksum, digits};
+use std::sync::LazyLock;
 
 pub(super) const CONTEXT: &[&str] = &[
     "amex",
@@ -81,23 +82,29 @@ const RARE: &[(u64, u64, &[usize])] =
 
 const SHORT: usize = 12;
 
+/// By the first four digits: the lengths that [`ISSUERS`] and [`RARE`] give, as bits from [`SHORT`] on.
+static LENGTHS: LazyLock<Vec<[u8; 2]>> = LazyLock::new(|| {
+    let bits = |issuers: &[(u64, u64, &[usize])], prefix: u64| {
+        let of_prefix = issuers.iter().filter(|(from, to, _)| (*from..=*to).contains(&prefix));
+        of_prefix.flat_map(|(.., lengths)| *lengths).fold(0, |bits, length| bits | 1 << (length - SHORT))
+    };
+    (0..10_000).map(|prefix| [bits(ISSUERS, prefix), bits(RARE, prefix)]).collect()
+});
+
 pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
     digits::windows(text, SHAPES, |window| {
         let digits = window.digits();
-        let alone = digits.len() > SHORT && issued(digits, ISSUERS);
-        if !(alone || issued(digits, ISSUERS) || issued(digits, RARE)) || !checksum::luhn(digits) {
+        let Some(lengths) = LENGTHS.get(digits::number(&digits[..4]) as usize) else { return };
+        let [is_issued, is_rare] = lengths.map(|bits| bits & (1 << (digits.len() - SHORT)) != 0);
+        if !(is_issued || is_rare) || !checksum::luhn(digits) {
             return;
         }
+        let alone = (digits.len() > SHORT && is_issued).then_some(CHECKED);
         let near = text.near(&window.span, Entity::CreditCard.topic());
-        if let Some(score) = weigh(alone.then_some(CHECKED), near) {
+        if let Some(score) = weigh(alone, near) {
             report(window.span, score);
         }
     });
-}
-
-fn issued(digits: &[u8], issuers: &[(u64, u64, &[usize])]) -> bool {
-    let prefix = digits::number(&digits[..4]);
-    issuers.iter().any(|(from, to, lengths)| (*from..=*to).contains(&prefix) && lengths.contains(&digits.len()))
 }
 
 #[cfg(test)]

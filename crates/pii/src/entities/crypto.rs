@@ -10,6 +10,9 @@ use std::ops::Range;
 pub(super) const CONTEXT: &[&str] = &[];
 
 const BASE58: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+/// By byte.
+const BASE58_VALUES: [u8; 256] = values(BASE58);
+const NONE: u8 = u8::MAX;
 const BASE58_CHARS: Range<usize> = 26..36;
 /// Version, 20 bytes of hash, 4 of checksum.
 const BASE58_BYTES: usize = 25;
@@ -39,6 +42,17 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
     }
 }
 
+/// The place of every byte among these, or [`NONE`].
+const fn values(of: &[u8]) -> [u8; 256] {
+    let mut values = [NONE; 256];
+    let mut value = 0;
+    while value < of.len() {
+        values[of[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+}
+
 fn ethereum(hex: &[u8]) -> Option<f32> {
     let lower: [u8; HEX_CHARS] = hex.to_ascii_lowercase().try_into().ok()?;
     if !lower.iter().all(u8::is_ascii_hexdigit) || lower.iter().all(|b| *b == lower[0]) {
@@ -55,21 +69,28 @@ fn ethereum(hex: &[u8]) -> Option<f32> {
 }
 
 fn base58(written: &str) -> bool {
-    let mut decoded = [0u8; BASE58_BYTES];
+    // base 2³², lowest first
+    let mut limbs = [0u32; BASE58_BYTES.div_ceil(4)];
     for byte in written.bytes() {
-        let Some(value) = BASE58.iter().position(|b| *b == byte) else { return false };
-        let mut carry = value as u32;
-        for slot in decoded.iter_mut().rev() {
-            carry += u32::from(*slot) * 58;
-            *slot = (carry & 0xff) as u8;
-            carry >>= 8;
+        let mut carry = u64::from(BASE58_VALUES[usize::from(byte)]);
+        if carry == u64::from(NONE) {
+            return false;
+        }
+        for limb in &mut limbs {
+            carry += u64::from(*limb) * 58;
+            *limb = carry as u32;
+            carry >>= 32;
         }
         if carry != 0 {
             return false;
         }
     }
+    let mut decoded = [0u8; 4 * BASE58_BYTES.div_ceil(4)];
+    let bytes = limbs.iter().rev().flat_map(|limb| limb.to_be_bytes());
+    decoded.iter_mut().zip(bytes).for_each(|(slot, byte)| *slot = byte);
+    let (beyond, decoded) = decoded.split_at(decoded.len() - BASE58_BYTES);
     let (payload, checksum) = decoded.split_at(BASE58_BYTES - 4);
-    Sha256::digest(Sha256::digest(payload))[..4] == *checksum
+    beyond.iter().all(|byte| *byte == 0) && Sha256::digest(Sha256::digest(payload))[..4] == *checksum
 }
 
 fn bech32(written: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Digit groups joined by single separators, and windows of given shapes over them: what most identifiers are written as.
 
 use super::Text;
+use crate::looks::is_alphanumeric;
 use std::ops::Range;
 
 /// The longest window, in digits.
@@ -23,6 +24,13 @@ impl Window {
     pub(super) fn digits(&self) -> &[u8] {
         &self.values[..self.count]
     }
+
+    fn push(&mut self, digit: u8) {
+        if let Some(slot) = self.values.get_mut(self.count) {
+            *slot = digit;
+            self.count += 1;
+        }
+    }
 }
 
 /// The number that some digits are.
@@ -41,19 +49,34 @@ pub(super) fn windows(text: &Text<'_>, shapes: &[&[usize]], visit: impl FnMut(Wi
 /// The same for separators of one's own.
 pub(super) fn joined(text: &Text<'_>, shapes: &[&[usize]], separators: &[u8], mut visit: impl FnMut(Window)) {
     let (groups, text) = (text.groups(), text.as_str());
+    let most = shapes.iter().map(|shape| shape.len()).max().unwrap_or(0);
+    let shapes = if groups.is_empty() {
+        Vec::new()
+    } else {
+        shapes.iter().map(|shape| Sizes::of(shape.iter().copied())).collect()
+    };
+    // most groups are of a size that no shape begins with
+    let firsts = shapes.iter().fold(0u32, |firsts, shape| firsts | 1 << (shape.bytes & 31));
     for (i, first) in groups.iter().enumerate() {
+        if firsts & (1 << first.len().min(31)) == 0 {
+            continue;
+        }
+        let chain = chain(text.as_bytes(), &groups[i..groups.len().min(i + most)], separators);
+        let sizes = Sizes::of(chain.iter().map(ExactSizeIterator::len));
         let mut started = None;
-        for shape in shapes.iter().filter(|shape| shape[0] == first.len()) {
-            let Some(window) = groups.get(i..i + shape.len()) else { continue };
-            if !fits(text, window, shape, separators) || !*started.get_or_insert_with(|| starts(text, first.start)) {
+        for shape in shapes.iter().filter(|shape| shape.begins(&sizes)) {
+            let window = &chain[..shape.count];
+            let last = window[window.len() - 1].end;
+            if !ends(text, last) || !*started.get_or_insert_with(|| starts(text, first.start)) {
                 continue;
             }
-            let span = first.start..window[window.len() - 1].end;
             let separator = if window.len() > 1 { text.as_bytes()[first.end] } else { 0 };
+            let span = first.start..last;
             let mut found = Window { span, groups: window.len(), separator, values: [0; DIGITS_MAX], count: 0 };
-            for byte in text[found.span.clone()].bytes().filter(u8::is_ascii_digit).take(DIGITS_MAX) {
-                found.values[found.count] = byte - b'0';
-                found.count += 1;
+            for group in window {
+                for byte in &text.as_bytes()[group.clone()] {
+                    found.push(byte - b'0');
+                }
             }
             visit(found);
         }
@@ -79,17 +102,36 @@ pub(super) fn groups(text: &str) -> Vec<Range<usize>> {
     groups
 }
 
-fn fits(text: &str, window: &[Range<usize>], shape: &[usize], separators: &[u8]) -> bool {
-    let sizes = window.iter().zip(shape).all(|(group, size)| group.len() == *size);
-    let gap = |pair: &[Range<usize>]| match pair[1].start - pair[0].end {
-        1 => text.as_bytes()[pair[0].end],
-        _ => 0,
-    };
-    let separator = window.windows(2).next().map(gap);
-    sizes
-        && separator.is_none_or(|s| separators.contains(&s))
-        && window.windows(2).all(|pair| Some(gap(pair)) == separator)
-        && ends(text, window[window.len() - 1].end)
+/// Sizes of groups in a form that is compared at once.
+struct Sizes {
+    count: usize,
+    /// A byte for each, the first one lowest.
+    bytes: u64,
+}
+
+impl Sizes {
+    /// Of up to eight groups.
+    fn of(sizes: impl Iterator<Item = usize>) -> Self {
+        let bytes = |size: usize| u64::try_from(size.min(255)).unwrap_or(255);
+        sizes.fold(Self { count: 0, bytes: 0 }, |Self { count, bytes: all }, size| Self {
+            count: count + 1,
+            bytes: all | bytes(size) << (8 * count),
+        })
+    }
+
+    /// Whether the others begin with these.
+    fn begins(&self, others: &Sizes) -> bool {
+        let differing = self.bytes ^ others.bytes;
+        self.count <= others.count && differing << (64 - 8 * self.count) == 0
+    }
+}
+
+/// As many of the groups as are joined by the same one of the separators.
+fn chain<'g>(text: &[u8], groups: &'g [Range<usize>], separators: &[u8]) -> &'g [Range<usize>] {
+    let gap = |pair: &[Range<usize>]| if pair[1].start - pair[0].end == 1 { text[pair[0].end] } else { 0 };
+    let first = groups.windows(2).next().map(gap).filter(|gap| separators.contains(gap));
+    let joined = first.map_or(0, |first| groups.windows(2).take_while(|pair| gap(pair) == first).count());
+    &groups[..=joined]
 }
 
 /// Whether an identifier can start here: not inside a word, a decimal number or a hyphenated identifier.
@@ -97,8 +139,8 @@ pub(super) fn starts(text: &str, at: usize) -> bool {
     let mut before = text[..at].chars().rev();
     match before.next() {
         None => true,
-        Some('-' | '.') => !before.next().is_some_and(|c| c.is_alphanumeric()),
-        Some(c) => !c.is_alphanumeric() && c != '_',
+        Some('-' | '.') => !before.next().is_some_and(is_alphanumeric),
+        Some(c) => !is_alphanumeric(c) && c != '_',
     }
 }
 
@@ -107,8 +149,8 @@ pub(super) fn ends(text: &str, at: usize) -> bool {
     let mut after = text[at..].chars();
     match after.next() {
         None => true,
-        Some('-' | '.') => !after.next().is_some_and(|c| c.is_alphanumeric()),
-        Some(c) => !c.is_alphanumeric() && c != '_',
+        Some('-' | '.') => !after.next().is_some_and(is_alphanumeric),
+        Some(c) => !is_alphanumeric(c) && c != '_',
     }
 }
 

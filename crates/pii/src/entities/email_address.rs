@@ -2,6 +2,7 @@
 
 use super::score::CHECKED;
 use super::{Report, Text};
+use crate::looks::{is_alphabetic, is_alphanumeric};
 
 const LOCAL_MAX_CHARS: usize = 64;
 const DOMAIN_MAX_CHARS: usize = 253;
@@ -33,7 +34,7 @@ fn local_start(text: &str, from: usize, at: usize) -> Option<usize> {
     let taken = part.char_indices().rev().take_while(|(_, c)| letter(*c) || "!#$%&'*+/=?^_`{|}~-.".contains(*c));
     let (start, _) = taken.take(LOCAL_MAX_CHARS).last()?;
     // punctuation in front is the sentence's, not the address's
-    let local = part[start..].trim_start_matches(|c: char| !c.is_alphanumeric() && c != '_' && c != '+');
+    let local = part[start..].trim_start_matches(|c: char| !is_alphanumeric(c) && c != '_' && c != '+');
     let fine = !local.is_empty() && !local.ends_with('.') && !local.contains("..");
     fine.then(|| at - local.len())
 }
@@ -50,7 +51,7 @@ fn domain_end(text: &str, from: usize) -> Option<usize> {
         if name.is_empty() || name.starts_with('-') || name.chars().count() > LABEL_MAX_CHARS {
             break;
         }
-        let alphabetic = name.chars().count() >= 2 && name.chars().all(char::is_alphabetic);
+        let alphabetic = name.chars().count() >= 2 && name.chars().all(is_alphabetic);
         if at > 0 && (alphabetic || name.starts_with("xn--")) {
             top = Some((name, at + name.len()));
         }
@@ -66,7 +67,7 @@ fn domain_end(text: &str, from: usize) -> Option<usize> {
 
 /// Letters and digits up to Cyrillic; beyond, text without spaces would be taken along.
 fn letter(c: char) -> bool {
-    c.is_alphanumeric() && (c as u32) < 0x530
+    (c as u32) < 0x530 && is_alphanumeric(c)
 }
 
 #[cfg(test)]

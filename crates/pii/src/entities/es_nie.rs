@@ -1,32 +1,46 @@
 //! `ES_NIE`: X, Y or Z, seven digits and the letter that they give modulo 23.
 
 use super::score::{CHECKED, weigh};
-use super::{Entity, Report, Text, digits, es_nif, pattern};
-use regex::Regex;
-use std::sync::LazyLock;
+use super::{Entity, Report, Text, digits, es_nif};
+use std::ops::Range;
 
 pub(super) const CONTEXT: &[&str] = &["nie", "extranjero", "extranjeros", "tie"];
 
-static NIE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i-u)\b[XYZ][ -]?[0-9]{7}[ -]?[A-Z]\b"));
+const DIGITS: usize = 7;
 
 pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
-    for found in NIE.find_iter(text.as_str()) {
-        let written = found.as_str();
-        let alone = digits::starts(text.as_str(), found.start()) && digits::ends(text.as_str(), found.end());
+    let mut done = 0;
+    for group in text.groups().iter().filter(|group| group.len() == DIGITS) {
+        let Some(span) = shaped(text.as_str().as_bytes(), group).filter(|span| span.start >= done) else { continue };
+        done = span.end;
+        let written = &text.as_str()[span.clone()];
+        let alone = digits::starts(text.as_str(), span.start) && digits::ends(text.as_str(), span.end);
         // the first letter stands for a digit
         let first = match written.as_bytes()[0].to_ascii_uppercase() {
-            b'X' => "0",
-            b'Y' => "1",
-            _ => "2",
+            b'X' => 0,
+            b'Y' => 1,
+            _ => 2,
         };
-        if !alone || !es_nif::checked(&format!("{first}{}", &written[1..])) {
+        if !alone || !es_nif::checked(first, &written[1..]) {
             continue;
         }
         let strict = !written.contains(' ') && !written.contains(|c: char| c.is_ascii_lowercase());
-        if let Some(score) = weigh(strict.then_some(CHECKED), text.near(&found.range(), Entity::EsNie.topic())) {
-            report(found.range(), score);
+        if let Some(score) = weigh(strict.then_some(CHECKED), text.near(&span, Entity::EsNie.topic())) {
+            report(span, score);
         }
     }
+}
+
+/// The digits with a letter on each side, which belongs to no word and stands behind a single space or hyphen at most.
+fn shaped(text: &[u8], digits: &Range<usize>) -> Option<Range<usize>> {
+    let is_word = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    let is_joint = |byte: &&u8| matches!(byte, b' ' | b'-');
+    let before = text[..digits.start].last().filter(is_joint).map_or(1, |_| 2);
+    let start = digits.start.checked_sub(before)?;
+    let end = digits.end + text.get(digits.end).filter(is_joint).map_or(1, |_| 2);
+    let is_first = matches!(text[start].to_ascii_uppercase(), b'X'..=b'Z') && !is_word(text[..start].last());
+    let is_last = text.get(end - 1).is_some_and(u8::is_ascii_alphabetic) && !is_word(text.get(end));
+    (is_first && is_last).then_some(start..end)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
     for found in NIF.find_iter(text.as_str()) {
         let written = found.as_str();
         let alone = digits::starts(text.as_str(), found.start()) && digits::ends(text.as_str(), found.end());
-        if !alone || !checked(written) {
+        if !alone || !checked(0, written) {
             continue;
         }
         let strict = written.bytes().filter(u8::is_ascii_digit).count() == 8
@@ -28,10 +28,10 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
     }
 }
 
-/// Whether the last letter is that of the digits before it.
-pub(super) fn checked(written: &str) -> bool {
-    let number =
-        written.bytes().filter(u8::is_ascii_digit).fold(0, |number, digit| number * 10 + usize::from(digit - b'0'));
+/// Whether the last letter is that of the digits before it, in front of which stands another one.
+pub(super) fn checked(first: usize, written: &str) -> bool {
+    let digits = written.bytes().filter(u8::is_ascii_digit);
+    let number = digits.fold(first, |number, digit| number * 10 + usize::from(digit - b'0'));
     written.bytes().next_back().is_some_and(|letter| letter.to_ascii_uppercase() == LETTERS[number % LETTERS.len()])
 }
 

@@ -53,12 +53,14 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
         if start < done || !prefix.iter().all(u8::is_ascii_alphabetic) {
             continue;
         }
+        // most letters stand within a word
+        let is_inside = start > 0 && matches!(bytes[start - 1], b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'_');
+        if is_inside || !digits::starts(text.as_str(), start) {
+            continue;
+        }
         let country = [prefix[0].to_ascii_uppercase(), prefix[1].to_ascii_uppercase()];
         let known = COUNTRIES.binary_search_by(|(code, ..)| code.as_bytes().cmp(country.as_slice()));
         let Ok(known) = known else { continue };
-        if !digits::starts(text.as_str(), start) {
-            continue;
-        }
         // `it 12345678901` in lower case is a word and a number
         let spaced = matches!(bytes.get(start + 2), Some(b' ' | b'-'));
         if spaced && prefix.iter().any(u8::is_ascii_lowercase) {
@@ -70,15 +72,12 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
         }
     }
     digits::windows(text, &[&[ITALIAN]], |window| {
-        if vat_checks::it(&digits_of(window.digits())) {
+        let written = window.digits().iter().map(|value| value + b'0').collect::<Vec<_>>();
+        if vat_checks::it(&written) {
             let near = text.near(&window.span, Entity::EuVat.topic());
             near.into_iter().for_each(|near| report(window.span.clone(), near + CHECKSUM));
         }
     });
-}
-
-fn digits_of(values: &[u8]) -> Vec<u8> {
-    values.iter().map(|value| value + b'0').collect()
 }
 
 /// Where the country's number, which begins at `from`, ends; single separators may stand in it.

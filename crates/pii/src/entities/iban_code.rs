@@ -2,6 +2,7 @@
 
 use super::score::CHECKED;
 use super::{Report, Text};
+use crate::looks::is_alphanumeric;
 
 pub(super) const CONTEXT: &[&str] = &[];
 
@@ -98,6 +99,9 @@ const LENGTHS: &[(&str, usize)] = &[
     ("YE", 30),
 ];
 
+/// The longest that ISO 13616 allows.
+const CHARS_MAX: usize = 34;
+
 pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
     let text = text.as_str();
     let mut done = 0;
@@ -106,46 +110,55 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
         if !shaped || start < done {
             continue;
         }
-        let inside_word = text[..start].chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '_');
+        let inside_word = text[..start].chars().next_back().is_some_and(|c| is_alphanumeric(c) || c == '_');
         if inside_word {
             continue;
         }
         let country = [group[0].to_ascii_uppercase(), group[1].to_ascii_uppercase()];
         let Ok(known) = LENGTHS.binary_search_by(|(code, _)| code.as_bytes().cmp(country.as_slice())) else { continue };
-        if let Some(end) = end_of(text, start, LENGTHS[known].1).filter(|end| checked(&text[start..*end])) {
+        if let Some(end) = end_of(text, start, LENGTHS[known].1) {
             report(start..end, CHECKED);
             done = end;
         }
     }
 }
 
-/// Where `length` letters and digits end that stand together or are joined by single spaces or hyphens.
+/// Where `length` letters and digits end that stand together or are joined by single spaces or hyphens, if they pass the check.
 fn end_of(text: &str, start: usize, length: usize) -> Option<usize> {
+    let mut values = [0; CHARS_MAX];
     let mut seen = 0;
     let mut joined = false;
     for (i, byte) in text.as_bytes()[start..].iter().enumerate() {
-        match byte {
-            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => (seen, joined) = (seen + 1, false),
-            b' ' | b'-' if !joined => joined = true,
+        let value = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'A'..=b'Z' => byte - b'A' + 10,
+            b'a'..=b'z' => byte - b'a' + 10,
+            b' ' | b'-' if !joined => {
+                joined = true;
+                continue;
+            }
             _ => return None,
-        }
+        };
+        *values.get_mut(seen)? = value;
+        (seen, joined) = (seen + 1, false);
         if seen == length {
             let end = start + i + 1;
-            let goes_on = text[end..].chars().next().is_some_and(|c| c.is_alphanumeric() || c == '_');
-            return (!goes_on).then_some(end);
+            let goes_on = text[end..].chars().next().is_some_and(|c| is_alphanumeric(c) || c == '_');
+            return (!goes_on && checked(&values[..seen])).then_some(end);
         }
     }
     None
 }
 
-fn checked(iban: &str) -> bool {
-    let characters = || iban.bytes().filter(u8::is_ascii_alphanumeric);
-    let rotated = characters().skip(4).chain(characters().take(4));
-    let remainder = rotated.fold(0u32, |rest, byte| match byte {
-        b'0'..=b'9' => (rest * 10 + u32::from(byte - b'0')) % 97,
-        letter => (rest * 100 + u32::from(letter.to_ascii_uppercase() - b'A') + 10) % 97,
-    });
-    remainder == 1
+/// The values of letters, from 10 on, and digits; country and check digits come last.
+fn checked(values: &[u8]) -> bool {
+    let (front, back) = values.split_at(4);
+    let joined = |rest: u64, value: &u8| {
+        let rest = rest * if *value < 10 { 10 } else { 100 } + u64::from(*value);
+        // a remainder is not needed for every digit
+        if rest < 1 << 56 { rest } else { rest % 97 }
+    };
+    front.iter().fold(back.iter().fold(0, joined), joined) % 97 == 1
 }
 
 #[cfg(test)]
@@ -155,6 +168,7 @@ mod tests {
     #[test]
     fn countries_are_in_order() {
         assert!(super::LENGTHS.is_sorted_by(|a, b| a.0 < b.0));
+        assert!(super::LENGTHS.iter().all(|(_, length)| *length <= super::CHARS_MAX));
     }
 
     #[test]

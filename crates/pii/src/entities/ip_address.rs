@@ -3,6 +3,7 @@
 use super::context::VERSION;
 use super::score::FORMAT;
 use super::{Report, Text};
+use crate::looks::is_alphanumeric;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
@@ -80,16 +81,16 @@ fn v4(text: &Text<'_>, run: Range<usize>, report: Report<'_>) {
 }
 
 fn alone(text: &str, span: Range<usize>) -> bool {
-    let joins = |c: char| c.is_alphanumeric() || c == '_';
+    let joins = |c: char| is_alphanumeric(c) || c == '_';
     let mut after = text[span.end..].chars();
     let goes_on = match after.next() {
-        Some('.') => after.next().is_some_and(char::is_alphanumeric),
+        Some('.') => after.next().is_some_and(is_alphanumeric),
         Some(c) => joins(c),
         None => false,
     };
     let mut before = text[..span.start].chars().rev();
     let came_on = match before.next() {
-        Some('.' | '-') => before.next().is_some_and(char::is_alphanumeric),
+        Some('.' | '-') => before.next().is_some_and(is_alphanumeric),
         Some(c) => joins(c),
         None => false,
     };

@@ -2,6 +2,7 @@
 
 use super::score::FORMAT;
 use super::{Report, Text};
+use crate::looks::is_alphanumeric;
 
 pub(super) const CONTEXT: &[&str] = &[];
 
@@ -23,7 +24,7 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
         let written = text[start..at].trim_end_matches([':', '-', '.']);
         let before = text[..start].chars().next_back();
         let after = text[at..].chars().next();
-        let word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+        let word = |c: Option<char>| c.is_some_and(|c| is_alphanumeric(c) || c == '_');
         let apart = !word(before) && !matches!(before, Some(':' | '-')) && !word(after);
         if apart && shaped(written) {
             report(start..start + written.len(), FORMAT);

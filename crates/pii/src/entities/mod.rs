@@ -11,6 +11,7 @@ mod credit_card;
 mod crypto;
 mod date_of_birth;
 mod de_tax_id;
+mod digit_automaton;
 mod digits;
 mod dk_cpr;
 mod email_address;

@@ -4,7 +4,7 @@
 //! prefix where the region has one. A bare run of digits counts only beside a context word, a number of another region's national
 //! plan only right beside a label such as `Tel.`.
 
-use super::phone_plans::{self, Region, Regions};
+use super::phone_plans::{self, Regions};
 use super::score::{FORMAT, weigh};
 use super::{Entity, Report, Text, context, digits};
 use std::ops::Range;
@@ -90,40 +90,141 @@ pub(super) const LABELS: &[&str] = &[
 
 pub(super) fn find(text: &Text<'_>, regions: &Regions, report: Report<'_>) {
     let groups = text.groups();
-    let mut i = 0;
+    let digits = groups.iter().flat_map(|group| &text.as_str().as_bytes()[group.clone()]);
+    let digits = digits.map(|byte| byte - b'0').collect::<Vec<_>>();
+    // the last group that is joined with this one through all between them, and digits in front of this one
+    let (mut i, mut reach, mut done) = (0, 0, 0);
     while i < groups.len() {
-        let mut chain = 1;
-        let mut digits = groups[i].len();
-        let mut counts = [digits; GROUPS_MAX];
-        while chain < GROUPS_MAX && digits < DIALLED_MAX && i + chain < groups.len() {
-            if !joined(text.as_str(), &groups[i + chain - 1], &groups[i + chain]) {
-                break;
-            }
-            digits += groups[i + chain].len();
-            counts[chain] = digits;
-            chain += 1;
+        reach = reach.max(i);
+        while reach + 1 < groups.len().min(i + GROUPS_MAX) && joined(text.as_str(), &groups[reach], &groups[reach + 1])
+        {
+            reach += 1;
         }
-        let candidates = || {
-            let dialled = (1..=chain).rev().filter(|n| (DIGITS_MIN..=DIALLED_MAX).contains(&counts[*n - 1]));
-            dialled.map(|n| (n, Candidate { text, groups: &groups[i..i + n], digits: counts[n - 1] }))
-        };
-        // a shorter number that is valid is surer than a longer one that is only labelled
-        let valid = candidates().find_map(|(n, candidate)| candidate.valid(regions).map(|found| (n, found)));
-        let found =
-            valid.or_else(|| candidates().find_map(|(n, candidate)| candidate.labelled().map(|found| (n, found))));
-        match found {
-            Some((n, (span, score))) => {
-                report(span, score);
-                i += n;
-            }
-            None => i += 1,
+        let found = Chain::new(text, &groups[i..=reach], &digits[done..]).and_then(|chain| {
+            // a shorter number that is valid is surer than a longer one that is only labelled
+            chain.valid(regions).or_else(|| chain.labelled())
+        });
+        let taken = found.as_ref().map_or(1, |found| found.groups);
+        done += groups[i..i + taken].iter().map(ExactSizeIterator::len).sum::<usize>();
+        i += taken;
+        if let Some(found) = found {
+            report(found.span, found.score);
         }
     }
 }
 
 fn joined(text: &str, left: &Range<usize>, right: &Range<usize>) -> bool {
     let gap = &text.as_bytes()[left.end..right.start];
-    gap.len() <= GAP_MAX_BYTES && gap.iter().all(|b| b" ().-/".contains(b))
+    gap.len() <= GAP_MAX_BYTES && gap.iter().all(|b| matches!(b, b' ' | b'(' | b')' | b'.' | b'-' | b'/'))
+}
+
+struct Found {
+    span: Range<usize>,
+    score: f32,
+    /// How many of the chain's groups it takes.
+    groups: usize,
+}
+
+/// Digit groups of which the first few may be one number.
+struct Chain<'t> {
+    text: &'t Text<'t>,
+    groups: &'t [Range<usize>],
+    /// So many of the groups have enough digits, at least.
+    least: usize,
+    /// Digits of the first groups together.
+    counts: [usize; GROUPS_MAX],
+    /// The values of all digits.
+    digits: &'t [u8],
+}
+
+impl<'t> Chain<'t> {
+    /// `None` if there are too few digits or too many at once. Takes as many of the groups as may be one number, of which the digits are
+    /// the first ones.
+    fn new(text: &'t Text<'t>, groups: &'t [Range<usize>], digits: &'t [u8]) -> Option<Self> {
+        let (mut counts, mut count, mut least, mut taken) = ([0; GROUPS_MAX], 0, 0, 0);
+        for group in groups {
+            if count + group.len() > DIALLED_MAX {
+                break;
+            }
+            least += usize::from(count < DIGITS_MIN);
+            count += group.len();
+            counts[taken] = count;
+            taken += 1;
+        }
+        let chain = || Self { text, groups: &groups[..taken], least, counts, digits: &digits[..count] };
+        (count >= DIGITS_MIN).then(chain)
+    }
+
+    /// The longest first.
+    fn candidates(&self) -> impl Iterator<Item = Candidate<'t>> {
+        let (text, groups, counts) = (self.text, self.groups, self.counts);
+        let candidates = (self.least..=groups.len()).rev();
+        candidates.map(move |n| Candidate { text, groups: &groups[..n], digits: counts[n - 1] })
+    }
+
+    /// The longest that a label speaks for.
+    fn labelled(&self) -> Option<Found> {
+        let is_labelled = self.text.speaks(context::PHONE_LABEL);
+        is_labelled.then(|| self.candidates().find_map(|candidate| candidate.labelled()))?
+    }
+
+    /// The longest number of a known plan.
+    fn valid(&self, regions: &Regions) -> Option<Found> {
+        let first = self.groups.first()?;
+        let (prefix, digits) = match self.digits {
+            [0, 0, digits @ ..] if first.len() >= 2 => (2, digits),
+            digits => (0, digits),
+        };
+        let before = &self.text.as_str()[..first.start];
+        let is_international = prefix > 0 || before.strip_suffix('(').unwrap_or(before).ends_with('+');
+        let international = if is_international { phone_plans::international(digits) << prefix } else { 0 };
+        let national = self.national(regions);
+        if international | national == 0 {
+            return None;
+        }
+        let mut candidates = self.candidates().filter(|it| (international | national) & (1 << it.digits) != 0);
+        candidates.find_map(|it| {
+            let is_among = |lengths: u32| lengths & (1 << it.digits) != 0;
+            let (start, end) = it.bounds()?;
+            let plus = self.text.as_str()[start..first.start].contains('+');
+            if (plus || prefix > 0) && is_among(international) {
+                return Some(it.found(start..end, INTERNATIONAL));
+            }
+            let about = Entity::PhoneNumber.topic() | context::PHONE_LABEL;
+            let alone = (it.groups.len() > 1 && !self.text.says_another(first, about)).then_some(FORMAT);
+            let national = !plus && is_among(national);
+            let score = if national { weigh(alone, self.text.near(first, Entity::PhoneNumber.topic())) } else { None };
+            score.map(|score| it.found(start..end, score))
+        })
+    }
+
+    /// Bit n, if the first n digits are a number of one of the regions and written like one.
+    fn national(&self, regions: &Regions) -> u32 {
+        let (mut american, mut undated) = (0, 0);
+        let possible = regions.possible(self.digits);
+        for candidate in self.candidates().filter(|candidate| possible & (1 << candidate.digits) != 0) {
+            american |= u32::from(candidate.is_american()) << candidate.digits;
+            undated |= u32::from(!candidate.dated()) << candidate.digits;
+        }
+        if american | undated == 0 {
+            return 0;
+        }
+        let first = &self.digits[..self.groups[0].len()];
+        regions.iter().fold(0, |lengths, region| {
+            let is_behind = |trunk: &Vec<u8>| first.len() > trunk.len() && first.starts_with(trunk);
+            let shaped = match &region.trunk {
+                _ if region.american => american,
+                Some(trunk) if region.demanded && !is_behind(trunk) => 0,
+                _ => undated,
+            };
+            // most numbers are none, and most that are one are found by then
+            if shaped & !lengths & region.possible(self.digits) == 0 {
+                lengths
+            } else {
+                lengths | (shaped & region.valid(self.digits))
+            }
+        })
+    }
 }
 
 /// Digit groups that may be one number.
@@ -134,6 +235,10 @@ struct Candidate<'t> {
 }
 
 impl Candidate<'_> {
+    fn found(&self, span: Range<usize>, score: f32) -> Found {
+        Found { span, score, groups: self.groups.len() }
+    }
+
     /// Where it starts, if a number can start there.
     fn start(&self) -> Option<usize> {
         let (text, first, last) = (self.text.as_str(), self.groups.first()?, self.groups.last()?);
@@ -141,33 +246,12 @@ impl Candidate<'_> {
         (digits::starts(text, start) && !text[..start].ends_with(['#', '/', '=', '-'])).then_some(start)
     }
 
-    /// Its span and score, if it is a number of a known plan.
-    fn valid(&self, regions: &Regions) -> Option<(Range<usize>, f32)> {
-        let (text, first, last) = (self.text.as_str(), self.groups.first()?, self.groups.last()?);
+    /// Where it starts and ends with its extension, if a number can.
+    fn bounds(&self) -> Option<(usize, usize)> {
+        let (text, last) = (self.text.as_str(), self.groups.last()?);
         let start = self.start()?;
         let end = extension(text, last.end).unwrap_or(last.end);
-        if !digits::ends(text, end) {
-            return None;
-        }
-        let mut buffer = [0; DIALLED_MAX];
-        let digits = self.write(&mut buffer);
-        let plus = text[start..first.start].contains('+');
-        let prefix = if text[first.clone()].starts_with("00") { 2 } else { 0 };
-        if (plus || prefix > 0) && phone_plans::international(&digits[prefix..]) {
-            return Some((start..end, INTERNATIONAL));
-        }
-        let national = !plus && regions.iter().any(|region| self.shaped(region) && region.is_valid(digits));
-        let about = Entity::PhoneNumber.topic() | context::PHONE_LABEL;
-        let alone = (self.groups.len() > 1 && !self.text.says_another(first, about)).then_some(FORMAT);
-        let score = if national { weigh(alone, self.text.near(first, Entity::PhoneNumber.topic())) } else { None };
-        score.map(|score| (start..end, score))
-    }
-
-    fn write<'b>(&self, buffer: &'b mut [u8; DIALLED_MAX]) -> &'b str {
-        let bytes = self.text.as_str().as_bytes();
-        let digits = self.groups.iter().flat_map(|group| &bytes[group.clone()]);
-        let written = buffer.iter_mut().zip(digits).map(|(slot, digit)| *slot = *digit).count();
-        std::str::from_utf8(&buffer[..written]).unwrap_or_default()
+        digits::ends(text, end).then_some((start, end))
     }
 
     fn size(&self, group: usize) -> usize {
@@ -183,24 +267,19 @@ impl Candidate<'_> {
         matches!(self.sizes(), [1 | 2, 1 | 2, 4, 0] | [4, 1 | 2, 1 | 2, _] | [4, 4, 0, 0])
     }
 
-    /// Cheap rules, so that tables of numbers and dates never reach the numbering plans.
-    fn shaped(&self, region: &Region) -> bool {
-        let american = |sizes: &[usize]| matches!(sizes, [3, 3, 4, ..] | [3, 7, 0, ..] | [10, 0, ..] | [6, 4, 0, ..]);
-        let first = &self.text.as_str()[self.groups[0].clone()];
-        match &region.trunk {
-            _ if region.american && self.digits == 10 => american(&self.sizes()),
-            _ if region.american => {
-                self.digits == 11 && first.starts_with('1') && (self.groups.len() == 1 || american(&self.sizes()[1..]))
-            }
-            Some(trunk) if region.demanded => {
-                !self.dated() && first.starts_with(trunk.as_str()) && first.len() > trunk.len()
-            }
-            _ => !self.dated(),
+    /// Ten digits as they are written in North America, or eleven with the prefix.
+    fn is_american(&self) -> bool {
+        let shaped = |sizes: &[usize]| matches!(sizes, [3, 3, 4, ..] | [3, 7, 0, ..] | [10, 0, ..] | [6, 4, 0, ..]);
+        let has_prefix = || self.text.as_str()[self.groups[0].clone()].starts_with('1');
+        match self.digits {
+            10 => shaped(&self.sizes()),
+            11 => has_prefix() && (self.groups.len() == 1 || shaped(&self.sizes()[1..])),
+            _ => false,
         }
     }
 
-    /// The span and score of a number whose plan is not known but that stands right beside a label.
-    fn labelled(&self) -> Option<(Range<usize>, f32)> {
+    /// A number whose plan is not known but that stands right beside a label.
+    fn labelled(&self) -> Option<Found> {
         let (text, first, last) = (self.text.as_str(), self.groups.first()?, self.groups.last()?);
         let dotted = text[first.end..].starts_with('.');
         let address = self.groups.len() == 4 && dotted && self.groups.iter().all(|group| group.len() <= 3);
@@ -217,7 +296,7 @@ impl Candidate<'_> {
         let label = near >= context::LABEL || (after && (context::LABEL_AFTER..=context::RIGHT_BEFORE).contains(&near));
         let end = extension(text, last.end).unwrap_or(last.end);
         let whole = after || digits::ends(text, end);
-        (label && whole).then_some((start..end, near - LABELLED_LESS))
+        (label && whole).then(|| self.found(start..end, near - LABELLED_LESS))
     }
 }
 
@@ -233,6 +312,9 @@ fn opening(text: &str, number: Range<usize>) -> usize {
 /// Where `ext. 123` or `x123` after a number ends.
 fn extension(text: &str, at: usize) -> Option<usize> {
     let rest = text[at..].strip_prefix([' ', ',']).unwrap_or(&text[at..]).trim_start_matches(' ');
+    if !rest.starts_with(['e', 'E', 'x', 'X']) {
+        return None;
+    }
     let word = ["extension", "ext.", "ext", "x"]
         .iter()
         .find(|w| rest.get(..w.len()).is_some_and(|start| start.eq_ignore_ascii_case(w)))?;

@@ -5,6 +5,7 @@ use super::score::{CHECKED, FORMAT};
 use super::{Report, Text, pattern};
 use crate::fold::Folded;
 use regex::Regex;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 pub(super) const CONTEXT: &[&str] = &[];
@@ -43,38 +44,46 @@ static DOTTED: LazyLock<Regex> = LazyLock::new(|| {
 /// `sk-` is also how class names and package names start, so what follows must look random.
 static SK: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?-u:\b)sk-[A-Za-z0-9_-]{20,}"));
 
+/// No token of [`TOKEN`], [`DOTTED`] or [`SK`] is shorter.
+const TOKEN_MIN_BYTES: usize = 15;
+
 static PRIVATE_KEY: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"));
 
 /// Values that only their name gives away, and a token without a prefix. What is merely called a key must also look random.
+/// Where the value begins in a match says [`value`].
 static NAMED: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
-        r#"(?i-u:aws_?secret_?access_?key|secretaccesskey)["']?\s{0,4}[=:]\s{0,4}["']?([A-Za-z0-9/+]{40})"#,
-        r"|(?i-u:accountkey|sharedaccesskey)=([A-Za-z0-9+/]{40,}={0,2})",
-        r"|(?i-u:authorization)\S{0,2}\s{0,2}(?i-u:bearer|basic)\s{1,2}([A-Za-z0-9_.~+/=-]{16,})",
+        r#"(?i-u:aws_?secret_?access_?key|secretaccesskey)["']?\s{0,4}[=:]\s{0,4}["']?[A-Za-z0-9/+]{40}"#,
+        r"|(?i-u:accountkey|sharedaccesskey)=[A-Za-z0-9+/]{40,}={0,2}",
+        r"|(?i-u:authorization)\S{0,2}\s{0,2}(?i-u:bearer|basic)\s{1,2}[A-Za-z0-9_.~+/=-]{16,}",
         r"|(?i-u:api[_-]?key|api[_-]?token|access[_-]?token|auth[_-]?token|refresh[_-]?token|client[_-]?secret|secret[_-]?key|",
-        r#"private[_-]?token|app[_-]?secret|x-api-key)["']?\s{0,4}(?:=|:|=>|:=)\s{0,4}["']?([A-Za-z0-9_+/=.-]{16,})"#,
-        r"|(?-u:\b)([0-9]{8,10}:AA[A-Za-z0-9_-]{33})", // Telegram's bots
+        r#"private[_-]?token|app[_-]?secret|x-api-key)["']?\s{0,4}(?:=|:|=>|:=)\s{0,4}["']?[A-Za-z0-9_+/=.-]{16,}"#,
+        r"|(?-u:\b)[0-9]{8,10}:AA[A-Za-z0-9_-]{33}", // Telegram's bots
     ))
 });
-const RANDOM_GROUP: usize = 4;
+/// How the names of [`NAMED`] begin whose values need not look random.
+const NAMES_ENOUGH: &[&str] = &["aws", "secretaccesskey", "accountkey", "sharedaccesskey", AUTHORIZATION];
+const AUTHORIZATION: &str = "authorization";
 
 const SCHEME_MAX_BYTES: usize = 20;
 const USER_MAX_BYTES: usize = 100;
-const PASSWORD_BYTES: std::ops::Range<usize> = 3..201;
+const PASSWORD_BYTES: Range<usize> = 3..201;
 
 pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
     let text = text.as_str();
-    TOKEN.find_iter(text).for_each(|m| report(m.range(), CHECKED));
-    DOTTED.find_iter(text).for_each(|m| report(m.range(), CHECKED));
-    SK.find_iter(text).filter(|m| random(m.as_str())).for_each(|m| report(m.range(), CHECKED));
+    for run in runs(text) {
+        let mut report = |found: regex::Match<'_>| report(run.start + found.start()..run.start + found.end(), CHECKED);
+        let run = &text[run.clone()];
+        TOKEN.find_iter(run).for_each(&mut report);
+        DOTTED.find_iter(run).for_each(&mut report);
+        SK.find_iter(run).filter(|found| random(found.as_str())).for_each(&mut report);
+    }
     PRIVATE_KEY.find_iter(text).for_each(|m| report(m.start()..block_end(text, m.end()), CHECKED));
-    for found in NAMED.captures_iter(text) {
-        let value = (1..found.len()).find_map(|group| found.get(group).map(|value| (group, value)));
-        if let Some((group, value)) = value
-            && (group != RANDOM_GROUP || varied(value.as_str()))
-        {
-            report(value.range(), FORMAT);
+    for found in NAMED.find_iter(text) {
+        let (value, must_vary) = value(found.as_str());
+        if !must_vary || varied(&found.as_str()[value..]) {
+            report(found.start() + value..found.end(), FORMAT);
         }
     }
     for (at, _) in text.match_indices("://") {
@@ -84,8 +93,36 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
     }
 }
 
+/// Runs of what tokens are written with that are long enough for one; what stands beside a run is no part of a word.
+fn runs(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let bytes = text.as_bytes();
+    let is_part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'+' | b'/' | b'=');
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let start = at + bytes[at..].iter().position(is_part)?;
+            at = start + bytes[start..].iter().take_while(|b| is_part(b)).count();
+            if at - start >= TOKEN_MIN_BYTES {
+                return Some(start..at);
+            }
+        }
+    })
+}
+
+/// Where the value begins in a match of [`NAMED`], whose end it is, and whether it must look random.
+fn value(written: &str) -> (usize, bool) {
+    if written.starts_with(|c: char| c.is_ascii_digit()) {
+        return (0, false);
+    }
+    let named = |name: &&str| written.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+    // no value has any of these, and no name the signs below
+    let apart = written.rfind(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '>')).map_or(0, |at| at + 1);
+    let sign = if named(&AUTHORIZATION) { None } else { written.find(['=', ':']) };
+    (sign.map_or(apart, |sign| apart.max(sign + 1)), !NAMES_ENOUGH.iter().any(named))
+}
+
 /// The password of `scheme://user:password@host`, whose `://` is at `at`.
-fn password(text: &str, at: usize) -> Option<std::ops::Range<usize>> {
+fn password(text: &str, at: usize) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
     let scheme = bytes[..at].iter().rev().take(SCHEME_MAX_BYTES).take_while(|b| b.is_ascii_alphanumeric()).count();
     if scheme < 2 {
@@ -199,6 +236,18 @@ mod tests {
             "std::net://a:b",
         ];
         tests::table(Entity::Secret, &positives, &negatives);
+    }
+
+    #[test]
+    fn no_token_is_shorter_than_a_run_or_has_what_none_has() {
+        for pattern in [&super::TOKEN, &super::DOTTED, &super::SK] {
+            let parsed = regex_syntax::ParserBuilder::new().utf8(false).build().parse(pattern.as_str()).expect("fine");
+            assert!(parsed.properties().minimum_len() >= Some(super::TOKEN_MIN_BYTES), "{}", pattern.as_str());
+        }
+        for apart in [" ", "\n", "@", ":", ",", "é", "~", "$", "\"", "%"] {
+            let token = format!("ghp_{}{apart}{}", "aB3".repeat(5), "aB3".repeat(12));
+            assert_eq!(tests::found(Entity::Secret, &token), Vec::<&str>::new(), "{token}");
+        }
     }
 
     #[test]

@@ -51,6 +51,11 @@ impl<'t> Text<'t> {
         }
     }
 
+    /// Whether a word anywhere, or the key, is about one of these topics.
+    pub(super) fn speaks(&self, topics: u64) -> bool {
+        self.words().has(topics)
+    }
+
     /// How much a word about these topics speaks for a span nearby; `None` if there is none.
     pub(super) fn near(&self, span: &Range<usize>, topics: u64) -> Option<f32> {
         self.words().near(self.text, span, topics)

@@ -73,11 +73,10 @@ pub(super) fn es(code: &[u8]) -> bool {
     let Some(middle) = digits(&code[1..8]) else { return false };
     let (first, last) = (code[0], code[8]);
     if let Some(leading) = b"XYZ".iter().position(|letter| *letter == first) {
-        let whole = number(&middle) + leading as u64 * 10_000_000;
-        return es_nif::checked(&format!("{whole:08}{}", char::from(last)));
+        return std::str::from_utf8(&code[1..]).is_ok_and(|code| es_nif::checked(leading, code));
     }
     if first.is_ascii_digit() {
-        return std::str::from_utf8(code).is_ok_and(|code| last.is_ascii_uppercase() && es_nif::checked(code));
+        return std::str::from_utf8(code).is_ok_and(|code| last.is_ascii_uppercase() && es_nif::checked(0, code));
     }
     let sum = middle.iter().enumerate().map(|(i, digit)| match i % 2 {
         0 => u32::from(digit / 5 + digit * 2 % 10),
