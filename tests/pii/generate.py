@@ -64,6 +64,21 @@ ENTITIES = {
     "RO_CNP": Entity(eu.romanian, ["CNP"], eu.near_miss(eu.romanian)),
     "AT_SVNR": Entity(eu.austrian, ["SVNR", "Sozialversicherungsnummer"], eu.near_miss(eu.austrian)),
     "IE_PPS": Entity(eu.irish, ["PPS number", "PPSN"], eu.near_miss(eu.irish)),
+    "BG_EGN": Entity(eu.bulgarian, ["ЕГН", "EGN"], eu.near_miss(eu.bulgarian), bare=False),
+    "HR_OIB": Entity(eu.croatian, ["OIB"], eu.near_miss(eu.croatian), bare=False),
+    "CY_TIC": Entity(eu.cypriot, ["TIC", "ΑΦΤ", "TIN"], eu.near_miss(eu.cypriot)),
+    "CZ_RODNE_CISLO": Entity(eu.any_birth_number, ["rodné číslo", "birth number"], eu.near_miss(eu.birth_number), bare=False),
+    "SK_RODNE_CISLO": Entity(eu.birth_number, ["rodné číslo", "rodné číslo (RČ)"], eu.near_miss(eu.birth_number)),
+    "EE_ISIKUKOOD": Entity(eu.baltic, ["isikukood", "Estonian ID code"], eu.near_miss(eu.baltic), bare=False),
+    "LT_ASMENS_KODAS": Entity(eu.baltic, ["asmens kodas", "Lithuanian personal code"], eu.near_miss(eu.baltic), bare=False),
+    "LV_PERSONAS_KODS": Entity(eu.latvian, ["personas kods", "Latvian personal code"], eu.near_miss(eu.latvian)),
+    "GR_AMKA": Entity(eu.greek_amka, ["AMKA", "ΑΜΚΑ"], eu.near_miss(eu.greek_amka)),
+    "GR_AFM": Entity(eu.greek_afm, ["ΑΦΜ", "AFM"], eu.near_miss(eu.greek_afm), bare=False),
+    "HU_TAX_ID": Entity(eu.hungarian_tax, ["adóazonosító jel", "adóazonosítója"], eu.near_miss(eu.hungarian_tax), bare=False),
+    "HU_TAJ": Entity(eu.taj, ["TAJ szám", "TAJ", "TAJ number"], eu.near_miss(eu.taj), bare=False),
+    "LU_MATRICULE": Entity(eu.luxembourgish, ["matricule", "Matrikelnummer"], eu.near_miss(eu.luxembourgish)),
+    "MT_ID_CARD": Entity(eu.maltese, ["ID card", "identity card number", "karta tal-identità"], bare=False),
+    "SI_EMSO": Entity(eu.slovenian, ["EMŠO"], eu.near_miss(eu.slovenian)),
 }
 
 LABELLED = [

@@ -143,6 +143,121 @@ def irish(rng):
     return number + "WABCDEFGHIJKLMNOPQRSTUV"[total % 23] + second
 
 
+def bulgarian(rng):
+    year, month, day = date(rng)
+    number = f"{year % 100:02d}{month + (40 if year >= 2000 else 0):02d}{day:02d}{digits(rng, 3)}"
+    return number + str(weighted(number, [2, 4, 8, 5, 10, 9, 7, 3, 6]) % 11 % 10)
+
+
+def croatian(rng):
+    number = digits(rng, 10)
+    return number + mod_11_10(number)
+
+
+def cypriot(rng):
+    number = digits(rng, 8, "09")
+    odd = [1, 0, 5, 7, 9, 13, 15, 17, 19, 21]
+    return number + chr(65 + sum(int(c) if i % 2 else odd[int(c)] for i, c in enumerate(number)) % 26)
+
+
+def birth_number(rng):
+    """Czech and Slovak, with a check digit."""
+
+    def make():
+        year, month, day = date(rng, first=1954)
+        number = f"{year % 100:02d}{month + rng.choice([0, 50]) + (rng.choice([0, 20]) if year >= 2004 else 0):02d}{day:02d}{digits(rng, 3)}"
+        check = int(number) % 11
+        return None if check == 10 else f"{number[:6]}/{number[6:]}{check}"
+
+    return until(make)
+
+
+def any_birth_number(rng):
+    """The same as people write it, and those from before there was a check digit."""
+    year, month, day = date(rng, last=1953)
+    old = f"{year % 100:02d}{month + rng.choice([0, 50]):02d}{day:02d}/{digits(rng, 3)}"
+    value = rng.choice([old, birth_number(rng), birth_number(rng)])
+    return rng.choice([value, value.replace("/", "")])
+
+
+def baltic(rng):
+    """Estonian and Lithuanian."""
+    year, month, day = date(rng)
+    number = rng.choice("56" if year >= 2000 else "34") + f"{year % 100:02d}{month:02d}{day:02d}{digits(rng, 3)}"
+    check = weighted(number, [1, 2, 3, 4, 5, 6, 7, 8, 9, 1]) % 11
+    if check == 10:
+        check = weighted(number, [3, 4, 5, 6, 7, 8, 9, 1, 2, 3]) % 11 % 10
+    return f"{number}{check}"
+
+
+def latvian(rng):
+    def make():
+        year, month, day = date(rng)
+        number = f"{day:02d}{month:02d}{year % 100:02d}{2 if year >= 2000 else 1}{digits(rng, 3)}"
+        check = (1101 - weighted(number, [1, 6, 3, 7, 9, 10, 5, 8, 4, 2])) % 11
+        return None if check == 10 else f"{number[:6]}-{number[6:]}{check}"
+
+    return until(make)
+
+
+def greek_amka(rng):
+    year, month, day = date(rng)
+    number = f"{day:02d}{month:02d}{year % 100:02d}{digits(rng, 4)}"
+    return number + luhn_digit(number)
+
+
+def greek_afm(rng):
+    number = digits(rng, 8, "1")
+    return number + str(sum(int(c) * 2 ** (8 - i) for i, c in enumerate(number)) % 11 % 10)
+
+
+def hungarian_tax(rng):
+    def make():
+        number = f"8{rng.randint(20000, 53000)}{digits(rng, 3)}"
+        check = weighted(number, range(1, 10)) % 11
+        return None if check == 10 else f"{number}{check}"
+
+    return until(make)
+
+
+def taj(rng):
+    number = digits(rng, 8, "01")
+    number += str(weighted(number, [3, 7, 3, 7, 3, 7, 3, 7]) % 10)
+    return rng.choice([number, grouped(number, [3, 3, 3], " "), grouped(number, [3, 3, 3], "-")])
+
+
+def verhoeff_digit(number):
+    """By its tables: products of symmetries of the pentagon, and what digits become the further left they stand."""
+    product = ["0123456789", "1234067895", "2340178956", "3401289567", "4012395678", "5987604321", "6598710432", "7659821043", "8765932104", "9876543210"]
+    place = ["0123456789", "1576283094", "5803796142", "8916043527", "9453126870", "4286573901", "2793806415", "7046913258"]
+    check = 0
+    for i, c in enumerate(reversed(number), 1):
+        check = int(product[check][int(place[i % 8][int(c)])])
+    return str(product[check].index("0"))
+
+
+def luxembourgish(rng):
+    year, month, day = date(rng)
+    number = f"{year}{month:02d}{day:02d}{digits(rng, 3)}"
+    number += luhn_digit(number) + verhoeff_digit(number)
+    return rng.choice([number, number, grouped(number, [8, 5], " ")])
+
+
+def maltese(rng):
+    year = date(rng)[0]
+    return f"{rng.randint(1, 9000):05d}{year % 100:02d}" + rng.choice("MG" if year < 2000 else "LH")
+
+
+def slovenian(rng):
+    def make():
+        year, month, day = date(rng)
+        number = f"{day:02d}{month:02d}{year % 1000:03d}50{digits(rng, 3)}"
+        check = 11 - weighted(number, [7, 6, 5, 4, 3, 2] * 2) % 11
+        return None if check == 10 else f"{number}{check % 11}"
+
+    return until(make)
+
+
 def vat(rng):
     def german():
         number = digits(rng, 8, "123456789")

@@ -24,6 +24,18 @@ pub(super) fn mod_11_10(digits: &[u8]) -> bool {
     (11 - product) % 10 == u32::from(*check)
 }
 
+/// Modulo 11 with the weights 1 to 9 in turn, and once more two weights further on where that leaves 10: the last digit
+/// checks the others.
+pub(super) fn mod_11_twice(digits: &[u8]) -> bool {
+    let Some((check, digits)) = digits.split_last() else { return false };
+    let sum = |shift: usize| {
+        let weighed = digits.iter().enumerate().map(|(i, digit)| u32::from(*digit) * ((i + shift) % 9 + 1) as u32);
+        weighed.sum::<u32>() % 11
+    };
+    let first = sum(0);
+    u32::from(*check) == if first < 10 { first } else { sum(2) % 10 }
+}
+
 /// Whether a day can be: month and day, and that February and the short months have no more days than they have.
 pub(super) fn date(month: u64, day: u64) -> bool {
     let days = match month {
@@ -47,6 +59,7 @@ mod tests {
     fn known_numbers() {
         assert!(luhn(&digits("4111111111111111")) && !luhn(&digits("4111111111111112")));
         assert!(mod_11_10(&digits("86095742719")) && !mod_11_10(&digits("86095742718")));
+        assert!(mod_11_twice(&digits("119511515")) && !mod_11_twice(&digits("119511516")));
         assert!(date(2, 29) && !date(2, 30) && !date(13, 1) && !date(4, 31) && !date(1, 0));
     }
 }

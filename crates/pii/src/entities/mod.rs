@@ -5,26 +5,39 @@
 
 mod at_svnr;
 mod be_national_number;
+mod bg_egn;
 mod checksum;
 mod context;
 mod credit_card;
 mod crypto;
+mod cy_tic;
+mod cz_rodne_cislo;
 mod date_of_birth;
 mod de_tax_id;
 mod digit_automaton;
 mod digits;
 mod dk_cpr;
+mod ee_isikukood;
 mod email_address;
 mod es_nie;
 mod es_nif;
 mod eu_vat;
 mod fi_personal_identity_code;
 mod fr_nir;
+mod gr_afm;
+mod gr_amka;
+mod hr_oib;
+mod hu_taj;
+mod hu_tax_id;
 mod iban_code;
 mod ie_pps;
 mod ip_address;
 mod it_fiscal_code;
+mod lt_asmens_kodas;
+mod lu_matricule;
+mod lv_personas_kods;
 mod mac_address;
+mod mt_id_card;
 mod nl_bsn;
 mod no_fodselsnummer;
 mod phone_number;
@@ -35,6 +48,7 @@ mod ro_cnp;
 pub(crate) mod score;
 mod se_personnummer;
 mod secret;
+mod si_emso;
 mod text;
 mod uk_nhs;
 mod uk_nino;
@@ -147,6 +161,36 @@ entities! {
     AtSvnr = "AT_SVNR", at_svnr;
     /// Irish personal public service numbers.
     IePps = "IE_PPS", ie_pps;
+    /// Bulgarian personal numbers.
+    BgEgn = "BG_EGN", bg_egn;
+    /// Croatian personal identification numbers.
+    HrOib = "HR_OIB", hr_oib;
+    /// Cypriot tax identification codes.
+    CyTic = "CY_TIC", cy_tic;
+    /// Czech birth numbers.
+    CzRodneCislo = "CZ_RODNE_CISLO", cz_rodne_cislo;
+    /// Slovak birth numbers, which look as the Czech ones do.
+    SkRodneCislo = "SK_RODNE_CISLO", cz_rodne_cislo;
+    /// Estonian personal identification codes.
+    EeIsikukood = "EE_ISIKUKOOD", ee_isikukood;
+    /// Lithuanian personal codes, which look as the Estonian ones do.
+    LtAsmensKodas = "LT_ASMENS_KODAS", lt_asmens_kodas;
+    /// Latvian personal codes.
+    LvPersonasKods = "LV_PERSONAS_KODS", lv_personas_kods;
+    /// Greek social security numbers.
+    GrAmka = "GR_AMKA", gr_amka;
+    /// Greek tax numbers.
+    GrAfm = "GR_AFM", gr_afm;
+    /// Hungarian tax identification numbers of persons.
+    HuTaxId = "HU_TAX_ID", hu_tax_id;
+    /// Hungarian social security numbers.
+    HuTaj = "HU_TAJ", hu_taj;
+    /// Luxembourg's national identification numbers.
+    LuMatricule = "LU_MATRICULE", lu_matricule;
+    /// Numbers of Maltese identity cards.
+    MtIdCard = "MT_ID_CARD", mt_id_card;
+    /// Slovenian personal numbers.
+    SiEmso = "SI_EMSO", si_emso;
 }
 
 /// What is looked for when the configuration names no entities. Never URLs, IP addresses or dates, which wreck code.
@@ -210,6 +254,20 @@ pub(crate) fn find(entity: Entity, text: &Text<'_>, regions: &Regions, report: R
         Entity::RoCnp => ro_cnp::find(text, report),
         Entity::AtSvnr => at_svnr::find(text, report),
         Entity::IePps => ie_pps::find(text, report),
+        Entity::BgEgn => bg_egn::find(text, report),
+        Entity::HrOib => hr_oib::find(text, report),
+        Entity::CyTic => cy_tic::find(text, report),
+        Entity::CzRodneCislo | Entity::SkRodneCislo => cz_rodne_cislo::find(text, entity, report),
+        Entity::EeIsikukood => ee_isikukood::find(text, report),
+        Entity::LtAsmensKodas => lt_asmens_kodas::find(text, report),
+        Entity::LvPersonasKods => lv_personas_kods::find(text, report),
+        Entity::GrAmka => gr_amka::find(text, report),
+        Entity::GrAfm => gr_afm::find(text, report),
+        Entity::HuTaxId => hu_tax_id::find(text, report),
+        Entity::HuTaj => hu_taj::find(text, report),
+        Entity::LuMatricule => lu_matricule::find(text, report),
+        Entity::MtIdCard => mt_id_card::find(text, report),
+        Entity::SiEmso => si_emso::find(text, report),
     }
 }
 

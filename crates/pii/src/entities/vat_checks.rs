@@ -1,9 +1,9 @@
 //! Check digits of the European value-added tax numbers. Each takes what follows the country's prefix: its length is right, letters
 //! are in upper case. A form that has no public check is taken by its shape.
 
-use super::checksum::{luhn, mod_11_10, weighted};
+use super::checksum::{luhn, mod_11_10, mod_11_twice, weighted};
 use super::digits::number;
-use super::{es_nif, ie_pps};
+use super::{es_nif, gr_afm, ie_pps};
 
 /// The values, if there is nothing but digits.
 fn digits(code: &[u8]) -> Option<Vec<u8>> {
@@ -65,7 +65,7 @@ pub(super) fn ee(code: &[u8]) -> bool {
 }
 
 pub(super) fn el(code: &[u8]) -> bool {
-    check(code, |digits, last| weighted(&digits[..8], &[256, 128, 64, 32, 16, 8, 4, 2]) % 11 % 10 == last)
+    check(code, |digits, _| gr_afm::checked(digits))
 }
 
 /// Citizens' and foreigners' numbers, and those of companies.
@@ -121,14 +121,7 @@ pub(super) fn it(code: &[u8]) -> bool {
 }
 
 pub(super) fn lt(code: &[u8]) -> bool {
-    check(code, |digits, last| {
-        let count = digits.len() - 1;
-        let sum = |shift: usize| {
-            let weights = (0..count).map(|i| ((i + shift) % 9 + 1) as u32).collect::<Vec<_>>();
-            weighted(&digits[..count], &weights) % 11
-        };
-        last == if sum(0) < 10 { sum(0) } else { sum(2) % 10 }
-    })
+    check(code, |digits, _| mod_11_twice(digits))
 }
 
 pub(super) fn lu(code: &[u8]) -> bool {
