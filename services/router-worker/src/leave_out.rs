@@ -70,7 +70,8 @@ fn taken_out(value: &mut Value, steps: &[Step<'_>]) -> bool {
             key(map, name).and_then(|key| map.get_mut(&key)).is_some_and(|value| taken_out(value, rest))
         }
         ([Step::Item(_), rest @ ..], Value::Array(items)) => {
-            items.iter_mut().fold(false, |any, item| taken_out(item, rest) || any)
+            // Each of them, not only up to the first.
+            items.iter_mut().filter_map(|item| taken_out(item, rest).then_some(())).count() > 0
         }
         _ => false,
     }
