@@ -46,9 +46,13 @@ def attempts_of(*ledgers, appended=None):
 
 
 def match(calls, attempts):
-    """Pairs the calls of one number with its attempts: the pairs, and what is left over of both."""
+    """Pairs the calls of one number with its attempts: the pairs, and what is left over of both.
+
+    The shortest attempt chooses first: a process that was stopped between an attempt's beginning and its call has one whose
+    time another execution's calls fit as well.
+    """
     calls, pairs, left = sorted(calls, key=lambda call: call["began"]), [], []
-    for attempt in attempts:
+    for attempt in sorted(attempts, key=lambda attempt: attempt["ended"] - attempt["began"]):
         slack = GONE_SECONDS if attempt["status"] is None else SLACK_SECONDS
         fits = [call for call in calls if attempt["began"] - SLACK_SECONDS <= call["began"] <= attempt["ended"] + slack]
         if fits:

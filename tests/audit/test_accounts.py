@@ -53,6 +53,14 @@ KILL = (120.0, "killed", "router-worker")
         pytest.param(
             [call(100, 101), call(103, 104)], [attempt(99.9, 101.1)], [], (0, 1, 0), id="one of two is in a row"
         ),
+        # Found by an hour of chaos: the stopped one's attempt took the other's call.
+        pytest.param(
+            [call(108.0, 108.1, replica="router-worker-1"), call(110, 110.1)],
+            [attempt(100, 110.1), attempt(108, 108.1, status=429)],
+            [(100.1, "paused", "router-worker"), (110.0, "resumed", "router-worker")],
+            (0, 0, 0),
+            id="stopped between an attempt's beginning and its call",
+        ),
         pytest.param(
             [call(80, 81), call(103, 104)], [attempt(80, 81, appended=101)], [KILL], (1, 0, 0), id="all rows are slow"
         ),
