@@ -256,6 +256,10 @@ const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl<S: ChunkSink> Execution<'_, S> {
     async fn run(&mut self) -> End {
+        if let Some(failure) = self.task.refusal() {
+            self.inexpressible = Some(failure);
+            return End::Exhausted;
+        }
         let endpoint = self.task.endpoint;
         let mut policy = endpoint.retry.clone();
         if self.has_been_throttled() {

@@ -5,12 +5,13 @@ use crate::{
     allowance::Allowance,
     attempt::{Call, ChunkSink, Ended, Limits, Signals},
     config::Endpoint,
+    failure::Failure,
     patience::Patience,
-    providers::{Asked, Fields, Wire},
+    providers::{Asked, Fields, Wire, refers_to_stored},
     spans,
 };
 use std::{borrow::Cow, time::Duration};
-use tollgate_schemas::{AttemptAction, Request};
+use tollgate_schemas::{ApiType, AttemptAction, Request};
 use tracing::Instrument;
 
 /// How long a call queues for a place among the destination's calls before something else is tried: the next destination, or
@@ -48,6 +49,18 @@ impl Running<'_> {
 }
 
 impl<'a> Task<'a> {
+    /// A conversation that a provider keeps is not a shadow's to go on with.
+    fn may_store(&self) -> bool {
+        let endpoint = self.endpoint;
+        endpoint.allows_store && endpoint.destinations.len() == 1 && self.request.shadow.is_none()
+    }
+
+    /// Why no destination can serve it, whether or not one is to be called now.
+    pub(super) fn refusal(&self) -> Option<Failure> {
+        let keeps_nothing = self.request.api_type == ApiType::Responses && !self.may_store();
+        if keeps_nothing { refers_to_stored(self.chat) } else { None }
+    }
+
     /// A call to a destination, to be made in the words of `wire`.
     pub(super) fn begin<'c>(
         &self,
@@ -69,8 +82,7 @@ impl<'a> Task<'a> {
             shown_model: &request.model,
             stream: request.stream,
             default_max_tokens: endpoint.default_max_tokens,
-            // A conversation that a provider keeps is not a shadow's to go on with.
-            may_store: endpoint.allows_store && endpoint.destinations.len() == 1 && request.shadow.is_none(),
+            may_store: self.may_store(),
             created: tollgate_schemas::now_us() / 1_000_000,
             request_id: request.request_id,
             begun: None,

@@ -54,7 +54,7 @@ pub(crate) use fields::Fields;
 pub(crate) use framing::Unframed;
 pub(crate) use framing::{Framing, Parser};
 pub(crate) use http::{BODY_MAX_BYTES, Http};
-pub(crate) use responses::unkept;
+pub(crate) use responses::{refers_to_stored, unkept};
 pub(crate) use sse::Frame;
 pub(crate) use token::Grant;
 pub(crate) use transport::{Head, Incoming, Transport};

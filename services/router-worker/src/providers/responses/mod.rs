@@ -42,10 +42,8 @@ impl Side for Responses {
         }
         let mut undone = Vec::new();
         if !asked.may_store {
-            if let Some(name) =
-                ["previous_response_id", "conversation"].into_iter().find(|name| body.get(name).is_some())
-            {
-                return Err(Failure::inexpressible(name, STORED));
+            if let Some(failure) = refers_to_stored(&body) {
+                return Err(failure);
             }
             undone.extend(unkept(&body));
             body.put("store", &false);
@@ -63,6 +61,12 @@ impl Side for Responses {
     fn decoder(&self, asked: &Asked<'_>) -> Box<dyn StreamDecoder> {
         Box::new(stream::Decoder::new(asked))
     }
+}
+
+/// Refuses a body that goes on with what a provider has stored, for where nothing is.
+pub(crate) fn refers_to_stored(body: &Fields) -> Option<Failure> {
+    let name = ["previous_response_id", "conversation"].into_iter().find(|name| body.get(name).is_some())?;
+    Some(Failure::inexpressible(name, STORED))
 }
 
 /// The field by which a body asks that the answer be stored, for where it is not.
