@@ -68,6 +68,8 @@ impl Raw<'_> {
 pub(crate) struct Context;
 
 impl ClientContext for Context {
+    fn stats_raw(&self, _: &[u8]) {}
+
     fn error(&self, error: KafkaError, reason: &str) {
         crate::client::log_error("broadcast consumer", &error, reason);
     }

@@ -63,6 +63,9 @@ pub(crate) struct Asker {
 pub(crate) struct LastError(Mutex<Option<String>>);
 
 impl ClientContext for LastError {
+    // Left as it comes: nobody asks for statistics, and code that reads them would be compiled for every consumer and producer.
+    fn stats_raw(&self, _: &[u8]) {}
+
     fn error(&self, error: KafkaError, reason: &str) {
         // "All brokers down" follows every real reason and says less.
         let vague = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);

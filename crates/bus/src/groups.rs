@@ -133,6 +133,8 @@ impl GroupContext {
 }
 
 impl ClientContext for GroupContext {
+    fn stats_raw(&self, _: &[u8]) {}
+
     fn error(&self, error: KafkaError, reason: &str) {
         crate::client::log_error("consumer", &error, reason);
     }

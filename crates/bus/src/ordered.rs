@@ -133,6 +133,8 @@ impl Ordered {
 struct Context(Members);
 
 impl ClientContext for Context {
+    fn stats_raw(&self, _: &[u8]) {}
+
     fn error(&self, error: KafkaError, reason: &str) {
         crate::client::log_error("ordered consumer", &error, reason);
     }

@@ -20,6 +20,7 @@ mod overlay;
 pub use derived::Derived;
 pub use lookup::{Object, Source};
 pub use objects::{Entry, Objects, Verdict};
+pub use overlay::check_shape;
 
 use crate::config::{self, Config, Problem, Provider};
 use std::{

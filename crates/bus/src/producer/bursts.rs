@@ -75,6 +75,8 @@ struct Context {
 }
 
 impl ClientContext for Context {
+    fn stats_raw(&self, _: &[u8]) {}
+
     fn error(&self, error: KafkaError, reason: &str) {
         // Its thread outlives the last handle by a poll; a broker that goes meanwhile is nobody's trouble.
         if !self.stop.load(Ordering::Relaxed) {

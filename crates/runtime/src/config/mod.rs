@@ -18,7 +18,8 @@ pub use key_file::KeyFile;
 pub use model::*;
 pub use overrides::{Overrides, Whose};
 pub use presets::{Continues, PRESETS, Preset};
-pub use read::{Loaded, Over, load, object, parse, parse_over, yaml};
+pub(crate) use read::object;
+pub use read::{Loaded, Over, load, parse, parse_over, yaml};
 pub use subject::{Dimension, Subject};
 pub use units::{Millis, Per};
 

@@ -102,7 +102,7 @@ pub fn parse_over(text: &str, role: Role, over: &Over, lookup: Lookup<'_>) -> Re
 }
 
 /// One object of the configuration, as a section of the file holds it, named `path` in problems. Nothing in it is resolved.
-pub fn object<T: DeserializeOwned>(path: &str, value: Value) -> Result<T, Problems> {
+pub(crate) fn object<T: DeserializeOwned>(path: &str, value: Value) -> Result<T, Problems> {
     let mut reader = Reader::default();
     match reader.one(path, Some(value)) {
         Some(object) if reader.problems.is_empty() => Ok(object),

@@ -3,7 +3,7 @@
 
 use super::Objects;
 use crate::config::{
-    self, Budget, Config, Credential, Endpoint, Guardrails, Key, Price, Problem, Provider, Team, User,
+    self, Budget, Config, Credential, Endpoint, Guardrails, Key, Price, Problem, Problems, Provider, Team, User,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -36,6 +36,23 @@ named! {
     Key => |it| it.name.as_str();
     Budget => |it| it.name.as_deref().unwrap_or_default();
     Price => |it| it.id();
+}
+
+/// Whether a value is an object of its kind, as a section of the file holds it, named `path` in problems.
+///
+/// Here rather than with who asks, because here the code that reads each kind is compiled anyway.
+pub fn check_shape(kind: ObjectKind, path: &str, value: Value) -> Result<(), Problems> {
+    match kind {
+        ObjectKind::Provider => config::object::<Provider>(path, value).map(drop),
+        ObjectKind::Credential => config::object::<Credential>(path, value).map(drop),
+        ObjectKind::Endpoint => config::object::<Endpoint>(path, value).map(drop),
+        ObjectKind::Guardrail => config::object::<Guardrails>(path, value).map(drop),
+        ObjectKind::Team => config::object::<Team>(path, value).map(drop),
+        ObjectKind::User => config::object::<User>(path, value).map(drop),
+        ObjectKind::Key => config::object::<Key>(path, value).map(drop),
+        ObjectKind::Budget => config::object::<Budget>(path, value).map(drop),
+        ObjectKind::Price => config::object::<Price>(path, value).map(drop),
+    }
 }
 
 /// The configuration, and what of it could not be used.

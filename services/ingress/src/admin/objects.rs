@@ -8,8 +8,8 @@ use crate::{
 use serde_json::{Map, Value};
 use tollgate_runtime::{
     Secret,
-    config::{self, Budget, Dimension, Endpoint, Guardrails, Key, Price, Problems, Provider, Subject, Team, User},
-    control::Object,
+    config::{self, Dimension, Problems, Subject},
+    control::{self, Object},
     seal::Sealer,
 };
 use tollgate_schemas::{ApiError, ErrorCode, ObjectKind};
@@ -77,19 +77,7 @@ pub(super) fn made(
 
 fn check_shape(kind: ObjectKind, name: &str, value: &Value) -> Result<(), ApiError> {
     let path = format!("{}[{name}]", kind.section());
-    let value = value.clone();
-    let checked = match kind {
-        ObjectKind::Provider => config::object::<Provider>(&path, value).map(drop),
-        ObjectKind::Credential => config::object::<config::Credential>(&path, value).map(drop),
-        ObjectKind::Endpoint => config::object::<Endpoint>(&path, value).map(drop),
-        ObjectKind::Guardrail => config::object::<Guardrails>(&path, value).map(drop),
-        ObjectKind::Team => config::object::<Team>(&path, value).map(drop),
-        ObjectKind::User => config::object::<User>(&path, value).map(drop),
-        ObjectKind::Key => config::object::<Key>(&path, value).map(drop),
-        ObjectKind::Budget => config::object::<Budget>(&path, value).map(drop),
-        ObjectKind::Price => config::object::<Price>(&path, value).map(drop),
-    };
-    checked.map_err(|Problems(problems)| {
+    control::check_shape(kind, &path, value.clone()).map_err(|Problems(problems)| {
         let all: Vec<String> =
             problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect();
         ApiError::new(ErrorCode::InvalidRequest, all.join("; "))
