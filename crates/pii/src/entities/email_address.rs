@@ -18,7 +18,8 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
     let text = text.as_str();
     let mut done = 0;
     for (at, _) in text.match_indices('@') {
-        let (Some(start), Some(end)) = (local_start(text, done, at), domain_end(text, at + 1)) else { continue };
+        let Some(start) = local_start(text, done, at) else { continue };
+        let Some(end) = domain_end(text, at + 1) else { continue };
         // `git@github.com:owner/name` is how code is fetched
         if &text[start..at] == "git" && text[end..].starts_with(':') {
             continue;
@@ -31,11 +32,14 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
 /// Where the local part starts, not before `from`.
 fn local_start(text: &str, from: usize, at: usize) -> Option<usize> {
     let part = &text[from..at];
-    let taken = part.char_indices().rev().take_while(|(_, c)| letter(*c) || "!#$%&'*+/=?^_`{|}~-.".contains(*c));
+    if part.ends_with('.') {
+        return None;
+    }
+    let taken = part.char_indices().rev().take_while(|(_, c)| letter(*c) || sign(*c));
     let (start, _) = taken.take(LOCAL_MAX_CHARS).last()?;
     // punctuation in front is the sentence's, not the address's
     let local = part[start..].trim_start_matches(|c: char| !is_alphanumeric(c) && c != '_' && c != '+');
-    let fine = !local.is_empty() && !local.ends_with('.') && !local.contains("..");
+    let fine = !local.is_empty() && !local.contains("..");
     fine.then(|| at - local.len())
 }
 
@@ -63,6 +67,11 @@ fn domain_end(text: &str, from: usize) -> Option<usize> {
     }
     let (name, end) = top?;
     (!FILE_ENDINGS.iter().any(|ending| name.eq_ignore_ascii_case(ending))).then_some(from + end)
+}
+
+/// What a local part may have beside letters and digits.
+fn sign(c: char) -> bool {
+    matches!(c, '!' | '#'..='\'' | '*' | '+' | '-'..='/' | '=' | '?' | '^'..='`' | '{'..='~')
 }
 
 /// Letters and digits up to Cyrillic; beyond, text without spaces would be taken along.

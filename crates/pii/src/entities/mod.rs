@@ -50,6 +50,7 @@ mod se_personnummer;
 mod secret;
 mod si_emso;
 mod text;
+mod tokens;
 mod uk_nhs;
 mod uk_nino;
 mod url;

@@ -100,7 +100,11 @@ pub(super) fn find(text: &Text<'_>, regions: &Regions, report: Report<'_>) {
         {
             reach += 1;
         }
-        let found = Chain::new(text, &groups[i..=reach], &digits[done..]).and_then(|chain| {
+        // most of what is written with dots and hyphens starts no number
+        let may_start =
+            begins(text.as_str(), groups[i].start) || text.as_str()[..groups[i].start].ends_with(['(', '+']);
+        let chain = || Chain::new(text, &groups[i..=reach], &digits[done..]);
+        let found = may_start.then(chain).flatten().and_then(|chain| {
             // a shorter number that is valid is surer than a longer one that is only labelled
             chain.valid(regions).or_else(|| chain.labelled())
         });
@@ -116,6 +120,11 @@ pub(super) fn find(text: &Text<'_>, regions: &Regions, report: Report<'_>) {
 fn joined(text: &str, left: &Range<usize>, right: &Range<usize>) -> bool {
     let gap = &text.as_bytes()[left.end..right.start];
     gap.len() <= GAP_MAX_BYTES && gap.iter().all(|b| matches!(b, b' ' | b'(' | b')' | b'.' | b'-' | b'/'))
+}
+
+/// Whether a number can start here, bracket and `+` taken along.
+fn begins(text: &str, at: usize) -> bool {
+    digits::starts(text, at) && !text[..at].ends_with(['#', '/', '=', '-'])
 }
 
 struct Found {
@@ -243,7 +252,7 @@ impl Candidate<'_> {
     fn start(&self) -> Option<usize> {
         let (text, first, last) = (self.text.as_str(), self.groups.first()?, self.groups.last()?);
         let start = opening(text, first.start..last.end);
-        (digits::starts(text, start) && !text[..start].ends_with(['#', '/', '=', '-'])).then_some(start)
+        begins(text, start).then_some(start)
     }
 
     /// Where it starts and ends with its extension, if a number can.

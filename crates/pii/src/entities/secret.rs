@@ -2,36 +2,13 @@
 //! connection strings, and random values that are named as keys. Random text without a known form or name is not taken for a secret.
 
 use super::score::{CHECKED, FORMAT};
-use super::{Report, Text, pattern};
+use super::{Report, Text, pattern, tokens};
 use crate::fold::Folded;
 use regex::Regex;
 use std::ops::Range;
 use std::sync::LazyLock;
 
 pub(super) const CONTEXT: &[&str] = &[];
-
-/// Tokens by issuer, as the issuers document their prefixes. Each has enough of its characters or none, so that no search
-/// reads further than it finds.
-static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(concat!(
-        r"(?-u:\b)(?:",
-        r"A(?:KIA|SIA)[0-9A-Z]{16}",                                 // AWS access key ids
-        r"|gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,}", // GitHub
-        r"|gl(?:pat|dt|rt|ptt|cbt|agent|soat|ft|imt)-[A-Za-z0-9_-]{20,}", // GitLab
-        r"|xox[abceoprs]-[A-Za-z0-9-]{10,}|xapp-[0-9]-[A-Za-z0-9-]{10,}", // Slack
-        r"|AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_-]{20,}|GOCSPX-[A-Za-z0-9_-]{28}", // Google
-        r"|[rsp]k_(?:live|test)_[A-Za-z0-9]{16,}|whsec_[A-Za-z0-9+/=]{16,}", // Stripe
-        r"|npm_[A-Za-z0-9]{36,}|pypi-[A-Za-z0-9_-]{16,}|dckr_pat_[A-Za-z0-9_-]{20,}|rubygems_[0-9a-f]{48}", // registries
-        r"|hf_[A-Za-z0-9]{30,}|dapi[0-9a-f]{32}|gsk_[A-Za-z0-9]{32,}|xai-[A-Za-z0-9]{40,}|r8_[A-Za-z0-9]{36,}", // models
-        r"|pplx-[A-Za-z0-9]{32,}|lsv2_(?:pt|sk)_[A-Za-z0-9_]{32,}",
-        r"|hv[sbr]\.[A-Za-z0-9_-]{24,}|dp\.(?:pt|st|ct)\.[A-Za-z0-9]{40,}", // Vault, Doppler
-        r"|do[opr]_v1_[0-9a-f]{64}|shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}|NRAK-[A-Z0-9]{27}", // DigitalOcean, Shopify, New Relic
-        r"|gl(?:c|sa)_[A-Za-z0-9+/=_]{32,}|lin_api_[A-Za-z0-9]{40}|ntn_[A-Za-z0-9]{40,}", // Grafana, Linear, Notion
-        r"|sbp_[0-9a-f]{40}|tskey-[a-z]{1,12}-[A-Za-z0-9-]{20,}|PMAK-[0-9a-f]{24}-[0-9a-f]{34}", // Supabase, Tailscale, Postman
-        r"|ATATT3[A-Za-z0-9_=-]{60,}|AGE-SECRET-KEY-1[0-9A-Z]{58}|key-[0-9a-f]{32}", // Atlassian, age, Mailgun
-        r")",
-    ))
-});
 
 /// Tokens of several parts with dots between them: JSON web tokens and SendGrid's. They can fail late, so they are searched apart.
 static DOTTED: LazyLock<Regex> = LazyLock::new(|| {
@@ -44,8 +21,8 @@ static DOTTED: LazyLock<Regex> = LazyLock::new(|| {
 /// `sk-` is also how class names and package names start, so what follows must look random.
 static SK: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?-u:\b)sk-[A-Za-z0-9_-]{20,}"));
 
-/// No token of [`TOKEN`], [`DOTTED`] or [`SK`] is shorter.
-const TOKEN_MIN_BYTES: usize = 15;
+/// No token of [`tokens`], [`DOTTED`] or [`SK`] is shorter.
+pub(super) const TOKEN_MIN_BYTES: usize = 15;
 
 static PRIVATE_KEY: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"));
@@ -73,11 +50,15 @@ const PASSWORD_BYTES: Range<usize> = 3..201;
 pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
     let text = text.as_str();
     for run in runs(text) {
-        let mut report = |found: regex::Match<'_>| report(run.start + found.start()..run.start + found.end(), CHECKED);
+        let mut report = |found: Range<usize>| report(run.start + found.start..run.start + found.end, CHECKED);
         let run = &text[run.clone()];
-        TOKEN.find_iter(run).for_each(&mut report);
-        DOTTED.find_iter(run).for_each(&mut report);
-        SK.find_iter(run).filter(|found| random(found.as_str())).for_each(&mut report);
+        let others = tokens::find(run.as_bytes(), &mut report);
+        if others.dotted {
+            DOTTED.find_iter(run).for_each(|found| report(found.range()));
+        }
+        if others.sk {
+            SK.find_iter(run).filter(|found| random(found.as_str())).for_each(|found| report(found.range()));
+        }
     }
     PRIVATE_KEY.find_iter(text).for_each(|m| report(m.start()..block_end(text, m.end()), CHECKED));
     for found in NAMED.find_iter(text) {
@@ -240,7 +221,7 @@ mod tests {
 
     #[test]
     fn no_token_is_shorter_than_a_run_or_has_what_none_has() {
-        for pattern in [&super::TOKEN, &super::DOTTED, &super::SK] {
+        for pattern in [&super::DOTTED, &super::SK] {
             let parsed = regex_syntax::ParserBuilder::new().utf8(false).build().parse(pattern.as_str()).expect("fine");
             assert!(parsed.properties().minimum_len() >= Some(super::TOKEN_MIN_BYTES), "{}", pattern.as_str());
         }
