@@ -27,6 +27,8 @@ const ACT: usize = 5;
 const STAY: usize = 6;
 /// All places of a chain but its last.
 const PLACES: usize = 2;
+/// Where each place was reached last: the character behind it.
+type Reached = [[Option<usize>; PLACES]; CHAIN_COUNT];
 
 #[derive(Clone, Copy)]
 enum Effect {
@@ -56,15 +58,39 @@ const LIMITS: &[&str] = &[
 ];
 
 /// Later places of a chain come first, so that a word never follows itself.
-#[rustfmt::skip]
 static RULES: &[Rule] = &[
-    (&["instruction", "instructions", "prompt", "prompts", "rules", "directions", "directives", "guidelines", "policies", "programming"],
-        &[], Effect::Chain(ENGLISH, 2)),
-    (&["previous", "prior", "above", "earlier", "preceding", "all", "your", "system", "original"], &[], Effect::Chain(ENGLISH, 1)),
+    (
+        &[
+            "instruction",
+            "instructions",
+            "prompt",
+            "prompts",
+            "rules",
+            "directions",
+            "directives",
+            "guidelines",
+            "policies",
+            "programming",
+        ],
+        &[],
+        Effect::Chain(ENGLISH, 2),
+    ),
+    (
+        &["previous", "prior", "above", "earlier", "preceding", "all", "your", "system", "original"],
+        &[],
+        Effect::Chain(ENGLISH, 1),
+    ),
     (&["ignore", "disregard", "forget", "override", "bypass"], &[], Effect::Chain(ENGLISH, 0)),
-    (&["forget", "ignore", "disregard"],
-        &[&[" everything", " all", " anything"], &[" above", " before", " you were told", " you have been told"]], Effect::Found(OVERRIDE)),
-    (&["new"], &[&["", " system"], &[" instruction:", " instructions:", " instruction :", " instructions :"]], Effect::Found(OVERRIDE)),
+    (
+        &["forget", "ignore", "disregard"],
+        &[&[" everything", " all", " anything"], &[" above", " before", " you were told", " you have been told"]],
+        Effect::Found(OVERRIDE),
+    ),
+    (
+        &["new"],
+        &[&["", " system"], &[" instruction:", " instructions:", " instruction :", " instructions :"]],
+        Effect::Found(OVERRIDE),
+    ),
     (&["anweisungen", "vorgaben", "regeln", "befehle"], &[], Effect::Chain(GERMAN, 1)),
     (&["ignoriere", "vergiss", "missachte"], &[], Effect::Chain(GERMAN, 0)),
     (&["instructions", "consignes", "règles"], &[], Effect::Chain(FRENCH, 1)),
@@ -79,12 +105,22 @@ static RULES: &[Rule] = &[
     (&["tell", "give"], &[&[" me"]], Effect::Chain(ASK, 0)),
     (&["what"], &[&[" is", " are", " was", " were"]], Effect::Chain(ASK, 0)),
     (&["repeat"], &[&[" everything", " all", " the text", " the words"], &[" above"]], Effect::Found(REVEAL)),
-    (&["you"], &[&[" are"], &["", " now", " going to be", " no longer"],
-        &[" dan", " stan", " aim", " jailbroken", " unfiltered", " unrestricted", " uncensored", " evil"]], Effect::Found(ROLE_PLAY)),
+    (
+        &["you"],
+        &[
+            &[" are"],
+            &["", " now", " going to be", " no longer"],
+            &[" dan", " stan", " aim", " jailbroken", " unfiltered", " unrestricted", " uncensored", " evil"],
+        ],
+        Effect::Found(ROLE_PLAY),
+    ),
     (&["do"], &[&[" anything now"]], Effect::Found(ROLE_PLAY)),
     (&["jailbreak", "jailbreaked"], &[&[" mode"]], Effect::Found(ROLE_PLAY)),
-    (&["developer", "god", "debug", "sudo", "admin"], &[&[" mode"], &["", " is"], &[" enabled", " on", " activated"]],
-        Effect::Found(ROLE_PLAY)),
+    (
+        &["developer", "god", "debug", "sudo", "admin"],
+        &[&[" mode"], &["", " is"], &[" enabled", " on", " activated"]],
+        Effect::Found(ROLE_PLAY),
+    ),
     (&["enable"], &[&[" developer", " god", " debug", " sudo", " dan"], &[" mode"]], Effect::Found(ROLE_PLAY)),
     (&["no"], &[&["", ANY], LIMITS], Effect::Chain(ACT, 1)),
     (&["without"], &[&["", " any"], &["", ANY], LIMITS], Effect::Chain(ACT, 1)),
@@ -117,7 +153,7 @@ fn slot(word: &str) -> usize {
 /// The signals in a lower-cased text whose runs of white space are one space.
 pub(super) fn found(text: &str) -> u8 {
     let words = &*WORDS;
-    let mut reached = [[None; PLACES]; CHAIN_COUNT];
+    let mut reached: Reached = [[None; PLACES]; CHAIN_COUNT];
     let mut found = 0;
     let mut begun: Option<(usize, usize)> = None;
     let mut count = 0;
@@ -129,10 +165,13 @@ pub(super) fn found(text: &str) -> u8 {
                 begun = None;
                 let word = &text[start..at];
                 for (_, (_, steps, effect)) in words[slot(word)].iter().filter(|(first, _)| *first == word) {
+                    if !effect.is_due(&reached, chars) {
+                        continue;
+                    }
                     if let Some(rest) = behind(&text[at..], steps) {
                         // What steps of a chain's first place match is ASCII, a byte for each character.
                         let end = count + text.len() - at - rest.len();
-                        found |= effect.apply(&mut reached, chars, end);
+                        found |= effect.apply(&mut reached, end);
                     }
                 }
             }
@@ -144,24 +183,26 @@ pub(super) fn found(text: &str) -> u8 {
 }
 
 impl Effect {
-    /// The signal that is found by it. `start` and `end` count characters.
-    fn apply(self, reached: &mut [[Option<usize>; PLACES]; CHAIN_COUNT], start: usize, end: usize) -> u8 {
-        let (chain, place) = match self {
-            Effect::Found(signal) => return signal,
-            Effect::Chain(chain, place) => (chain, place),
-        };
-        let (signal, gaps) = CHAINS[chain];
+    /// Whether the place before was reached, near enough to a word that begins at the character `start`.
+    fn is_due(self, reached: &Reached, start: usize) -> bool {
+        let Effect::Chain(chain, place) = self else { return true };
         let is_near = |before: usize| {
-            reached[chain][before].is_some_and(|end| start.checked_sub(end).is_some_and(|gap| gap <= gaps[before]))
+            let gap = reached[chain][before].and_then(|end| start.checked_sub(end));
+            gap.is_some_and(|gap| gap <= CHAINS[chain].1[before])
         };
-        if place.checked_sub(1).is_some_and(|before| !is_near(before)) {
-            return 0;
+        place.checked_sub(1).is_none_or(is_near)
+    }
+
+    /// The signal that is found by what ends in front of the character `end`.
+    fn apply(self, reached: &mut Reached, end: usize) -> u8 {
+        match self {
+            Effect::Found(signal) => signal,
+            Effect::Chain(chain, place) if place == CHAINS[chain].1.len() => CHAINS[chain].0,
+            Effect::Chain(chain, place) => {
+                reached[chain][place] = Some(end);
+                0
+            }
         }
-        if place == gaps.len() {
-            return signal;
-        }
-        reached[chain][place] = Some(end);
-        0
     }
 }
 
@@ -176,6 +217,10 @@ fn behind_piece<'a>(text: &'a str, piece: &str) -> Option<&'a str> {
         let word = text.strip_prefix(' ')?;
         let rest = word.trim_start_matches(is_word);
         return (rest.len() < word.len()).then_some(rest);
+    }
+    // Most pieces differ in the first byte behind the space, which is cheaper to ask.
+    if piece.len() > 1 && text.as_bytes().get(1) != piece.as_bytes().get(1) {
+        return None;
     }
     let rest = text.strip_prefix(piece)?;
     let goes_on = piece.ends_with(is_word) && rest.starts_with(is_word);

@@ -73,6 +73,28 @@ fn filler() -> impl Strategy<Value = String> {
     ]
 }
 
+/// All places of a chain, with gaps about as long as they may be.
+fn chain() -> impl Strategy<Value = String> {
+    let picks = any::<[prop::sample::Index; 9]>();
+    (0..CHAIN_COUNT, picks, any::<[bool; 3]>()).prop_map(|(chain, picks, is_near)| {
+        let gaps = CHAINS[chain].1;
+        let mut text = String::new();
+        for place in 0..=gaps.len() {
+            let is_of = |rule: &&Rule| matches!(rule.2, Effect::Chain(c, p) if (c, p) == (chain, place));
+            let rules: Vec<&Rule> = RULES.iter().filter(is_of).collect();
+            let (words, steps, _) = **picks[3 * place].get(&rules);
+            text += words[picks[3 * place + 1].index(words.len())];
+            for pieces in steps {
+                text += &pieces[picks[3 * place + 2].index(pieces.len())].replace('*', "añy");
+            }
+            if let Some(limit) = gaps.get(place) {
+                text += &format!(" {} ", "é".repeat(limit - 2 + usize::from(!is_near[place])));
+            }
+        }
+        text
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -81,6 +103,11 @@ proptest! {
         parts in prop::collection::vec((prop_oneof![phrase(), prop::sample::select(vocabulary()).prop_map(str::to_owned)], filler()), 1..6),
     ) {
         let text: String = parts.into_iter().flat_map(|(words, filler)| [words, filler]).collect();
+        prop_assert_eq!(found(&text), expected(&text), "{}", text);
+    }
+
+    #[test]
+    fn gaps_are_as_long_as_those_of_the_regular_expressions(text in chain()) {
         prop_assert_eq!(found(&text), expected(&text), "{}", text);
     }
 }
