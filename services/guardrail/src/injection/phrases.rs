@@ -209,7 +209,10 @@ impl Effect {
 /// What is left of a text behind one piece of every step.
 fn behind<'a>(text: &'a str, steps: &[&[&str]]) -> Option<&'a str> {
     let Some((pieces, later)) = steps.split_first() else { return Some(text) };
-    pieces.iter().find_map(|piece| behind(behind_piece(text, piece)?, later))
+    // Most pieces differ in the first byte behind the space, which is cheaper to ask.
+    let letter = text.as_bytes().get(1).copied().unwrap_or_default();
+    let may_be = |piece: &&&str| piece.as_bytes().get(1).is_none_or(|&byte| byte == letter || byte == b'*');
+    pieces.iter().filter(may_be).find_map(|piece| behind(behind_piece(text, piece)?, later))
 }
 
 fn behind_piece<'a>(text: &'a str, piece: &str) -> Option<&'a str> {
@@ -217,10 +220,6 @@ fn behind_piece<'a>(text: &'a str, piece: &str) -> Option<&'a str> {
         let word = text.strip_prefix(' ')?;
         let rest = word.trim_start_matches(is_word);
         return (rest.len() < word.len()).then_some(rest);
-    }
-    // Most pieces differ in the first byte behind the space, which is cheaper to ask.
-    if piece.len() > 1 && text.as_bytes().get(1) != piece.as_bytes().get(1) {
-        return None;
     }
     let rest = text.strip_prefix(piece)?;
     let goes_on = piece.ends_with(is_word) && rest.starts_with(is_word);
