@@ -13,6 +13,8 @@
 //! what is neither, and any other language; and a text about injections has the same signs as one that is none. Whoever needs more
 //! asks a judge as well, and trusts neither.
 
+mod phrases;
+
 use crate::checks::fold::Folded;
 use crate::encoded;
 use regex::Regex;
@@ -31,47 +33,14 @@ const INVISIBLE: u8 = 1 << 5;
 /// What a chance of one is in whole numbers.
 const CERTAIN: u32 = 10_000;
 
-fn pattern(text: &str) -> Regex {
-    Regex::new(text).expect("a constant pattern, covered by tests")
-}
-
-// Over lower-cased text whose runs of white space are one space.
-static OVERRIDES: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(concat!(
-        r"\b(?:ignore|disregard|forget|override|bypass)\b.{0,40}?\b(?:previous|prior|above|earlier|preceding|all|your|system|original)\b",
-        r".{0,30}?\b(?:instructions?|prompts?|rules|directions|directives|guidelines|policies|programming)\b",
-        r"|\b(?:forget|ignore|disregard) (?:everything|all|anything) (?:above|before|you (?:were|have been) told)\b",
-        r"|\bnew (?:system )?instructions? ?:",
-        r"|\b(?:ignoriere|vergiss|missachte)\b.{0,40}?\b(?:anweisungen|vorgaben|regeln|befehle)\b",
-        r"|\b(?:ignorez|oublie|oubliez)\b.{0,40}?\b(?:instructions|consignes|règles)\b",
-        r"|\b(?:ignora|olvida|omite)\b.{0,40}?\b(?:instrucciones|reglas|órdenes)\b",
-    ))
-});
-static REVEALS: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(concat!(
-        r"\b(?:reveal|show|print|repeat|output|display|leak|tell me|give me|what (?:is|are|was|were))\b.{0,40}?",
-        r"\b(?:your|the|initial|hidden|secret)\b.{0,20}?\b(?:system prompt|system message|initial prompt|hidden (?:prompt|instructions)|",
-        r"(?:original|initial|secret) instructions)\b",
-        r"|\brepeat (?:everything|all|the (?:text|words)) above\b",
-    ))
-});
-static ROLES: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(concat!(
-        r"\byou are (?:now |going to be |no longer )?(?:dan|stan|aim|jailbroken|unfiltered|unrestricted|uncensored|evil)\b",
-        r"|\bdo anything now\b|\bjailbreak(?:ed)? mode\b|\b(?:developer|god|debug|sudo|admin) mode (?:is )?(?:enabled|on|activated)\b",
-        r"|\benable (?:developer|god|debug|sudo|dan) mode\b",
-        r"|\b(?:act|respond|answer|behave|pretend|roleplay|role-play)\b.{0,60}?\b(?:no|without(?: any)?|free (?:of|from)(?: all| any)?) ",
-        r"(?:\w+ )?(?:restrictions?|filters?|limitations?|censorship|rules|guidelines|ethics|morals?)\b",
-        r"|\bstay in character\b.{0,80}?\b(?:no matter|never|always)\b",
-    ))
-});
 // Over the text as it came.
 static DELIMITERS: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(concat!(
+    Regex::new(concat!(
         r"(?i)<\|(?:im_start|im_end|system|user|assistant|endoftext|start_header_id|end_header_id|eot_id|begin_of_text|channel|message)\|>",
         r"|\[/?INST\]|<</?SYS>>|</?(?:start|end)_of_turn>|\[/?SYSTEM_PROMPT\]",
         r"|(?m:^\s{0,3}#{2,}\s*(?:system|instruction)s?\s*:)",
     ))
+    .expect("a constant pattern, covered by tests")
 });
 
 /// The signals of a text.
@@ -81,14 +50,14 @@ pub struct Score(u8);
 impl Score {
     /// Of a text.
     pub fn of(text: &str) -> Self {
-        let mut found = phrases(text);
+        let mut found = in_words(text);
         if DELIMITERS.is_match(text) {
             found |= DELIMITER;
         }
         if text.chars().any(|c| ('\u{e0020}'..='\u{e007f}').contains(&c)) {
             found |= INVISIBLE;
         }
-        if encoded::runs(text).any(|(_, hidden)| phrases(&hidden) != 0) {
+        if encoded::runs(text).any(|(_, hidden)| in_words(&hidden) != 0) {
             found |= ENCODED;
         }
         Self(found)
@@ -121,12 +90,9 @@ impl Score {
     }
 }
 
-fn phrases(text: &str) -> u8 {
-    let rules: [(&Regex, u8); 3] = [(&OVERRIDES, OVERRIDE), (&REVEALS, REVEAL), (&ROLES, ROLE_PLAY)];
-    let of = |folded: &Folded<'_>| {
-        rules.iter().filter(|(rule, _)| rule.is_match(folded.text())).fold(0, |found, (_, signal)| found | signal)
-    };
-    of(&Folded::words(text)) | Folded::deeper_words(text).map_or(0, |folded| of(&folded))
+fn in_words(text: &str) -> u8 {
+    let folded = phrases::found(Folded::words(text).text());
+    folded | Folded::deeper_words(text).map_or(0, |deeper| phrases::found(deeper.text()))
 }
 
 #[cfg(test)]

@@ -16,6 +16,9 @@ const ANY: usize = usize::MAX;
 /// of its own, and no beginning is that of another one, so there is one way to read a token.
 type Form = (&'static [&'static str], &'static [Part]);
 
+/// A beginning, and what follows it.
+type Start = (&'static [u8], &'static [Part]);
+
 /// By issuer, as the issuers document them.
 const FORMS: &[Form] = &[
     // AWS access key ids
@@ -119,7 +122,7 @@ fn base64_word(b: u8) -> bool {
 }
 
 /// By the first two bytes of a word (see [`start`]): the beginnings that may follow, each with its parts.
-static FORMS_BY_START: LazyLock<Vec<Vec<(&'static [u8], &'static [Part])>>> = LazyLock::new(|| {
+static FORMS_BY_START: LazyLock<Vec<Vec<Start>>> = LazyLock::new(|| {
     let mut by_start = vec![Vec::new(); 32 * 32];
     for (beginnings, parts) in FORMS {
         for beginning in beginnings.iter().map(|beginning| beginning.as_bytes()) {
