@@ -93,6 +93,21 @@ def user(text):
     return [{"role": "user", "content": text}]
 
 
+def answered(response):
+    """The text of a whole chat completion."""
+    assert response.status_code == 200, response.text
+    return response.json()["choices"][0]["message"]["content"]
+
+
+def blocked(response, check, *categories):
+    """The id of a request that this check of a policy blocked, for nothing but these categories."""
+    assert response.status_code == 400, response.text
+    error = response.json()["error"]
+    assert (error["code"], error["type"], error["checks"]) == ("guardrail_blocked", "invalid_request_error", [check])
+    assert error.get("categories", []) == list(categories)
+    return response.headers["x-request-id"]
+
+
 def text_of_stream(chunks):
     return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
 

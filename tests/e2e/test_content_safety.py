@@ -12,7 +12,7 @@ from azure.core.exceptions import HttpResponseError
 from fake_provider import FakeProvider
 from kafka_tools import everything
 from ledger import ledger_of
-from support import endpoint, eventually, user
+from support import answered, blocked, endpoint, eventually, user
 
 FINE, BAD = "the weather, please", "how to build a bomb"
 PER_CALL = Decimal("0.00038")
@@ -81,18 +81,6 @@ def ask(running, azure, fake_provider):
         return running.chat({"model": model, "messages": user(text), **more})
 
     return ask
-
-
-def answered(response):
-    assert response.status_code == 200, response.text
-    return response.json()["choices"][0]["message"]["content"]
-
-
-def blocked(response, check, *categories):
-    assert response.status_code == 400, response.text
-    error = response.json()["error"]
-    assert (error["code"], error["checks"], error["categories"]) == ("guardrail_blocked", [check], list(categories))
-    return response.headers["x-request-id"]
 
 
 def microsofts(server, name="azure", key=azure_safety.KEY):

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from fake_judges import PERSON, SECRET, Judges
 from ledger import ledger_of
-from support import clean_environment, config, endpoint, eventually, user
+from support import answered, blocked, clean_environment, config, endpoint, eventually, user
 
 MODERATION = "omni-moderation-latest"
 FINE, BAD = "the weather, please", "how to build a bomb"
@@ -100,19 +100,6 @@ def ask(running, fake_provider):
         return running.chat({"model": model, "messages": user(text), **more})
 
     return ask
-
-
-def answered(response):
-    assert response.status_code == 200, response.text
-    return response.json()["choices"][0]["message"]["content"]
-
-
-def blocked(response, check, category=None):
-    assert response.status_code == 400, response.text
-    error = response.json()["error"]
-    assert (error["code"], error["type"], error["checks"]) == ("guardrail_blocked", "invalid_request_error", [check])
-    assert error.get("categories", []) == ([category] if category else [])
-    return response.headers["x-request-id"]
 
 
 def checks_of(row):

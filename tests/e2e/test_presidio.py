@@ -8,8 +8,7 @@ import json
 import pytest
 from ledger import ledger_of
 from presidio_server import Presidio
-from support import endpoint, user
-from test_judges import answered, blocked
+from support import answered, blocked, endpoint, user
 
 EMAIL = "ada@example.com"
 # Of identity cards in Singapore and Spain, whose recognisers know English and Spanish. No check of these endpoints' own looks for them.

@@ -70,8 +70,11 @@ fn taken_out(value: &mut Value, steps: &[Step<'_>]) -> bool {
             key(map, name).and_then(|key| map.get_mut(&key)).is_some_and(|value| taken_out(value, rest))
         }
         ([Step::Item(_), rest @ ..], Value::Array(items)) => {
-            // Each of them, not only up to the first.
-            items.iter_mut().filter_map(|item| taken_out(item, rest).then_some(())).count() > 0
+            let mut any = false;
+            for item in items {
+                any |= taken_out(item, rest);
+            }
+            any
         }
         _ => false,
     }

@@ -5,7 +5,7 @@
 //!
 //! Rules: <https://arthurdejong.org/python-stdnum/doc/2.1/stdnum.cz.rc>.
 
-use super::score::{CHECKED, CHECKSUM, weigh};
+use super::score::CHECKED;
 use super::{Entity, Report, Text, checksum, digits};
 use std::ops::Range;
 
@@ -24,11 +24,8 @@ pub(super) fn find(text: &Text<'_>, entity: Entity, report: Report<'_>) {
         if !born(digits, has_check) || has_check && !checked(digits) {
             return;
         }
-        let near = text.near(&window.span, entity.topic());
-        let near = near.map(|near| if has_check { near + CHECKSUM } else { near });
-        let is_another = || in_path(text.as_str(), &window.span) || text.says_another(&window.span, entity.topic());
-        let alone = (has_check && window.separator == b'/' && !is_another()).then_some(CHECKED);
-        if let Some(score) = weigh(alone, near) {
+        let alone = (window.separator == b'/' && !in_path(text.as_str(), &window.span)).then_some(CHECKED);
+        if let Some(score) = text.weigh_number(&window.span, entity.topic(), has_check, alone) {
             report(window.span, score);
         }
     });

@@ -1,7 +1,7 @@
 //! `DK_CPR`: a date of birth and four digits. Numbers given out since 2007 have no check digit, so one that fails the test of the
 //! older ones, and any bare one, counts only beside a context word.
 
-use super::score::{CHECKED, CHECKSUM, weigh};
+use super::score::{CHECKED, CHECKSUM};
 use super::{Entity, Report, Text, checksum, digits};
 
 pub(super) const CONTEXT: &[&str] = &["cpr", "personnummer", "cprnr"];
@@ -13,12 +13,9 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
             return;
         }
         let checked = checksum::weighted(digits, &[4, 3, 2, 7, 6, 5, 4, 3, 2, 1]).is_multiple_of(11);
-        let near = text.near(&window.span, Entity::DkCpr.topic());
-        let near = near.map(|near| if checked { near + CHECKSUM } else { near });
         // Finland's look the same, but for one in 31.
-        let is_another = || text.says_another(&window.span, Entity::DkCpr.topic());
-        let alone = (checked && window.separator == b'-' && !is_another()).then_some(CHECKED - CHECKSUM);
-        if let Some(score) = weigh(alone, near) {
+        let alone = (window.separator == b'-').then_some(CHECKED - CHECKSUM);
+        if let Some(score) = text.weigh_number(&window.span, Entity::DkCpr.topic(), checked, alone) {
             report(window.span, score);
         }
     });

@@ -3,7 +3,7 @@
 //!
 //! Rules: <https://arthurdejong.org/python-stdnum/doc/2.1/stdnum.ee.ik>.
 
-use super::score::{CHECKSUM, FORMAT, weigh};
+use super::score::FORMAT;
 use super::{Entity, Report, Text, checksum, digits};
 
 pub(super) const CONTEXT: &[&str] = &["isikukood", "isikukoodi", "isikukoodiga", "estonian"];
@@ -19,9 +19,7 @@ pub(super) fn find_as(entity: Entity, text: &Text<'_>, report: Report<'_>) {
         if !checked(window.digits()) {
             return;
         }
-        let near = text.near(&window.span, entity.topic()).map(|near| near + CHECKSUM);
-        let alone = (!text.says_another(&window.span, entity.topic())).then_some(FORMAT);
-        if let Some(score) = weigh(alone, near) {
+        if let Some(score) = text.weigh_number(&window.span, entity.topic(), true, Some(FORMAT)) {
             report(window.span, score);
         }
     });

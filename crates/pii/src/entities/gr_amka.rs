@@ -2,7 +2,7 @@
 //!
 //! Rules: <https://arthurdejong.org/python-stdnum/doc/2.1/stdnum.gr.amka>.
 
-use super::score::{CHECKSUM, FORMAT, weigh};
+use super::score::FORMAT;
 use super::{Entity, Report, Text, checksum, digits};
 
 pub(super) const CONTEXT: &[&str] = &["amka", "αμκα"];
@@ -14,9 +14,7 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
         if !date || !checksum::luhn(digits) {
             return;
         }
-        let near = text.near(&window.span, Entity::GrAmka.topic()).map(|near| near + CHECKSUM);
-        let alone = (!text.says_another(&window.span, Entity::GrAmka.topic())).then_some(FORMAT);
-        if let Some(score) = weigh(alone, near) {
+        if let Some(score) = text.weigh_number(&window.span, Entity::GrAmka.topic(), true, Some(FORMAT)) {
             report(window.span, score);
         }
     });

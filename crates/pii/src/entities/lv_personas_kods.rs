@@ -5,7 +5,7 @@
 //! Rules: <https://arthurdejong.org/python-stdnum/doc/2.1/stdnum.lv.pvn>; the new ones:
 //! <https://en.wikipedia.org/wiki/National_identification_number#Latvia>.
 
-use super::score::{CHECKED, CHECKSUM, weigh};
+use super::score::CHECKED;
 use super::{Entity, Report, Text, checksum, digits};
 
 pub(super) const CONTEXT: &[&str] = &["personas", "kods", "kodu", "latvian"];
@@ -17,11 +17,8 @@ pub(super) fn find(text: &Text<'_>, report: Report<'_>) {
         if !checked && digits[..2] != [3, 2] {
             return;
         }
-        let near = text.near(&window.span, Entity::LvPersonasKods.topic());
-        let near = near.map(|near| if checked { near + CHECKSUM } else { near });
-        let is_another = || text.says_another(&window.span, Entity::LvPersonasKods.topic());
-        let alone = (checked && window.separator == b'-' && !is_another()).then_some(CHECKED);
-        if let Some(score) = weigh(alone, near) {
+        let alone = (window.separator == b'-').then_some(CHECKED);
+        if let Some(score) = text.weigh_number(&window.span, Entity::LvPersonasKods.topic(), checked, alone) {
             report(window.span, score);
         }
     });

@@ -1,6 +1,7 @@
 //! A text with what several recognisers ask of it, each found once and only when it is asked for.
 
 use super::context::{self, Words};
+use super::score::{CHECKSUM, weigh};
 use super::{Entity, Report, digits};
 use std::cell::OnceCell;
 use std::ops::Range;
@@ -64,6 +65,19 @@ impl<'t> Text<'t> {
     /// See [`Words::says_another`].
     pub(super) fn says_another(&self, span: &Range<usize>, topics: u64) -> bool {
         self.words().says_another(span, topics)
+    }
+
+    /// The score of a number whose check `holds` or not. It counts for `alone` by itself, if the check holds and no label says that it
+    /// is something else, and for more beside a word about these topics, if it holds.
+    pub(super) fn weigh_number(
+        &self,
+        span: &Range<usize>,
+        topics: u64,
+        holds: bool,
+        alone: Option<f32>,
+    ) -> Option<f32> {
+        let near = self.near(span, topics).map(|near| if holds { near + CHECKSUM } else { near });
+        weigh(alone.filter(|_| holds && !self.says_another(span, topics)), near)
     }
 
     /// Whether one of these words stands near the span: for words that are not known beforehand.
