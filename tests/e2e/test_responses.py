@@ -281,7 +281,7 @@ def test_what_is_stored_stays_with_an_endpoint_that_allows_it(running, client, f
         ("failing", {"conversation": "conv_1"}),
         ("translated", {"previous_response_id": "resp_1"}),
         ("lenient", {"conversation": "conv_1"}),
-        ("native", {"background": True}),
+        ("failing", {"background": True}),
         ("translated", {"background": True}),
     ):
         with pytest.raises(openai.BadRequestError) as refused:

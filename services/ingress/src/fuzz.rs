@@ -97,7 +97,7 @@ fn admit(body: Box<RawValue>, door: &Door) {
         tags: Default::default(),
         cache: Default::default(),
         caller: Caller { team: "search".into(), ..Caller::default() },
-        reply: ReplyTo { partition: None, boot_id: None, topic: None },
+        reply: ReplyTo::NOBODY,
         door,
     };
     let Ok(request) = admission.admit(&CONFIG) else { return };

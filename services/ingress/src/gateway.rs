@@ -2,6 +2,7 @@
 
 use crate::{
     Stops,
+    background::Accepted,
     bodies::Bodies,
     config::{BODIES_MAX_BYTES, IngressConfig, REPEATS_MAX, WAITING_MAX},
     idempotency::{BodyHash, Claimant, Key, Keys, Settled},
@@ -9,6 +10,7 @@ use crate::{
     reserve::Desk,
     results::Reader,
 };
+use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tollgate_bus::{
@@ -149,7 +151,13 @@ impl Gateway {
         let place = self.waiting.take()?;
         let id = request.request_id;
         let figures = self.desk.reserve(&mut request).await?;
-        let submitted = self.submit_reserved(request, trace, place, held).await;
+        let submitted = async {
+            if let Some(accepted) = Accepted::of(&request) {
+                accepted.keep(&self.results, id).await?;
+            }
+            self.submit_reserved(request, trace, place, held).await
+        };
+        let submitted = submitted.await;
         match submitted {
             Ok(mut pending) if pending.id() == id && !pending.is_repeat() => {
                 pending.figures = figures;
@@ -172,7 +180,10 @@ impl Gateway {
     ) -> Result<Pending, ApiError> {
         let Some(claimant) = claimant(&request, KeyDoor::Http, trace) else {
             self.check_in(&mut request).await.map_err(|error| not_stored(&error))?;
-            return self.publish(request, trace, place).await;
+            return match request.reply.is_nobody() {
+                true => self.publish_acked(request, trace, place).await,
+                false => self.publish(request, trace, place).await,
+            };
         };
         let (gateway, trace) = (self.clone(), trace.clone());
         // A caller that leaves between claim and publication must not leave the claim behind.
@@ -200,7 +211,9 @@ impl Gateway {
         tollgate_bus::fault::point("idempotency.claimed");
         let published = self.keys.published(&claimant, claim)?;
         if claim.is_new {
-            return self.publish_keyed(request, &trace, place, published).await;
+            let pending = self.publish_acked(request, &trace, place).await?;
+            self.note(published, pending.id()).await;
+            return Ok(pending);
         }
         // Who claimed the key first may have published its request, which may have ended or go on: its answer is the answer.
         let ended = self.results.find_surely(claim.id).await.map_err(|error| {
@@ -250,6 +263,16 @@ impl Gateway {
             tokio::time::sleep(pause).await;
             pause = (pause * 3 / 2).min(*ASK_EVERY.end());
         }
+    }
+
+    /// The body of a terminal, fetched if it is a claim check.
+    pub(crate) async fn body_of(&self, id: RequestId, end: &Terminal) -> Result<Option<Box<RawValue>>, ApiError> {
+        let Some(body) = &end.body else { return Ok(None) };
+        self.blobs.check_out(body).await.map(Some).map_err(|error| {
+            tracing::error!(%error, "a stored answer cannot be read");
+            let message = format!("the answer is stored but cannot be read now; GET /v1/requests/{id} later");
+            ApiError::new(ErrorCode::Overloaded, message)
+        })
     }
 
     /// Asks whoever owns a request of the team to end it.
@@ -304,18 +327,16 @@ impl Gateway {
         }
     }
 
-    /// Publishes a request and, once it is acknowledged, the record that says so; the caller waits for that too.
-    async fn publish_keyed(
+    /// Publishes a request that goes on without its caller; the caller waits until it is acknowledged.
+    async fn publish_acked(
         self: &Arc<Self>,
         request: Request,
         trace: &TraceContext,
         place: OwnedSemaphorePermit,
-        published: Outgoing,
     ) -> Result<Pending, ApiError> {
         let (id, pending) = (request.request_id, self.wait(&request, trace, place)?);
-        // A request with a key goes on without its caller, so an error leaves nothing to cancel.
+        // An error leaves nothing to cancel.
         self.producer.send_acked(self.record(request, trace)?).await.map_err(|error| not_sent(id, &error))?;
-        self.note(published, id).await;
         Ok(pending)
     }
 

@@ -1,15 +1,12 @@
 //! A caller's wait for one answer.
 
 use crate::{Gateway, gateway::cancellation};
-use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tollgate_admission::Figures;
 use tollgate_bus::{Ack, Outgoing, replies::Event};
 use tollgate_runtime::supervised;
-use tollgate_schemas::{
-    ApiError, ErrorCode, OnDisconnect, Origin, Request, RequestId, StreamEvent, Terminal, TraceContext,
-};
+use tollgate_schemas::{ApiError, OnDisconnect, Origin, Request, RequestId, StreamEvent, Terminal, TraceContext};
 
 /// How much longer than the request's deadline a caller waits for the owner to say that it has passed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -138,16 +135,9 @@ impl Pending {
         }
     }
 
-    /// The body of a terminal, fetched if it is a claim check.
-    pub async fn body(&self, terminal: &Terminal) -> Result<Option<Box<RawValue>>, ApiError> {
-        let Some(body) = &terminal.body else { return Ok(None) };
-        self.gateway.blobs.check_out(body).await.map(Some).map_err(|error| {
-            tracing::error!(%error, "a stored answer could not be read");
-            ApiError::new(
-                ErrorCode::Overloaded,
-                format!("the answer is stored but cannot be read now; GET /v1/requests/{} later", self.id),
-            )
-        })
+    /// Where it waits.
+    pub(crate) fn gateway(&self) -> &Gateway {
+        &self.gateway
     }
 }
 

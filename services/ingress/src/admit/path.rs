@@ -12,7 +12,7 @@
 //! What stands in the path is the model, whatever the body says: the name of an endpoint here, or an alias.
 
 use super::{Called, called::decoded};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use tollgate_schemas::{ApiError, ApiType, ErrorCode, error::Shape};
 
@@ -136,12 +136,8 @@ impl Path {
                 return Err(ApiError::new(ErrorCode::InvalidRequest, message).param("messages"));
             }
         };
-        let written = to_raw_value(&name).and_then(|model| {
-            fields.insert("model".to_owned(), model);
-            to_raw_value(&fields)
-        });
-        let body = written.map_err(|_| ApiError::new(ErrorCode::Internal, "the body could not be written again"))?;
-        Ok(Call { api_type, called: None, body, tags })
+        fields.insert("model".to_owned(), super::written(&name)?);
+        Ok(Call { api_type, called: None, body: super::written(&fields)?, tags })
     }
 }
 

@@ -55,6 +55,20 @@ fn a_name_says_what_it_covers() {
     for other in ["results/date=2026-03-01/other.jsonl", "results/date=2026-03-01/040510/other.jsonl"] {
         assert_eq!(SegmentName::parse(&Path::from(other)), None);
     }
+    let noted = note_path(slot(), RequestId::new());
+    assert_eq!((Slot::parse(&noted), SegmentName::parse(&noted)), (Some(slot()), None), "it goes with the window");
+}
+
+#[tokio::test]
+async fn what_is_noted_of_a_request_is_found_within_the_window() {
+    let reader = reader(Arc::new(InMemory::new()));
+    let (id, old) = (RequestId::new(), RequestId::of_record("c", "t", 0, 0, 1_700_000_000_000));
+    for id in [id, old] {
+        reader.note(id, b"noted".to_vec()).await.expect("memory");
+    }
+    assert_eq!(reader.noted(id).await.expect("memory").as_deref(), Some(&b"noted"[..]));
+    assert_eq!(reader.noted(old).await.expect("memory"), None);
+    assert_eq!(reader.noted(RequestId::new()).await.expect("memory"), None);
 }
 
 proptest! {

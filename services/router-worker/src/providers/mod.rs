@@ -54,7 +54,7 @@ pub(crate) use fields::Fields;
 pub(crate) use framing::Unframed;
 pub(crate) use framing::{Framing, Parser};
 pub(crate) use http::{BODY_MAX_BYTES, Http};
-pub(crate) use responses::{refers_to_stored, unkept};
+pub(crate) use responses::{asks_for_later, refers_to_stored, unkept};
 pub(crate) use sse::Frame;
 pub(crate) use token::Grant;
 pub(crate) use transport::{Head, Incoming, Transport};
@@ -368,13 +368,12 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
                     ApiType::Moderations,
                     Beside { of: azure::Azure::services(), side: content_safety::ContentSafety },
                 );
-            match version {
-                None => {
-                    let side = responses::Responses { path: "/openai/v1/responses" };
-                    azure.and(ApiType::Responses, Beside { of: new(), side })
-                }
-                // Dated versions keep their models in the path of a deployment, where this API is not.
-                Some(_) => azure,
+            // Dated versions keep their models in the path of a deployment, where this API is not.
+            if provider.serves_responses() {
+                let side = responses::Responses { path: "/openai/v1/responses" };
+                azure.and(ApiType::Responses, Beside { of: new(), side })
+            } else {
+                azure
             }
         }
         ProviderKind::Databricks => {
@@ -422,7 +421,7 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
     })
 }
 
-/// OpenAI, or a server of its chat format. Of the others only those whose preset says so are known to serve Responses.
+/// OpenAI, or a server of its chat format.
 fn of_openai(provider: &Provider) -> Kind {
     let (preset, new) = (provider.preset(), || openai::OpenAi::new(provider.preset()));
     let base_url = preset.map_or("https://api.openai.com/v1", |preset| preset.base_url);
@@ -431,8 +430,7 @@ fn of_openai(provider: &Provider) -> Kind {
         .and(ApiType::Embeddings, Beside { of: new(), side: embeddings::Embeddings })
         .and(ApiType::Completions, Beside { of: new(), side: texts })
         .and(ApiType::Moderations, Beside { of: new(), side: moderations::Moderations });
-    let is_own = || provider.base_url.as_deref().is_none_or(openai::is_own);
-    if preset.map_or_else(is_own, |preset| preset.responses) {
+    if provider.serves_responses() {
         kind.and(ApiType::Responses, Beside { of: new(), side: responses::Responses { path: "/responses" } })
     } else {
         kind

@@ -166,7 +166,7 @@ pub(super) fn request(endpoint: &str, body: Value) -> Request {
         stream: body["stream"] == true,
         body: Body::of(&body).expect("json"),
         caller: Caller { team: "search".to_owned(), ..Caller::default() },
-        reply: ReplyTo { partition: None, boot_id: None, topic: None },
+        reply: ReplyTo::NOBODY,
         tags: Default::default(),
         accepted_us: now_us,
         deadline_ms: now_us / 1000 + 60_000,

@@ -83,7 +83,9 @@ fn what_is_stored_is_for_endpoints_that_allow_it() {
     }
     for wire in [native(), over("openai")] {
         assert_eq!(param(&*wire, &json!({ "input": "hi", "background": true }), true).as_deref(), Some("background"));
-        assert_eq!(param(&*wire, &json!({ "input": "hi", "background": false }), true), None);
+        for none in [json!(false), json!(null)] {
+            assert_eq!(param(&*wire, &json!({ "input": "hi", "background": none }), true), None);
+        }
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) async fn respond_with_stream(mut pending: Pending, mut sent: Sent) ->
         Err(_) => Step::More(sent.keep_alive()),
         Ok(Ok(Answer::StillRunning)) => return Err(answer::still_running(&pending).into()),
         Ok(Ok(Answer::Terminal { terminal, .. })) if terminal.error.is_some() && terminal.chunks == 0 => {
-            return answer::finished(&pending, &terminal).await;
+            return answer::finished(pending.gateway(), pending.id(), &terminal).await;
         }
         Ok(answer) => {
             let answer = answer?;
@@ -136,7 +136,7 @@ async fn end(pending: &Pending, sent: &Sent, terminal: &Terminal, forwarded: u32
     }
     let mut bytes = Vec::new();
     if forwarded < terminal.chunks || (terminal.chunks == 0 && terminal.error.is_none()) {
-        match pending.body(terminal).await {
+        match pending.gateway().body_of(pending.id(), terminal).await {
             Ok(Some(body)) => match sent.rest(body.get()) {
                 Ok(events) => bytes.extend(frames(&events)),
                 Err(error) => return sent.failed(pending, &error),
