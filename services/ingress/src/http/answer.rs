@@ -5,7 +5,7 @@
 use super::{
     REQUEST_ID, background, body,
     error::{Failure, respond, set_headers, tell_headers},
-    stream::{self, Sent},
+    stream::{self, Form, Sent},
 };
 use crate::{
     Admission, Door, Gateway, Pending,
@@ -60,6 +60,7 @@ async fn answer(gateway: Arc<Gateway>, path: Path, request: Request, trace: Trac
         url: Some(uri.path().to_owned()),
         ..identity.caller()
     };
+    let form = parts.extensions.get::<Form>().copied().unwrap_or(Form::Events);
     let (door, shape) = (Door::Http { idempotency_key: idempotency_key(&parts.headers)? }, path.errors());
     let accepted = async {
         let (body, held) = body::json(&parts.headers, body, (&gateway.bodies, gateway.config().body_max_bytes)).await?;
@@ -71,7 +72,7 @@ async fn answer(gateway: Arc<Gateway>, path: Path, request: Request, trace: Trac
         let door = &door;
         let admission = Admission { request_id, api_type, called, api_headers, body, tags, cache, caller, reply, door };
         let request = gateway.admit(admission)?;
-        let (stream, accepted) = (request.stream.then(|| Sent::of(&request, shape)), Accepted::of(&request));
+        let (stream, accepted) = (request.stream.then(|| Sent::of(&request, form, shape)), Accepted::of(&request));
         let pending = gateway.submit_holding(request, &trace, held).await?;
         Ok::<_, Failure>((pending, stream, accepted))
     };
