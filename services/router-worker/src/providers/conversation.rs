@@ -276,10 +276,7 @@ pub(super) fn bare_calls(at: &str, message: &Map<String, Value>) -> Result<Vec<V
 
 /// The blocks of thinking of a message, each with its place, for a model that takes them with its signature only: what came without one is
 /// another provider's.
-pub(super) fn signed<'a>(
-    at: &'a str,
-    message: &'a Map<String, Value>,
-) -> impl Iterator<Item = (String, &'a Value)> {
+pub(super) fn signed<'a>(at: &'a str, message: &'a Map<String, Value>) -> impl Iterator<Item = (String, &'a Value)> {
     let blocks = message.get("thinking_blocks").and_then(Value::as_array).into_iter().flatten().enumerate();
     let has_signature = |block: &Value| block["signature"].as_str().is_some_and(|signature| !signature.is_empty());
     let signed = blocks.filter(move |(_, block)| block["type"] != "thinking" || has_signature(block));

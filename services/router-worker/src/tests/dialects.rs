@@ -83,6 +83,34 @@ fn a_native_stream_passes_through_and_is_kept() {
 }
 
 #[test]
+fn thinking_that_nobody_signed_does_not_go_to_claude() {
+    let (_, kind) = kinds().into_iter().find(|(name, _)| *name == "anthropic").expect("a kind");
+    let signed = r#"{"role":"assistant","content":[{"type":"thinking","thinking":"a","signature": "c2ln"},{"type":"text","text":1.50}]}"#;
+    for unsigned in [
+        r#"{"type":"thinking","thinking":"b","signature":""}"#,
+        r#"{ "type": "thinking", "thinking": "b", "signature": "" }"#,
+        "{\"type\":\"thinking\",\"signature\" :\n\t\"\",\"thinking\":\"b\"}",
+    ] {
+        let text = format!(
+            r#"{{"model":"chat","messages":[{{"role":"assistant","content":[{unsigned},{{"type":"text","text":"c"}}]}},{{"role":"assistant","content":[{unsigned}]}},{{"role":"user","content":"d"}}]}}"#
+        );
+        let given = Fields::parse(&text).expect("an object");
+        for api in [ApiType::Messages, ApiType::CountTokens] {
+            let encoded = kind.speaks(api).expect("its own API").encode(&Asked::of(&given)).expect("expressible");
+            let sent: Value = serde_json::from_str(&encoded.body).expect("JSON");
+            let said = json!([
+                { "role": "assistant", "content": [{ "type": "text", "text": "c" }] }, { "role": "user", "content": "d" },
+            ]);
+            assert_eq!(sent["messages"], said, "{unsigned}");
+        }
+    }
+    let text = format!(r#"{{"model":"chat","messages":[ {signed} ],"x":{{"signature":""}}}}"#);
+    let given = Fields::parse(&text).expect("an object");
+    let encoded = native().encode(&Asked::of(&given)).expect("expressible");
+    assert_eq!(encoded.body, text.replace(r#""chat""#, r#""up""#), "what is signed passes byte for byte");
+}
+
+#[test]
 fn a_conversation_with_tools_becomes_a_chat() {
     let text = json!({
         "model": "chat", "max_tokens": 9, "system": [{ "type": "text", "text": "s", "cache_control": { "type": "ephemeral" } }],
