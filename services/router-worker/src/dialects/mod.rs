@@ -205,6 +205,17 @@ impl StreamDecoder for Decoder {
     }
 }
 
+/// Takes out of a chat without tools what only chooses among them: chat completions has no place for it then. A choice of a tool that is
+/// not there stays, for the provider to refuse.
+fn tidy_choice(chat: &mut Fields) {
+    if chat.get("tools").is_none() {
+        chat.remove("parallel_tool_calls");
+        if chat.get("tool_choice").is_some_and(|choice| matches!(choice.get(), "\"auto\"" | "\"none\"")) {
+            chat.remove("tool_choice");
+        }
+    }
+}
+
 /// A field of a body as `T`.
 fn read<T: DeserializeOwned>(name: &str, raw: &RawValue) -> Result<T, Failure> {
     serde_json::from_str(raw.get()).map_err(|_| Failure::inexpressible(name, "is not what this API takes"))

@@ -44,6 +44,34 @@ fn block_at(at: &str, index: usize) -> String {
     format!("{at}.content[{index}]")
 }
 
+/// Refuses a field of an object that would be lost, by its name; a `null` says nothing.
+pub(super) fn known(at: &str, object: &Value, is_known: impl Fn(&str, &Value) -> bool) -> Result<(), Failure> {
+    let mut fields = object.as_object().into_iter().flatten();
+    match fields.find(|(name, value)| !value.is_null() && !is_known(name, value)) {
+        Some((name, _)) => Err(Failure::no_equivalent(format!("{at}.{name}"))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a field of a block that would be lost. What Claude's answers have in theirs is known, because they come back with the next
+/// request.
+fn known_in_block(at: &str, block: &Value) -> Result<(), Failure> {
+    let kind = block["type"].as_str().unwrap_or_default();
+    let source = &block["source"];
+    known(at, block, |name, value| match (kind, name) {
+        (_, "type" | "cache_control") => true,
+        ("text", "text" | "citations") => true,
+        ("image" | "document", "source") => true,
+        // It is a file's name; a text has none.
+        ("document", "title") => source["type"] == "base64",
+        ("document", "citations") => value["enabled"] != true,
+        ("tool_use", "id" | "name" | "input" | "caller") => true,
+        ("tool_result", "tool_use_id" | "content" | "is_error") => true,
+        _ => false,
+    })?;
+    known(&format!("{at}.source"), source, |name, _| matches!(name, "type" | "media_type" | "data" | "url"))
+}
+
 /// Results of tools come first, each in a message of its own: they answer the calls of the message before.
 fn user(messages: &mut Vec<Value>, at: &str, blocks: &[Value], marks: bool) -> Result<(), Failure> {
     let mut parts = Vec::new();
@@ -62,6 +90,7 @@ fn user(messages: &mut Vec<Value>, at: &str, blocks: &[Value], marks: bool) -> R
 }
 
 fn tool_result(at: &str, block: &Value, beside: &mut Vec<Value>, marks: bool) -> Result<Value, Failure> {
+    known_in_block(at, block)?;
     let mut texts = Vec::new();
     match &block["content"] {
         Value::Null => {}
@@ -94,11 +123,16 @@ fn assistant(messages: &mut Vec<Value>, at: &str, blocks: &[Value], marks: bool)
                 }
             }
             Some("tool_use") => {
+                known_in_block(&block_at(at, index), block)?;
                 let function = json!({ "name": block["name"], "arguments": block["input"].to_string() });
                 calls.push(json!({ "id": block["id"], "type": "function", "function": function }));
             }
             _ => parts.push(part(&block_at(at, index), block, marks)?),
         }
+    }
+    // A turn of thoughts alone says nothing to who does not take them, and a message without content is refused.
+    if parts.is_empty() && calls.is_empty() && thinking.is_empty() {
+        return Ok(());
     }
     let content = if parts.is_empty() { Value::Null } else { one_or_many(parts) };
     let mut message = json!({ "role": "assistant", "content": content });
@@ -138,6 +172,7 @@ fn part(at: &str, block: &Value, marks: bool) -> Result<Value, Failure> {
             "is a block that this model's provider does not take here",
         ));
     };
+    known_in_block(at, block)?;
     if marks && !block["cache_control"].is_null() {
         part["cache_control"] = block["cache_control"].clone();
     }

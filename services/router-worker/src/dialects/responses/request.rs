@@ -1,6 +1,9 @@
 //! A Responses body as a chat completions body: all but its items.
 
-use super::{super::read, items};
+use super::{
+    super::{read, tidy_choice},
+    items,
+};
 use crate::{failure::Failure, providers::Fields};
 use serde_json::{Value, json, value::RawValue};
 
@@ -36,13 +39,7 @@ pub(super) fn chat(body: &Fields, marks: bool) -> Result<Fields, Failure> {
     for (name, raw) in body.iter() {
         field(&mut chat, name, raw)?;
     }
-    if chat.get("tools").is_none() {
-        // Chat completions has no place for it then.
-        chat.remove("parallel_tool_calls");
-        if chat.get("tool_choice").is_some_and(|choice| matches!(choice.get(), "\"auto\"" | "\"none\"")) {
-            chat.remove("tool_choice");
-        }
-    }
+    tidy_choice(&mut chat);
     Ok(chat)
 }
 
