@@ -1,29 +1,29 @@
 //! A Messages body as a chat completions body: all but its messages.
 
 use super::{
-    super::{effort, read, tidy_choice},
+    super::{Takes, effort, read, tidy_choice},
     turns,
 };
 use crate::{failure::Failure, providers::Fields};
 use serde_json::{Value, json, value::RawValue};
 
-/// The chat body. `marks`: see [`super::super::Dialect::request`].
-pub(super) fn chat(body: &Fields, marks: bool) -> Result<Fields, Failure> {
+/// The chat body.
+pub(super) fn chat(body: &Fields, takes: Takes) -> Result<Fields, Failure> {
     let mut chat = Fields::default();
     let mut messages = Vec::new();
     if let Some(system) = body.get("system") {
-        messages.extend(turns::system(&read("system", system)?, marks)?);
+        messages.extend(turns::system(&read("system", system)?, takes.marks)?);
     }
     let turns: Vec<Value> = match body.get("messages") {
         Some(raw) => read("messages", raw)?,
         None => return Err(Failure::inexpressible("messages", "is required")),
     };
     for (index, message) in turns.iter().enumerate() {
-        turns::add(&mut messages, &format!("messages[{index}]"), message, marks)?;
+        turns::add(&mut messages, &format!("messages[{index}]"), message, takes)?;
     }
     chat.put("messages", &messages);
     for (name, raw) in body.iter() {
-        field(&mut chat, name, raw, marks)?;
+        field(&mut chat, name, raw, takes.marks)?;
     }
     tidy_choice(&mut chat);
     Ok(chat)

@@ -1,6 +1,6 @@
 //! Messages content as chat messages: parts, tool calls and tool results.
 
-use super::super::{one_or_many, tool_content};
+use super::super::{Takes, one_or_many, reason, tool_content};
 use crate::failure::Failure;
 use serde_json::{Value, json};
 
@@ -21,7 +21,8 @@ pub(super) fn system(system: &Value, marks: bool) -> Result<Option<Value>, Failu
 }
 
 /// Adds the chat messages that one message becomes.
-pub(super) fn add(messages: &mut Vec<Value>, at: &str, message: &Value, marks: bool) -> Result<(), Failure> {
+pub(super) fn add(messages: &mut Vec<Value>, at: &str, message: &Value, takes: Takes) -> Result<(), Failure> {
+    let marks = takes.marks;
     let blocks = match &message["content"] {
         Value::String(text) => vec![json!({ "type": "text", "text": text })],
         Value::Array(blocks) => blocks.clone(),
@@ -29,7 +30,7 @@ pub(super) fn add(messages: &mut Vec<Value>, at: &str, message: &Value, marks: b
     };
     match message["role"].as_str() {
         Some("user") => user(messages, at, &blocks, marks),
-        Some("assistant") => assistant(messages, at, &blocks, marks),
+        Some("assistant") => assistant(messages, at, &blocks, takes),
         Some("system") => {
             let parts = blocks.iter().enumerate().map(|(index, block)| part(&block_at(at, index), block, marks));
             let content = one_or_many(parts.collect::<Result<Vec<Value>, Failure>>()?);
@@ -112,14 +113,17 @@ fn tool_result(at: &str, block: &Value, beside: &mut Vec<Value>, marks: bool) ->
     Ok(json!({ "role": "tool", "tool_call_id": block["tool_use_id"], "content": tool_content(texts) }))
 }
 
-fn assistant(messages: &mut Vec<Value>, at: &str, blocks: &[Value], marks: bool) -> Result<(), Failure> {
-    let (mut parts, mut calls, mut thinking) = (Vec::new(), Vec::new(), Vec::new());
+fn assistant(messages: &mut Vec<Value>, at: &str, blocks: &[Value], takes: Takes) -> Result<(), Failure> {
+    let (mut parts, mut calls, mut thinking, mut reasoning) = (Vec::new(), Vec::new(), Vec::new(), String::new());
     for (index, block) in blocks.iter().enumerate() {
         match block["type"].as_str() {
-            // Without a signature it came from another provider's model.
+            // Without a signature it came from another provider's model than Claude.
             Some("thinking" | "redacted_thinking") => {
-                if marks && block["signature"] != "" {
+                if takes.marks && block["signature"] != "" {
                     thinking.push(block.clone());
+                }
+                if block["signature"].as_str().unwrap_or_default().is_empty() {
+                    reasoning.push_str(block["thinking"].as_str().unwrap_or_default());
                 }
             }
             Some("tool_use") => {
@@ -127,7 +131,7 @@ fn assistant(messages: &mut Vec<Value>, at: &str, blocks: &[Value], marks: bool)
                 let function = json!({ "name": block["name"], "arguments": block["input"].to_string() });
                 calls.push(json!({ "id": block["id"], "type": "function", "function": function }));
             }
-            _ => parts.push(part(&block_at(at, index), block, marks)?),
+            _ => parts.push(part(&block_at(at, index), block, takes.marks)?),
         }
     }
     // A turn of thoughts alone says nothing to who does not take them, and a message without content is refused.
@@ -141,6 +145,9 @@ fn assistant(messages: &mut Vec<Value>, at: &str, blocks: &[Value], marks: bool)
     }
     if !thinking.is_empty() {
         message["thinking_blocks"] = thinking.into();
+    }
+    if takes.reasoning {
+        reason(&mut message, &reasoning);
     }
     messages.push(message);
     Ok(())
