@@ -21,8 +21,8 @@ pub struct Preset {
     pub no_stream_options: bool,
     /// It serves OpenAI's Responses API too, conversations without a state included: bodies pass to it unchanged.
     pub responses: bool,
-    /// Its models that think refuse a call of a tool that they are shown without the reasoning before it: what callers give back of
-    /// it goes there as `reasoning_content`.
+    /// Its models that think refuse a call of a tool that they are shown without the reasoning before it: what callers
+    /// give back of it goes there as `reasoning_content`.
     pub gives_back_reasoning: bool,
     /// How it is asked to go on with the beginning of an answer; `None`: its reference has no word for it.
     pub continues: Option<Continues>,
@@ -75,7 +75,8 @@ pub const PRESETS: [Preset; 18] = [
     older_maximum("together", "https://api.together.xyz/v1"),
     // https://docs.fireworks.ai/tools-sdks/openai-compatibility
     like_openai("fireworks", "https://api.fireworks.ai/inference/v1"),
-    // https://api-docs.deepseek.com/api/create-chat-completion, …/guides/chat_prefix_completion and …/guides/thinking_mode
+    // https://api-docs.deepseek.com/api/create-chat-completion, …/guides/chat_prefix_completion and
+    // …/guides/thinking_mode
     Preset {
         gives_back_reasoning: true,
         continues: Some(Continues::Prefix("/beta")),

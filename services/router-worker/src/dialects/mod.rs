@@ -36,7 +36,8 @@ const MEDIUM_BELOW: u64 = 16_384;
 struct Takes {
     /// Messages may carry what is for Anthropic's models alone ([`Wire::takes_marks`]).
     marks: bool,
-    /// Reasoning that nobody signed goes back as `reasoning_content` of the message that it belongs to ([`Wire::takes_reasoning`]).
+    /// Reasoning that nobody signed goes back as `reasoning_content` of the message that it belongs to
+    /// ([`Wire::takes_reasoning`]).
     reasoning: bool,
 }
 
@@ -48,8 +49,8 @@ trait Dialect: Send + Sync {
     fn undone(&self, _: &Fields) -> Vec<&'static str> {
         Vec::new()
     }
-    /// Fields of the body, the same in the chat that it becomes, by which a leaf reads a stream: which tier was asked for, and how many
-    /// answers. Google's leaf alone does, which speaks Google's own API itself.
+    /// Fields of the body, the same in the chat that it becomes, by which a leaf reads a stream: which tier was asked
+    /// for, and how many answers. Google's leaf alone does, which speaks Google's own API itself.
     fn reads_by(&self) -> &'static [&'static str] {
         &[]
     }
@@ -92,8 +93,8 @@ struct Translated {
 }
 
 impl Translated {
-    /// What a leaf reads a stream by, of the chat that was asked for. Its last event tells what was used, whether or not the caller's own
-    /// API has a word for asking.
+    /// What a leaf reads a stream by, of the chat that was asked for. Its last event tells what was used, whether or
+    /// not the caller's own API has a word for asking.
     fn read_by(&self, asked: &Asked<'_>) -> Fields {
         let mut chat = Fields::default();
         chat.put("stream_options", &serde_json::json!({ "include_usage": true }));
@@ -174,8 +175,9 @@ impl Wire for Translated {
     }
 }
 
-/// Gives reasoning the name that DeepSeek gave it first and dialects know, where a server of the chat format calls it `reasoning`
-/// (vLLM, <https://docs.vllm.ai/en/stable/features/reasoning_outputs/>, OpenRouter, Ollama, Groq). `of`: `message` or `delta`.
+/// Gives reasoning the name that DeepSeek gave it first and dialects know, where a server of the chat format calls it
+/// `reasoning` (vLLM, <https://docs.vllm.ai/en/stable/features/reasoning_outputs/>, OpenRouter, Ollama, Groq). `of`:
+/// `message` or `delta`.
 fn name_reasoning(document: &mut Value, of: &str) {
     let choices = document.get_mut("choices").and_then(Value::as_array_mut);
     for said in choices.into_iter().flatten().filter_map(|choice| choice.get_mut(of)?.as_object_mut()) {
@@ -244,8 +246,8 @@ impl StreamDecoder for Decoder {
     }
 }
 
-/// Takes out of a chat without tools what only chooses among them: chat completions has no place for it then. A choice of a tool that is
-/// not there stays, for the provider to refuse.
+/// Takes out of a chat without tools what only chooses among them: chat completions has no place for it then. A choice
+/// of a tool that is not there stays, for the provider to refuse.
 fn tidy_choice(chat: &mut Fields) {
     if chat.get("tools").is_none() {
         chat.remove("parallel_tool_calls");
@@ -280,7 +282,8 @@ fn arguments(written: &str) -> Value {
     parsed.unwrap_or_else(|| serde_json::json!({ "arguments": written }))
 }
 
-/// Adds reasoning to what an assistant's message has of it. A call needs some, if it is nothing: another model's thoughts stay behind.
+/// Adds reasoning to what an assistant's message has of it. A call needs some, if it is nothing: another model's
+/// thoughts stay behind.
 fn reason(message: &mut Value, reasoning: &str) {
     if reasoning.is_empty() && message["tool_calls"].is_null() {
         return;

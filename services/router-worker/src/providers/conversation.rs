@@ -11,10 +11,11 @@ use std::borrow::Cow;
 /// The most marks of a cache in one request (<https://platform.claude.com/docs/en/build-with-claude/prompt-caching>; Bedrock's are as many).
 const MARKS_MAX: usize = 4;
 
-/// What an answer of any provider may have, beside its role and content: a chat that began at one goes on at another. What a leaf has
-/// no use for stays behind, because nobody else could read it: thoughts, which models take with the signature of their maker or not at
-/// all, signatures (`extra_content` is Google's), plans and sources of Cohere's, and reasoning under the names that vLLM and OpenRouter
-/// (<https://openrouter.ai/docs/use-cases/reasoning-tokens>) have for it.
+/// What an answer of any provider may have, beside its role and content: a chat that began at one goes on at another.
+/// What a leaf has no use for stays behind, because nobody else could read it: thoughts, which models take with the
+/// signature of their maker or not at all, signatures (`extra_content` is Google's), plans and sources of Cohere's, and
+/// reasoning under the names that vLLM and OpenRouter (<https://openrouter.ai/docs/use-cases/reasoning-tokens>) have
+/// for it.
 const ANSWERED: [&str; 10] = [
     "refusal",
     "tool_calls",
@@ -41,8 +42,8 @@ pub(super) enum Role {
     Tool,
 }
 
-/// Each message with its place and its speaker. Fields that would be lost are refused; `own` are those of an assistant that the
-/// leaf's provider knows, beside what answers have ([`ANSWERED`]).
+/// Each message with its place and its speaker. Fields that would be lost are refused; `own` are those of an assistant
+/// that the leaf's provider knows, beside what answers have ([`ANSWERED`]).
 pub(super) fn each<T>(
     messages: &Value,
     own: &[&str],
@@ -263,8 +264,8 @@ pub(super) fn calls<'a>(
     })
 }
 
-/// The calls of a message in OpenAI's own words, without what other providers' answers have in them (`extra_content`); or a refusal of
-/// one of anything but a function.
+/// The calls of a message in OpenAI's own words, without what other providers' answers have in them (`extra_content`);
+/// or a refusal of one of anything but a function.
 pub(super) fn bare_calls(at: &str, message: &Map<String, Value>) -> Result<Vec<Value>, Failure> {
     let bare = |call: &Value| {
         let fields = call.as_object().into_iter().flatten();
@@ -274,8 +275,8 @@ pub(super) fn bare_calls(at: &str, message: &Map<String, Value>) -> Result<Vec<V
     calls(at, message).map(|call| call.map(|(_, call)| bare(call))).collect()
 }
 
-/// The blocks of thinking of a message, each with its place, for a model that takes them with its signature only: what came without one is
-/// another provider's.
+/// The blocks of thinking of a message, each with its place, for a model that takes them with its signature only: what
+/// came without one is another provider's.
 pub(super) fn signed<'a>(at: &'a str, message: &'a Map<String, Value>) -> impl Iterator<Item = (String, &'a Value)> {
     let blocks = message.get("thinking_blocks").and_then(Value::as_array).into_iter().flatten().enumerate();
     let has_signature = |block: &Value| block["signature"].as_str().is_some_and(|signature| !signature.is_empty());

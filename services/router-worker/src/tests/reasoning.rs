@@ -1,5 +1,5 @@
-//! Reasoning and what else a leaf knows of its stream, through the APIs over chat completions: under which name servers say it, who gets it
-//! back, and how it is counted.
+//! Reasoning through the APIs over chat completions: under which name servers say it, who gets it back, and how it is
+//! counted; and what else a leaf must know of a translated stream.
 
 use super::{
     dialects::{body, decoded},
@@ -75,9 +75,7 @@ fn reasoning_is_shown_whatever_a_server_calls_it() {
             let answer = decoder.answer();
             assert_eq!(answer.output_chars, 4, "the same is counted once");
             let kept: Value = serde_json::from_str(answer.body.get()).expect("JSON");
-            if api != ApiType::GenerateContent {
-                assert_eq!(thought(api, &kept), "hm", "{api:?}: {kept}");
-            }
+            assert_eq!(thought(api, &kept), "hm", "{api:?}: {kept}");
         }
     }
 }
@@ -158,8 +156,10 @@ fn reasoning_goes_back_to_a_server_that_demands_it() {
 #[test]
 fn thoughts_between_calls_and_thoughts_that_led_to_nothing() {
     let call = |id: &str| json!({ "type": "function_call", "call_id": id, "name": "f", "arguments": "{}" });
-    let thought = |said: &str| json!({ "type": "reasoning", "summary": [], "content": [{ "type": "reasoning_text", "text": said }] });
-    let body = json!({ "input": [thought("a"), call("t"), thought("b"), call("u"), thought("c"), { "role": "user", "content": "hi" }] });
+    let text = |said: &str| json!([{ "type": "reasoning_text", "text": said }]);
+    let thought = |said: &str| json!({ "type": "reasoning", "summary": [], "content": text(said) });
+    let user = json!({ "role": "user", "content": "hi" });
+    let body = json!({ "input": [thought("a"), call("t"), thought("b"), call("u"), thought("c"), user] });
     let messages = &sent(ApiType::Responses, "deepseek", &body)["messages"];
     assert_eq!(
         (&messages[0]["reasoning_content"], &messages[1]),

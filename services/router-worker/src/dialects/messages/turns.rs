@@ -54,8 +54,8 @@ pub(super) fn known(at: &str, object: &Value, is_known: impl Fn(&str, &Value) ->
     }
 }
 
-/// Refuses a field of a block that would be lost. What Claude's answers have in theirs is known, because they come back with the next
-/// request.
+/// Refuses a field of a block that would be lost. What Claude's answers have in theirs is known, because they come back
+/// with the next request.
 fn known_in_block(at: &str, block: &Value) -> Result<(), Failure> {
     let kind = block["type"].as_str().unwrap_or_default();
     let source = &block["source"];

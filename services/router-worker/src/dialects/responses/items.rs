@@ -62,8 +62,8 @@ impl Turns {
         }
     }
 
-    /// Keeps reasoning for what comes next, if it is to go back: a summary, or what there is instead. Of OpenAI's, which is encrypted,
-    /// nobody else's model has thought a word.
+    /// Keeps reasoning for what comes next, if it is to go back: a summary, or what there is instead. Of OpenAI's,
+    /// which is encrypted, nobody else's model has thought a word.
     fn think(&mut self, item: &Value) {
         if !self.takes.reasoning || item["encrypted_content"].is_string() {
             return;

@@ -1,9 +1,10 @@
 //! OpenAI's Responses API over chat completions.
 //!
-//! Sources: <https://platform.openai.com/docs/api-reference/responses>, `…/responses-streaming`, and the types of openai-python
-//! (`src/openai/types/responses`). Lost on the way: reasoning of earlier answers, but for providers that demand it, marks of
-//! caches in parts, unless it is Claude who answers, and what `include` asks for beyond log probabilities, which belongs to tools and models that only
-//! OpenAI has. `store` is false whatever it says, and who says otherwise is told; nothing is kept that a later request could refer to.
+//! Sources: <https://platform.openai.com/docs/api-reference/responses>, `…/responses-streaming`, and the types of
+//! openai-python (`src/openai/types/responses`). Lost on the way: reasoning of earlier answers, but for providers that
+//! demand it, marks of caches in parts, unless it is Claude who answers, and what `include` asks for beyond log
+//! probabilities, which belongs to tools and models that only OpenAI has. `store` is false whatever it says, and who
+//! says otherwise is told; nothing is kept that a later request could refer to.
 
 mod answer;
 mod items;

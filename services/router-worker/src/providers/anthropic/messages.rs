@@ -69,8 +69,8 @@ fn file(at: &str, file: &Value) -> Result<Value, Failure> {
     Ok(block)
 }
 
-/// Thinking blocks come first, signed as they were given; then text, then tool calls. Thoughts without a signature stay behind: the
-/// provider does not take them, and nothing is lost that it would use.
+/// Thinking blocks come first, signed as they were given; then text, then tool calls. Thoughts without a signature stay
+/// behind: the provider does not take them, and nothing is lost that it would use.
 fn assistant(at: &str, message: &Map<String, Value>) -> Result<Vec<Value>, Failure> {
     let mut said: Vec<Value> = signed(at, message).map(|(_, block)| block.clone()).collect();
     said.extend(blocks(at, Role::Assistant, message)?);

@@ -81,7 +81,8 @@ pub(super) fn signed_only(mut body: Fields) -> Fields {
     body
 }
 
-/// Whether there is an empty signature somewhere, whatever white space a client writes: a look at the text, because histories are long.
+/// Whether there is an empty signature somewhere, whatever white space a client writes: a look at the text, because
+/// histories are long.
 fn may_be_unsigned(messages: &str) -> bool {
     messages.split(r#""signature""#).skip(1).any(|behind| {
         let value = behind.trim_start().strip_prefix(':');

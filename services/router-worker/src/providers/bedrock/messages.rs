@@ -105,8 +105,8 @@ fn document_name(filename: &str, at: &str) -> String {
     if name.is_empty() { "document".to_owned() } else { name }
 }
 
-/// Thinking blocks come first, signed as they were given; then text, then tool calls. Thoughts without a signature stay behind: the
-/// provider does not take them.
+/// Thinking blocks come first, signed as they were given; then text, then tool calls. Thoughts without a signature stay
+/// behind: the provider does not take them.
 fn assistant(at: &str, message: &Map<String, Value>) -> Result<Vec<Value>, Failure> {
     let mut said = Vec::new();
     for (at, block) in signed(at, message) {

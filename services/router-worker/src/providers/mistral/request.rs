@@ -95,8 +95,8 @@ fn message(at: &str, role: Role, message: &Map<String, Value>) -> Result<Value, 
     }
 }
 
-/// Reasoning goes back as it came, in `thinking_blocks`: a bare `reasoning_content` stays behind, for it is their text. So do those of
-/// Claude's that hold no text to read.
+/// Reasoning goes back as it came, in `thinking_blocks`: a bare `reasoning_content` stays behind, for it is their text.
+/// So do those of Claude's that hold no text to read.
 fn assistant(at: &str, message: &Map<String, Value>) -> Result<Value, Failure> {
     let blocks = message.get("thinking_blocks").and_then(Value::as_array).into_iter().flatten();
     let blocks = blocks.filter(|block| block["thinking"].is_string()).map(|block| {
