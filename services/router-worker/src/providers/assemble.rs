@@ -120,12 +120,15 @@ impl Assembler {
             Value::String(text) => self.bytes += text.len(),
             Value::Array(items) => items.iter().for_each(|item| self.count(item)),
             Value::Object(map) => {
+                // Some servers say the same under both names.
+                let is_twice = map.get("reasoning_content").is_some_and(is_full);
                 for (key, value) in map {
                     self.bytes += key.len();
                     if let (
                         "content" | "refusal" | "reasoning_content" | "reasoning" | "arguments",
                         Value::String(text),
                     ) = (key.as_str(), value)
+                        && !(is_twice && key == "reasoning")
                     {
                         self.chars += text.chars().count();
                     }

@@ -302,6 +302,10 @@ pub(crate) trait Wire: Send + Sync {
     fn takes_marks(&self) -> bool {
         false
     }
+    /// Whether an assistant's message must have its reasoning as `reasoning_content`, where it calls tools.
+    fn takes_reasoning(&self) -> bool {
+        false
+    }
     /// What a model sends that is shown the beginning of its answer ([`Asked::begun`]); `None`: it does not go on with one.
     fn continues(&self, _model: &str) -> Option<Continuation> {
         None

@@ -24,6 +24,7 @@ pub(super) struct OpenAi {
     /// What the server does otherwise, whichever of its APIs is called.
     pub(super) quirks: Quirks,
     continues: Option<Continues>,
+    gives_back_reasoning: bool,
 }
 
 impl OpenAi {
@@ -34,7 +35,8 @@ impl OpenAi {
             max_tokens_only: preset.max_tokens_only,
         });
         let continues = preset.and_then(|preset| preset.continues);
-        Self { otel_name: preset.map_or("openai", |preset| preset.otel_name), quirks, continues }
+        let gives_back_reasoning = preset.is_some_and(|preset| preset.gives_back_reasoning);
+        Self { otel_name: preset.map_or("openai", |preset| preset.otel_name), quirks, continues, gives_back_reasoning }
     }
 
     /// For the provider that answers by itself.
@@ -91,6 +93,10 @@ impl Wire for OpenAi {
 
     fn request_id_header(&self) -> &'static str {
         "x-request-id"
+    }
+
+    fn takes_reasoning(&self) -> bool {
+        self.gives_back_reasoning
     }
 
     fn continues(&self, _: &str) -> Option<Continuation> {

@@ -10,6 +10,7 @@ mod limited;
 mod overrides;
 mod owner;
 mod presets;
+mod reasoning;
 mod requests;
 mod responses;
 mod restore;

@@ -61,17 +61,33 @@ pub(super) fn beta(asked: &Asked<'_>) -> Vec<(&'static str, String)> {
     beta.into_iter().collect()
 }
 
-/// The body without thinking that has no signature.
+/// The body without thinking that has no signature, nor a turn that was nothing else, which Anthropic refuses too.
 pub(super) fn signed_only(mut body: Fields) -> Fields {
-    if !body.get("messages").is_some_and(|messages| messages.get().contains(r#""signature":"""#)) {
+    if !body.get("messages").is_some_and(|messages| may_be_unsigned(messages.get())) {
         return body;
     }
     let Ok(Some(mut messages)) = body.read::<Vec<Value>>("messages") else { return body };
-    for blocks in messages.iter_mut().filter_map(|message| message.get_mut("content")?.as_array_mut()) {
+    let mut changed = false;
+    messages.retain_mut(|message| {
+        let Some(blocks) = message.get_mut("content").and_then(Value::as_array_mut) else { return true };
+        let known = blocks.len();
         blocks.retain(|block| !(block["type"] == "thinking" && block["signature"] == ""));
+        changed |= blocks.len() < known;
+        blocks.len() == known || !blocks.is_empty()
+    });
+    if changed {
+        body.put("messages", &messages);
     }
-    body.put("messages", &messages);
     body
+}
+
+/// Whether there is an empty signature somewhere, whatever white space a client writes: a look at the text, because
+/// histories are long.
+fn may_be_unsigned(messages: &str) -> bool {
+    messages.split(r#""signature""#).skip(1).any(|behind| {
+        let value = behind.trim_start().strip_prefix(':');
+        value.is_some_and(|value| value.trim_start().starts_with(r#""""#))
+    })
 }
 
 fn chars(block: &Value) -> usize {
