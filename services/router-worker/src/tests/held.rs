@@ -8,8 +8,8 @@ use crate::execute::Finished;
 use serde_json::{Value, json};
 use tollgate_schemas::{ApiType, Request};
 
-/// A provider's own API: its kind as the configuration has it, the API, a request, and a stream that says no more than that the model
-/// will not speak of it.
+/// A provider's own API: its kind as the configuration has it, the API, a request, and a stream that says no more than that the
+/// model will not speak of it.
 type Refusal = (&'static str, ApiType, Value, Vec<Value>);
 
 fn refusals() -> Vec<Refusal> {
@@ -154,7 +154,10 @@ async fn a_refusal_that_was_held_goes_out_whole_if_nobody_does_better() {
 #[tokio::test]
 async fn a_stream_that_refuses_behind_content_or_at_length_is_shown() {
     let (kind, api_type, body, events) = refusals().swap_remove(0);
-    let delta = |delta: Value| json!({ "id": "c", "created": 1, "model": "m", "choices": [{ "index": 0, "delta": delta, "finish_reason": null }] });
+    let delta = |delta: Value| {
+        let choice = json!({ "index": 0, "delta": delta, "finish_reason": null });
+        json!({ "id": "c", "created": 1, "model": "m", "choices": [choice] })
+    };
     let long = || delta(json!({ "refusal": "I will not. ".repeat(40_000) }));
     for first in [vec![delta(json!({ "content": "Well," }))], vec![long(), long(), long()]] {
         let events: Vec<Value> = events[..1].iter().chain(&first).chain(&events[1..]).cloned().collect();
