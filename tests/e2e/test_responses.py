@@ -334,6 +334,12 @@ def test_a_strict_budget_caps_what_the_provider_may_produce(running, fake_provid
     assert refused.value.code == "insufficient_quota"
 
 
+def test_large_instructions_break_no_stream(client):
+    # The first two events repeat them.
+    with client.responses.stream(model="native", instructions="x" * 700_000, input="hello you") as stream:
+        assert stream.get_final_response().output_text == "echo: hello you"
+
+
 @pytest.mark.parametrize("model", ["broken-native", "broken-translated"])
 def test_a_stream_that_breaks_ends_with_an_error_event(running, client, model):
     with pytest.raises(openai.APIError) as broken, client.responses.stream(model=model, input="hello you") as stream:

@@ -1,8 +1,8 @@
 //! One request from its approval to its end: try destinations until one answers, and account for every call.
 //!
 //! `patience` says whether it may wait in place, `choose` in which order destinations are tried, `hedge` makes two calls at once,
-//! `resume` goes on with a stream that broke, `again` and `count` answer without a call, `cap` lowers what may be produced, `ending` says
-//! how the end is told, and `shadow` who gets a copy.
+//! `resume` goes on with a stream that broke, `unwilling` gives way to a model that will speak of it, `again` and `count` answer
+//! without a call, `cap` lowers what may be produced, `ending` says how the end is told, and `shadow` who gets a copy.
 
 mod again;
 mod cap;
@@ -13,6 +13,7 @@ mod hedge;
 mod resume;
 mod shadow;
 mod task;
+mod unwilling;
 
 use crate::{
     allowance::Meters,
@@ -25,7 +26,7 @@ use crate::{
     metric,
     park::{CALLS_MAX, Parked, park},
     patience::Patience,
-    providers::{Answer, Fields, Wire},
+    providers::{Fields, Wire},
     route::{self, Now, Outcome, Plan, Step},
     spans,
 };
@@ -39,10 +40,7 @@ use tokio::{
     sync::Semaphore,
     time::{Instant, timeout_at},
 };
-use tollgate_runtime::{
-    BlobStore, MAX_CLOCK_SKEW_MS,
-    config::{Trigger, model_for},
-};
+use tollgate_runtime::{BlobStore, MAX_CLOCK_SKEW_MS, config::model_for};
 use tollgate_schemas::{
     ApiError, AttemptAction, ErrorCode, ExecutionId, Lane, Request, Terminal, UsageRow, Waiting, left_until,
 };
@@ -393,6 +391,7 @@ impl<S: ChunkSink> Execution<'_, S> {
         let mut running = self.task.begin(index, &*wire, action, self.task.signals);
         running.call.queue_max = queue_max;
         running.call.is_forced = is_forced;
+        running.call.holds_refusals = self.may_do_better(index);
         if let Some(hedge) = hedge {
             return self.race(running, hedge).await;
         }
@@ -447,23 +446,6 @@ impl<S: ChunkSink> Execution<'_, S> {
                 None
             }
         }
-    }
-
-    /// Whether an answer that nobody has seen says no more than that the model would not speak of it, and another one may.
-    fn is_unwilling(&self, index: usize, ended: &Ended) -> bool {
-        let may_stand_in = |(other, on): (usize, &Vec<Trigger>)| {
-            other != index && on.contains(&Trigger::ContentPolicy) && !self.is_tried(other)
-        };
-        !ended.is_seen
-            && ended.answer.as_ref().is_some_and(Answer::is_refusal)
-            && self.task.endpoint.on.iter().enumerate().any(may_stand_in)
-    }
-
-    /// The answer of a model that would not speak of it is better than none.
-    fn unwilling(&mut self) -> Option<End> {
-        let (index, ended) = self.unwilling.take()?;
-        self.ledger.served_by(&self.task.endpoint.destinations[index], &self.task.models[index]);
-        Some(End::Answered(ended))
     }
 
     fn is_tried(&self, destination: usize) -> bool {

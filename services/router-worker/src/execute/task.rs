@@ -100,6 +100,7 @@ impl<'a> Task<'a> {
             queue_max: QUEUE_MAX,
             is_forced: false,
             drops_unsupported: endpoint.drops_unsupported,
+            holds_refusals: false,
             may_be_resumed: endpoint.resumes,
             signals,
         };

@@ -215,7 +215,7 @@ impl Answer {
 
     /// The model said no more than that it would not speak of it; the second is Anthropic's word.
     pub(crate) fn is_refusal(&self) -> bool {
-        matches!(self.finish_reason.as_deref(), Some("content_filter" | "refusal"))
+        self.finish_reason.as_deref().is_some_and(is_filter)
     }
 
     /// What the call used: the provider's count, else an estimate from the texts.
@@ -225,6 +225,11 @@ impl Answer {
             Usage { tokens: Tokens { output: estimate(self.output_chars), ..prompt.tokens }, ..prompt }
         })
     }
+}
+
+/// Whether a finish reason says that the model would not speak of it.
+fn is_filter(finish_reason: &str) -> bool {
+    matches!(finish_reason, "content_filter" | "refusal")
 }
 
 /// What a call used of which only the prompt is known. The beginning of an answer is part of it.
@@ -241,13 +246,39 @@ pub(crate) fn token_count_estimate(message: &Fields) -> Box<RawValue> {
     raw(&serde_json::json!({ "input_tokens": estimate(chat::prompt_chars(message) + tools) }))
 }
 
+/// What there is to see in a part of an answer. Of two the larger one counts.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Content {
+    /// Nothing that a caller would miss.
+    #[default]
+    Nothing,
+    /// No more than that the model will not speak of it: the words of a refusal, or the end that a filter makes.
+    Refusal,
+    /// Something of the answer, or its end: it may be empty.
+    Answer,
+}
+
+impl Content {
+    /// That of an answer's end.
+    fn of_end(finish_reason: &str) -> Self {
+        if is_filter(finish_reason) { Self::Refusal } else { Self::Answer }
+    }
+}
+
+impl From<bool> for Content {
+    /// Whether there is something of the answer.
+    fn from(is_answer: bool) -> Self {
+        if is_answer { Self::Answer } else { Self::Nothing }
+    }
+}
+
 /// What one frame of a provider's stream becomes.
 #[derive(Debug, Default)]
 pub(crate) struct Decoded {
     /// Events for the caller.
     pub events: Vec<StreamEvent>,
-    /// At least one event carries content, so the caller has seen something once it is sent.
-    pub content: bool,
+    /// What they have for the caller to see, once they are sent.
+    pub content: Content,
 }
 
 /// Turns a provider's stream into the caller's, and keeps the whole answer.

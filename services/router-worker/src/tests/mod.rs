@@ -6,6 +6,7 @@ mod fake;
 mod fixtures;
 mod generate;
 mod handover;
+mod held;
 mod limited;
 mod overrides;
 mod owner;

@@ -5,7 +5,7 @@
 
 use super::{
     super::{
-        Answer, Asked, Decoded, Encoded, Fields, Frame, StreamDecoder,
+        Answer, Asked, Content, Decoded, Encoded, Fields, Frame, StreamDecoder,
         assemble::{ANSWER_MAX_BYTES, ITEM_BYTES},
         beside::Side,
         raw,
@@ -148,7 +148,7 @@ impl Decoder {
         !part.is_empty()
     }
 
-    fn take(&mut self, event: &mut Value) -> Result<bool, Failure> {
+    fn take(&mut self, event: &mut Value) -> Result<Content, Failure> {
         self.bytes += ITEM_BYTES;
         match event["type"].as_str() {
             Some("message_start") => {
@@ -158,7 +158,7 @@ impl Decoder {
                 self.message = event["message"].as_object().cloned().unwrap_or_default();
             }
             Some("content_block_start") => self.blocks.push((event["content_block"].clone(), String::new())),
-            Some("content_block_delta") => return Ok(self.add(event)),
+            Some("content_block_delta") => return Ok(self.add(event).into()),
             Some("message_delta") => {
                 for (name, value) in event["delta"].as_object().into_iter().flatten() {
                     self.message.insert(name.clone(), value.clone());
@@ -167,8 +167,8 @@ impl Decoder {
             }
             Some("message_stop") => {
                 self.is_complete = true;
-                // An answer may be empty, and its end is something to see then.
-                return Ok(true);
+                let reason = self.message.get("stop_reason").and_then(Value::as_str);
+                return Ok(Content::of_end(reason.unwrap_or_default()));
             }
             Some("error") => {
                 let kind = event["error"]["type"].as_str().unwrap_or_default();
@@ -176,7 +176,7 @@ impl Decoder {
             }
             _ => {}
         }
-        Ok(false)
+        Ok(Content::Nothing)
     }
 
     fn chars(&self) -> usize {
