@@ -172,7 +172,7 @@ fn a_tier_and_a_number_of_answers_are_known_of_a_translated_stream() {
     let kind = of("gemini");
     let stream = String::from_utf8(stream_bytes("gemini", &kind)).expect("UTF-8");
     // The Gemini API names no tier as a rule.
-    let stream = stream.replace(r#""serviceTier":"standard","#, "");
+    let stream = stream.replace(r#","serviceTier":"standard""#, "");
     let tier = |body: Value| {
         let request = fields(&body);
         let asked = Asked { stream: true, ..Asked::of(&request) };
