@@ -161,7 +161,7 @@ def test_delete_ends_the_providers_call(running, fake_provider, model):
 
 
 def test_delete_aborts_the_providers_call_within_a_second(running, fake_provider, measured):
-    """By the gateway's own times: from the cancellation's record to the end of the attempt. A busy machine may be late, but not each time."""
+    """By the gateway's own times: from the cancellation's record to the attempt's end. A busy machine is not late each time."""
 
     def aborted_after_ms():
         fake_provider.reset()

@@ -80,10 +80,10 @@ proptest! {
     fn the_first_terminal_in_the_log_counts(
         logs in prop::array::uniform3(prop::collection::vec(0..6u8, 1..40)),
         cuts in prop::collection::vec((0..3usize, 0..40usize, 1..40usize), 0..24),
-        whole in Just([0usize, 1, 2]).prop_shuffle(),
+        whole in Just(vec![0usize, 1, 2]).prop_shuffle(),
     ) {
         let ids: Vec<RequestId> = (0..6).map(|_| RequestId::new()).collect();
-        let whole = whole.map(|partition| (partition, 0, logs[partition].len()));
+        let whole: Vec<_> = whole.into_iter().map(|partition| (partition, 0, logs[partition].len())).collect();
         let mut index = Index::default();
         // A line is one byte here, so its place in the log is `first` plus its start.
         for (partition, first, length) in cuts.iter().chain(&whole) {
