@@ -284,6 +284,18 @@ impl Gateway {
         })
     }
 
+    /// The same without waiting for the log: once it is in the producer's queue, it may take as long as an outage does.
+    pub(crate) fn cancel_later(&self, id: RequestId, team: &str, reason: &str, trace: &TraceContext) {
+        let (producer, record) = (self.producer.clone(), cancellation(id, team, reason, trace));
+        supervised("cancel", async move {
+            let queued = async { producer.send(Outgoing { relaxed: true, ..record? }, Ack::None).await };
+            match tokio::time::timeout(QUEUE_TIMEOUT, queued).await {
+                Ok(Ok(())) => {}
+                refused => tracing::error!(?refused, request_id = %id, "a cancellation could not be queued"),
+            }
+        });
+    }
+
     /// Begins to wait for the request's own answer.
     fn wait(
         self: &Arc<Self>,
@@ -334,9 +346,15 @@ impl Gateway {
         trace: &TraceContext,
         place: OwnedSemaphorePermit,
     ) -> Result<Pending, ApiError> {
-        let (id, pending) = (request.request_id, self.wait(&request, trace, place)?);
-        // An error leaves nothing to cancel.
-        self.producer.send_acked(self.record(request, trace)?).await.map_err(|error| not_sent(id, &error))?;
+        // A repeat of a key joins the request; nobody knows any other's id.
+        let has_repeats = request.idempotency_key.is_some();
+        let (id, mut pending) = (request.request_id, self.wait(&request, trace, place)?);
+        if let Err(error) = self.producer.send_acked(self.record(request, trace)?).await {
+            if !has_repeats {
+                pending.withdraw();
+            }
+            return Err(not_sent(id, &error));
+        }
         Ok(pending)
     }
 

@@ -5,7 +5,7 @@
 //! ids, by ten seconds, so that whoever looks for one reads the few segments of its time and no others, however much has ended since. The
 //! name says which records it covers: those of its time among them. The offset is committed after the writes. A name says all of its
 //! content, so a writer that lost its partition and does not know it overwrites nothing; segments may overlap. Of several
-//! terminals of a request the first in the log counts: where two executions ended one, everybody sees the same end. Any replica
+//! terminals of a request the first in the log counts, of the lowest partition that has some: where two executions ended one, everybody sees the same end. Any replica
 //! answers from any segment: what it did not write itself it reads once. Beside them stands what is noted of requests whose answers are
 //! fetched later (`<id>.json`, [`crate::background`]); all of it goes with the window. Bounded: [`INDEX_MAX`] ids in memory,
 //! [`SEGMENT_MAX_BYTES`] of terminals that are not written yet, a partition, [`AT_ONCE`] lookups of as many segments at a time, no
@@ -143,10 +143,11 @@ impl Index {
                 self.order.push_back(id);
             }
             // A segment that has the first terminal begins before any that has only a later one. Terminals of different
-            // partitions have no order; the one that was known first stays.
+            // partitions have no order in time that every replica sees; the lowest partition's counts, whoever learns of it when.
             Entry::Occupied(mut known) => {
                 let (at, from) = known.get();
-                if at.partition == segment.partition && (segment.first, line.start) < (at.first, from.start) {
+                let (new, old) = ((segment.partition, segment.first, line.start), (at.partition, at.first, from.start));
+                if new < old {
                     known.insert((segment, line));
                 }
             }

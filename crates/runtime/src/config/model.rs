@@ -249,7 +249,7 @@ impl Default for Retention {
         let (hour, day) = (3_600_000, 86_400_000);
         Self {
             requests: Millis(7 * day),
-            replies: Millis(hour),
+            replies: Millis(4 * hour),
             results: Millis(day),
             payload_blobs: Millis(38 * day),
             dead_letters: Millis(30 * day),

@@ -22,10 +22,14 @@ use axum::{
 };
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
-use tollgate_schemas::{ApiError, ApiType, ErrorCode, RequestId, Terminal};
+use tollgate_runtime::config::JOB_DEADLINE;
+use tollgate_schemas::{ApiError, ApiType, ErrorCode, RequestId, Terminal, now_us};
 
 /// How long a cancellation's caller waits for the end.
 const ENDED_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long after a request's deadline its end may still be on its way to stored results. Storage that is away is an error.
+const STORED_WITHIN: Duration = Duration::from_secs(3600);
 
 /// How an answer is asked for.
 #[derive(Deserialize)]
@@ -78,7 +82,7 @@ async fn retrieve(
     }
     match found(&gateway, id).await? {
         Some(terminal) => ended(&gateway, id, &accepted, &terminal).await,
-        None => Ok(Json(accepted.response(id, "in_progress", None)).into_response()),
+        None => Ok(not_ended(id, &accepted)),
     }
 }
 
@@ -92,7 +96,7 @@ async fn cancel(
     gateway.cancel(id, &accepted.team, &trace_parent(&headers).unwrap_or_default()).await?;
     match tokio::time::timeout(ENDED_TIMEOUT, gateway.ended(id, &accepted.team)).await {
         Ok(terminal) => ended(&gateway, id, &accepted, &terminal).await,
-        Err(_) => Ok(Json(accepted.response(id, "in_progress", None)).into_response()),
+        Err(_) => Ok(not_ended(id, &accepted)),
     }
 }
 
@@ -107,6 +111,24 @@ async fn known(gateway: &Gateway, id: &str, headers: &HeaderMap) -> Result<(Requ
     let id = request_of(id).ok_or_else(absent)?;
     let accepted = Accepted::find(&gateway.results, id).await?.filter(|accepted| accepted.team == identity.team);
     Ok((id, accepted.ok_or_else(absent)?))
+}
+
+/// The response for a request that no stored result has ended.
+fn not_ended(id: RequestId, accepted: &Accepted) -> Response {
+    let lost = lost(id, now_us() / 1000);
+    let status = if lost.is_some() { "failed" } else { "in_progress" };
+    Json(accepted.response(id, status, lost.as_ref())).into_response()
+}
+
+/// Why a request that has no stored end will never have one, if its time is over: whoever asks until it has ended would ask for as
+/// long as it is remembered.
+fn lost(id: RequestId, now_ms: i64) -> Option<ApiError> {
+    let lasts_ms = i64::try_from((JOB_DEADLINE + STORED_WITHIN).as_millis()).unwrap_or(i64::MAX);
+    (now_ms - id.unix_ms() > lasts_ms).then(|| {
+        let message =
+            "the request's time is over and its end was not kept; its row in the usage table says what became of it";
+        ApiError::new(ErrorCode::Internal, message)
+    })
 }
 
 /// The answer as its provider gave it, or why there is none.
@@ -124,4 +146,17 @@ async fn ended(
     let mut response = Json(response).into_response();
     answer::tell(&mut response, id, terminal.destination.as_deref(), Some(terminal.attempts));
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_that_did_not_come_in_time_will_not_come() {
+        let (id, hour_ms) = (RequestId::new(), 3_600_000);
+        let after = |hours: i64| lost(id, id.unix_ms() + hours * hour_ms).map(|error| error.code);
+        assert_eq!((after(-1), after(0), after(24), after(25)), (None, None, None, None));
+        assert_eq!((after(26), after(48)), (Some(ErrorCode::Internal), Some(ErrorCode::Internal)));
+    }
 }
