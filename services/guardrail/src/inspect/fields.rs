@@ -58,8 +58,8 @@ pub(super) const OF_THE_API: &[&str] = &[
     "prompt_token_ids",
 ];
 
-/// Fields of a request whose own fields are words of the API, where nobody names them: tools, schemas and how an answer is written. What is in any
-/// other field that holds no prompt is read word for word.
+/// Fields of a request whose own fields are words of the API: tools, schemas and how an answer is written. What is in any other field that
+/// holds no prompt is read word for word.
 pub(super) const DEFINITIONS: &[&str] = &[
     "tools",
     "mcp_servers",
