@@ -198,8 +198,8 @@ impl Stream {
                 Kind::Arguments => self.arguments(&piece.text, &mut said).map(|text| encode(&text)),
                 Kind::Json => self.json(&piece.text, &mut said),
                 Kind::Name => self.named("", &piece.text).map(|text| encode(&text)),
-                Kind::Setting => {
-                    inspect::setting_mapped(&piece.text, &mut |key, text| self.checked(key, text, &mut said))
+                Kind::Setting(name) => {
+                    inspect::setting_mapped(name, &piece.text, &mut |key, text| self.checked(key, text, &mut said))
                 }
                 // They come beside the text, but not always beside the same part of it.
                 Kind::Logprobs(none) => self.stage().has(true).then(|| (*none).to_owned()),
