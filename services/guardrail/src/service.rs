@@ -3,7 +3,7 @@
 //! The owner rule: while the latest record of a request is in `requests` or `completions`, this service ends it.
 
 use crate::config::{Endpoint, Endpoints};
-use crate::court::{Court, Hearing, Sends};
+use crate::court::{Court, Hearing, Open, Sends};
 use crate::judges::Ruling;
 use crate::metric_definitions as metric;
 use crate::pipeline::{self, Outcome as Found, Side, Sifted, Verdict};
@@ -108,6 +108,7 @@ struct Checking<'a> {
     side: Side,
     request: &'a Request,
     trace: &'a TraceContext,
+    open: &'a Open,
 }
 
 impl Service {
@@ -197,13 +198,17 @@ impl Service {
             return Ok(());
         }
         let body = self.fetch(&request.body).await?;
-        let (asked, side) = (&*request, Side::Input);
-        let checking = Checking { endpoint: &endpoint, side, request: asked, trace };
+        let (asked, side, open) = (&*request, Side::Input, &Open::default());
+        let checking = Checking { endpoint: &endpoint, side, request: asked, trace, open };
         let verdict = tokio::select! {
             biased;
-            verdict = self.check(checking, body, sends) => verdict?,
-            () = self.cancellation(asked) => return Err(cancelled().into()),
+            verdict = self.check(checking, body, sends) => Some(verdict?),
+            () = self.cancellation(asked) => None,
         };
+        if verdict.is_none() || asked.expired(tollgate_schemas::now_us() / 1000, MAX_CLOCK_SKEW_MS) {
+            open.call_off(asked, trace, sends).await;
+        }
+        let verdict = verdict.ok_or_else(cancelled)?;
         request.guardrail_outcome = Some(verdict.outcome.as_str().to_owned());
         request.guardrails = verdict.checks.iter().map(pipeline::Checked::record).collect();
         if let Some(error) = verdict.error {
@@ -280,8 +285,8 @@ impl Service {
             return Ok(());
         }
         let body = self.fetch(body).await?;
-        let verdict =
-            self.check(Checking { endpoint: &endpoint, side: Side::Output, request, trace }, body, sends).await?;
+        let (side, open) = (Side::Output, &Open::default());
+        let verdict = self.check(Checking { endpoint: &endpoint, side, request, trace, open }, body, sends).await?;
         let answer = Answer { request, terminal, usage };
         self.judged(answer, verdict, endpoint.policy.version.as_ref()).await
     }
@@ -322,7 +327,7 @@ impl Service {
 
     /// Runs one side's checks on a body: patterns and scores, then the judges.
     async fn check(&self, checking: Checking<'_>, body: Box<RawValue>, sends: &impl Sends) -> Result<Verdict, Stopped> {
-        let Checking { endpoint, side, request, trace } = checking;
+        let Checking { endpoint, side, request, trace, open } = checking;
         let (started, stage) = (Instant::now(), side.stage(&endpoint.policy));
         let span = tracing::info_span!(
             "guardrail",
@@ -341,7 +346,7 @@ impl Service {
                 // What has been answered is checked however late it is.
                 let budget = if side == Side::Input { stage.budget.min(left) } else { stage.budget };
                 let policy_version = endpoint.policy.version.as_deref().unwrap_or_default();
-                let hearing = Hearing { request, trace, policy_version, stage, case, part: None, budget, sends };
+                let hearing = Hearing { request, trace, policy_version, stage, case, part: None, budget, open, sends };
                 self.court.hear(&hearing, sifted.open(stage)).await
             }
         };

@@ -1,10 +1,10 @@
 //! A caller's wait for one answer.
 
-use crate::{Gateway, gateway::cancellation};
+use crate::Gateway;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tollgate_admission::Figures;
-use tollgate_bus::{Ack, Outgoing, replies::Event};
+use tollgate_bus::{Ack, Outgoing, end, replies::Event};
 use tollgate_runtime::supervised;
 use tollgate_schemas::{ApiError, OnDisconnect, Origin, Request, RequestId, StreamEvent, Terminal, TraceContext};
 
@@ -150,7 +150,7 @@ impl Drop for Pending {
         if self.ended || self.on_disconnect == OnDisconnect::Finish {
             return;
         }
-        let record = cancellation(self.id, &self.team, "disconnected", &self.trace);
+        let record = end::cancellation(self.id, &self.team, "disconnected", &self.trace);
         let gateway = self.gateway.clone();
         supervised("cancel", async move {
             match record {

@@ -1,7 +1,7 @@
 //! Streams that are checked part by part: what comes in chunks on `completions` goes on as chunks on `replies`.
 
 use super::{Answer, INLINE_MAX_BYTES, Service, Stopped};
-use crate::court::{Hearing, Sends};
+use crate::court::{Hearing, Open, Sends};
 use crate::judges::Ruling;
 use crate::metric_definitions as metric;
 use crate::pipeline::Side;
@@ -108,6 +108,7 @@ impl Service {
             case: &case,
             part: Some(number),
             budget: stage.budget,
+            open: &Open::default(),
             sends,
         };
         self.court.hear(&hearing, open).await

@@ -3,6 +3,7 @@
 use super::*;
 use object_store::memory::InMemory;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use tollgate_bus::replies::Waiters;
 use tollgate_bus::{Headers, TopicName};
 use tollgate_runtime::config::{Role, parse};
@@ -54,6 +55,8 @@ struct Bench {
     asked: Mutex<Vec<Request>>,
     /// What went to `replies`.
     replied: Mutex<Vec<Reply>>,
+    /// What went to `cancellations`.
+    called_off: Mutex<Vec<Cancellation>>,
     is_silent: bool,
     is_leaving: bool,
 }
@@ -73,6 +76,11 @@ impl Sends for Bench {
         if record.topic == TopicName::Internal("replies") {
             let reply = serde_json::from_slice(&record.payload).expect("a reply");
             self.replied.lock().expect("no panic").push(reply);
+            return Ok(());
+        }
+        if record.topic == TopicName::Internal("cancellations") {
+            let cancellation = serde_json::from_slice(&record.payload).expect("a cancellation");
+            self.called_off.lock().expect("no panic").push(cancellation);
             return Ok(());
         }
         assert_eq!(record.topic, TopicName::Internal("approved.judge"));
@@ -292,6 +300,21 @@ async fn a_cancellation_ends_the_wait_for_a_judge() {
     assert_eq!(ended(&records).0.error.expect("an error").code, ErrorCode::Cancelled);
     assert_eq!(begun.elapsed().as_secs(), 2);
     assert!(service.court.waiters().is_empty(), "nobody waits any more");
+    let called_off = std::mem::take(&mut *silent.called_off.lock().expect("no panic"));
+    let of_search = called_off.iter().filter(|one| one.team.as_deref() == Some("search"));
+    let called_off: HashSet<RequestId> = of_search.map(|one| one.request_id).collect();
+    let asked: HashSet<RequestId> = silent.asked().iter().map(|question| question.request_id).collect();
+    assert_eq!((asked.len(), called_off), (2, asked), "no model works on it any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_called_off_of_what_was_answered_or_goes_on_elsewhere() {
+    let service = service();
+    for bench in [Bench::of(&service), Bench { is_silent: true, is_leaving: true, ..Bench::of(&service) }] {
+        handled_by(&service, request("judged", "hi"), &bench).await;
+        assert_eq!(bench.asked().len(), 2);
+        assert!(bench.called_off.lock().expect("no panic").is_empty());
+    }
 }
 
 #[tokio::test]
