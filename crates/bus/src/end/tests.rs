@@ -144,7 +144,8 @@ fn an_answer_that_stays_in_its_reply_is_pointed_at_in_a_teams_topic() {
         let body = Body::of(&json!({ "text": "x".repeat(bytes) })).expect("JSON");
         let terminal = Terminal { body: Some(body), ..Terminal::answered("search") };
         let usage = UsageRow::of(&request, ExecutionId::new(), "main", "local", None);
-        let records = end_request(&request, usage.execution_id, terminal, usage, &TraceContext::new()).expect("records");
+        let records =
+            end_request(&request, usage.execution_id, terminal, usage, &TraceContext::new()).expect("records");
         assert!(records[0].payload.len() > bytes);
         let line: Value = serde_json::from_slice(&records[1].payload).expect("a line");
         assert_eq!(line["response"]["body"]["url"].is_string(), is_pointed_at, "{bytes}");

@@ -124,7 +124,7 @@ impl Service {
         let (mut state, started) = (live.state().await, Instant::now());
         answer.terminal.chunks = state.sent;
         let body = match &answer.terminal.body {
-            Some(body) => Some(self.fetch(body).await?),
+            Some(body) => Some(self.fetch(answer.request, body, on.1).await?),
             None => None,
         };
         let bytes = body.as_ref().map_or(0, |body| body.get().len());
@@ -146,7 +146,7 @@ impl Service {
         let verdict = stream.verdict(masked);
         answer.terminal.is_filtered = verdict.error.is_some() && stream.is_filtered() && state.sent > 0;
         metric::checked(Side::Output.as_str(), &verdict, started.elapsed());
-        self.judged(answer, verdict, stream.policy_version()).await
+        self.judged(answer, verdict, stream.policy_version(), on.1).await
     }
 }
 

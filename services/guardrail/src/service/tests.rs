@@ -3,11 +3,11 @@
 use super::*;
 use object_store::memory::InMemory;
 use serde_json::{Value, json};
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 use tollgate_bus::replies::Waiters;
 use tollgate_bus::{Headers, TopicName};
 use tollgate_runtime::config::{Role, parse};
-use tollgate_schemas::{Caller, OnDisconnect, Reply, ReplyEvent, ReplyTo, RequestId};
+use tollgate_schemas::{Body, Caller, OnDisconnect, Reply, ReplyEvent, ReplyTo};
 
 const CONFIG: &str = r#"
 providers: { demo: { kind: mock } }
@@ -379,26 +379,6 @@ async fn judge_requests_pass_unread() {
     assert_eq!(text(&out.body)["messages"][0]["content"], "about project orion, a@b.com");
 }
 
-#[tokio::test]
-async fn stored_bodies_are_fetched_and_masked_ones_stored_anew() {
-    let service = service();
-    let mut large = request("chat", "");
-    let content = format!("a@b.com {}", "lorem ipsum ".repeat(30_000));
-    let raw =
-        serde_json::value::to_raw_value(&json!({"messages": [{"role": "user", "content": content}]})).expect("JSON");
-    large.body = service.blobs.check_in("id", raw).await.expect("stored");
-    let Body::Ref(before) = large.body.clone() else { panic!("a claim check") };
-    let out = approved(&handled(&service, large.clone()).await);
-    let Body::Ref(after) = &out.body else { panic!("a claim check") };
-    assert_ne!(before.path, after.path);
-    let body = service.blobs.check_out(&out.body).await.expect("readable");
-    assert!(body.get().contains("[EMAIL_ADDRESS_1] lorem") && !body.get().contains("a@b.com"));
-    large.body = Body::Ref(tollgate_schemas::body::BlobRef { sha256: "0".repeat(64), ..before });
-    tokio::time::pause();
-    let (terminal, _) = ended(&handled(&service, large).await);
-    assert_eq!(terminal.error.expect("an error").code, ErrorCode::Internal);
-}
-
 fn completion(endpoint: &str, content: &str) -> Completion {
     let request = request(endpoint, "hi");
     let mut usage = UsageRow::of(&request, ExecutionId::new(), "main", "local", None);
@@ -514,4 +494,5 @@ async fn a_later_cancellation_replaces_no_answer() {
     assert_eq!((row.execution_id, row.status_code), (usage.execution_id, usage.status_code));
 }
 
+mod storage;
 mod streams;
