@@ -24,6 +24,8 @@ use tollgate_schemas::{
 
 /// Bytes of jobs' answers that wait for object storage in one process.
 pub(crate) const HELD_MAX_BYTES: usize = 64 << 20;
+/// A job's body that has not come after this is waited for elsewhere.
+const READ_MAX: Duration = Duration::from_secs(30);
 /// Longest pause between two tries to store an answer.
 const STORE_AGAIN_MAX: Duration = Duration::from_secs(30);
 
@@ -57,7 +59,7 @@ impl Executor {
             () = signals.cancel.cancelled() => return Err(Unread::Failed(cancelled())),
             () = signals.handover.cancelled() => return Err(Unread::HandedOver),
             chat = timeout_at(limits.end(), self.chat(request)) => chat.map_err(|_| late())?,
-            () = self.no_place(request), if is_patient => return Err(Unread::Away),
+            () = self.in_place(request), if is_patient => return Err(Unread::Away),
         };
         if Instant::now() >= limits.end() { Err(late()) } else { chat }
     }
@@ -83,8 +85,8 @@ impl Executor {
         Ok((chat, body.get().len()))
     }
 
-    /// Comes back once a job has waited a moment for its body and finds no place to wait on.
-    async fn no_place(&self, request: &Request) {
+    /// Comes back when a job has waited for its body as long as it may in place: for more than a moment it needs one.
+    async fn in_place(&self, request: &Request) {
         tokio::time::sleep(AGAIN_AFTER).await;
         let bytes = match &request.body {
             Body::Ref(blob) => usize::try_from(blob.bytes).unwrap_or(usize::MAX),
@@ -92,7 +94,7 @@ impl Executor {
         };
         let mut patience = Patience::new(&self.places, true, bytes);
         if patience.may_wait() {
-            std::future::pending::<()>().await;
+            tokio::time::sleep(READ_MAX).await;
         }
     }
 
