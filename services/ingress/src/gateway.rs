@@ -14,13 +14,12 @@ use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tollgate_bus::{
-    Ack, Outgoing, Producer,
+    Ack, Outgoing, Producer, end,
     replies::{Event, Replies, Waiters},
 };
 use tollgate_runtime::{BlobStore, Control, blob, control::Derived, supervised};
 use tollgate_schemas::{
-    ApiError, Body, Cancellation, ErrorCode, KeyDoor, ReplyEvent, ReplyTo, Request, RequestId, Terminal, TraceContext,
-    headers, topic,
+    ApiError, Body, ErrorCode, KeyDoor, ReplyEvent, ReplyTo, Request, RequestId, Terminal, TraceContext, headers, topic,
 };
 
 /// How long a caller waits for room in the producer's queue.
@@ -277,7 +276,7 @@ impl Gateway {
 
     /// Asks whoever owns a request of the team to end it.
     pub(crate) async fn cancel(&self, id: RequestId, team: &str, trace: &TraceContext) -> Result<(), ApiError> {
-        let record = cancellation(id, team, "requested", trace);
+        let record = end::cancellation(id, team, "requested", trace);
         let sent = async { self.producer.send_acked(record.ok()?).await.ok() };
         tokio::time::timeout(QUEUE_TIMEOUT, sent).await.ok().flatten().ok_or_else(|| {
             ApiError::new(ErrorCode::Overloaded, "the cancellation could not be recorded in time; try again")
@@ -286,7 +285,7 @@ impl Gateway {
 
     /// The same without waiting for the log: once it is in the producer's queue, it may take as long as an outage does.
     pub(crate) fn cancel_later(&self, id: RequestId, team: &str, reason: &str, trace: &TraceContext) {
-        let (producer, record) = (self.producer.clone(), cancellation(id, team, reason, trace));
+        let (producer, record) = (self.producer.clone(), end::cancellation(id, team, reason, trace));
         supervised("cancel", async move {
             let queued = async { producer.send(Outgoing { relaxed: true, ..record? }, Ack::None).await };
             match tokio::time::timeout(QUEUE_TIMEOUT, queued).await {
@@ -372,16 +371,6 @@ pub(crate) fn claimant(request: &Request, door: KeyDoor, trace: &TraceContext) -
     let (Some(key), Body::Inline(body)) = (request.idempotency_key.clone(), &request.body) else { return None };
     let key = Key { team: request.caller.team.clone(), door, key };
     Some(Claimant::new(key, BodyHash::of(body.get()), request.request_id, trace.clone()))
-}
-
-pub(crate) fn cancellation(
-    id: RequestId,
-    team: &str,
-    reason: &str,
-    trace: &TraceContext,
-) -> Result<Outgoing, tollgate_bus::Error> {
-    let value = Cancellation { request_id: id, team: Some(team.to_owned()), reason: reason.to_owned() };
-    Outgoing::of(&topic::CANCELLATIONS, id, &value, trace)
 }
 
 pub(crate) fn unpublished() -> ApiError {

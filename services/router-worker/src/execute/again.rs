@@ -49,11 +49,10 @@ impl Executor {
     pub(super) async fn again(&self, request: &Request, mut usage: UsageRow, kept: Kept, is_checked: bool) -> Finished {
         metrics::counter!("tollgate_cache_hits_total", "endpoint" => request.endpoint.clone()).increment(1);
         let Kept { body, finish_reason, cost_usd, .. } = kept;
-        let id = request.request_id.to_string();
-        let mut terminal = match self.blobs.check_in(&id, body).await {
+        let mut terminal = match self.check_in(request, body).await {
             Ok(body) => Terminal { body: Some(body), ..Terminal::answered(&request.caller.team) },
             Err(error) => {
-                tracing::error!(%error, request_id = %id, "a kept answer cannot be stored");
+                tracing::error!(%error, request_id = %request.request_id, "a kept answer cannot be stored");
                 let message = "the answer is too large for a record and could not be written to object storage";
                 Terminal::failed(&request.caller.team, ApiError::new(ErrorCode::Internal, message))
             }

@@ -6,7 +6,7 @@ use crate::{
     attempt::{ChunkSink, Signals},
     cache::Cache,
     config::Router,
-    execute::{Done, Executor, Finished},
+    execute::{Done, Executor, Finished, HELD_MAX_BYTES},
     patience::WAITING_IN_PLACE_MAX,
 };
 use serde_json::{Value, json};
@@ -121,6 +121,7 @@ prices: [ {{ provider: first, model: m, input: 3, output: 6 }} ]
                 router,
                 blobs,
                 places: Arc::new(Semaphore::new(WAITING_IN_PLACE_MAX)),
+                held: Arc::new(Semaphore::new(HELD_MAX_BYTES)),
                 meters: Arc::new(meters),
                 cache: Arc::new(cache),
                 bytes: 0,
