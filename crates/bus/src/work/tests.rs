@@ -115,3 +115,54 @@ async fn a_consumer_whose_effects_fail_ends_with_an_error() {
     let ended = tokio::time::timeout(PATIENCE, running.expect("a consumer").stopped()).await;
     assert!(matches!(ended.expect("an end"), Err(Error::NotAcknowledged { .. })));
 }
+
+/// Notes like [`Noted`], and holds each record until it is told to go on.
+#[derive(Default)]
+struct Holding {
+    noted: Noted,
+    go_on: CancellationToken,
+}
+
+impl Handler<RawValueBytes> for Holding {
+    async fn handle(&self, record: Incoming<RawValueBytes>, emitter: Emitter) -> Outcome {
+        let outcome = self.noted.handle(record, emitter).await;
+        self.go_on.cancelled().await;
+        outcome
+    }
+}
+
+/// Found by reading: librdkafka keeps a partition paused for whoever paused it, over unassignment and assignment, so one that
+/// was full when it left was never read again when it came back to the same member.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_was_full_when_it_left_is_read_when_it_comes_back() {
+    let kafka = Kafka::start(&[(TOPIC, PARTITIONS)]);
+    let bus = kafka.bus();
+    let producer = bus.producer(Profile::Interactive).expect("a producer");
+    let options = Options {
+        max_in_flight: 1,
+        drain_timeout: Duration::from_millis(10),
+        fetch_wait: Duration::from_millis(10),
+        ..Options::new("work", vec![TOPIC.to_owned()])
+    };
+    let one_of_each = async || {
+        for partition in 0..PARTITIONS {
+            producer.send_acked(record(partition)).await.expect("taken");
+        }
+    };
+    let (stop, leave) = (CancellationToken::new(), CancellationToken::new());
+    let (one, two) = (Arc::<Holding>::default(), Arc::<Noted>::default());
+    let first = bus.consume::<RawValueBytes, _>(options.clone(), producer.clone(), one.clone(), stop.clone());
+    one_of_each().await;
+    one.noted.until(4).await;
+    let patient = Options { drain_timeout: PATIENCE, ..options };
+    let second = bus.consume::<RawValueBytes, _>(patient, producer.clone(), two.clone(), leave.clone());
+    two.until(2).await;
+    leave.cancel();
+    second.expect("a consumer").stopped().await.expect("a good end");
+    one.go_on.cancel();
+    one.noted.clear();
+    one_of_each().await;
+    one.noted.until(4).await;
+    stop.cancel();
+    first.expect("a consumer").stopped().await.expect("a good end");
+}

@@ -162,6 +162,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Side {
     is_held: bool,
     is_draining: bool,
+    /// As librdkafka has it: it stays while the partition is somebody else's, until whoever takes it resumes it.
     paused: bool,
     next: i64,
     /// Begun in this assignment and not done.
@@ -306,7 +307,8 @@ impl Model {
         }
         let (kept, kept_done) = (side.kept.clone(), std::mem::take(&mut side.kept_done));
         let (next, done) = (kept.0, kept_done.clone());
-        *side = Side { is_held: true, next, done, kept, kept_done, ..Side::default() };
+        // Whether or not it was paused when it left, the poll loop has resumed it.
+        *side = Side { is_held: true, paused: false, next, done, kept, kept_done, ..Side::default() };
         let tracker = Tracker::resume(side.kept.0, &side.kept.1);
         self.held.take(key(at as i32), tracker, CancellationToken::new());
     }
