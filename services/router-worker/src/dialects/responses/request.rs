@@ -29,7 +29,7 @@ pub(super) fn chat(body: &Fields, marks: bool) -> Result<Fields, Failure> {
     }
     let input: Value = match body.get("input") {
         Some(raw) => read("input", raw)?,
-        None => return Err(Failure::inexpressible("input", "is required")),
+        None => return Err(without_input(body)),
     };
     messages.extend(items::messages(&input, marks)?);
     chat.put("messages", &messages);
@@ -44,6 +44,15 @@ pub(super) fn chat(body: &Fields, marks: bool) -> Result<Fields, Failure> {
         }
     }
     Ok(chat)
+}
+
+/// What a body without `input` refers to instead, or that it needs one.
+fn without_input(body: &Fields) -> Failure {
+    let stored = ["prompt", "previous_response_id", "conversation"].into_iter().find(|name| body.get(name).is_some());
+    match stored {
+        Some(name) => Failure::inexpressible(name, NOTHING_STORED),
+        None => Failure::inexpressible("input", "is required"),
+    }
 }
 
 /// Puts one top-level field into the chat body.
