@@ -38,9 +38,7 @@ impl<S: ChunkSink> Execution<'_, S> {
         if is_counted {
             costs_nothing(&mut usage);
         }
-        if let (None, Some(usd)) = (&terminal.error, usage.cost_usd) {
-            terminal.headers.insert(COST_HEADER.to_owned(), usd.normalize().to_string());
-        }
+        tell_cost(&mut terminal, &usage);
         let copies = shadow::copies(self.task.endpoint, self.task.request, &terminal);
         Finished { terminal, usage, is_checked: self.is_checked, copies }
     }
@@ -147,6 +145,13 @@ impl<S: ChunkSink> Execution<'_, S> {
             tracing::error!(%error, request_id = %id, "an answer cannot be stored");
             internal("the answer is too large for a record and could not be written to object storage")
         })
+    }
+}
+
+/// Tells the caller of an answer what it cost, if that is known.
+pub(super) fn tell_cost(terminal: &mut Terminal, usage: &UsageRow) {
+    if let (None, Some(usd)) = (&terminal.error, usage.cost_usd) {
+        terminal.headers.insert(COST_HEADER.to_owned(), usd.normalize().to_string());
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tests that cross modules: fixtures through the leaves, and whole requests against a provider on the loopback.
 
+mod cached;
 mod dialects;
 mod embeddings;
 mod fake;
