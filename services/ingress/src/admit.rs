@@ -126,6 +126,10 @@ struct Peek<'a> {
     #[serde(borrow)]
     contents: Option<&'a RawValue>,
     #[serde(borrow)]
+    previous_response_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    conversation: Option<&'a RawValue>,
+    #[serde(borrow)]
     background: Option<&'a RawValue>,
     metadata: Option<serde_json::Value>,
     labels: Option<serde_json::Value>,
@@ -146,7 +150,11 @@ impl Peek<'_> {
             ApiType::ChatCompletions | ApiType::Messages | ApiType::CountTokens | ApiType::GenerateContent => {
                 is_full_list()
             }
-            ApiType::Responses => text.starts_with('"') || is_full_list(),
+            ApiType::Responses => {
+                // What OpenAI has stored may be all there is to go on with; who else is asked names what it lacks.
+                let refers = || self.prompt.or(self.previous_response_id).or(self.conversation).is_some();
+                text.starts_with('"') || is_full_list() || (text == "null" && refers())
+            }
             ApiType::Embeddings | ApiType::Moderations | ApiType::Completions => text != "null",
         };
         match is_there {
@@ -318,4 +326,33 @@ pub(crate) fn invalid(error: &serde_json::Error) -> ApiError {
         format!("the body is not valid JSON, at {at}")
     };
     ApiError::new(ErrorCode::InvalidRequest, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_needs_an_input_or_something_stored_in_its_place() {
+        let refused = |body: &str| {
+            let peek: Peek<'_> = serde_json::from_str(body).expect("JSON");
+            peek.prompt(ApiType::Responses).err().and_then(|error| error.param)
+        };
+        for whole in [
+            r#"{"input":"hi"}"#,
+            r#"{"prompt":{"id":"pmpt_1","variables":{"name":"Ada"}}}"#,
+            r#"{"previous_response_id":"resp_1"}"#,
+            r#"{"conversation":{"id":"conv_1"},"input":null}"#,
+        ] {
+            assert_eq!(refused(whole), None, "{whole}");
+        }
+        for lacking in [
+            "{}",
+            r#"{"input":null,"prompt":null,"previous_response_id":null,"conversation":null}"#,
+            r#"{"input":[],"previous_response_id":"resp_1"}"#,
+            r#"{"input":{"role":"user"},"prompt":{"id":"pmpt_1"}}"#,
+        ] {
+            assert_eq!(refused(lacking).as_deref(), Some("input"), "{lacking}");
+        }
+    }
 }

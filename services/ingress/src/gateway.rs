@@ -370,7 +370,8 @@ impl Gateway {
 pub(crate) fn claimant(request: &Request, door: KeyDoor, trace: &TraceContext) -> Option<Claimant> {
     let (Some(key), Body::Inline(body)) = (request.idempotency_key.clone(), &request.body) else { return None };
     let key = Key { team: request.caller.team.clone(), door, key };
-    Some(Claimant::new(key, BodyHash::of(body.get()), request.request_id, trace.clone()))
+    let body = BodyHash::of(request.api_type, &request.model, body.get());
+    Some(Claimant::new(key, body, request.request_id, trace.clone()))
 }
 
 pub(crate) fn unpublished() -> ApiError {

@@ -38,9 +38,7 @@ impl<S: ChunkSink> Execution<'_, S> {
         if is_counted {
             costs_nothing(&mut usage);
         }
-        if let (None, Some(usd)) = (&terminal.error, usage.cost_usd) {
-            terminal.headers.insert(COST_HEADER.to_owned(), usd.normalize().to_string());
-        }
+        tell_cost(&mut terminal, &usage);
         let copies = shadow::copies(self.task.endpoint, self.task.request, &terminal);
         Finished { terminal, usage, is_checked: self.is_checked, copies }
     }
@@ -149,6 +147,13 @@ impl<S: ChunkSink> Execution<'_, S> {
 
     fn blank(&self) -> Terminal {
         Terminal::answered(&self.task.request.caller.team)
+    }
+}
+
+/// Tells the caller of an answer what it cost, if that is known.
+pub(super) fn tell_cost(terminal: &mut Terminal, usage: &UsageRow) {
+    if let (None, Some(usd)) = (&terminal.error, usage.cost_usd) {
+        terminal.headers.insert(COST_HEADER.to_owned(), usd.normalize().to_string());
     }
 }
 

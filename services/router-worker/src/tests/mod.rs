@@ -1,6 +1,7 @@
 //! Tests that cross modules: fixtures through the leaves, and whole requests against a provider on the loopback.
 
 mod away;
+mod cached;
 mod dialects;
 mod embeddings;
 mod fake;

@@ -23,7 +23,7 @@ use tollgate_schemas::{
     RequestId, StreamEvent, TokenSource,
 };
 
-const ANSWER: &str = r#"{"id":"1","object":"chat.completion","created":1,"model":"m-2026","choices":[{"index":0,"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1000000,"completion_tokens":100000,"total_tokens":1100000}}"#;
+pub(super) const ANSWER: &str = r#"{"id":"1","object":"chat.completion","created":1,"model":"m-2026","choices":[{"index":0,"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1000000,"completion_tokens":100000,"total_tokens":1100000}}"#;
 
 #[derive(Default)]
 pub(super) struct Chunks(Vec<Vec<StreamEvent>>);

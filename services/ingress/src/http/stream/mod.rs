@@ -12,6 +12,7 @@ mod form;
 mod google;
 mod messages;
 mod responses;
+mod seen;
 
 pub(super) use form::Form;
 
@@ -190,6 +191,12 @@ impl Default for Beginning {
 }
 
 impl Beginning {
+    fn of(text: &str) -> Self {
+        let mut beginning = Self::default();
+        beginning.add(text);
+        beginning
+    }
+
     fn add(&mut self, text: &str) {
         self.bytes += text.len();
         self.hash = text.bytes().fold(self.hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
@@ -198,9 +205,12 @@ impl Beginning {
     /// The rest of a whole text, if it begins so: one whose checks were made anew may not.
     fn rest<'t>(&self, text: &'t str) -> Result<&'t str, &'static str> {
         let (known, rest) = text.split_at_checked(self.bytes).ok_or(NOT_ITS_BEGINNING)?;
-        let mut beginning = Self::default();
-        beginning.add(known);
-        if beginning.hash == self.hash { Ok(rest) } else { Err(NOT_ITS_BEGINNING) }
+        if Self::of(known).hash == self.hash { Ok(rest) } else { Err(NOT_ITS_BEGINNING) }
+    }
+
+    /// Errors unless the text is this and no more.
+    fn is_all_of(&self, text: &str) -> Result<(), &'static str> {
+        if self.rest(text)?.is_empty() { Ok(()) } else { Err(NOT_ITS_BEGINNING) }
     }
 }
 

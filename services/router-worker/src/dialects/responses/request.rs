@@ -32,7 +32,7 @@ pub(super) fn chat(body: &Fields, takes: Takes) -> Result<Fields, Failure> {
     }
     let input: Value = match body.get("input") {
         Some(raw) => read("input", raw)?,
-        None => return Err(Failure::inexpressible("input", "is required")),
+        None => return Err(without_input(body)),
     };
     messages.extend(items::messages(&input, takes)?);
     chat.put("messages", &messages);
@@ -41,6 +41,15 @@ pub(super) fn chat(body: &Fields, takes: Takes) -> Result<Fields, Failure> {
     }
     tidy_choice(&mut chat);
     Ok(chat)
+}
+
+/// What a body without `input` refers to instead, or that it needs one.
+fn without_input(body: &Fields) -> Failure {
+    let stored = ["prompt", "previous_response_id", "conversation"].into_iter().find(|name| body.get(name).is_some());
+    match stored {
+        Some(name) => Failure::inexpressible(name, NOTHING_STORED),
+        None => Failure::inexpressible("input", "is required"),
+    }
 }
 
 /// Puts one top-level field into the chat body.
