@@ -18,7 +18,7 @@ mod verdict;
 pub use case::{Case, Turn};
 pub use policy::{Configured, Judged, Policy, Seat, Stage, Streaming, Subject, Unreadable};
 pub use verdict::{Checked, Outcome, Verdict, conclude};
-pub(crate) use verdict::{error, outcome};
+pub(crate) use verdict::{error, not_run, outcome};
 
 use crate::checks::fold::Folded;
 use crate::checks::mask::Masker;

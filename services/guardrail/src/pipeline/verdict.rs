@@ -115,18 +115,24 @@ impl Verdict {
     }
 }
 
-/// The verdict when the checks themselves broke: nothing goes on.
-fn broken(stage: &Stage) -> Verdict {
+/// All checks of a stage of which none came to anything, in the order of a verdict's.
+pub(crate) fn not_run(stage: &Stage) -> Vec<Checked> {
     let unreadable = stage.unreadable.iter().map(|unreadable| &unreadable.name);
-    let names = stage.checks.iter().map(|c| &c.name).chain(unreadable).chain(stage.judged.iter().map(|j| &j.name));
-    let not_run = |name: &Arc<str>| Checked {
+    let own = stage.checks.iter().map(|configured| &configured.name).chain(unreadable).map(|name| (name, None));
+    let judged = stage.judged.iter().map(|judged| (&judged.name, judged.seat.name()));
+    let not_run = |(name, judge): (&Arc<str>, Option<&Arc<str>>)| Checked {
         name: name.clone(),
         outcome: Outcome::NotRun,
         categories: Vec::new(),
-        judge: None,
+        judge: judge.cloned(),
         took: None,
     };
-    let checks: Vec<Checked> = names.map(not_run).collect();
+    own.chain(judged).map(not_run).collect()
+}
+
+/// The verdict when the checks themselves broke: nothing goes on.
+fn broken(stage: &Stage) -> Verdict {
+    let checks = not_run(stage);
     let error = Some(Verdict::broken_error(&checks));
     let (restore, masked) = (Originals::default(), Vec::new());
     Verdict { outcome: Outcome::NotRun, checks, body: None, restore, masked, error }
