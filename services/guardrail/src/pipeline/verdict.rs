@@ -169,9 +169,10 @@ pub fn conclude(stage: &Stage, side: Side, sifted: Sifted, rulings: Vec<(usize, 
         checks.push(Checked { name: judged.name.clone(), outcome, categories, judge, took });
     }
     let pictures = if is_blocked || !must.is_empty() { pictures.of_ended() } else { pictures };
-    // It is told where it always was: between the patterns and the judges.
-    let unreadable = looked_at(stage, unread, pictures);
-    checks.splice(patterns..patterns, unreadable);
+    if let Some(unreadable) = looked_at(stage, unread, pictures) {
+        // Behind the patterns, in front of the judges.
+        checks.insert(patterns, unreadable);
+    }
     let error = error(side, &checks, &must);
     let outcome = checks.iter().map(|checked| checked.outcome).max().unwrap_or(Outcome::None);
     if error.is_none() && masking.any() {
@@ -201,11 +202,12 @@ enum Pictures {
 impl Pictures {
     /// What a score has found is no look at a picture, and a judge that has failed has seen none.
     fn of(stage: &Stage, sifted: &Sifted, rulings: &[(usize, Ruled)]) -> Self {
-        let is_seeing = |at: &usize| stage.judged.get(*at).is_some_and(Judged::sees_images);
-        let said = || rulings.iter().filter(|(at, _)| is_seeing(at)).map(|(_, ruled)| &ruled.ruling);
-        if !sifted.has_pictures || said().any(|ruling| matches!(ruling, Ruling::Passed | Ruling::Found(_))) {
+        let is_seeing = |at: usize| stage.judged.get(at).is_some_and(Judged::sees_images);
+        let said: Vec<&Ruling> =
+            rulings.iter().filter(|(at, _)| is_seeing(*at)).map(|(_, ruled)| &ruled.ruling).collect();
+        if !sifted.has_pictures || said.iter().any(|ruling| matches!(ruling, Ruling::Passed | Ruling::Found(_))) {
             Pictures::Seen
-        } else if said().any(|ruling| matches!(ruling, Ruling::NotAsked)) {
+        } else if said.iter().any(|ruling| matches!(ruling, Ruling::NotAsked)) {
             Pictures::NotAsked
         } else {
             Pictures::Unseen
