@@ -246,6 +246,13 @@ impl Service {
         let mut usage = UsageRow::of(request, execution_id, &self.gateway, &self.region, trace_id);
         if let Some(endpoint) = self.endpoint(request) {
             usage.endpoint_tags.clone_from(&endpoint.tags);
+            let input = &endpoint.policy.input;
+            // It ended before there was a verdict.
+            if usage.guardrails.is_empty() && request.lane != Lane::Judge && !input.is_empty() {
+                usage.guardrails = pipeline::not_run(input).iter().map(pipeline::Checked::record).collect();
+                usage.guardrail_outcome = Some(Found::NotRun.as_str().to_owned());
+                usage.policy_version.clone_from(&endpoint.policy.version);
+            }
         }
         usage.cost_usd = Some(Decimal::ZERO);
         usage.price_status = Some(PriceStatus::Free);

@@ -132,6 +132,11 @@ impl Judged {
         Self { action: for_good(self.action, nothing_comes_back), ..self }
     }
 
+    /// Whether its judge is shown pictures.
+    pub(crate) fn sees_images(&self) -> bool {
+        matches!(&self.seat, Seat::Taken(judge) if judge.sees_images)
+    }
+
     /// Takes another check in, if it asks the same judge the same: what is found then leads to the stricter of both. Whether it did.
     pub(crate) fn takes_in(&mut self, other: &Judged) -> bool {
         let is_same = self.subject == other.subject && self.seat.name() == other.seat.name();
@@ -206,7 +211,7 @@ impl Stage {
 
     /// Whether somebody is shown pictures.
     pub fn sees_images(&self) -> bool {
-        self.judged.iter().any(|judged| matches!(&judged.seat, Seat::Taken(judge) if judge.sees_images))
+        self.judged.iter().any(Judged::sees_images)
     }
 
     fn actions(&self) -> impl Iterator<Item = Action> {

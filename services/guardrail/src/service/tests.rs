@@ -494,5 +494,6 @@ async fn a_later_cancellation_replaces_no_answer() {
     assert_eq!((row.execution_id, row.status_code), (usage.execution_id, usage.status_code));
 }
 
+mod ended;
 mod storage;
 mod streams;
