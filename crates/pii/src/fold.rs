@@ -6,6 +6,8 @@
 //!
 //! Not here: words that are wholly of look-alikes, digits for letters, text split over several messages, encodings such as base64.
 
+pub use crate::looks::is_word;
+
 use crate::look_alikes::ligature;
 use crate::looks::{Look, Looks, lower};
 use std::borrow::Cow;
@@ -50,50 +52,29 @@ impl<'a> Folded<'a> {
 
     /// Folds characters, lower-cases, and turns every run of white space into one space: for comparing words.
     pub fn words(original: &'a str) -> Self {
-        let spaced = original.as_bytes().windows(2).any(|w| w[0].is_ascii_whitespace() && w[1].is_ascii_whitespace());
+        let spaced = original.as_bytes().windows(2).any(|pair| is_blank(pair[0]) && is_blank(pair[1]));
         if original.is_ascii() && !spaced {
-            let lower = |c: char| if c.is_ascii_whitespace() { ' ' } else { c.to_ascii_lowercase() };
-            return Self::made(original, Cow::Owned(original.chars().map(lower).collect()), None);
+            let lower = |byte: u8| if is_blank(byte) { ' ' } else { char::from(byte.to_ascii_lowercase()) };
+            return Self::made(original, Cow::Owned(original.bytes().map(lower).collect()), None);
         }
-        let looks = Looks::get();
-        let mut folding = Folding::new(original);
-        for (at, c) in original.char_indices() {
-            looks.of(c).folded(c).into_iter().for_each(|c| folding.push_word(c, at));
-        }
-        folding.finish()
+        Folding::of(original, |folding| plain(original, in_words(|c, at| folding.push(c, at))))
     }
 
     /// Undoes dearer disguises as well; case and white space stay. `None` if there are none.
     pub fn deeper(original: &'a str) -> Option<Self> {
-        is_disguised(original).then(|| Self::deep(original, Folding::push))
+        is_disguised(original).then(|| Folding::of(original, |folding| closer(original, |c, at| folding.push(c, at))))
     }
 
     /// The same for comparing words; see [`Folded::words`].
     pub fn deeper_words(original: &'a str) -> Option<Self> {
-        is_disguised(original).then(|| Self::deep(original, Folding::push_word))
+        is_disguised(original)
+            .then(|| Folding::of(original, |folding| closer(original, in_words(|c, at| folding.push(c, at)))))
     }
 
     /// What [`Folded::deeper`] gives of the same original under the same key, made once.
     pub fn closer(&self) -> Option<&Folded<'a>> {
         let closer = self.closer.get_or_init(|| Self::deeper(self.original).map(|it| Box::new(it.beside(self.beside))));
         closer.as_deref()
-    }
-
-    fn deep(original: &'a str, push: impl Fn(&mut Folding<'a>, char, usize)) -> Self {
-        let looks = Looks::get();
-        let mut folding = Folding::new(original);
-        for (start, word, together) in words(original) {
-            let is_mixed = together.is_mixed();
-            for (at, c) in word.char_indices().map(|(at, c)| (start + at, c)) {
-                let look = looks.of(c);
-                if look.is_ligature() {
-                    ligature(c).into_iter().flat_map(str::chars).for_each(|c| push(&mut folding, c, at));
-                } else if let Some(c) = look.closer(c, is_mixed) {
-                    push(&mut folding, c, at);
-                }
-            }
-        }
-        folding.finish()
     }
 
     fn made(original: &'a str, text: Cow<'a, str>, origin: Option<Vec<u32>>) -> Self {
@@ -131,6 +112,66 @@ impl<'a> Folded<'a> {
             }
         }
     }
+}
+
+/// Shows the text of [`Folded::words`] character by character, for whoever need not know where they stood.
+pub fn show_words(original: &str, mut show: impl FnMut(char)) {
+    plain(original, in_words(|c, _| show(c)));
+}
+
+/// The same of [`Folded::deeper_words`]; nothing if there are no dearer disguises.
+pub fn show_deeper_words(original: &str, mut show: impl FnMut(char)) {
+    if is_disguised(original) {
+        closer(original, in_words(|c, _| show(c)));
+    }
+}
+
+/// Shows a text without its cheap disguises, each character with the place where it stood.
+fn plain(original: &str, mut show: impl FnMut(char, usize)) {
+    let looks = Looks::get();
+    for (at, c) in original.char_indices() {
+        if c.is_ascii() {
+            show(c, at);
+        } else if let Some(c) = looks.of(c).folded(c) {
+            show(c, at);
+        }
+    }
+}
+
+/// Shows a text without its dearer disguises, each character with the place where it stood.
+fn closer(original: &str, mut show: impl FnMut(char, usize)) {
+    let mut words = Words::new(original);
+    for (at, c) in original.char_indices() {
+        if c.is_ascii() {
+            show(c, at);
+            continue;
+        }
+        let look = words.looks.of(c);
+        if look.is_ligature() {
+            ligature(c).into_iter().flat_map(str::chars).for_each(|c| show(c, at));
+        } else if let Some(c) = look.closer(c, look.is_look_alike() && words.are_mixed(at)) {
+            show(c, at);
+        }
+    }
+}
+
+/// Shows in lower case what it is shown, and of a run of white space the first as a space.
+fn in_words(mut show: impl FnMut(char, usize)) -> impl FnMut(char, usize) {
+    let mut is_spaced = false;
+    move |c, at| {
+        if !c.is_whitespace() {
+            lower(c, |c| show(c, at));
+            is_spaced = false;
+        } else if !is_spaced {
+            show(' ', at);
+            is_spaced = true;
+        }
+    }
+}
+
+/// White space in ASCII, as [`char::is_whitespace`] has it: also a vertical tab.
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
 /// Where a text that still grows is decided, for whoever reads no further than `ahead` visible characters beyond what it decides: nothing
@@ -196,6 +237,13 @@ impl<'a> Folding<'a> {
         Self { original, text: String::with_capacity(bytes), origin: Vec::with_capacity(bytes + 1) }
     }
 
+    /// What is filled into one.
+    fn of(original: &'a str, fill: impl FnOnce(&mut Self)) -> Folded<'a> {
+        let mut folding = Self::new(original);
+        fill(&mut folding);
+        folding.finish()
+    }
+
     /// Takes over a part of the original.
     fn keep(&mut self, part: Range<usize>) {
         self.text.push_str(&self.original[part.clone()]);
@@ -212,15 +260,6 @@ impl<'a> Folding<'a> {
         }
     }
 
-    /// Lower-cases it; of a run of white space only the first is kept.
-    fn push_word(&mut self, c: char, at: usize) {
-        match c {
-            _ if !c.is_whitespace() => lower(c, |c| self.push(c, at)),
-            _ if !self.text.ends_with(' ') => self.push(' ', at),
-            _ => {}
-        }
-    }
-
     fn finish(mut self) -> Folded<'a> {
         self.origin.push(offset(self.original.len()));
         Folded::made(self.original, Cow::Owned(self.text), Some(self.origin))
@@ -232,36 +271,48 @@ fn offset(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
-/// Words and what stands between them, in order, each with its place and with what its characters' looks have together.
-fn words(text: &str) -> impl Iterator<Item = (usize, &str, Look)> {
-    let looks = Looks::get();
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let rest = &text[at..];
-        let mut together = looks.of(rest.chars().next()?);
-        let is_in_word = together.joins();
-        let mut length = 0;
-        for c in rest.chars() {
-            let look = looks.of(c);
-            if look.joins() != is_in_word {
-                break;
-            }
-            together = together.and(look);
-            length += c.len_utf8();
+/// The words of a text, which are asked for in order.
+struct Words<'a> {
+    looks: &'static Looks,
+    text: &'a str,
+    /// Of the word that was asked for last: where it ends, and whether it is mixed.
+    end: usize,
+    is_mixed: bool,
+}
+
+impl<'a> Words<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { looks: Looks::get(), text, end: 0, is_mixed: false }
+    }
+
+    /// Whether the word of the letter that stands there has Latin letters and some that only look like them.
+    fn are_mixed(&mut self, at: usize) -> bool {
+        if at >= self.end {
+            let (before, after) = self.text.split_at(at);
+            let mut together = Look::default();
+            let mut joins = |c: char| {
+                let look = self.looks.of(c);
+                if look.joins() {
+                    together = together.and(look);
+                }
+                look.joins()
+            };
+            let _ = before.trim_end_matches(&mut joins);
+            self.end = self.text.len() - after.trim_start_matches(&mut joins).len();
+            self.is_mixed = together.is_mixed();
         }
-        at += length;
-        Some((at - length, &rest[..length], together))
-    })
+        self.is_mixed
+    }
 }
 
 /// Whether there is anything that only [`Folded::deeper`] undoes.
 fn is_disguised(text: &str) -> bool {
-    if text.is_ascii() {
-        return false;
-    }
-    let looks = Looks::get();
-    let together = beyond_ascii(text).fold(Look::default(), |together, (_, c)| together.and(looks.of(c)));
-    together.may_be_disguised() && words(text).any(|(_, _, together)| together.is_disguised())
+    let mut words = Words::new(text);
+    let looks = words.looks;
+    beyond_ascii(text).any(|(at, c)| {
+        let look = looks.of(c);
+        look.is_dressed() || (look.is_look_alike() && words.are_mixed(at))
+    })
 }
 
 /// The characters that are not ASCII, each with its place.
@@ -288,7 +339,9 @@ mod tests {
         let at = folded.text().find("41-1").expect("folded");
         assert_eq!(&original[folded.span(at..at + 4)], "４１\u{2011}1");
         assert_eq!(Folded::words("Ein  GROSSES\n\tWort").text(), "ein grosses wort");
-        assert_eq!(Folded::words("Plain\tText").text(), "plain text");
+        for text in ["Plain\tText", "Plain\u{b}Text", "Plain\u{b}\u{b}Text", "Plain\u{2028}\u{b}Text"] {
+            assert_eq!(Folded::words(text).text(), "plain text", "{text:?}");
+        }
     }
 
     #[test]
@@ -339,6 +392,36 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_shown_is_the_folded_text(text in "[\\PC\\s]{0,60}|[a-zA-Z\\s]{0,20}") {
+            let (mut shown, mut deeper) = (String::new(), String::new());
+            show_words(&text, |c| shown.push(c));
+            show_deeper_words(&text, |c| deeper.push(c));
+            let folded = [Some(Folded::words(&text)), Folded::deeper_words(&text)];
+            let [words, deeper_words] = folded.each_ref().map(|it| it.as_ref().map_or("", Folded::text));
+            prop_assert_eq!((shown.as_str(), deeper.as_str()), (words, deeper_words));
+        }
+
+        #[test]
+        fn a_word_is_mixed_by_all_of_its_characters(text in "[aоб \u{301}\u{200b}ﬁⓐ⒜机.\u{3bf}]{0,24}|\\PC{0,24}") {
+            let looks = Looks::get();
+            let chars = text.chars().collect::<Vec<_>>();
+            let words = chars.chunk_by(|one, next| looks.of(*one).joins() == looks.of(*next).joins());
+            let (mut plain, mut is_any) = (String::new(), false);
+            for word in words {
+                let together = word.iter().fold(Look::default(), |together, c| together.and(looks.of(*c)));
+                is_any |= together.is_dressed() || together.is_mixed();
+                for c in word {
+                    match ligature(*c) {
+                        Some(letters) => plain.push_str(letters),
+                        None => plain.extend(looks.of(*c).closer(*c, together.is_mixed())),
+                    }
+                }
+            }
+            let deeper = Folded::deeper(&text).map(|folded| folded.text().to_owned());
+            prop_assert_eq!(deeper, is_any.then_some(plain));
+        }
+
         #[test]
         fn every_span_is_a_slice_of_the_original(text in "\\PC{0,60}", a in 0usize..80, b in 0usize..80) {
             let deeper = Folded::deeper(&text).into_iter().chain(Folded::deeper_words(&text));

@@ -1,6 +1,7 @@
 //! What folding asks of a character, answered by one look into a table: it is asked of every character of every text.
 
 use crate::look_alikes::{is_mark, latin, ligature, undressed};
+use regex_syntax::is_word_character;
 use std::sync::LazyLock;
 
 /// Code points of a block, which is the unit in which parts of the table are shared.
@@ -30,8 +31,8 @@ const ALPHABETIC: u8 = 1;
 const NUMERIC: u8 = 1 << 1;
 const UPPERCASE: u8 = 1 << 2;
 const LOWERCASE: u8 = 1 << 3;
-/// Its lower-case form is another.
-const IS_LOWERED: u8 = 1 << 4;
+/// What regular expressions take for a part of a word.
+const WORD: u8 = 1 << 4;
 
 /// What is to be known of a character, or what all those of a word have together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -130,14 +131,14 @@ impl Look {
         self.has(LATIN) && self.has(LOOK_ALIKE)
     }
 
-    /// Of any text without its ASCII: whether that may hold something that only a closer look undoes.
-    pub(crate) fn may_be_disguised(self) -> bool {
-        self.has(DRESSED | LOOK_ALIKE)
+    /// Whether it looks like a Latin letter and is none.
+    pub(crate) fn is_look_alike(self) -> bool {
+        self.has(LOOK_ALIKE)
     }
 
-    /// Of a word: whether there is anything that only a closer look undoes.
-    pub(crate) fn is_disguised(self) -> bool {
-        self.has(DRESSED) || self.is_mixed()
+    /// Whether only a closer look undoes it, whatever stands around it.
+    pub(crate) fn is_dressed(self) -> bool {
+        self.has(DRESSED)
     }
 }
 
@@ -148,14 +149,12 @@ pub(crate) struct Kind(u8);
 impl Kind {
     fn of(c: char) -> Self {
         let flag = |is_so: bool, flag: u8| if is_so { flag } else { 0 };
+        let word = flag(is_word_character(c), WORD);
         // whatever has case is alphabetic, by definition
         if !c.is_alphabetic() {
-            return Self(flag(c.is_numeric(), NUMERIC));
+            return Self(word | flag(c.is_numeric(), NUMERIC));
         }
-        let is_lower = c.is_lowercase();
-        let is_lowered = !is_lower && !c.to_lowercase().eq([c]);
-        let case = flag(c.is_uppercase(), UPPERCASE) | flag(is_lower, LOWERCASE) | flag(is_lowered, IS_LOWERED);
-        Self(ALPHABETIC | case)
+        Self(word | ALPHABETIC | flag(c.is_uppercase(), UPPERCASE) | flag(c.is_lowercase(), LOWERCASE))
     }
 
     /// See [`char::is_alphanumeric`].
@@ -179,14 +178,26 @@ impl Kind {
     }
 }
 
-/// Shows `c` in lower case; see [`char::to_lowercase`], which searches for what is not ASCII, of which most has no other form.
+/// Shows `c` in lower case; see [`char::to_lowercase`], which searches for what is not ASCII.
 pub(crate) fn lower(c: char, mut show: impl FnMut(char)) {
     if c.is_ascii() {
-        show(c.to_ascii_lowercase());
-    } else if Looks::get().kind(c).0 & IS_LOWERED == 0 {
-        show(c);
-    } else {
-        c.to_lowercase().for_each(show);
+        return show(c.to_ascii_lowercase());
+    }
+    let code = u32::from(c).wrapping_add_signed(Looks::get().lowered.of(c));
+    show(char::from_u32(code).unwrap_or(c));
+    // the only letter that becomes two
+    if c == 'İ' {
+        show('\u{307}');
+    }
+}
+
+/// Whether `c` is of a word, as `\w` of a regular expression has it.
+#[inline]
+pub fn is_word(c: char) -> bool {
+    match c {
+        '\0'..='\x7f' => c.is_ascii_alphanumeric() || c == '_',
+        _ if u32::from(c) < ENDS => Looks::get().looks.of(c).kind & WORD != 0,
+        _ => is_word_character(c),
     }
 }
 
@@ -200,11 +211,49 @@ pub(crate) fn is_alphabetic(c: char) -> bool {
     if c.is_ascii() { c.is_ascii_alphabetic() } else { Looks::get().kind(c).is_alphabetic() }
 }
 
+/// Something to be known of every character.
+struct Table<T> {
+    /// By block: where its values begin. Blocks that have the same ones share them.
+    begins: Vec<usize>,
+    values: Vec<T>,
+}
+
+impl<T: Copy + Default + PartialEq> Table<T> {
+    /// Of what from [`ENDS`] on is the same for all characters but [`TAGS`].
+    fn new(of: impl Fn(char) -> T) -> Self {
+        let (mut begins, mut values) = (Vec::new(), Vec::<T>::new());
+        let size = BLOCK as usize;
+        let mut plain = None;
+        for first in (0..=u32::from(char::MAX)).step_by(size) {
+            let is_plain = first >= ENDS && !(*TAGS.start()..=*TAGS.end()).contains(&first);
+            if let Some(begin) = plain.filter(|_| is_plain) {
+                begins.push(begin);
+                continue;
+            }
+            let of = |code: u32| char::from_u32(code).map(&of).unwrap_or_default();
+            let block = (first..first + BLOCK).map(of).collect::<Vec<_>>();
+            let known = values.chunks(size).position(|known| *known == block[..]).map(|at| at * size);
+            let begin = known.unwrap_or(values.len());
+            if known.is_none() {
+                values.extend(block);
+            }
+            plain = plain.or(Some(begin).filter(|_| is_plain));
+            begins.push(begin);
+        }
+        Self { begins, values }
+    }
+
+    fn of(&self, c: char) -> T {
+        let code = c as usize;
+        self.values[self.begins[code >> 8] + (code & 0xff)]
+    }
+}
+
 /// The looks of all characters.
 pub(crate) struct Looks {
-    /// By block: where its looks begin. Blocks whose characters look alike share them.
-    begins: Vec<usize>,
-    looks: Vec<Look>,
+    looks: Table<Look>,
+    /// How far behind a character its lower-case form comes, or the first of two.
+    lowered: Table<i32>,
 }
 
 impl Looks {
@@ -215,32 +264,13 @@ impl Looks {
     }
 
     fn new() -> Self {
-        let (mut begins, mut looks) = (Vec::new(), Vec::<Look>::new());
-        let size = BLOCK as usize;
-        let mut plain = None;
-        for first in (0..=u32::from(char::MAX)).step_by(size) {
-            let is_plain = first >= ENDS && !(*TAGS.start()..=*TAGS.end()).contains(&first);
-            if let Some(begin) = plain.filter(|_| is_plain) {
-                begins.push(begin);
-                continue;
-            }
-            let of = |code: u32| char::from_u32(code).map(Look::of).unwrap_or_default();
-            let block = (first..first + BLOCK).map(of).collect::<Vec<_>>();
-            let known = looks.chunks(size).position(|known| *known == block[..]).map(|at| at * size);
-            let begin = known.unwrap_or(looks.len());
-            if known.is_none() {
-                looks.extend(block);
-            }
-            plain = plain.or(Some(begin).filter(|_| is_plain));
-            begins.push(begin);
-        }
-        Self { begins, looks }
+        let lowered = |c: char| c.to_lowercase().next().map_or(0, |lower| lower as i32 - c as i32);
+        Self { looks: Table::new(Look::of), lowered: Table::new(lowered) }
     }
 
     /// How a character looks.
     pub(crate) fn of(&self, c: char) -> Look {
-        let code = c as usize;
-        self.looks[self.begins[code >> 8] + (code & 0xff)]
+        self.looks.of(c)
     }
 
     /// Of which kind a character is.
@@ -287,6 +317,7 @@ mod tests {
             assert_eq!(looks.of(c), Look::of(c), "{c:?}");
             assert_eq!(is_alphanumeric(c), c.is_alphanumeric(), "{c:?}");
             assert_eq!(is_alphabetic(c), c.is_alphabetic(), "{c:?}");
+            assert_eq!(is_word(c), is_word_character(c), "{c:?}");
             let kind = looks.kind(c);
             assert_eq!((kind.is_uppercase(), kind.is_lowercase()), (c.is_uppercase(), c.is_lowercase()), "{c:?}");
             let mut lowered = String::new();
@@ -295,6 +326,7 @@ mod tests {
             let plain = [fold_char(c), undressed(c), latin(c)].into_iter().flatten();
             assert!(plain.clone().all(|plain| plain == c || (plain.is_ascii() && plain != '\0')), "{c:?}");
         }
-        assert!(looks.looks.len() < 0x1_0000, "blocks are shared");
+        assert!(looks.looks.values.len() < 0x1_0000, "blocks are shared");
+        assert!(looks.lowered.values.len() < 0x4000, "blocks are shared");
     }
 }

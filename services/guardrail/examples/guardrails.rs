@@ -1,61 +1,98 @@
-//! How fast the checks are that run in this process: a megabyte, a prompt of 1 KB, a chat of 20 messages, and the slowest of several
-//! megabytes that were made to be slow. Tables as `docs/guardrails.md` has them.
+//! How fast the checks are that run in this process: a megabyte, a prompt of 1 KB, a chat of 20 messages, and for each check the slowest
+//! megabyte that a search finds. Tables as `docs/guardrails.md` has them. Times are of the processor where the system tells them.
 //!
 //! ```text
 //! cargo run --release -p tollgate-guardrail --example guardrails
 //! ```
 
+#[path = "../../../crates/pii/examples/measure/mod.rs"]
+mod measure;
+#[path = "../../../crates/pii/src/nasty.rs"]
+mod nasty;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use measure::{KILOBYTE, MEGABYTE, ORDINARY, Pieces, filled, least_of};
+use nasty::took;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use std::hint::black_box;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tollgate_guardrail::checks::fold::Folded;
 use tollgate_guardrail::checks::keywords::Keywords;
 use tollgate_guardrail::checks::pii::{DEFAULT_ENTITIES, Entity, Pii};
-use tollgate_guardrail::checks::{Action, Check};
+use tollgate_guardrail::checks::{Action, Check, Finding};
 use tollgate_guardrail::injection::Score;
 use tollgate_guardrail::pipeline::{Configured, Judged, Seat, Side, Stage, Subject, sift};
 
-const MEGABYTE: usize = 1 << 20;
-const KILOBYTE: usize = 1 << 10;
-const RUNS: usize = 3;
 const SHORT_RUNS: u32 = 1_000;
+/// Of base64, as long as it is read; see `encoded.rs`.
+const RUN_BYTES: usize = 16 * KILOBYTE;
 
-/// What people and developers write.
-const ORDINARY: &str = "Please write to jane.roe@example.com about order 100234567890, or call (212) 555-0123 before 2026-11-23. \
-    let total: u64 = items.iter().map(|item| item.price_cents * item.count).sum(); // see https://example.com/docs?page=7#sum \
-    The quick brown fox, version 1.54.0 (sha256 9f86d081884c7d659a2feaa0c55ad015), jumped over 192.168.0.1:8080 in 3.14 seconds. \
-    {\"id\": \"0192f3a4-7c1e-7b2a-9d3e-4455667788aa\", \"amount\": 1234.56, \"note\": \"naïve café — déjà vu\"}\n";
-
-/// Pieces that keep a check busy when they are repeated.
-const NASTY: &[&str] = &[
-    "a",
-    " ",
-    "term1x ",
-    "term1x term",
-    "ignore all ",
-    "ignore your your ",
-    "act without any ",
-    "show your the ",
-    "forget everything ",
-    "<|",
-    "[INST",
-    "\n## ",
-    "aGVsbG8gd29ybGQsIGhlbGxvIHdvcmxk ",
-    "aGVsbG8gd29ybGQsIGhlbGxvIHdvcmxk",
-    "aaaaaaaaaaaaaaaaaaaaaaaa ",
-    "a\u{430}",
-    "a\u{430} ",
-    "\u{430}",
-    "a\u{301}",
-    "𝐚",
-    "ﬁ",
-    "\u{200b}",
-    "机",
-    "เ",
-    "\u{e0041}",
-];
+/// What keeps phrases, words and whoever folds them busy.
+const PIECES: Pieces = Pieces {
+    nasty: &[
+        "a",
+        " ",
+        "a ",
+        "_",
+        "term1x ",
+        "term1x term",
+        "ignore all ",
+        "ignore your your ",
+        "forget everything ",
+        "forget you have been ",
+        "new system instructions",
+        "vergiss ",
+        "oublie règles ",
+        "olvida ",
+        "show your the ",
+        "what is ",
+        "repeat the text ",
+        "you are going to be ",
+        "do anything ",
+        "admin mode is ",
+        "act without any ",
+        "act no ",
+        "free of all ",
+        "no ",
+        "no matter ",
+        "role-",
+        "stay in character ",
+        "never ",
+        "<|",
+        "<|im_start|",
+        "[INST",
+        "\n## ",
+        "##  system",
+        "aGVsbG8gd29ybGQsIGhlbGxvIHdvcmxk ",
+        "aGVsbG8gd29ybGQsIGhlbGxvIHdvcmxk",
+        "aaaaaaaaaaaaaaaaaaaaaaaa ",
+        "aaaaaaaaaaaaaaaaaaaaaaa ",
+        "a\u{430}",
+        "a\u{430} ",
+        "\u{430}",
+        "\u{430}\u{430}\u{430}a ",
+        "act n\u{43e} ",
+        "a\u{301}",
+        "\u{301}",
+        "\u{200b}",
+        "É",
+        "İ",
+        "Ꭰ",
+        "𝐚",
+        "ﬁ",
+        "ﬁ no ",
+        "机",
+        "เ",
+        "\u{a0}",
+        "\u{20000}",
+        "\u{e0041}",
+    ],
+    signs: "aAnow .-:*<[#|_=\néÉж机\u{20000}\u{430}\u{43e}\u{301}\u{200b}ﬁ𝐚ⓐ\u{212a}İΣᎠ",
+};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -78,27 +115,27 @@ fn main() -> Result<(), Error> {
         writeln!(out, "| {name} | {megabytes:.0} | {short:.1} | {talk:.0} |")?;
     }
     for count in [1_000, 10_000] {
-        let begun = Instant::now();
-        let compiled = Keywords::new(&words(count))?;
-        let (took, bytes) = (begun.elapsed(), compiled.memory());
+        let words = words(count);
+        let took = least_of(|| took(true, || Keywords::new(&words)));
+        let bytes = Keywords::new(&words)?.memory();
         let (millis, kib) = (took.as_secs_f64() * 1e3, bytes / KILOBYTE);
         writeln!(out, "\n{count} words are compiled in {millis:.0} ms and take {kib} KiB")?;
     }
-    writeln!(out, "\nthe slowest megabyte of {}, each alone and in turn with every other", NASTY.len())?;
+    writeln!(out, "\n{:28} {:>9}", "the slowest megabyte", "ms")?;
+    let mut row = |name: &str, (took, piece): (Duration, String)| {
+        writeln!(out, "{name:28} {:>9.1} {piece:?}", took.as_secs_f64() * 1e3)
+    };
     let (words, people) = (Keywords::new(&words(10_000))?, Pii::new(DEFAULT_ENTITIES, &[])?);
-    let mut found = Vec::new();
-    slowest(&mut out, "keywords", |text| {
-        found.clear();
-        words.scan(text, &mut found);
-    })?;
-    let mut found = Vec::new();
-    slowest(&mut out, "pii, the default set", |text| {
-        found.clear();
-        people.scan(&tollgate_guardrail::checks::fold::Folded::new(text), &mut found);
-    })?;
-    slowest(&mut out, "injection", |text| {
-        black_box(Score::of(text));
-    })?;
+    row("keywords", PIECES.slowest(|text| timed(text, || found(|out| words.scan(text, out)))))?;
+    let values = Pieces { nasty: nasty::NASTY, ..PIECES };
+    let scanned = |text: &str| found(|out| people.scan(&Folded::new(text), out));
+    row("pii, the default set", values.slowest(|text| timed(text, || scanned(text))))?;
+    row("injection", PIECES.slowest(|text| timed(text, || Score::of(text))))?;
+    let encoded = |text: &str| {
+        let text = encoded(text);
+        timed(&text, || Score::of(&text))
+    };
+    row("injection, in base64", PIECES.slowest(encoded))?;
     Ok(())
 }
 
@@ -144,44 +181,35 @@ fn chat(messages: usize) -> Result<Box<RawValue>, Error> {
     Ok(to_raw_value(&json!({ "model": "m", "messages": messages }))?)
 }
 
-fn filled(piece: &str, bytes: usize) -> String {
-    piece.repeat(bytes / piece.len() + 1)
-}
-
-fn once(stage: &Stage, body: &RawValue) -> Duration {
-    let body = body.to_owned();
-    let begun = Instant::now();
-    black_box(sift(stage, Side::Input, body));
-    begun.elapsed()
-}
-
 fn best(stage: &Stage, body: &RawValue) -> Duration {
-    (0..RUNS).map(|_| once(stage, body)).min().unwrap_or_default()
+    least_of(|| took(true, || sift(stage, Side::Input, body.to_owned())))
 }
 
 /// The mean in microseconds.
 fn many(stage: &Stage, body: &RawValue) -> f64 {
-    let all = (0..SHORT_RUNS).map(|_| once(stage, body)).sum::<Duration>();
+    let all = took(true, || (0..SHORT_RUNS).for_each(|_| drop(black_box(sift(stage, Side::Input, body.to_owned())))));
     all.as_secs_f64() * 1e6 / f64::from(SHORT_RUNS)
 }
 
-/// Prints the slowest input, first looked for in small ones.
-fn slowest(out: &mut impl Write, name: &str, mut check: impl FnMut(&str)) -> io::Result<()> {
-    let mut timed = |text: &str| {
-        let begun = Instant::now();
-        check(text);
-        begun.elapsed()
-    };
-    let pairs = NASTY.iter().flat_map(|a| NASTY.iter().map(move |b| format!("{a}{b}")));
-    let pieces = NASTY.iter().map(|piece| (*piece).to_owned()).chain(pairs);
-    let mut small: Vec<(Duration, String)> =
-        pieces.map(|piece| (timed(&filled(&piece, 16 * KILOBYTE)), piece)).collect();
-    small.sort_by_key(|(took, _)| std::cmp::Reverse(*took));
-    small.truncate(20);
-    let whole = small.into_iter().map(|(_, piece)| {
-        let text = filled(&piece, MEGABYTE);
-        ((0..RUNS).map(|_| timed(&text)).min().unwrap_or_default(), piece)
-    });
-    let (took, piece) = whole.max_by_key(|(took, _)| *took).unwrap_or_default();
-    writeln!(out, "{name:28} {:>9.1} ms {piece:?}", took.as_secs_f64() * 1e3)
+fn timed<T>(text: &str, check: impl FnOnce() -> T) -> Duration {
+    took(text.len() >= MEGABYTE, check)
+}
+
+fn found(scan: impl FnOnce(&mut Vec<Finding>)) -> Vec<Finding> {
+    let mut found = Vec::new();
+    scan(&mut found);
+    found
+}
+
+/// The first part of a text in base64 as long as all of it.
+fn encoded(text: &str) -> String {
+    let mut rest = &text[..text.floor_char_boundary(text.len() / 4 * 3)];
+    let mut runs = String::new();
+    while !rest.is_empty() {
+        let (run, behind) = rest.split_at(rest.floor_char_boundary(RUN_BYTES / 4 * 3));
+        STANDARD.encode_string(run, &mut runs);
+        runs.push(' ');
+        rest = behind;
+    }
+    runs
 }

@@ -6,9 +6,7 @@
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use regex::Regex;
 use std::ops::Range;
-use std::sync::LazyLock;
 
 /// The last character may carry bits that no encoder would leave there.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -18,21 +16,22 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The longest run that is read, in bytes; and how many texts are, of one text.
+/// The shortest run that is read; the most of one that is, in bytes; and how many texts are, of one text.
+const RUN_MIN_BYTES: usize = 24;
 const RUN_MAX_BYTES: usize = 16 * 1024;
 const TEXTS_MAX: usize = 64;
 
-static RUNS: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"[A-Za-z0-9+/_-]{24,}={0,2}").expect("a constant pattern, covered by tests"));
-
 /// The bytes that a text is base64 of; `None` if it is not.
 pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
-    let plain = |byte: u8| match byte {
-        b'-' => b'+',
-        b'_' => b'/',
-        byte => byte,
-    };
-    let mut plain: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).map(plain).collect();
+    let mut plain = text.as_bytes().to_vec();
+    plain.retain(|byte| !byte.is_ascii_whitespace());
+    for byte in &mut plain {
+        *byte = match *byte {
+            b'-' => b'+',
+            b'_' => b'/',
+            byte => byte,
+        };
+    }
     while plain.last() == Some(&b'=') {
         plain.pop();
     }
@@ -48,12 +47,29 @@ pub(crate) fn is_printable(text: &str) -> bool {
 
 /// Runs of at least 24 characters that are base64 of a printable text, with that text.
 pub(crate) fn runs(text: &str) -> impl Iterator<Item = (Range<usize>, String)> {
-    let hidden = |run: regex::Match<'_>| {
-        let read = &run.as_str()[..run.len().min(RUN_MAX_BYTES)];
+    let hidden = |run: Range<usize>| {
+        let read = &text[run.start..run.end.min(run.start + RUN_MAX_BYTES)];
         let decoded = String::from_utf8(decode(read)?).ok().filter(|decoded| is_printable(decoded))?;
-        Some((run.range(), decoded))
+        Some((run, decoded))
     };
-    RUNS.find_iter(text).filter_map(hidden).take(TEXTS_MAX)
+    candidates(text.as_bytes()).filter_map(hidden).take(TEXTS_MAX)
+}
+
+/// Runs of at least [`RUN_MIN_BYTES`] characters of base64, with up to two `=` behind them.
+fn candidates(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let is_of_run = |byte: &u8| matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' | b'_' | b'-');
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        // No run has begun in front of a character that is not of one, so the last one of a stretch is looked for.
+        while let Some(at) = text.get(start..start + RUN_MIN_BYTES)?.iter().rposition(|byte| !is_of_run(byte)) {
+            start += at + 1;
+        }
+        let length = text[start..].iter().take_while(|byte| is_of_run(byte)).count();
+        let padding = text[start + length..].iter().take(2).take_while(|byte| **byte == b'=').count();
+        let run = start..start + length + padding;
+        start = run.end;
+        Some(run)
+    })
 }
 
 #[cfg(test)]
@@ -61,6 +77,7 @@ mod tests {
     use super::*;
     use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
     use proptest::prelude::*;
+    use regex::Regex;
 
     #[test]
     fn what_hides_a_text_is_found_and_what_does_not_is_not() {
@@ -86,6 +103,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn runs_are_those_of_the_regular_expression(text in "([A-Za-z0-9+/_-]{20,30}|[=. é]{0,3}){0,8}") {
+            let expression = Regex::new(r"[A-Za-z0-9+/_-]{24,}={0,2}").expect("a constant pattern");
+            let expected = expression.find_iter(&text).map(|run| run.range());
+            prop_assert!(candidates(text.as_bytes()).eq(expected));
+        }
+
         #[test]
         fn what_was_encoded_is_decoded(bytes in prop::collection::vec(any::<u8>(), 0..80), at in 0usize..100) {
             for mut encoded in [STANDARD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)] {

@@ -15,8 +15,9 @@
 
 mod phrases;
 
-use crate::checks::fold::Folded;
+use crate::checks::fold::{show_deeper_words, show_words};
 use crate::encoded;
+use phrases::Reader;
 use regex::Regex;
 use std::sync::LazyLock;
 
@@ -91,8 +92,10 @@ impl Score {
 }
 
 fn in_words(text: &str) -> u8 {
-    let folded = phrases::found(Folded::words(text).text());
-    folded | Folded::deeper_words(text).map_or(0, |deeper| phrases::found(deeper.text()))
+    let (mut words, mut deeper) = (Reader::new(), Reader::new());
+    show_words(text, |c| words.read(c));
+    show_deeper_words(text, |c| deeper.read(c));
+    words.found() | deeper.found()
 }
 
 #[cfg(test)]

@@ -287,9 +287,10 @@ impl Texts {
 
     /// `across`: what begins or ends in another text.
     fn check_beside(&mut self, across: Scanned, stage: &Stage, key: &str, text: &str) -> Option<String> {
+        let mut score = None;
         for (judged, worst) in stage.judged.iter().zip(&mut self.scores) {
             if judged.threshold().is_some() {
-                worst.take_worse(Score::of(text));
+                worst.take_worse(*score.get_or_insert_with(|| Score::of(text)));
             }
         }
         self.note(&across);

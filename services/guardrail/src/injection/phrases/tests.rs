@@ -1,8 +1,12 @@
 //! The phrases as regular expressions, which the words are compared with.
 
+use super::rules::RULES;
 use super::*;
+use crate::checks::fold::Folded;
+use crate::injection::{OVERRIDE, REVEAL, ROLE_PLAY, in_words};
 use proptest::prelude::*;
 use regex::Regex;
+use std::sync::LazyLock;
 
 fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("a constant pattern")
@@ -38,6 +42,12 @@ static ROLES: LazyLock<Regex> = LazyLock::new(|| {
         r"|\bstay in character\b.{0,80}?\b(?:no matter|never|always)\b",
     ))
 });
+
+fn found(text: &str) -> u8 {
+    let mut reader = Reader::new();
+    text.chars().for_each(|c| reader.read(c));
+    reader.found()
+}
 
 fn expected(text: &str) -> u8 {
     let rules: [(&Regex, u8); 3] = [(&OVERRIDES, OVERRIDE), (&REVEALS, REVEAL), (&ROLES, ROLE_PLAY)];
@@ -80,8 +90,8 @@ fn chain() -> impl Strategy<Value = String> {
         let gaps = CHAINS[chain].1;
         let mut text = String::new();
         for place in 0..=gaps.len() {
-            let is_of = |rule: &&Rule| matches!(rule.2, Effect::Chain(c, p) if (c, p) == (chain, place));
-            let rules: Vec<&Rule> = RULES.iter().filter(is_of).collect();
+            let is_of = |rule: &&rules::Rule| matches!(rule.2, Effect::Chain(c, p) if (c, p) == (chain, place));
+            let rules: Vec<_> = RULES.iter().filter(is_of).collect();
             let (words, steps, _) = **picks[3 * place].get(&rules);
             text += words[picks[3 * place + 1].index(words.len())];
             for pieces in steps {
@@ -95,15 +105,35 @@ fn chain() -> impl Strategy<Value = String> {
     })
 }
 
+/// Parts of phrases, whole ones among them.
+fn text() -> impl Strategy<Value = String> {
+    let words = prop_oneof![phrase(), prop::sample::select(vocabulary()).prop_map(str::to_owned)];
+    prop::collection::vec((words, filler()), 1..6)
+        .prop_map(|parts| parts.into_iter().flat_map(|(words, filler)| [words, filler]).collect())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn words_find_what_the_regular_expressions_find(
-        parts in prop::collection::vec((prop_oneof![phrase(), prop::sample::select(vocabulary()).prop_map(str::to_owned)], filler()), 1..6),
-    ) {
-        let text: String = parts.into_iter().flat_map(|(words, filler)| [words, filler]).collect();
+    fn words_find_what_the_regular_expressions_find(text in text()) {
         prop_assert_eq!(found(&text), expected(&text), "{}", text);
+    }
+
+    #[test]
+    fn disguises_are_undone(
+        text in text(),
+        disguises in prop::collection::vec((any::<prop::sample::Index>(), 0usize..8), 0..4),
+    ) {
+        let mut text = text;
+        for (at, disguise) in disguises {
+            let place = text.char_indices().nth(at.index(text.chars().count())).map_or(0, |(place, _)| place);
+            let (plain, other) = [("o", "\u{43e}"), ("e", "\u{435}"), ("a", "ⓐ"), ("fi", "ﬁ"), (" ", " \u{b}\n"), ("r", "R")]
+                .get(disguise).copied().unwrap_or(("", "\u{301}"));
+            text = format!("{}{}", &text[..place], text[place..].replacen(plain, other, 1));
+        }
+        let deeper = Folded::deeper_words(&text).map_or(0, |folded| expected(folded.text()));
+        prop_assert_eq!(in_words(&text), expected(Folded::words(&text).text()) | deeper, "{}", text);
     }
 
     #[test]
