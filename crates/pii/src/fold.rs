@@ -62,13 +62,14 @@ impl<'a> Folded<'a> {
 
     /// Undoes dearer disguises as well; case and white space stay. `None` if there are none.
     pub fn deeper(original: &'a str) -> Option<Self> {
-        is_disguised(original).then(|| Folding::of(original, |folding| closer(original, |c, at| folding.push(c, at))))
+        let first = first_disguise(original)?;
+        Some(Folding::of(original, |folding| closer(original, first, |c, at| folding.push(c, at))))
     }
 
     /// The same for comparing words; see [`Folded::words`].
     pub fn deeper_words(original: &'a str) -> Option<Self> {
-        is_disguised(original)
-            .then(|| Folding::of(original, |folding| closer(original, in_words(|c, at| folding.push(c, at)))))
+        let first = first_disguise(original)?;
+        Some(Folding::of(original, |folding| closer(original, first, in_words(|c, at| folding.push(c, at)))))
     }
 
     /// What [`Folded::deeper`] gives of the same original under the same key, made once.
@@ -121,8 +122,8 @@ pub fn show_words(original: &str, mut show: impl FnMut(char)) {
 
 /// The same of [`Folded::deeper_words`]; nothing if there are no dearer disguises.
 pub fn show_deeper_words(original: &str, mut show: impl FnMut(char)) {
-    if is_disguised(original) {
-        closer(original, in_words(|c, _| show(c)));
+    if let Some(first) = first_disguise(original) {
+        closer(original, first, in_words(|c, _| show(c)));
     }
 }
 
@@ -138,9 +139,9 @@ fn plain(original: &str, mut show: impl FnMut(char, usize)) {
     }
 }
 
-/// Shows a text without its dearer disguises, each character with the place where it stood.
-fn closer(original: &str, mut show: impl FnMut(char, usize)) {
-    let mut words = Words::new(original);
+/// Shows a text without its dearer disguises, of which the first is known, each character with the place where it stood.
+fn closer(original: &str, first: usize, mut show: impl FnMut(char, usize)) {
+    let mut words = Words::new(original, first);
     for (at, c) in original.char_indices() {
         if c.is_ascii() {
             show(c, at);
@@ -281,8 +282,9 @@ struct Words<'a> {
 }
 
 impl<'a> Words<'a> {
-    fn new(text: &'a str) -> Self {
-        Self { looks: Looks::get(), text, end: 0, is_mixed: false }
+    /// None is mixed that is asked for in front of `first`.
+    fn new(text: &'a str, first: usize) -> Self {
+        Self { looks: Looks::get(), text, end: first, is_mixed: false }
     }
 
     /// Whether the word of the letter that stands there has Latin letters and some that only look like them.
@@ -305,14 +307,15 @@ impl<'a> Words<'a> {
     }
 }
 
-/// Whether there is anything that only [`Folded::deeper`] undoes.
-fn is_disguised(text: &str) -> bool {
-    let mut words = Words::new(text);
+/// Where the first character stands that only [`Folded::deeper`] undoes.
+fn first_disguise(text: &str) -> Option<usize> {
+    let mut words = Words::new(text, 0);
     let looks = words.looks;
-    beyond_ascii(text).any(|(at, c)| {
-        let look = looks.of(c);
-        look.is_dressed() || (look.is_look_alike() && words.are_mixed(at))
-    })
+    let mut disguises = beyond_ascii(text).filter(|(at, c)| {
+        let look = looks.of(*c);
+        look.is_dressed() || (look.is_look_alike() && words.are_mixed(*at))
+    });
+    disguises.next().map(|(at, _)| at)
 }
 
 /// The characters that are not ASCII, each with its place.

@@ -30,6 +30,7 @@ use tollgate_guardrail::pipeline::{Configured, Judged, Seat, Side, Stage, Subjec
 const SHORT_RUNS: u32 = 1_000;
 /// Of base64, as long as it is read; see `encoded.rs`.
 const RUN_BYTES: usize = 16 * KILOBYTE;
+const DISGUISE: &str = "ﬁ";
 
 /// What keeps phrases, words and whoever folds them busy.
 const PIECES: Pieces = Pieces {
@@ -126,16 +127,12 @@ fn main() -> Result<(), Error> {
         writeln!(out, "{name:28} {:>9.1} {piece:?}", took.as_secs_f64() * 1e3)
     };
     let (words, people) = (Keywords::new(&words(10_000))?, Pii::new(DEFAULT_ENTITIES, &[])?);
-    row("keywords", PIECES.slowest(|text| timed(text, || found(|out| words.scan(text, out)))))?;
+    row("keywords", PIECES.slowest(|text| timed(text, |text| found(|out| words.scan(text, out)))))?;
     let values = Pieces { nasty: nasty::NASTY, ..PIECES };
     let scanned = |text: &str| found(|out| people.scan(&Folded::new(text), out));
-    row("pii, the default set", values.slowest(|text| timed(text, || scanned(text))))?;
-    row("injection", PIECES.slowest(|text| timed(text, || Score::of(text))))?;
-    let encoded = |text: &str| {
-        let text = encoded(text);
-        timed(&text, || Score::of(&text))
-    };
-    row("injection, in base64", PIECES.slowest(encoded))?;
+    row("pii, the default set", values.slowest(|text| timed(text, scanned)))?;
+    row("injection", PIECES.slowest(|text| timed(text, Score::of)))?;
+    row("injection, in base64", PIECES.slowest(|text| timed(&encoded(text), Score::of)))?;
     Ok(())
 }
 
@@ -191,8 +188,10 @@ fn many(stage: &Stage, body: &RawValue) -> f64 {
     all.as_secs_f64() * 1e6 / f64::from(SHORT_RUNS)
 }
 
-fn timed<T>(text: &str, check: impl FnOnce() -> T) -> Duration {
-    took(text.len() >= MEGABYTE, check)
+/// What a check takes for a text with a disguise at its end: all of it is looked through for one, and then looked at once more.
+fn timed<T>(text: &str, check: impl FnOnce(&str) -> T) -> Duration {
+    let text = format!("{text}{DISGUISE}");
+    took(text.len() >= MEGABYTE, || check(&text))
 }
 
 fn found(scan: impl FnOnce(&mut Vec<Finding>)) -> Vec<Finding> {
@@ -201,13 +200,13 @@ fn found(scan: impl FnOnce(&mut Vec<Finding>)) -> Vec<Finding> {
     found
 }
 
-/// The first part of a text in base64 as long as all of it.
+/// The first part of a text in base64 as long as all of it, each run with a disguise at its end.
 fn encoded(text: &str) -> String {
     let mut rest = &text[..text.floor_char_boundary(text.len() / 4 * 3)];
     let mut runs = String::new();
     while !rest.is_empty() {
-        let (run, behind) = rest.split_at(rest.floor_char_boundary(RUN_BYTES / 4 * 3));
-        STANDARD.encode_string(run, &mut runs);
+        let (run, behind) = rest.split_at(rest.floor_char_boundary(RUN_BYTES / 4 * 3 - DISGUISE.len()));
+        STANDARD.encode_string(format!("{run}{DISGUISE}"), &mut runs);
         runs.push(' ');
         rest = behind;
     }

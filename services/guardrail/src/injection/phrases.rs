@@ -55,15 +55,15 @@ struct Search {
 impl Search {
     fn read(&mut self, token: Token) {
         let automaton = self.automaton;
-        let number = automaton.number(token);
+        // Rules begin with words, and most words begin none.
+        let number = if token.is_word || self.states != 0 { automaton.number(token) } else { 0 };
         if number == 0 && self.states == 0 {
-            // As with most of what people write.
             return;
         }
         let mut states = automaton.after(self.states, token, number);
-        for state in each(automaton.begins(number)) {
-            if automaton.effect(state).is_due(&self.reached, token.start) {
-                states |= 1 << state;
+        for (state, effect) in automaton.begins(number) {
+            if effect.is_due(&self.reached, token.start) {
+                states |= state;
             }
         }
         for state in each(automaton.ends(states)) {

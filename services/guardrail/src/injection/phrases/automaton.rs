@@ -19,7 +19,7 @@ pub(super) struct Automaton {
     keys: Vec<Key>,
     /// By a token's number: the states that begin a rule with it, and those of all others that it may lead to, without a space in front
     /// of it and with one.
-    begins: Vec<States>,
+    begins: Vec<Vec<(States, Effect)>>,
     takes: Vec<[States; 2]>,
     /// Those that any word with a space in front of it may lead to.
     any: States,
@@ -41,7 +41,7 @@ impl Automaton {
         let mut new = Self {
             slots: [0; SLOTS],
             keys: vec![0],
-            begins: vec![0],
+            begins: vec![Vec::new()],
             takes: vec![[0; 2]],
             any: 0,
             next: Vec::new(),
@@ -56,7 +56,7 @@ impl Automaton {
         let mut last = self.state(*effect);
         for token in words.iter().flat_map(|word| tokens(word)) {
             let number = self.numbered(token.key);
-            self.begins[number] |= last;
+            self.begins[number].push((last, *effect));
         }
         for pieces in *steps {
             let (before, mut alone) = (last, None);
@@ -103,7 +103,7 @@ impl Automaton {
                 let number = self.keys.len();
                 self.slots[free] = u8::try_from(number).expect("constant rules, covered by tests");
                 self.keys.push(key);
-                self.begins.push(0);
+                self.begins.push(Vec::new());
                 self.takes.push([0; 2]);
                 number
             }
@@ -127,8 +127,8 @@ impl Automaton {
     }
 
     /// The states that begin a rule with the token of a number.
-    pub(super) fn begins(&self, number: usize) -> States {
-        self.begins[number]
+    pub(super) fn begins(&self, number: usize) -> &[(States, Effect)] {
+        &self.begins[number]
     }
 
     /// The states that a token of this number leads to from these.
