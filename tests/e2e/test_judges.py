@@ -48,7 +48,7 @@ ENDPOINTS = [
     judged("broken", safety("broken")),
     judged("lenient", safety("broken", on_judge_failure="allow")),
     judged("late", safety("silent"), budget="500ms"),
-    judged("unwanted", safety("unheard"), budget="2m"),
+    judged("unwanted", safety("unheard"), budget="1m"),
     judged("both", {**safety("one"), "topics": {"deny": ["politics"], "judge": "other"}}, budget="1m"),
     judged("kept", safety("keeper")),
     judged("own", {
