@@ -12,6 +12,6 @@ pub struct Cancellation {
     /// The team that asks. A request of another team goes on. `None`: from a version that checked this at the door.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub team: Option<String>,
-    /// Why, for logs: `disconnected` or `requested`.
+    /// Why, for logs: `disconnected`, `requested`, or `unpublished`, if its caller was told that it could not be published.
     pub reason: String,
 }

@@ -2,7 +2,7 @@
 //!
 //! Source: <https://platform.openai.com/docs/api-reference/batch/request-output>.
 
-use crate::{ApiError, Body, RequestId};
+use crate::{ApiError, Body, RequestId, body::INLINE_MAX_BYTES};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -45,11 +45,12 @@ pub struct JobError {
 }
 
 impl JobOutput {
-    /// The line for a request that ended. `body` of a stored answer becomes a pointer to where it can be fetched.
+    /// The line for a request that ended. `body` of an answer over 256 KiB becomes a pointer to where it can be fetched, also if it
+    /// stands in the reply because it could not be stored: a team's topics take less than our own.
     pub fn ended(id: RequestId, reply: &crate::TopicReply, terminal: &crate::Terminal) -> Self {
         let body = match &terminal.body {
-            Some(Body::Inline(raw)) => Some(raw.clone()),
-            Some(Body::Ref(_)) => {
+            Some(Body::Inline(raw)) if raw.get().len() <= INLINE_MAX_BYTES => Some(raw.clone()),
+            Some(_) => {
                 let pointer = serde_json::json!({ "request_id": id, "url": format!("/v1/requests/{id}") });
                 Body::of(&pointer).ok().and_then(|b| if let Body::Inline(raw) = b { Some(raw) } else { None })
             }

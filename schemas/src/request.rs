@@ -307,6 +307,16 @@ pub struct ReplyTo {
     pub topic: Option<TopicReply>,
 }
 
+impl ReplyTo {
+    /// Nobody waits: the answer is for whoever fetches it.
+    pub const NOBODY: Self = Self { partition: None, boot_id: None, topic: None };
+
+    /// Whether nobody waits, here or at a topic.
+    pub fn is_nobody(&self) -> bool {
+        self.partition.is_none() && self.topic.is_none()
+    }
+}
+
 /// Where and how to answer a job that came by topic.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct TopicReply {

@@ -47,7 +47,6 @@ def configuration(provider):
         providers=more,
         kafka={"partitions": {"default": 4, "usage": 2}},
         usage={"flush": {"rows": 200, "after": "2s"}},
-        retention={"replies": "24h"},
     )
 
 

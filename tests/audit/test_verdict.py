@@ -315,6 +315,13 @@ def test_what_is_wrong_is_found(wrong, promise):
     assert promise in world.broken()
 
 
+def caller_that_asked_while_the_broker_was_away(world):
+    world.caller.gave_up = True
+    world.caller.in_vain = [("ingress-0", ASKED_AT + 20, ASKED_AT + 21, None)]
+    world.happened("away", "broker", ASKED_AT)
+    world.happened("back", "broker", ASKED_AT + 40)
+
+
 def caller_that_met_harm_wherever_it_asked(world):
     caller_that_gave_up(world)
     world.caller.seen = []
@@ -392,6 +399,7 @@ def expired_before_it_was_a_request(world):
         cancelled_because_its_caller_left,
         expired_before_it_was_a_request,
         killed_meanwhile,
+        caller_that_asked_while_the_broker_was_away,
         caller_that_met_harm_wherever_it_asked,
         caller_that_waited_for_a_claim_of_the_dead,
         rebalance_before,

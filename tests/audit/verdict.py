@@ -142,7 +142,8 @@ def waits(verdict, callers, timeline):
     verdict.check(
         "no caller gives up, unless harm met each of its tries",
         [(a, tries) for a in gave_up if (tries := [each for each in a.in_vain if not met_harm(each, timeline)])],
-        lambda found: f"number {found[0].number}, {found[0].kind}, of {found[0].tries} tries without harm: {found[1]}",
+        lambda found: f"number {found[0].number}, {found[0].kind}, {len(found[1])} of {found[0].tries} tries without harm; "
+        + ", ".join(tried(each, timeline) + (" (*)" if each in found[1] else "") for each in found[0].in_vain),
     )
     verdict.check(
         "no caller waits for ever",
@@ -151,9 +152,17 @@ def waits(verdict, callers, timeline):
     )
 
 
-def met_harm(tried, timeline):
+def tried(each, timeline):
+    """When, where and how long, and what came of it."""
+    door, since, until, what = each
+    return f"{since - timeline.began:.1f} s {door} {until - since:.1f} s {what or 'broken off'}"
+
+
+def met_harm(each, timeline):
     """Whether its door, or what the door stands on, was harmed or had just come back; who waited for another door's claim, that one."""
-    door, since, until, _ = tried
+    door, since, until, _ = each
+    if any(is_away(name, until, timeline) for name in ("broker", "storage")):
+        return True
     waited = until - since > CLAIM_SECONDS
     for event in timeline.of(*HARM, *BACK):
         is_own = event["name"] in (door, "broker", "storage") and since - SETTLING_SECONDS <= event["time"] <= until
@@ -161,6 +170,12 @@ def met_harm(tried, timeline):
         if is_own or is_claimants:
             return True
     return False
+
+
+def is_away(name, at, timeline):
+    """Whether it was taken away, however long before, and had not come back."""
+    events = [event["what"] for event in timeline.of("away", "back", name=name) if event["time"] <= at]
+    return events[-1:] == ["away"]
 
 
 def ends(verdict, accepted, watch, callers):

@@ -41,7 +41,7 @@ def pytest_addoption(parser):
 _OF_ONE_RUN = {
     f"test_{name}"
     for name in """admin_schema apis attribution bad_input bedrock cache compose content_safety credentials disconnect fake_provider gemini_door google
-    guardrail_overrides guardrail_streams guardrails http_door identity import judges kinds litellm_upstream more_apis node_sdk
+    guardrail_overrides guardrail_streams guardrails http_door identity import judge_faults judges kinds litellm_upstream more_apis node_sdk
     other_clients other_readings presidio real_upstreams responses restore resume router routing shadow trace upstream_faults""".split()
 }
 

@@ -3,11 +3,12 @@
 InvokeModel makes embeddings, by Titan and by Cohere; ApplyGuardrail finds violence where a text says `bomb`. The server and its
 memory are those of `fake_provider.py`. botocore is the referee: its `SigV4Auth` makes the signature that a call must have, and its
 model of the API says which bodies are good. Base URL: `http://127.0.0.1:PORT/p/NAME`. What is answered, and the counts, are as in
-`fake_wire.py`; a stream thinks first. Faults are chosen by the model's name, `fault-KIND`:
+`fake_wire.py`; a stream thinks first. Faults are chosen by the model's name, or the guardrail's, `fault-KIND`:
 
     429, 500, … any status    an error document of that status, its name in the header only
     early, late               a stream with a throttling exception before its first content, or after it and once the gate is open
     corrupt                   a stream whose second message has a wrong byte
+    hang, malformed           of a guardrail: no answer at all, JSON that breaks off
 """
 
 import json
@@ -15,14 +16,13 @@ import re
 import struct
 import urllib.parse
 import zlib
-from http.server import BaseHTTPRequestHandler
 
 import botocore.session
+import fake_provider
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.validate import ParamValidator
-from fake_provider import WAIT_MAX_SECONDS
 from fake_wire import pieces, vector
 
 REGION = "eu-west-1"
@@ -144,24 +144,22 @@ def wrongs(operation, request):
     return report.generate_report() if report.has_errors() else None
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
+class Handler(fake_provider.Handler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         headers = {name.lower(): value for name, value in self.headers.items()}
         called = r"/p/(\w+)/(?:model/([^/]+)/(converse|converse-stream|invoke)|guardrail/([^/]+/version/[^/]+)/apply)"
         name, model, operation, guardrail = re.fullmatch(called, self.path).groups()
         model = urllib.parse.unquote(model or guardrail)
-        self.server.provider.note("bedrock", name, model, headers, body.decode())
-        fault = model.partition("fault-")[2]
+        call = self.provider.note("bedrock", name, model, headers, body.decode())
+        fault = model.partition("fault-")[2].partition("/")[0]
         if not is_allowed(self.path, headers, body):
             return self.fail(403, "The request signature we calculated does not match the signature you provided.")
         if fault.isdigit():
             return self.fail(int(fault), f"this is a fault: {fault}")
+        if fault == "hang":
+            self.wait(call, gate=False)
+            return self.drop()
         request = json.loads(body)
         if operation == "invoke":
             return self.answer(200, "application/json", json.dumps(embed(model, request)).encode())
@@ -173,7 +171,8 @@ class Handler(BaseHTTPRequestHandler):
         if wrong:
             return self.fail(400, wrong)
         if guardrail:
-            return self.answer(200, "application/json", json.dumps(judge(request)).encode())
+            answer = json.dumps(judge(request)).encode()
+            return self.answer(200, "application/json", answer[:-9] if fault == "malformed" else answer)
         if operation == "converse":
             return self.answer(200, "application/json", json.dumps(whole(request)).encode())
         stream = events(request)
@@ -184,7 +183,7 @@ class Handler(BaseHTTPRequestHandler):
             stream[1] = stream[1][:-5] + b"?" + stream[1][-4:]
         body = b"".join(stream)
         begun = len(body) - len(stream[-1])
-        gate = self.server.provider.gate(model) if fault == "late" else None
+        gate = self.provider.gate(model) if fault == "late" else None
         self.answer(200, "application/vnd.amazon.eventstream", body, begun=begun, gate=gate)
 
     def fail(self, status, text):
@@ -200,5 +199,5 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body[:begun])
         if gate:
-            gate.wait(WAIT_MAX_SECONDS)
+            gate.wait(fake_provider.WAIT_MAX_SECONDS)
         self.wfile.write(body[begun:])

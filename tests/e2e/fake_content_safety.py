@@ -10,6 +10,7 @@ Faults are set by NAME, or chosen by it, `fault-KIND`:
     hang                      no answer at all
     malformed                 JSON that breaks off
     no-severity               categories without severities, which the client's model allows
+    no-category               an analysis of no category
 """
 
 import json
@@ -79,6 +80,8 @@ class Handler(fake_provider.Handler):
             return self.send_body(200, "application/json", json.dumps(answer)[:-9].encode())
         if fault == "no-severity":
             answer["categoriesAnalysis"] = [{"category": each["category"]} for each in answer["categoriesAnalysis"]]
+        if fault == "no-category":
+            answer["categoriesAnalysis"] = []
         self.send_json(200, answer, {"apim-request-id": "req_content_safety"})
 
     def refuse(self, status, message):

@@ -1,10 +1,13 @@
 """Judges of an operator's own: a webhook that checks its signature, and a server that answers as Presidio's analyzer does.
 
-The webhook blocks what says `shout`, flags what says `mutter`, and answers nonsense to what says `nonsense`. The analyzer knows one person, and takes
-the words of a placeholder of mail addresses for another, as models of language do. Both note what they are asked.
+The webhook blocks what says `shout`, flags what says `mutter`, and answers nonsense to what says `nonsense`. The analyzer knows
+one person, and takes the words of a placeholder of mail addresses for another, as models of language do. Both note what they are
+asked. Below `/fault/KIND` there are faults for either: a status, `malformed` (JSON that breaks off), `hang` (no answer, until the
+caller hangs up).
 """
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -53,6 +56,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
         asked = json.loads(body)
+        if self.path.startswith("/fault/"):
+            return self.fail(self.path.split("/")[2])
         if self.path == "/analyze":
             status, answer = 200, analyzed(asked)
         elif not is_signed(self.headers, body):
@@ -61,6 +66,20 @@ class Handler(BaseHTTPRequestHandler):
             status, answer = 200, verdict(asked)
         self.server.asked.append((self.path, dict(self.headers.items()), asked))
         answer_json(self, status, answer)
+
+    def fail(self, fault):
+        if fault == "hang":
+            self.close_connection = True
+            with contextlib.suppress(OSError):
+                self.connection.recv(1)
+        elif fault == "malformed":
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", "12")
+            self.end_headers()
+            self.wfile.write(b'{"verdict":"')
+        else:
+            answer_json(self, int(fault), {"error": f"this is a fault: {fault}"})
 
 
 class Judges(ThreadingHTTPServer):

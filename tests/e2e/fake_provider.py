@@ -22,6 +22,7 @@ stays. Those in the bytes of an answer are in `fake_faults.py`; the others are
     malformed                    JSON that breaks off (in a stream: a first event that does)
     html, html-200               an HTML page, with status 502 or 200
     too-long, policy             400: longer than the model takes; against the provider's policy
+    refuse                       200, and no more than that the model will not speak of it, in each API's words
 
 Control: `GET /_calls` (each call: kind, name, model, headers, body as text, whether its caller went away), `POST /_reset`.
 Nothing here sleeps for a time that a test could depend on: what waits, waits for a gate, a reset or its caller's leaving.
@@ -37,6 +38,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import fake_faults
+import fake_refusals
 import fake_responses
 import fake_wire as wire
 
@@ -137,6 +139,8 @@ class Handler(BaseHTTPRequestHandler):
             wire.validate(kind, request)
         except wire.Invalid as invalid:
             return self.send_json(400, wire.error(kind, 400, str(invalid)))
+        if what == "refuse":
+            return self.refuse(kind, request, stream)
         if what == "failed" and not stream:
             return self.send_json(200, fake_responses.failed(request))
         if stream:
@@ -168,6 +172,15 @@ class Handler(BaseHTTPRequestHandler):
         elif what == "no-end":
             return self.end_chunks()
         for text in events[head:]:
+            self.chunk(text)
+        self.end_chunks()
+
+    def refuse(self, kind, request, stream):
+        document, events = fake_refusals.REFUSALS[kind](request)
+        if not stream:
+            return self.send_json(200, document)
+        self.begin_chunks(kind, "text/event-stream")
+        for text in events:
             self.chunk(text)
         self.end_chunks()
 

@@ -24,7 +24,7 @@ def text_of(content):
 def invalid(request):
     """Why the real API would answer 400, or None."""
     items = request.get("input")
-    if not items:
+    if not items and not any(request.get(name) for name in ("prompt", "previous_response_id", "conversation")):
         return "input: this field is required"
     for item in items if isinstance(items, list) else []:
         if request.get("store") is False and item.get("type") == "reasoning" and not item.get("encrypted_content"):
@@ -34,7 +34,7 @@ def invalid(request):
 
 def answer_of(request):
     """The answer as ("text", text) or ("tool", tool, arguments)."""
-    items = request["input"]
+    items = request.get("input", "")
     if isinstance(items, str):
         items = [{"role": "user", "content": items}]
     if items[-1].get("type", "").endswith("_output"):

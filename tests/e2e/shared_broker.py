@@ -29,7 +29,8 @@ def start():
     if FLAVOUR == "kafka":
         port, clean = start_kafka()
         return f"127.0.0.1:{port}", clean
-    return start_serve()
+    _, address, clean = start_serve()
+    return address, clean
 
 
 def start_kafka(*options):
@@ -41,7 +42,7 @@ def start_kafka(*options):
 
 
 def start_serve():
-    """Starts the embedded broker in a process of its own, open to everybody."""
+    """Starts the embedded broker in a process of its own, open to everybody: the process, its address, and what ends it."""
     assert shutil.which(SERVE), f"{SERVE} does not exist; run `cargo build -p tollgate-broker --example serve` first"
     port = free_port()
     folder = Path(tempfile.mkdtemp(prefix="tollgate-e2e-broker-"))
@@ -64,4 +65,4 @@ def start_serve():
         shutil.rmtree(folder)
 
     eventually(listens, "the broker listens")
-    return f"127.0.0.1:{port}", clean
+    return child, f"127.0.0.1:{port}", clean

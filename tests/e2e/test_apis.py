@@ -191,7 +191,10 @@ def test_a_session_of_claude_code(running, fake_provider, model):
     headers = {"x-api-key": SEARCH_KEY, "anthropic-version": "2023-06-01", "anthropic-beta": betas, "x-app": "cli"}
     for turns in (0, 500):
         body = {"model": model, **CLAUDE_CODE, "messages": claude_code_messages(turns)}
-        answer = requests.post(running.url + "/v1/messages?beta=true", json=body, headers=headers, timeout=60)
+        given = {**body, "messages": claude_code_messages(turns)}
+        for message in given["messages"][1::2]:
+            message["content"].insert(0, {"type": "thinking", "thinking": "of another model", "signature": ""})
+        answer = requests.post(running.url + "/v1/messages?beta=true", json=given, headers=headers, timeout=60)
         assert answer.status_code == 200, answer.text
         events = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line.startswith("data: ")]
         assert (events[0]["type"], events[-1]["type"]) == ("message_start", "message_stop")

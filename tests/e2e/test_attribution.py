@@ -95,14 +95,28 @@ def test_jobs_name_the_paths_of_other_gateways(running, fake_provider):
         assert bodies[name]["choices"][0]["message"]["content"] == "echo: hi", name
     assert bodies["vector"]["data"] and bodies["beta"]["content"][0]["text"] == "echo: hi"
     assert bodies["google"]["candidates"][0]["content"]["parts"][0]["text"] == "echo: hi"
-    tags, row = tags_of(running, found["databricks"]["response"]["request_id"])
-    assert (tags, row["endpoint_name"]) == ({"project": "barometer"}, "chat")
+    for name in ("databricks", "sdk"):
+        tags, row = tags_of(running, found[name]["response"]["request_id"])
+        assert (tags, row["endpoint_name"]) == ({"project": "barometer"}, "chat"), name
+    assert all("usage_context" not in json.loads(call["body"]) for call in fake_provider.calls)
 
 
 def test_callers_of_databricks(running, fake_provider):
     client = openai.OpenAI(base_url=running.url + "/serving-endpoints", api_key=SEARCH_KEY, max_retries=0)
     assert client.chat.completions.create(model="chat", messages=user("hi")).choices[0].message.content == "echo: hi"
-    body = {"messages": user("hi"), "max_tokens": 9, "usage_context": {"project": "barometer"}}
+    context = {"usage_context": {"project": "barometer"}}
+    raw = client.chat.completions.with_raw_response.create(model="chat", messages=user("hi"), extra_body=context)
+    assert raw.parse().choices[0].message.content == "echo: hi"
+    tags, _ = tags_of(running, raw.headers["x-request-id"])
+    assert tags == {"project": "barometer"}
+    raw = client.embeddings.with_raw_response.create(model="vectors", input="hi", extra_body=context)
+    tags, _ = tags_of(running, raw.headers["x-request-id"])
+    assert tags == {"project": "barometer"}
+    assert all("usage_context" not in json.loads(call["body"]) for call in fake_provider.calls)
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(model="chat", messages=user("hi"), extra_body={"usage_context": "barometer"})
+    assert refused.value.param == "usage_context"
+    body = {"messages": user("hi"), "max_tokens": 9, **context}
     with running.http() as http:
         response = http.post("/serving-endpoints/chat/invocations", json=body)
         vector = http.post("/serving-endpoints/vectors/invocations", json={"input": "hi"})

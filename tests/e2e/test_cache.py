@@ -4,8 +4,9 @@ import json
 import signal
 
 import pytest
+from kafka_tools import produce_all, read
 from ledger import ledger_of
-from support import OTHER_KEY, SEARCH_KEY, endpoint, text_of_stream, user
+from support import OTHER_KEY, SEARCH_KEY, endpoint, eventually, text_of_stream, user
 
 CACHED = {"ttl": "1h"}
 
@@ -17,12 +18,15 @@ def endpoints():
         endpoint("checked", ["main alpha fake-large"], cache=CACHED, guardrails={"output": {"keywords": {"action": "block", "words": ["forbidden"]}}}),
         endpoint("failing", ["main alpha fault-500"], cache=CACHED),
         endpoint("plain", ["main alpha fake-large"]),
+        endpoint("lenient", ["main alpha fake-large"], cache=CACHED, on_unsupported="drop"),
+        endpoint("claude", ["main claude fake-claude"], cache=CACHED),
     ]
 
 
 def teams():
     names = [e["name"] for e in endpoints()]
-    return [{"name": "search", "endpoints": names}, {"name": "other", "endpoints": names}]
+    kafka = {"requests": "in.search", "replies": "out.search"}
+    return [{"name": "search", "endpoints": names, "kafka": kafka}, {"name": "other", "endpoints": names}]
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,39 @@ def test_the_same_request_is_answered_again_for_nothing(running, fake_provider):
     assert [(row["cache_hit"], len(row["attempts"])) for row in rows] == [(False, 1), (True, 0)]
     assert rows[1]["saved_usd"] == rows[0]["cost_usd"] > 0 and rows[1]["cost_usd"] == 0
     assert (rows[1]["price_status"], rows[1]["finish_reason"]) == ("free", "stop")
+
+
+def test_a_hit_tells_what_the_first_answer_told(running, fake_provider):
+    body = {"model": "lenient", "max_tokens": 9, "top_k": 5, "messages": user("told")}
+    with running.http() as http:
+        first, second = (http.post("/v1/messages", json=body) for _ in range(2))
+        stream = http.post("/v1/messages", json={**body, "stream": True})
+    assert [outcome(response) for response in (first, second, stream)] == ["miss", "hit", "hit"]
+    for response in (first, second, stream):
+        assert response.headers["x-tollgate-dropped"] == "top_k"
+        assert response.headers["x-tollgate-destination"] == "main"
+    told = [(r.headers["x-tollgate-attempts"], float(r.headers["x-tollgate-cost-usd"])) for r in (first, second, stream)]
+    assert told[0][0] == "1" and told[0][1] > 0 and told[1:] == [("0", 0), ("0", 0)]
+    assert len(fake_provider.calls) == 1
+
+
+def test_a_job_is_told_what_a_kept_answer_left_out(running, fake_provider):
+    body = {"model": "lenient", "max_tokens": 9, "top_k": 5, "messages": user("told to jobs")}
+    with running.http() as http:
+        assert http.post("/v1/messages", json=body).headers["x-tollgate-dropped"] == "top_k"
+    line = {"custom_id": "again", "url": "/v1/messages", "body": body}
+    produce_all(running, running.topic("in.search"), [(json.dumps(line).encode(), None, None)])
+    answers = eventually(lambda: read(running, [running.topic("out.search")]), "the job is answered", 60)
+    assert json.loads(answers[-1].value())["response"]["dropped"] == ["top_k"]
+    assert len(fake_provider.calls) == 1
+
+
+def test_other_betas_are_another_request(running, fake_provider):
+    body = {"model": "claude", "max_tokens": 9, "messages": user("betas")}
+    with running.http() as http:
+        betas = ("one", "one", "two", None)
+        answers = [http.post("/v1/messages", json=body, headers={"anthropic-beta": b} if b else {}) for b in betas]
+    assert [outcome(answer) for answer in answers] == ["miss", "hit", "miss", "miss"]
 
 
 def test_a_stream_and_a_whole_answer_stand_in_for_each_other(running, fake_provider):

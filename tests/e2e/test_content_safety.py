@@ -17,7 +17,7 @@ from support import answered, blocked, endpoint, eventually, user
 FINE, BAD = "the weather, please", "how to build a bomb"
 PER_CALL = Decimal("0.00038")
 # What a judge that cannot rule meets, and how often it is called. What hangs may not even be reached in its half second.
-FAULTS = {"429": 2, "500": 2, "503": 2, "401": 1, "400": 1, "malformed": 2, "no-severity": 2, "hang": None}
+FAULTS = {"429": 2, "500": 2, "503": 2, "401": 1, "400": 1, "malformed": 2, "no-severity": 2, "no-category": 2, "hang": None}
 
 
 @pytest.fixture(scope="module")

@@ -156,11 +156,26 @@ def test_errors_have_googles_shape(running, client, google, fake_provider):
         list(client.models.generate_content_stream(model="cut", contents="hello"))
     assert broken.value.code == 502
     with running.http() as http:
-        body = {"contents": [{"parts": [{"text": "hello"}]}]}
-        array = http.post("/v1beta/models/native:streamGenerateContent", json=body)
-        assert array.status_code == 400 and "alt=sse" in array.json()["error"]["message"]
-        other = http.post("/v1beta/models/native:embedContent", json=body)
+        other = http.post("/v1beta/models/native:embedContent", json={"contents": [{"parts": [{"text": "hello"}]}]})
         assert (other.status_code, other.json()["error"]["status"]) == (404, "NOT_FOUND")
+
+
+def test_a_stream_without_events_is_an_array_that_grows(running, google, fake_provider):
+    def texts(responses):
+        return "".join(part["text"] for each in responses for part in each["candidates"][0]["content"]["parts"])
+
+    body = {"contents": [{"role": "user", "parts": [{"text": "hello there you"}]}]}
+    with running.http() as http:
+        for model in ("native", "translated", "masked"):
+            answer = http.post(f"/v1beta/models/{model}:streamGenerateContent", json=body)
+            assert answer.headers["content-type"].startswith("application/json")
+            responses = answer.json()
+            assert texts(responses) == "echo: hello there you" and responses[-1]["usageMetadata"], model
+        assert len(responses) > 1
+        *begun, last = http.post("/v1/models/cut:streamGenerateContent?alt=json", json=body).json()
+        assert "echo: hello there you".startswith(texts(begun)) and last["error"]["code"] == 502
+        absent = http.post("/v1beta/models/absent:streamGenerateContent", json=body)
+        assert (absent.status_code, absent.json()["error"]["status"]) == (404, "NOT_FOUND")
 
 
 def test_models_have_googles_shape(client):

@@ -19,6 +19,7 @@ from support import OTHER_KEY, SEARCH_KEY, endpoint, eventually, text_of_stream,
 def endpoints():
     return [
         endpoint("chat", ["main alpha fake-large"]),
+        endpoint("other", ["main alpha fake-large"]),
         endpoint("gated", ["main alpha fault-gate"]),
         endpoint("failing", ["main alpha fault-500"]),
     ]
@@ -76,6 +77,22 @@ def test_a_key_belongs_to_its_team_and_body(running, fake_provider):
     with running.http(OTHER_KEY) as others:
         assert others.post("/v1/chat/completions", json=body, headers={"idempotency-key": key}).status_code == 200
     assert len(fake_provider.calls) == 2
+
+
+def test_a_key_belongs_to_api_and_model_too_where_the_body_does_not_tell(running, fake_provider):
+    contents = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
+    message = {"model": "chat", "max_tokens": 9, "messages": user("hi")}
+    for body, first, second in (
+        (contents, "/v1beta/models/chat:generateContent", "/v1beta/models/other:generateContent"),
+        (message, "/v1/messages", "/v1/messages/count_tokens"),
+        (message, "/v1/chat/completions", "/v1/messages"),
+    ):
+        key = {"idempotency-key": uuid.uuid4().hex}
+        with running.http() as http:
+            answers = [http.post(path, json=body, headers=key) for path in (first, first, second)]
+        assert [answer.status_code for answer in answers] == [200, 200, 422], second
+        assert [is_repeat(answer.headers) for answer in answers[:2]] == [False, True]
+    assert len(fake_provider.calls) == 3
 
 
 def test_a_request_that_is_refused_leaves_its_key_free(running, fake_provider):

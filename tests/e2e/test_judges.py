@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import yaml
 from fake_judges import PERSON, SECRET, Judges
+from kafka_tools import read
 from ledger import ledger_of
 from support import answered, blocked, clean_environment, config, endpoint, eventually, user
 
@@ -47,6 +48,7 @@ ENDPOINTS = [
     judged("broken", safety("broken")),
     judged("lenient", safety("broken", on_judge_failure="allow")),
     judged("late", safety("silent"), budget="500ms"),
+    judged("unwanted", safety("unheard"), budget="1m"),
     judged("both", {**safety("one"), "topics": {"deny": ["politics"], "judge": "other"}}, budget="1m"),
     judged("kept", safety("keeper")),
     judged("own", {
@@ -82,6 +84,7 @@ def running(gateway, judges):
         "guard": {"kind": "llama_guard", "endpoint": "guard"},
         "broken": moderation("fault-500"),
         "silent": moderation("fault-hang"),
+        "unheard": moderation("hanging-moderation"),
         "one": moderation("gated-moderation"),
         "other": {"kind": "llm", "provider": "beta", "model": "fake-judge"},
         "eyes": moderation("picture-moderation", images=True),
@@ -174,6 +177,19 @@ def test_a_judge_that_fails_passes_only_where_that_is_allowed(running, ask):
 
 def test_judges_have_a_time_together(ask):
     assert ask("late", FINE).json()["error"]["code"] == "guardrail_unavailable"
+
+
+def test_who_deletes_a_request_stops_the_model_that_judges_it(running, ask, fake_provider):
+    fake_provider.fault("hang", model="hanging-moderation")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(ask, "unwanted", FINE)
+        (call,) = eventually(lambda: fake_provider.calls_of(model="hanging-moderation"), "the judge is asked")
+        accepted = [json.loads(record.value()) for record in read(running, [running.topic("requests.interactive")])]
+        (request_id,) = [request["request_id"] for request in accepted if request["endpoint"] == "unwanted"]
+        with running.http() as http:
+            assert http.delete(f"/v1/requests/{request_id}").status_code == 202
+        eventually(lambda: call["caller_gone"], "the judge's model sees its caller leave")
+        assert waiting.result().json()["error"]["code"] == "cancelled"
 
 
 def test_judges_are_asked_at_the_same_time(ask, fake_provider):

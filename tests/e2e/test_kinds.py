@@ -226,7 +226,9 @@ def tools(caller):
     said = [(call.function.name, json.loads(call.function.arguments)) for call in calls]
     assert said == [("look_up", {"said": "the weather"}), ("look_up", {"said": "more"})]
     results = [{"role": "tool", "tool_call_id": call.id, "content": text} for call, text in zip(calls, ("rain", "wind"))]
-    answer = caller.chat([*asked, choice.message.to_dict(), *results], tools=TOOLS)
+    # What another provider's answer has beside the calls stays behind.
+    foreign = {"reasoning": "hm", "thinking_blocks": [{"type": "thinking", "thinking": "hm"}]}
+    answer = caller.chat([*asked, {**foreign, **choice.message.to_dict()}, *results], tools=TOOLS)
     assert answer.choices[0].message.content == "tools said: rain, wind"
 
 

@@ -261,6 +261,12 @@ def test_what_is_stored_stays_with_an_endpoint_that_allows_it(running, client, f
     assert "x-tollgate-dropped" not in raw.headers
     client.responses.create(model="storing", input="hi")
     assert "store" not in sent(fake_provider)
+    # What OpenAI has stored may be all there is to go on with.
+    for stands_for in ({"previous_response_id": "resp_1"}, {"conversation": "conv_1"}, {"prompt": {"id": "pmpt_1"}}):
+        client.responses.create(model="storing", **stands_for)
+        assert sent(fake_provider).items() >= stands_for.items() and "input" not in sent(fake_provider)
+    client.responses.create(model="native", prompt={"id": "pmpt_1", "variables": {"name": "Ada"}})
+    assert sent(fake_provider)["prompt"] == {"id": "pmpt_1", "variables": {"name": "Ada"}}
     for model in ("native", "failing", "translated"):
         for asked, told in ({"store": True}, "store"), ({"store": False}, None), ({}, None):
             raw = client.responses.with_raw_response.create(model=model, input="hi", **asked)
@@ -281,7 +287,7 @@ def test_what_is_stored_stays_with_an_endpoint_that_allows_it(running, client, f
         ("failing", {"conversation": "conv_1"}),
         ("translated", {"previous_response_id": "resp_1"}),
         ("lenient", {"conversation": "conv_1"}),
-        ("native", {"background": True}),
+        ("failing", {"background": True}),
         ("translated", {"background": True}),
     ):
         with pytest.raises(openai.BadRequestError) as refused:
@@ -301,6 +307,10 @@ def test_bad_fields_are_named(running, client, fake_provider):
         ("native", {"input": []}, "input"),
         ("native", {"input": {"role": "user"}}, "input"),
         ("native", {}, "input"),
+        ("native", {"input": [], "prompt": {"id": "pmpt_1"}}, "input"),
+        ("translated", {"prompt": {"id": "pmpt_1"}}, "prompt"),
+        ("lenient", {"prompt": {"id": "pmpt_1"}}, "prompt"),
+        ("translated", {"previous_response_id": "resp_1"}, "previous_response_id"),
         ("vectors", {"input": "hi"}, "model"),
     ):
         with pytest.raises(openai.BadRequestError) as refused:
@@ -332,6 +342,12 @@ def test_a_strict_budget_caps_what_the_provider_may_produce(running, fake_provid
     with pytest.raises(openai.RateLimitError) as refused:
         client.responses.create(model=model, input="hi", max_output_tokens=1_000_000)
     assert refused.value.code == "insufficient_quota"
+
+
+def test_large_instructions_break_no_stream(client):
+    # The first two events repeat them.
+    with client.responses.stream(model="native", instructions="x" * 700_000, input="hello you") as stream:
+        assert stream.get_final_response().output_text == "echo: hello you"
 
 
 @pytest.mark.parametrize("model", ["broken-native", "broken-translated"])

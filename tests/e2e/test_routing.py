@@ -4,15 +4,19 @@ import httpx
 import openai
 import pytest
 from ledger import ledger_of
-from support import endpoint, eventually, text_of_stream, user
+from support import SEARCH_KEY, endpoint, eventually, text_of_stream, user
 
 
 def special(name, model, on):
     return {"name": name, "provider": "beta", "model": model, "on": on}
 
 
+OPEN = special("open", "fake-open", ["content_policy"])
+
+
 @pytest.fixture(scope="module")
-def running(gateway):
+def running(gateway, _provider):
+    own = {"kind": "openai", "preset": "openai", "base_url": _provider.url("own"), "api_key": "${E2E_BETA_KEY}"}
     two = ["one alpha fake-large", "two beta fake-small"]
     return gateway(
         [
@@ -24,14 +28,18 @@ def running(gateway):
                     [f"main alpha fault-{name}"],
                     fallbacks=[special("long", "fake-long", ["context_window"]), special("open", "fake-open", ["content_policy"]), "any beta fake-small"],
                 )
-                for name in ("too-long", "policy", "500", "404")
+                for name in ("too-long", "policy", "500", "404", "refuse")
             ],
+            *[endpoint(f"{name}-refuses", [f"main {name} fault-refuse"], fallbacks=[OPEN]) for name in ("claude", "own")],
+            *[endpoint(f"{name}-alone", [f"main {name} fault-refuse"]) for name in ("alpha", "claude", "own")],
+            endpoint("nobody-speaks", ["main alpha fault-refuse"], fallbacks=[special("open", "fault-500", ["content_policy"])]),
             endpoint("alone", ["main alpha fault-too-long"]),
             endpoint("any/*", ["main alpha fake-*"]),
             endpoint("any/special/*", ["main beta fake-small"]),
             endpoint("hedged", ["slow alpha fault-hang"], fallbacks=["quick beta fake-small"], hedge={"after": "200ms"}),
             endpoint("unhedged", ["main alpha fake-large"], fallbacks=["other beta fault-hang"], hedge={"after": "60s"}),
-        ]
+        ],
+        providers={"own": own},
     )
 
 
@@ -69,12 +77,54 @@ def test_a_user_stays_where_he_is(running, fake_provider):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(("model", "served"), [("too-long", "long"), ("policy", "open"), ("500", "any")])
+@pytest.mark.parametrize(("model", "served"), [("too-long", "long"), ("policy", "open"), ("refuse", "open"), ("500", "any")])
 def test_a_failure_goes_to_the_fallback_that_is_for_it(running, fake_provider, model, served, stream):
     response = running.chat({"model": model, "messages": user("hello"), "stream": stream})
     assert response.status_code == 200 and "echo" in response.text, response.text
     assert (response.headers["x-tollgate-destination"], response.headers["x-tollgate-attempts"]) == (served, "2")
     assert len(fake_provider.calls) == 2
+
+
+# Door, model at a provider of the same API, the rest of the body, and how a refusal ends there.
+DOORS = {
+    "alpha": ("/v1/chat/completions", {"messages": user("hello")}, '"finish_reason":"content_filter"'),
+    "claude": ("/v1/messages", {"messages": user("hello"), "max_tokens": 64}, '"stop_reason":"refusal"'),
+    "own": ("/v1/responses", {"input": "hello"}, '"reason":"content_filter"'),
+}
+
+
+def ask_at(running, door, model, stream):
+    path, body, end = DOORS[door]
+    headers = {"authorization": f"Bearer {SEARCH_KEY}"}
+    response = httpx.post(running.url + path, json={"model": model, "stream": stream, **body}, headers=headers, timeout=60)
+    assert response.status_code == 200, response.text
+    return response, end in response.text.replace(" ", "")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("door", ["claude", "own"])
+def test_a_native_refusal_goes_to_the_fallback_that_is_for_it(running, fake_provider, door, stream):
+    response, is_refused = ask_at(running, door, f"{door}-refuses", stream)
+    assert not is_refused and response.headers["x-tollgate-destination"] == "open", response.text
+    row = ledger_of(running).row(response.headers["x-request-id"])
+    assert [(a["destination"], a["input_tokens"] > 0) for a in row["attempts"]] == [("main", True), ("open", True)]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("door", DOORS)
+def test_a_refusal_is_the_answer_where_nobody_else_is_asked(running, fake_provider, door, stream):
+    response, is_refused = ask_at(running, door, f"{door}-alone", stream)
+    assert is_refused and response.headers["x-tollgate-destination"] == "main", response.text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_refusal_is_the_answer_where_nobody_does_better(running, client, fake_provider, stream):
+    raw = client.chat.completions.with_raw_response.create(model="nobody-speaks", messages=user("hello"), stream=stream)
+    answer = raw.parse()
+    choices = [chunk.choices[0] for chunk in answer] if stream else answer.choices
+    said = [choice.delta if stream else choice.message for choice in choices]
+    assert "".join(each.refusal or "" for each in said) == "I will not." and choices[-1].finish_reason == "content_filter"
+    assert (raw.headers["x-tollgate-destination"], raw.headers["x-tollgate-attempts"]) == ("main", "2")
 
 
 def test_what_is_simply_wrong_goes_nowhere(client, fake_provider):

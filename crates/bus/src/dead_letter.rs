@@ -50,6 +50,11 @@ impl DeadLetter {
         Self { stage, reason: reason.into().chars().take(REASON_MAX_CHARS).collect() }
     }
 
+    /// The step that failed.
+    pub fn stage(&self) -> &'static str {
+        self.stage
+    }
+
     /// The record for `dead-letters`. The original's key, value and headers stay, but for its trace context, which becomes this
     /// hop's. Of a record that is too large with the headers that are added, what fits is there.
     pub(crate) fn record(&self, dead: &Incoming<Vec<u8>>, hop: Hop<'_>) -> Outgoing {

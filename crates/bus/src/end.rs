@@ -1,12 +1,13 @@
 //! Ending a request: the one terminal reply, the usage row, and a topic job's answer; of a shadow's copy the row alone. Only the
-//! request's owner calls it.
+//! request's owner calls it. Beside it the word to an owner that somebody wants it ended early.
 
 use crate::{Error, Headers, Outgoing, TopicName};
 use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::HashMap};
 use tollgate_schemas::{
-    ApiError, ApiType, Body, Caller, Completion, ErrorCode, ExecutionId, Lane, OnDisconnect, Reply, ReplyEvent,
-    ReplyTo, Request, RequestId, Terminal, TopicReply, TraceContext, UsageRow, headers, job::JobOutput, topic,
+    ApiError, ApiType, Body, Caller, Cancellation, Completion, ErrorCode, ExecutionId, Lane, OnDisconnect, Reply,
+    ReplyEvent, ReplyTo, Request, RequestId, Terminal, TopicReply, TraceContext, UsageRow, headers, job::JobOutput,
+    topic,
 };
 
 /// The records that end `request`. `usage` gets its last fields from `terminal` here.
@@ -151,6 +152,12 @@ pub fn reply(
         record.header(headers::BOOT_ID, boot_id.to_string());
     }
     Ok(record)
+}
+
+/// Asks whoever owns a request of `team` to end it. `reason` is for logs: `disconnected` or `requested`.
+pub fn cancellation(id: RequestId, team: &str, reason: &str, trace: &TraceContext) -> Result<Outgoing, Error> {
+    let value = Cancellation { request_id: id, team: Some(team.to_owned()), reason: reason.to_owned() };
+    Outgoing::of(&topic::CANCELLATIONS, id, &value, trace)
 }
 
 /// An answer line for a team's `out.` topic (`topic` is its full name).

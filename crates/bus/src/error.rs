@@ -76,6 +76,16 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A topic takes no such record, now or later: it does not exist, is not open to this client, or wants smaller ones.
+    #[error(
+        "topic {topic} does not take a record ({reason}); check that it exists, that this client may write to it, and its max.message.bytes"
+    )]
+    Refused {
+        /// Topic it was for.
+        topic: String,
+        /// librdkafka's or the broker's words.
+        reason: String,
+    },
     /// A background thread has ended.
     #[error("the consumer of {0} has stopped")]
     Stopped(String),

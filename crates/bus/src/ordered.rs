@@ -302,6 +302,10 @@ impl Reader {
                 self.owned.insert(partition);
             }
             self.note_committed(untold);
+            if !self.paused {
+                // One that left while all were paused is paused still, as far as librdkafka is concerned.
+                self.consumer.resume(&list)?;
+            }
             self.consumer.incremental_assign(&list)?;
             self.members.set_assigned();
             if self.paused {

@@ -41,6 +41,9 @@ pub enum Ack {
     Once(oneshot::Sender<Result<(), Error>>),
     /// Part of what a consumed record caused, and the internal topic it is for, or `""`.
     Work(Arc<dyn OnAck>, &'static str),
+    /// The same for a team's own topic: that it takes no such record ([`Error::Refused`]) is told to the second, and to the first
+    /// as if it had been acknowledged.
+    Team(Arc<dyn OnAck>, oneshot::Sender<Error>),
 }
 
 impl Ack {
@@ -66,6 +69,14 @@ impl Ack {
                 }
                 work.acknowledged(result);
             }
+            Ack::Team(work, refused) => match result {
+                Err(error @ Error::Refused { .. }) => {
+                    tracing::error!(%error, "a line for a team's topic is dropped");
+                    let _ = refused.send(error);
+                    work.acknowledged(Ok(()));
+                }
+                result => work.acknowledged(result),
+            },
         }
     }
 }
@@ -135,6 +146,10 @@ impl Producer {
             match bursts.offer(queued) {
                 Offer::Taken => return Ok(()),
                 Offer::Full(back) => queued = back,
+                Offer::Refused(error, ack @ Ack::Team(..)) => {
+                    ack.tell(Err(error));
+                    return Ok(());
+                }
                 Offer::Refused(error, _) => return Err(error),
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -212,10 +227,26 @@ impl Emitter {
 
     /// Queues a record; see [`Producer::send`]. Dropped before it is queued, it is not sent.
     pub async fn send(&self, record: Outgoing) -> Result<(), Error> {
+        let topic = if let TopicName::Internal(name) = &record.topic { name } else { "" };
+        let ack = Ack::Work(self.work.clone().as_on_ack(), topic);
+        self.send_counted(record, ack).await
+    }
+
+    /// The same, but that a team's own topic takes no such record ([`Error::Refused`]) is no failure of the consumed record:
+    /// no restart mends it, and it must not hold up the other teams. It is told to the receiver, which hears nothing otherwise.
+    pub(crate) async fn send_effect(&self, record: Outgoing) -> Result<Option<oneshot::Receiver<Error>>, Error> {
+        if let TopicName::Internal(_) = &record.topic {
+            return self.send(record).await.map(|()| None);
+        }
+        let (sender, refused) = oneshot::channel();
+        let ack = Ack::Team(self.work.clone().as_on_ack(), sender);
+        self.send_counted(record, ack).await.map(|()| Some(refused))
+    }
+
+    async fn send_counted(&self, record: Outgoing, ack: Ack) -> Result<(), Error> {
         self.work.expect_one();
         let mut expected = Expected { work: &*self.work, is_sent: false };
-        let topic = if let TopicName::Internal(name) = &record.topic { name } else { "" };
-        let sent = self.producer.send(record, Ack::Work(self.work.clone().as_on_ack(), topic)).await;
+        let sent = self.producer.send(record, ack).await;
         expected.is_sent = true;
         // `send` dropped the acknowledgement; count it here, or the offset would wait for ever.
         match &sent {

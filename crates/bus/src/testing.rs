@@ -52,6 +52,12 @@ impl Kafka {
         self.0.request_errors(RDKafkaApiKey::Fetch, &vec![error; times]);
     }
 
+    /// From now on no client may write to or read from this topic (full name).
+    pub(crate) fn close_topic(&self, topic: &str) {
+        let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+        self.0.topic_error(topic, error).expect("a topic");
+    }
+
     /// The next so many commits are refused, and nothing else comes of it.
     pub(crate) fn refuse_commits(&self, times: usize) {
         let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_COMMIT_OFFSET_SIZE;

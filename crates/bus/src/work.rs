@@ -1,8 +1,8 @@
 //! Consuming work: records of a group, handled concurrently, committed when everything they caused is acknowledged.
 //!
 //! A thread polls and never stops polling, so a ten-minute call does not trip `max.poll.interval.ms`. Each record becomes
-//! a task. What is in flight is bounded per partition (records, and what a commit can say) and per consumer (bytes); a full
-//! bound pauses intake and half of it resumes.
+//! a task. What is in flight is bounded per partition (records, and what a commit can say), per consumer (bytes) and per
+//! topic (a share of these); a full bound pauses intake and half of it resumes.
 
 mod assignment;
 mod commits;
@@ -40,7 +40,8 @@ pub struct Options {
     pub topics: Vec<String>,
     /// Records in flight per partition.
     pub max_in_flight: usize,
-    /// Bytes in flight over all partitions: values, keys and headers. A quarter of it is read ahead.
+    /// Bytes in flight over all partitions: values, keys and headers. A quarter of it is read ahead. Of
+    /// several topics, each has an even share of half of it to itself, and beyond that as much as all leave of the other half.
     pub max_bytes: usize,
     /// How long a revoked partition, or a stop, waits for what is in flight.
     pub drain_timeout: Duration,
@@ -124,7 +125,8 @@ impl Bus {
         let topics: Vec<&str> = options.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics)?;
         let (done, completions) = mpsc::channel();
-        let bounds = Bounds { max_in_flight: options.max_in_flight, max_bytes: options.max_bytes };
+        let Options { max_in_flight, max_bytes, .. } = options;
+        let bounds = Bounds { max_in_flight, max_bytes, topics: options.topics.len() };
         let loop_ = PollLoop {
             consumer,
             members: members.clone(),
@@ -206,8 +208,9 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
                 Some(Ok(message)) => {
                     let incoming = Incoming::of(&message);
                     drop(message);
-                    self.begin(incoming)?;
-                    if self.held.is_full() {
+                    let topic = self.topic(&incoming.topic);
+                    self.begin(topic.clone(), incoming)?;
+                    if self.held.is_full(&topic) {
                         // The rest of the batch waits until intake has paused: the bound is exact but for this record.
                         break;
                     }
@@ -231,12 +234,12 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
         self.topics.entry(name.to_owned()).or_insert_with(|| Arc::from(name)).clone()
     }
 
-    fn begin(&mut self, record: Incoming<Vec<u8>>) -> Result<(), Error> {
+    fn begin(&mut self, topic: Arc<str>, record: Incoming<Vec<u8>>) -> Result<(), Error> {
         // A stopping consumer leaves the record to its successor.
         if self.stop.is_cancelled() {
             return Ok(());
         }
-        let key = (self.topic(&record.topic), record.partition);
+        let key = (topic, record.partition);
         let Some(begun) = self.held.begin(&key, record.offset, record.bytes())? else { return Ok(()) };
         if begun.must_pause {
             // At once, not after the batch: the bound is exact.

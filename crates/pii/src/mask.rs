@@ -6,7 +6,7 @@
 //!
 //! A value leaves the masker in one way only: as an original, to whoever asks for [`Masker::originals`].
 
-use super::Finding;
+use super::{Entity, Finding};
 use regex::{Captures, Regex};
 use ring::hmac;
 use std::borrow::Cow;
@@ -160,7 +160,7 @@ impl Masker {
 
     fn placeholder(&mut self, label: Cow<'static, str>, value: &str, instead: Instead) -> String {
         let placeholder = match (instead, &self.key) {
-            (Instead::Hash, Some(key)) => format!("[{label}_{}]", key.hash(&same(value))),
+            (Instead::Hash, Some(key)) => format!("[{label}_{}]", key.hash(&same(&label, value))),
             (Instead::Restorable, _) => self.restorable(label, value),
             (Instead::Hash | Instead::Number, _) => self.numbered(label, value),
         };
@@ -169,7 +169,8 @@ impl Masker {
     }
 
     fn numbered(&mut self, label: Cow<'static, str>, value: &str) -> String {
-        let key = (label, same(value));
+        let same = same(&label, value);
+        let key = (label, same);
         if let Some(known) = self.numbered.get(&key) {
             return known.clone();
         }
@@ -245,11 +246,30 @@ impl std::fmt::Debug for Masker {
     }
 }
 
-/// What makes two spellings the same value: case, spaces and brackets do not matter; of a number only its digits do.
-fn same(value: &str) -> String {
-    let numeric = !value.chars().any(char::is_alphabetic);
-    let kept = |c: &char| c.is_alphanumeric() || (!numeric && !matches!(c, ' ' | '(' | ')'));
-    value.chars().filter(kept).flat_map(char::to_lowercase).collect()
+/// What makes two spellings the same value: neither case nor white space beside punctuation matters, and of a number what it is grouped by
+/// does not. Elsewhere a dot, a slash or a space is a part of the value: `1.12.3.4` is not `11.2.3.4`.
+fn same(label: &str, value: &str) -> String {
+    let lower = value.to_lowercase();
+    if is_number(label) {
+        // A plus within is the century of a Swede's or a Finn's birth.
+        return lower.trim_start_matches('+').chars().filter(|c| c.is_alphanumeric() || *c == '+').collect();
+    }
+    let mut out = String::with_capacity(lower.len());
+    for word in lower.split_whitespace() {
+        let are_two = out.ends_with(char::is_alphanumeric) && word.starts_with(char::is_alphanumeric);
+        out.push_str(if are_two { " " } else { "" });
+        out.push_str(word);
+    }
+    out
+}
+
+/// Whether values of a label are numbers that are grouped in whatever way, as those of telephones, cards, accounts and persons are.
+fn is_number(label: &str) -> bool {
+    let other = |entity: Entity| {
+        use Entity::{Crypto, DateOfBirth, EmailAddress, IpAddress, Secret, Url};
+        matches!(entity, Crypto | DateOfBirth | EmailAddress | IpAddress | Secret | Url)
+    };
+    Entity::parse(label).is_some_and(|entity| !other(entity))
 }
 
 /// Orders findings and makes them disjoint without uncovering a byte that any of them covers.
@@ -306,8 +326,39 @@ mod tests {
         assert_eq!(masked, "[EMAIL_ADDRESS_1] [EMAIL_ADDRESS_2] [EMAIL_ADDRESS_1]");
         let again = masker.mask("c@d.de", vec![at(0)]).expect("masked");
         assert_eq!(again, "[EMAIL_ADDRESS_2]");
-        assert_eq!(same("(212) 555-0100"), same("212.555.0100"));
         assert!(!format!("{masker:?}").contains("d.de"));
+    }
+
+    #[test]
+    fn two_spellings_are_one_value_and_two_values_are_not() {
+        for (label, one, other) in [
+            ("PHONE_NUMBER", "(212) 555-0100", "212.555.0100"),
+            ("PHONE_NUMBER", "+1 212 555 0100", "1-212-555-0100"),
+            ("CREDIT_CARD", "4111 1111 1111 1111", "4111-1111-1111-1111"),
+            ("IBAN_CODE", "GB82 WEST 1234", "gb82west1234"),
+            ("ES_NIF", "12345678-Z", "12345678z"),
+            ("MAC_ADDRESS", "00:11:22:33:44:55", "00-11-22-33-44-55"),
+            ("DATE_OF_BIRTH", "1. 11. 1980", "1.11.1980"),
+            ("PERSON", "Jane  Roe", "jane\nroe"),
+        ] {
+            assert_eq!(same(label, one), same(label, other), "{label}");
+        }
+        for (label, one, other) in [
+            ("IP_ADDRESS", "1.12.3.4", "11.2.3.4"),
+            ("IP_ADDRESS", "1:23::4", "12:3::4"),
+            ("DATE_OF_BIRTH", "1/11/1980", "11/1/1980"),
+            ("DATE_OF_BIRTH", "1-11-1980", "11-1-1980"),
+            ("DATE_OF_BIRTH", "1 11 1980", "11 1 1980"),
+            ("ORDER", "7/71", "77/1"),
+            ("ORDER", "a 1 23", "a 12 3"),
+            ("SE_PERSONNUMMER", "121212-1212", "121212+1212"),
+        ] {
+            assert_ne!(same(label, one), same(label, other), "{label}");
+        }
+        let mut masker = Masker::default();
+        let at = |start: usize, end| finding(start..end, "IP_ADDRESS", true);
+        let masked = masker.mask("1.12.3.4 11.2.3.4 1.12.3.4", vec![at(0, 8), at(9, 17), at(18, 26)]);
+        assert_eq!(masked.as_deref(), Some("[IP_ADDRESS_1] [IP_ADDRESS_2] [IP_ADDRESS_1]"));
     }
 
     #[test]

@@ -53,13 +53,28 @@ fn ahead(entity: Entity) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Finding, custom::Pattern, fold::Folded};
+    use super::super::{
+        Finding,
+        custom::{Allowed, Pattern},
+        fold::Folded,
+    };
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
     fn all() -> Pii {
         Pii::new(Entity::ALL, &["US".to_owned(), "DE".to_owned()]).expect("known")
+    }
+
+    /// What a configuration has of its own: a pattern, one that counts beside a word alone, and values that are no finding. Beside entities
+    /// that read far ahead, or without any.
+    fn own(entities: &[Entity]) -> Pii {
+        let patterns = [("EMPLOYEE_ID", "E[0-9]{6}", Vec::new()), ("BADGE", "B-[0-9]{4}", vec!["badge".to_owned()])];
+        let pattern = |(name, expression, context): (&str, &str, Vec<String>)| {
+            Pattern::new(name, expression, &context).expect("fine")
+        };
+        let allowed = ["a@b.com", "(212) 555-0123", "E000000"].map(|value| Allowed::value(value).expect("fine"));
+        Pii::new(entities, &[]).expect("known").with(patterns.map(pattern).into(), allowed.into())
     }
 
     fn found(pii: &Pii, text: &str) -> Vec<Finding> {
@@ -139,6 +154,12 @@ mod tests {
             "words of prose ",
             "-----BEGIN PRIVATE KEY-----",
             "-----END PRIVATE KEY-----",
+            "E123456",
+            "E000000",
+            "E12",
+            "B-1234",
+            "B-",
+            "badge ",
             "[PHONE_NUMBER_1]",
             "\u{430}",
             "\u{336}",
@@ -155,7 +176,17 @@ mod tests {
     fn two_looks_at_one_value_are_one_place() {
         let block =
             format!("-----BEGIN PRIVATE KEY-----{}-----END PRIVATE KEY-----", "a@b.com (212) 555-0123 ".repeat(9));
-        stays(&block, "\u{336}").expect("no other place");
+        stays(&all(), &block, "\u{336}").expect("no other place");
+    }
+
+    #[test]
+    fn a_pattern_waits_for_its_word_of_context() {
+        let pii = own(&[Entity::EmailAddress]);
+        assert!(pii.settled("it is B-1234, on the ") <= "it is ".len());
+        assert!(found(&pii, "it is B-1234, and then behind the badge").is_empty(), "24 bytes are near");
+        let near = found(&pii, "it is B-1234, on the badge");
+        assert_eq!((near.len(), near[0].span.clone()), (1, 6..12));
+        assert!(found(&pii, "it is E000000, or a@b.com").is_empty(), "what is allowed is no finding");
     }
 
     proptest! {
@@ -163,17 +194,22 @@ mod tests {
 
         #[test]
         fn what_is_settled_stays(text in texts(), more in texts()) {
-            stays(&text, &more)?;
+            stays(&all(), &text, &more)?;
+        }
+
+        #[test]
+        fn what_is_settled_stays_with_patterns_of_ones_own(text in texts(), more in texts()) {
+            stays(&own(Entity::ALL), &text, &more)?;
+            stays(&own(&[Entity::EmailAddress]), &text, &more)?;
         }
     }
 
-    fn stays(text: &str, more: &str) -> Result<(), TestCaseError> {
-        let pii = all();
+    fn stays(pii: &Pii, text: &str, more: &str) -> Result<(), TestCaseError> {
         let settled = pii.settled(text);
         let whole = format!("{text}{more}");
         let before = |finding: &&Finding| finding.span.start < settled;
-        let now = found(&pii, text);
-        let later = found(&pii, &whole);
+        let now = found(pii, text);
+        let later = found(pii, &whole);
         // One that reaches into the rest may grow with it.
         let ends = |finding: &&Finding| before(finding) && finding.span.end <= settled;
         let (now_whole, later_whole): (Vec<_>, Vec<_>) =

@@ -2,7 +2,7 @@
 
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use sha2::{Digest, Sha256};
-use std::{fmt::Write, sync::Arc};
+use std::{fmt::Write, sync::Arc, time::Duration};
 use tollgate_schemas::{
     Body,
     body::{BlobRef, INLINE_MAX_BYTES},
@@ -10,6 +10,8 @@ use tollgate_schemas::{
 
 /// The largest body that is read back; nothing larger is written.
 pub const BLOB_MAX_BYTES: u64 = 64 << 20;
+/// Storage that has not taken a body after this is as good as away, if the body can go another way.
+const TAKES_MAX: Duration = Duration::from_secs(5);
 
 /// An error of reading or writing a body.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +25,16 @@ pub enum Error {
     /// Over the bound.
     #[error("a body of {0} bytes is over the bound of {BLOB_MAX_BYTES}")]
     TooLarge(u64),
+}
+
+impl Error {
+    /// Of a body that cannot be read: whether trying again cannot help, because it is gone or broken.
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Error::Storage(error) => matches!(error, object_store::Error::NotFound { .. }),
+            Error::Corrupt(_) | Error::TooLarge(_) => true,
+        }
+    }
 }
 
 /// Bodies in object storage, under `blobs/YYYY-MM-DD/` so that a lifecycle rule can expire them by prefix.
@@ -57,6 +69,25 @@ impl BlobStore {
         let length = bytes.len() as u64;
         self.0.put(&Path::from(path.as_str()), bytes.to_vec().into()).await?;
         Ok(Some(BlobRef { path, sha256, bytes: length }))
+    }
+
+    /// The same for a body that exists nowhere else and must not be lost. `None`, it stays inline, also if it has at most
+    /// `inline_max` bytes and storage does not take it within 5 s.
+    pub async fn store_unless_away(
+        &self,
+        id: &str,
+        json: &serde_json::value::RawValue,
+        inline_max: usize,
+    ) -> Result<Option<BlobRef>, Error> {
+        if json.get().len() > inline_max {
+            return self.store(id, json).await;
+        }
+        match tokio::time::timeout(TAKES_MAX, self.store(id, json)).await {
+            Ok(Ok(stored)) => return Ok(stored),
+            Ok(Err(error)) => tracing::warn!(%error, id, "a body cannot be stored and stays in its record"),
+            Err(_) => tracing::warn!(id, "object storage does not take a body in time; it stays in its record"),
+        }
+        Ok(None)
     }
 
     /// The body's JSON text, fetched and verified if it is a claim check.

@@ -2,7 +2,7 @@
 //!
 //! A model is asked by a request of one's own to the router (`approved.judge`), whose end comes back to this replica's place on
 //! `replies`. It has an id that follows from the request it is about, so that whoever is handed the same record again asks the same
-//! question again. Presidio and webhooks are called from here. The record that all of it is for stays in flight meanwhile.
+//! question again. What is open when that request ends early is called off, so that no model works on it for nobody. Presidio and webhooks are called from here. The record that all of it is for stays in flight meanwhile.
 //!
 //! Deliberately absent: trying again. The router does that for models; a judge of one's own has the rest of the time for one answer.
 
@@ -11,9 +11,11 @@ use crate::metric_definitions as metric;
 use crate::pipeline::{Case, Judged, Seat, Stage};
 use futures::future::{join_all, try_join_all};
 use serde_json::Value;
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tollgate_bus::replies::Replies;
-use tollgate_bus::{Emitter, Outgoing};
+use tollgate_bus::{Emitter, Outgoing, end};
 use tollgate_runtime::BlobStore;
 use tollgate_runtime::outbound::Target;
 use tollgate_schemas::{Body, CacheUse, Caller, Lane, OnDisconnect, Request, RequestId, Terminal, TraceContext, topic};
@@ -41,6 +43,35 @@ impl Sends for Emitter {
     }
 }
 
+/// Questions to models that were asked and are not answered yet.
+#[derive(Default)]
+pub(crate) struct Open(Mutex<HashSet<RequestId>>);
+
+impl Open {
+    fn asked(&self, id: RequestId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+
+    fn answered(&self, id: RequestId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    /// Has them ended, because their request has ended. Not for one that is handed back: whoever gets it next asks the same questions,
+    /// by the same ids.
+    pub(crate) async fn call_off(&self, request: &Request, trace: &TraceContext, sends: &impl Sends) {
+        let open = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for id in open {
+            let sent = match end::cancellation(id, &request.caller.team, "requested", trace) {
+                Ok(record) => sends.send(record).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = sent {
+                tracing::warn!(%error, request_id = %id, "a question to a judge could not be called off");
+            }
+        }
+    }
+}
+
 /// The body that is judged, and all that it comes with.
 pub(crate) struct Hearing<'a, S> {
     pub(crate) request: &'a Request,
@@ -52,6 +83,7 @@ pub(crate) struct Hearing<'a, S> {
     pub(crate) part: Option<u32>,
     /// All judges together.
     pub(crate) budget: Duration,
+    pub(crate) open: &'a Open,
     pub(crate) sends: &'a S,
 }
 
@@ -179,8 +211,10 @@ impl Court {
         let request = self.request(hearing, id, endpoint, (question, body), left);
         let record = Outgoing::of(topic::approved(Lane::Judge), id, &request, hearing.trace);
         let record = record.map_err(|_| "its question cannot be written")?;
+        hearing.open.asked(id);
         hearing.sends.send(record).await.map_err(|_| "its question cannot be sent")?;
         let terminal = ending.terminal().await.ok_or("its answer is lost")?;
+        hearing.open.answered(id);
         self.answer(&terminal).await
     }
 

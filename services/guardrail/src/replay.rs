@@ -4,10 +4,12 @@
 //! something was found in.
 
 use crate::config::Endpoints;
+use crate::judges::{Ruled, Ruling};
 use crate::pipeline::{Checked, Outcome, Side, Verdict, conclude};
 use crate::service::sift_now;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use tollgate_schemas::Request;
 
 /// What a check did, in records.
@@ -114,8 +116,11 @@ impl Replay {
 
 fn verdict(endpoints: &Endpoints, side: Side, request: &Request, body: &RawValue) -> Option<Verdict> {
     let endpoint = endpoints.of(request)?;
-    let sifted = sift_now(&endpoint, side, &request.placeholders(), body.to_owned());
-    Some(conclude(side.stage(&endpoint.policy), side, sifted, Vec::new()))
+    let (stage, placeholders) = (side.stage(&endpoint.policy), request.placeholders());
+    let sifted = sift_now(&endpoint, side, &placeholders, body.to_owned());
+    let not_asked = |at| (at, Ruled { ruling: Ruling::NotAsked, took: Duration::ZERO });
+    let rulings = sifted.open(stage).into_iter().map(not_asked).collect();
+    Some(conclude(stage, side, sifted, rulings))
 }
 
 fn is_hit(checked: &Checked) -> bool {

@@ -3,7 +3,7 @@
 //! The owner rule: while the latest record of a request is in `requests` or `completions`, this service ends it.
 
 use crate::config::{Endpoint, Endpoints};
-use crate::court::{Court, Hearing, Sends};
+use crate::court::{Court, Hearing, Open, Sends};
 use crate::judges::Ruling;
 use crate::metric_definitions as metric;
 use crate::pipeline::{self, Outcome as Found, Side, Sifted, Verdict};
@@ -13,8 +13,8 @@ use rust_decimal::Decimal;
 use serde_json::value::RawValue;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use std::time::Instant;
+use tokio::sync::{Notify, Semaphore};
 use tollgate_bus::replies::Replies;
 use tollgate_bus::work::{Handler, Outcome};
 use tollgate_bus::{Cancelled, DeadLetter, Emitter, Incoming, Outgoing, end};
@@ -22,14 +22,16 @@ use tollgate_runtime::config::Config;
 use tollgate_runtime::control::Derived;
 use tollgate_runtime::{BlobStore, MAX_CLOCK_SKEW_MS};
 use tollgate_schemas::{
-    ApiError, ApiType, Body, Cancellation, Completion, ErrorCode, ExecutionId, Lane, PriceStatus, Produced, Request,
-    Terminal, TraceContext, UsageRow, headers, left_until, topic,
+    ApiError, ApiType, Cancellation, Completion, ErrorCode, ExecutionId, Lane, PriceStatus, Produced, Request,
+    RequestId, Terminal, TraceContext, UsageRow, headers, left_until, topic,
 };
 
 /// Larger bodies are checked off the async threads.
 const INLINE_MAX_BYTES: usize = 64 * 1024;
-/// Waits between tries to read or write a stored body.
-const STORAGE_WAITS: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
+
+/// Told in place of an answer that storage does not give or take.
+const UNSTORED: &str = "the answer was produced and is billed, but object storage failed while it was checked; \
+                        what is sent again is billed again";
 
 /// What all consumers share.
 pub(crate) struct Service {
@@ -39,6 +41,8 @@ pub(crate) struct Service {
     blobs: BlobStore,
     court: Court,
     streams: Streams,
+    /// Bytes of jobs' stored bodies that there is room for.
+    stored: Semaphore,
     cancelled: Mutex<Cancelled>,
     /// Something has been cancelled.
     news: Notify,
@@ -85,8 +89,10 @@ fn dead(error: tollgate_bus::Error) -> Outcome {
 enum Stopped {
     /// Its request ends.
     Ended(ApiError),
-    /// A judge did not answer, and this process is leaving: whoever gets the record next asks again.
+    /// A judge or storage did not answer, and this process is leaving: whoever gets the record next asks again.
     HandedBack,
+    /// Its body could not be read or written.
+    Storage,
 }
 
 impl From<ApiError> for Stopped {
@@ -108,6 +114,7 @@ struct Checking<'a> {
     side: Side,
     request: &'a Request,
     trace: &'a TraceContext,
+    open: &'a Open,
 }
 
 impl Service {
@@ -119,6 +126,7 @@ impl Service {
             endpoints,
             court: Court::new(replies, blobs.clone()),
             streams: Streams::default(),
+            stored: Semaphore::new(bodies::JOBS_MAX_BYTES),
             blobs,
             cancelled: Mutex::default(),
             news: Notify::new(),
@@ -136,17 +144,16 @@ impl Service {
         self.news.notify_waiters();
     }
 
-    fn is_cancelled(&self, request: &Request) -> bool {
-        let cancelled = self.cancelled.lock().unwrap_or_else(PoisonError::into_inner);
-        cancelled.holds(request.request_id, &request.caller.team)
+    fn is_cancelled(&self, id: RequestId, team: &str) -> bool {
+        self.cancelled.lock().unwrap_or_else(PoisonError::into_inner).holds(id, team)
     }
 
     /// Waits until a request is to be ended early.
-    async fn cancellation(&self, request: &Request) {
+    async fn cancellation(&self, id: RequestId, team: &str) {
         loop {
             // Made before the look, so that nothing comes between the two.
             let news = self.news.notified();
-            if self.is_cancelled(request) {
+            if self.is_cancelled(id, team) {
                 return;
             }
             news.await;
@@ -161,13 +168,25 @@ impl Service {
     async fn request(&self, record: Incoming<Request>, sends: &impl Sends) -> Result<Outcome, tollgate_bus::Error> {
         let expiry = record.headers.get(headers::EXPIRY_TIME).map(str::to_owned);
         let Incoming { value: mut request, trace, .. } = record;
-        match self.input(&mut request, &trace, sends).await {
-            Ok(()) => {}
-            Err(Stopped::HandedBack) => return Ok(Outcome::hand_back()),
-            Err(Stopped::Ended(error)) => {
-                metric::ended_early(error.code.as_str());
-                return self.refuse(&request, error, &trace);
-            }
+        let (open, id, team) = (Open::default(), request.request_id, request.caller.team.clone());
+        let checked = tokio::select! {
+            biased;
+            checked = self.input(&mut request, &trace, (&open, sends)) => Some(checked),
+            () = self.cancellation(id, &team) => None,
+        };
+        if checked.is_none() || request.expired(tollgate_schemas::now_us() / 1000, MAX_CLOCK_SKEW_MS) {
+            open.call_off(&request, &trace, sends).await;
+        }
+        let error = match checked {
+            Some(Ok(())) => None,
+            Some(Err(Stopped::HandedBack)) => return Ok(Outcome::hand_back()),
+            Some(Err(Stopped::Ended(error))) => Some(error),
+            Some(Err(Stopped::Storage)) => Some(unchecked(&request)),
+            None => Some(cancelled()),
+        };
+        if let Some(error) = error {
+            metric::ended_early(error.code.as_str());
+            return self.refuse(&request, error, &trace);
         }
         let mut approved = Outgoing::of(topic::approved(request.lane), request.request_id, &request, &trace)?;
         if let Some(expiry) = expiry {
@@ -177,8 +196,13 @@ impl Service {
     }
 
     /// Checks a request and stamps it with what they did; an error ends it.
-    async fn input(&self, request: &mut Request, trace: &TraceContext, sends: &impl Sends) -> Result<(), Stopped> {
-        if self.is_cancelled(request) {
+    async fn input(
+        &self,
+        request: &mut Request,
+        trace: &TraceContext,
+        (open, sends): (&Open, &impl Sends),
+    ) -> Result<(), Stopped> {
+        if self.is_cancelled(request.request_id, &request.caller.team) {
             return Err(cancelled().into());
         }
         if request.expired(tollgate_schemas::now_us() / 1000, MAX_CLOCK_SKEW_MS) {
@@ -196,21 +220,18 @@ impl Service {
             request.guardrail_outcome = Some(Found::None.as_str().to_owned());
             return Ok(());
         }
-        let body = self.fetch(&request.body).await?;
-        let (asked, side) = (&*request, Side::Input);
-        let checking = Checking { endpoint: &endpoint, side, request: asked, trace };
-        let verdict = tokio::select! {
-            biased;
-            verdict = self.check(checking, body, sends) => verdict?,
-            () = self.cancellation(asked) => return Err(cancelled().into()),
-        };
+        let _room = self.room(request, &request.body).await?;
+        let body = self.fetch(request, &request.body, sends).await?;
+        let checking = Checking { endpoint: &endpoint, side: Side::Input, request: &*request, trace, open };
+        let verdict = self.check(checking, body, sends).await?;
         request.guardrail_outcome = Some(verdict.outcome.as_str().to_owned());
         request.guardrails = verdict.checks.iter().map(pipeline::Checked::record).collect();
         if let Some(error) = verdict.error {
             return Err(error.into());
         }
         if let Some(body) = verdict.body {
-            request.body = self.store(&request.request_id.to_string(), body).await?;
+            let masked = self.store(request, body, sends).await?;
+            request.body = masked;
         }
         if has_texts(request.api_type) {
             (request.restore, request.masked) = (verdict.restore, verdict.masked);
@@ -225,6 +246,13 @@ impl Service {
         let mut usage = UsageRow::of(request, execution_id, &self.gateway, &self.region, trace_id);
         if let Some(endpoint) = self.endpoint(request) {
             usage.endpoint_tags.clone_from(&endpoint.tags);
+            let input = &endpoint.policy.input;
+            // It ended before there was a verdict.
+            if usage.guardrails.is_empty() && request.lane != Lane::Judge && !input.is_empty() {
+                usage.guardrails = pipeline::not_run(input).iter().map(pipeline::Checked::record).collect();
+                usage.guardrail_outcome = Some(Found::NotRun.as_str().to_owned());
+                usage.policy_version.clone_from(&endpoint.policy.version);
+            }
         }
         usage.cost_usd = Some(Decimal::ZERO);
         usage.price_status = Some(PriceStatus::Free);
@@ -246,22 +274,26 @@ impl Service {
         // An answer that exists is delivered and stored even if it is late or was cancelled meanwhile: it has been paid for, and
         // an earlier delivery of this record may have ended the request with it, so it must come to the same end again.
         let answer = Answer { request: &request, terminal: &mut terminal, usage: &mut usage };
-        let checked = match &live {
-            Some(live) => self.finish(live, answer, (trace, sends)).await,
-            None => self.output(answer, (trace, sends)).await,
+        let room = match &answer.terminal.body {
+            Some(body) => self.room(&request, body).await,
+            None => Ok(None),
+        };
+        let checked = match (&room, &live) {
+            (Err(_), _) => Err(Stopped::Storage),
+            (_, Some(live)) => self.finish(live, answer, (trace, sends)).await,
+            (_, None) => self.output(answer, (trace, sends)).await,
         };
         let restored = match checked {
-            Ok(()) => self.restore(&request, &mut terminal).await.map_err(Stopped::from),
+            Ok(()) => self.restore(&request, &mut terminal, sends).await,
             stopped => stopped,
         };
         match restored {
             Ok(()) => {}
             Err(Stopped::HandedBack) => return Ok(Outcome::hand_back()),
-            Err(Stopped::Ended(error)) => {
-                // what was used stays in the row: a blocked answer has been billed by its provider
-                let Terminal { destination, attempts, chunks, is_filtered, .. } = terminal;
-                let failed = Terminal::failed(&request.caller.team, error);
-                terminal = Terminal { destination, attempts, chunks, is_filtered, ..failed };
+            Err(Stopped::Ended(error)) => terminal = withheld(&request, terminal, error),
+            Err(Stopped::Storage) => {
+                terminal = withheld(&request, terminal, ApiError::new(ErrorCode::Internal, UNSTORED));
+                terminal.headers.insert("x-should-retry".to_owned(), "false".to_owned());
             }
         }
         terminal.ended_us = tollgate_schemas::now_us();
@@ -279,15 +311,21 @@ impl Service {
         if endpoint.policy.output.is_empty() {
             return Ok(());
         }
-        let body = self.fetch(body).await?;
-        let verdict =
-            self.check(Checking { endpoint: &endpoint, side: Side::Output, request, trace }, body, sends).await?;
+        let body = self.fetch(request, body, sends).await?;
+        let (side, open) = (Side::Output, &Open::default());
+        let verdict = self.check(Checking { endpoint: &endpoint, side, request, trace, open }, body, sends).await?;
         let answer = Answer { request, terminal, usage };
-        self.judged(answer, verdict, endpoint.policy.version.as_ref()).await
+        self.judged(answer, verdict, endpoint.policy.version.as_ref(), sends).await
     }
 
     /// Enters what the checks of an answer did into its row, and puts what they made of it in its place.
-    async fn judged(&self, answer: Answer<'_>, verdict: Verdict, version: Option<&String>) -> Result<(), Stopped> {
+    async fn judged(
+        &self,
+        answer: Answer<'_>,
+        verdict: Verdict,
+        version: Option<&String>,
+        sends: &impl Sends,
+    ) -> Result<(), Stopped> {
         let Answer { request, terminal, usage } = answer;
         let input = usage.guardrail_outcome.as_deref().and_then(Found::parse).unwrap_or(Found::None);
         usage.guardrail_outcome = Some(input.max(verdict.outcome).as_str().to_owned());
@@ -297,16 +335,16 @@ impl Service {
             return Err(error.into());
         }
         if let Some(body) = verdict.body {
-            terminal.body = Some(self.store(&request.request_id.to_string(), body).await?);
+            terminal.body = Some(self.store_answer(request, body, sends).await?);
         }
         Ok(())
     }
 
     /// Puts back into an answer what masking took from its request. After the checks: they are about what the provider has written, and what
     /// the caller has written goes back to nobody else.
-    async fn restore(&self, request: &Request, terminal: &mut Terminal) -> Result<(), ApiError> {
+    async fn restore(&self, request: &Request, terminal: &mut Terminal, sends: &impl Sends) -> Result<(), Stopped> {
         let Some(body) = terminal.body.as_ref().filter(|_| !request.restore.is_empty()) else { return Ok(()) };
-        let (body, restorer) = (self.fetch(body).await?, Restorer::new(request.restore.clone()));
+        let (body, restorer) = (self.fetch(request, body, sends).await?, Restorer::new(request.restore.clone()));
         let restored = if body.get().len() <= INLINE_MAX_BYTES {
             restorer.answer(&body)
         } else {
@@ -315,14 +353,14 @@ impl Service {
             restored.map_err(|_| ApiError::new(ErrorCode::Internal, broken))?
         };
         if let Some(restored) = restored {
-            terminal.body = Some(self.store(&request.request_id.to_string(), restored).await?);
+            terminal.body = Some(self.store_answer(request, restored, sends).await?);
         }
         Ok(())
     }
 
     /// Runs one side's checks on a body: patterns and scores, then the judges.
     async fn check(&self, checking: Checking<'_>, body: Box<RawValue>, sends: &impl Sends) -> Result<Verdict, Stopped> {
-        let Checking { endpoint, side, request, trace } = checking;
+        let Checking { endpoint, side, request, trace, open } = checking;
         let (started, stage) = (Instant::now(), side.stage(&endpoint.policy));
         let span = tracing::info_span!(
             "guardrail",
@@ -341,7 +379,7 @@ impl Service {
                 // What has been answered is checked however late it is.
                 let budget = if side == Side::Input { stage.budget.min(left) } else { stage.budget };
                 let policy_version = endpoint.policy.version.as_deref().unwrap_or_default();
-                let hearing = Hearing { request, trace, policy_version, stage, case, part: None, budget, sends };
+                let hearing = Hearing { request, trace, policy_version, stage, case, part: None, budget, open, sends };
                 self.court.hear(&hearing, sifted.open(stage)).await
             }
         };
@@ -354,34 +392,6 @@ impl Service {
         metric::checked(side.as_str(), &verdict, started.elapsed());
         Ok(verdict)
     }
-
-    async fn fetch(&self, body: &Body) -> Result<Box<RawValue>, ApiError> {
-        let mut waits = STORAGE_WAITS.into_iter();
-        loop {
-            match (self.blobs.check_out(body).await, waits.next()) {
-                (Ok(json), _) => return Ok(json),
-                (Err(error), Some(wait)) => {
-                    tracing::warn!(%error, "a stored body could not be read; trying again");
-                    tokio::time::sleep(wait).await;
-                }
-                (Err(error), None) => return Err(storage(&error)),
-            }
-        }
-    }
-
-    async fn store(&self, id: &str, json: Box<RawValue>) -> Result<Body, ApiError> {
-        let mut waits = STORAGE_WAITS.into_iter();
-        loop {
-            match (self.blobs.check_in(id, json.clone()).await, waits.next()) {
-                (Ok(body), _) => return Ok(body),
-                (Err(error), Some(wait)) => {
-                    tracing::warn!(%error, "a masked body could not be stored; trying again");
-                    tokio::time::sleep(wait).await;
-                }
-                (Err(error), None) => return Err(storage(&error)),
-            }
-        }
-    }
 }
 
 /// Whether the answers of an API have texts in which anything could be put back.
@@ -393,8 +403,17 @@ fn cancelled() -> ApiError {
     ApiError::new(ErrorCode::Cancelled, "the request was cancelled")
 }
 
-fn storage(error: &tollgate_runtime::blob::Error) -> ApiError {
-    tracing::error!(%error, "object storage failed; the request ends");
+/// What takes an answer's place. What was used stays in the row: its provider has billed it.
+fn withheld(request: &Request, answer: Terminal, error: ApiError) -> Terminal {
+    let Terminal { destination, attempts, chunks, is_filtered, .. } = answer;
+    Terminal { destination, attempts, chunks, is_filtered, ..Terminal::failed(&request.caller.team, error) }
+}
+
+/// The end of a request that could not be checked because storage did not answer.
+fn unchecked(request: &Request) -> ApiError {
+    if request.expired(tollgate_schemas::now_us() / 1000, MAX_CLOCK_SKEW_MS) {
+        return request.expired_error();
+    }
     ApiError::new(ErrorCode::Internal, "object storage failed while the request was checked; send it again")
 }
 
@@ -417,6 +436,7 @@ pub(crate) fn sift_now(endpoint: &Endpoint, side: Side, placeholders: &[String],
     })
 }
 
+mod bodies;
 mod parts;
 
 #[cfg(test)]

@@ -9,11 +9,11 @@ pub(crate) use called::{MODELS, STABLE_MODELS};
 pub(crate) use path::{AZURE, AZURE_RESPONSES, Call, DEPLOYMENTS, INVOCATIONS, Path, SERVING, SHARED, below};
 
 use crate::config::IngressConfig;
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use std::{borrow::Cow, collections::BTreeMap};
 pub(crate) use tags::named as named_tags;
-use tollgate_runtime::config::{Endpoint, Task};
+use tollgate_runtime::config::{Endpoint, JOB_DEADLINE, Task};
 use tollgate_schemas::{
     ApiError, ApiType, Body, CacheUse, Caller, ErrorCode, Lane, OnDisconnect, ReplyTo, Request, RequestId, now_us,
 };
@@ -58,6 +58,31 @@ pub enum Door {
     },
 }
 
+impl Door {
+    /// Body and way back of a request that asks for its answer in the background. Of its provider nothing is asked in the background, so
+    /// that what it costs is counted; and a job has its answer later in any case.
+    fn later(&self, stream: bool, body: &RawValue, reply: ReplyTo) -> Result<(Box<RawValue>, ReplyTo), ApiError> {
+        let reply = match self {
+            Door::Topic { .. } => reply,
+            Door::Http { .. } if stream => {
+                let message =
+                    "an answer in the background is fetched when it is whole; leave out `stream` or `background`";
+                return Err(ApiError::new(ErrorCode::InvalidRequest, message).param("stream"));
+            }
+            Door::Http { .. } => ReplyTo::NOBODY,
+        };
+        let mut fields: BTreeMap<String, Box<RawValue>> =
+            serde_json::from_str(body.get()).map_err(|error| invalid(&error))?;
+        fields.remove("background");
+        Ok((written(&fields)?, reply))
+    }
+}
+
+/// A body that is written again, or a part of one.
+fn written(document: &impl Serialize) -> Result<Box<RawValue>, ApiError> {
+    to_raw_value(document).map_err(|_| ApiError::new(ErrorCode::Internal, "the body could not be written again"))
+}
+
 /// A request before it is admitted.
 pub struct Admission<'a> {
     /// Its id.
@@ -100,6 +125,12 @@ struct Peek<'a> {
     prompt: Option<&'a RawValue>,
     #[serde(borrow)]
     contents: Option<&'a RawValue>,
+    #[serde(borrow)]
+    previous_response_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    conversation: Option<&'a RawValue>,
+    #[serde(borrow)]
+    background: Option<&'a RawValue>,
     metadata: Option<serde_json::Value>,
     labels: Option<serde_json::Value>,
 }
@@ -119,7 +150,11 @@ impl Peek<'_> {
             ApiType::ChatCompletions | ApiType::Messages | ApiType::CountTokens | ApiType::GenerateContent => {
                 is_full_list()
             }
-            ApiType::Responses => text.starts_with('"') || is_full_list(),
+            ApiType::Responses => {
+                // What OpenAI has stored may be all there is to go on with; who else is asked names what it lacks.
+                let refers = || self.prompt.or(self.previous_response_id).or(self.conversation).is_some();
+                text.starts_with('"') || is_full_list() || (text == "null" && refers())
+            }
             ApiType::Embeddings | ApiType::Moderations | ApiType::Completions => text != "null",
         };
         match is_there {
@@ -207,10 +242,15 @@ impl Admission<'_> {
         let endpoint = config.endpoint(&self.caller, &model).ok_or_else(|| not_found(&model))?;
         fits(endpoint, self.api_type)?;
         peek.readable(config.checks_input(endpoint, &self.caller), self.api_type)?;
+        let asks_for_later = peek.background.is_some_and(|background| background.get() == "true");
+        let is_later =
+            self.api_type == ApiType::Responses && asks_for_later && config.in_background.contains(&endpoint.name);
         let (end_user, in_body) = peek.attribution(self.api_type);
         let tags = tags::together(self.tags, in_body, config.access.tags(&self.caller))?;
         let accepted_us = now_us();
-        let (lane, deadline_ms, idempotency_key) = terms(self.door, endpoint, accepted_us / 1000);
+        let (body, reply) =
+            if is_later { self.door.later(stream, &self.body, self.reply)? } else { (self.body, self.reply) };
+        let (lane, deadline_ms, idempotency_key) = terms(self.door, endpoint, reply.is_nobody(), accepted_us / 1000);
         Ok(Request {
             request_id: self.request_id,
             lane,
@@ -219,10 +259,10 @@ impl Admission<'_> {
             api_type: self.api_type,
             // Nobody reads a job's answer piece by piece, so its answer is always whole.
             stream: stream && matches!(self.door, Door::Http { .. }),
-            body: Body::Inline(self.body),
+            body: Body::Inline(body),
             api_headers: self.api_headers,
             caller: Caller { end_user, ..self.caller },
-            reply: self.reply,
+            reply,
             tags,
             accepted_us,
             deadline_ms,
@@ -247,8 +287,12 @@ impl Admission<'_> {
     }
 }
 
-fn terms(door: &Door, endpoint: &Endpoint, now_ms: i64) -> (Lane, i64, Option<String>) {
+fn terms(door: &Door, endpoint: &Endpoint, is_later: bool, now_ms: i64) -> (Lane, i64, Option<String>) {
     match door {
+        Door::Http { idempotency_key } if is_later => {
+            let longest_ms = i64::try_from(JOB_DEADLINE.as_millis()).unwrap_or(i64::MAX / 2);
+            (Lane::Batch, now_ms + longest_ms, idempotency_key.clone())
+        }
         Door::Http { idempotency_key } => {
             let total_ms = i64::try_from(endpoint.timeout.total.0).unwrap_or(i64::MAX / 2);
             (Lane::Interactive, now_ms + total_ms, idempotency_key.clone())
@@ -282,4 +326,33 @@ pub(crate) fn invalid(error: &serde_json::Error) -> ApiError {
         format!("the body is not valid JSON, at {at}")
     };
     ApiError::new(ErrorCode::InvalidRequest, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_needs_an_input_or_something_stored_in_its_place() {
+        let refused = |body: &str| {
+            let peek: Peek<'_> = serde_json::from_str(body).expect("JSON");
+            peek.prompt(ApiType::Responses).err().and_then(|error| error.param)
+        };
+        for whole in [
+            r#"{"input":"hi"}"#,
+            r#"{"prompt":{"id":"pmpt_1","variables":{"name":"Ada"}}}"#,
+            r#"{"previous_response_id":"resp_1"}"#,
+            r#"{"conversation":{"id":"conv_1"},"input":null}"#,
+        ] {
+            assert_eq!(refused(whole), None, "{whole}");
+        }
+        for lacking in [
+            "{}",
+            r#"{"input":null,"prompt":null,"previous_response_id":null,"conversation":null}"#,
+            r#"{"input":[],"previous_response_id":"resp_1"}"#,
+            r#"{"input":{"role":"user"},"prompt":{"id":"pmpt_1"}}"#,
+        ] {
+            assert_eq!(refused(lacking).as_deref(), Some("input"), "{lacking}");
+        }
+    }
 }

@@ -6,7 +6,11 @@ use crate::{
 };
 use axum::http::HeaderMap;
 use object_store::ObjectStore;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::Semaphore;
 use tollgate_runtime::config::{Config, Cors, Endpoint, Overrides, Team, wildcard};
 use tollgate_schemas::{ApiError, Caller};
@@ -32,6 +36,8 @@ pub struct IngressConfig {
     pub(crate) endpoints: HashMap<String, Arc<Endpoint>>,
     /// Those whose name ends with `*`, by what comes before it, the longest first.
     pub(crate) wildcards: Vec<(String, Arc<Endpoint>)>,
+    /// The endpoints whose callers may have answers of the Responses API later.
+    pub(crate) in_background: HashSet<String>,
     /// Whether the guardrails of teams and keys check requests.
     input_checks: Overrides<bool>,
     /// Endpoint names in the order of the file.
@@ -76,10 +82,12 @@ impl IngressConfig {
             let (requests, replies) = config.team_topics(team)?;
             Some((requests, JobDoor { team: team.name.clone(), replies, repeats: Semaphore::new(JOB_REPEATS_MAX) }))
         };
+        let in_background = config.endpoints.iter().filter(|endpoint| config.runs_in_background(endpoint));
         Ok(Self {
             gateway: config.gateway.clone(),
             endpoints,
             wildcards,
+            in_background: in_background.map(|endpoint| endpoint.name.clone()).collect(),
             input_checks: Overrides::of(config, |_, _, guardrails| guardrails.input.any()),
             endpoint_names: config.endpoints.iter().map(|e| e.name.clone()).collect(),
             doors: config.teams.iter().filter_map(door).collect(),

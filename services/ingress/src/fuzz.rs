@@ -60,14 +60,12 @@ pub fn job(value: &[u8], id: Option<&[u8]>, subject: Option<&[u8]>, expires: Opt
     admit(job.body, &Door::Topic { expires_ms, default_ms: 60_000, idempotency_key });
 }
 
-/// Whether a body is part of `value`, or all its fields are: but for the model, which a path of another gateway may have named.
+/// Whether a body is part of `value`, or all its fields are: but for the model, which a path of another gateway may have named. One
+/// that such a path has taken a field from is written again.
 fn is_what_came(body: &RawValue, value: &[u8]) -> bool {
     let came = |raw: &RawValue| value.windows(raw.get().len()).any(|part| part == raw.get().as_bytes());
     let fields = || serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(body.get());
-    came(body)
-        || fields().is_ok_and(|fields| {
-            fields.contains_key("model") && fields.iter().all(|(name, raw)| name == "model" || came(raw))
-        })
+    came(body) || fields().is_ok_and(|fields| fields.iter().all(|(name, raw)| name == "model" || came(raw)))
 }
 
 /// The path of a job's API, with its model where that stands in it.
@@ -97,7 +95,7 @@ fn admit(body: Box<RawValue>, door: &Door) {
         tags: Default::default(),
         cache: Default::default(),
         caller: Caller { team: "search".into(), ..Caller::default() },
-        reply: ReplyTo { partition: None, boot_id: None, topic: None },
+        reply: ReplyTo::NOBODY,
         door,
     };
     let Ok(request) = admission.admit(&CONFIG) else { return };
@@ -126,12 +124,13 @@ mod tests {
 
     #[test]
     fn the_shapes_and_a_body_hold() {
-        let bodies: [&[u8]; 5] = [
+        let bodies: [&[u8]; 6] = [
             br#"{"custom_id":"a","url":"/v1/chat/completions","body":{"model":"m","messages":[{}]},"metadata":{"a":1.5}}"#,
             br#"{"metadata":{"a":1},"path":"/v1/chat/completions","body":{"model":"m","messages":[{}]}}"#,
             br#"{"model":"m","messages":[{"role":"user"}],"user":"u","metadata":{"k":"v"}}"#,
             br#"{"url":"/v1beta/models/a%2Fm:generateContent","body":{"contents":[{}]}}"#,
             br#"{"url":"/serving-endpoints/a%2Fm/invocations","body":{"messages":[{"a":1.50}],"usage_context":{"a":"b"}}}"#,
+            br#"{"url":"/serving-endpoints/chat/completions","body":{"messages":[{"a":1.50}],"usage_context":{"a":"b"}}}"#,
         ];
         for text in bodies {
             job(text, Some(b"id"), Some(b"/v1/chat/completions"), Some(b"2030-01-01T00:00:00Z"));

@@ -2,6 +2,7 @@
 
 use crate::{
     Stops,
+    background::Accepted,
     bodies::Bodies,
     config::{BODIES_MAX_BYTES, IngressConfig, REPEATS_MAX, WAITING_MAX},
     idempotency::{BodyHash, Claimant, Key, Keys, Settled},
@@ -9,16 +10,16 @@ use crate::{
     reserve::Desk,
     results::Reader,
 };
+use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tollgate_bus::{
-    Ack, Outgoing, Producer,
+    Ack, Outgoing, Producer, end,
     replies::{Event, Replies, Waiters},
 };
 use tollgate_runtime::{BlobStore, Control, blob, control::Derived, supervised};
 use tollgate_schemas::{
-    ApiError, Body, Cancellation, ErrorCode, KeyDoor, ReplyEvent, ReplyTo, Request, RequestId, Terminal, TraceContext,
-    headers, topic,
+    ApiError, Body, ErrorCode, KeyDoor, ReplyEvent, ReplyTo, Request, RequestId, Terminal, TraceContext, headers, topic,
 };
 
 /// How long a caller waits for room in the producer's queue.
@@ -149,7 +150,13 @@ impl Gateway {
         let place = self.waiting.take()?;
         let id = request.request_id;
         let figures = self.desk.reserve(&mut request).await?;
-        let submitted = self.submit_reserved(request, trace, place, held).await;
+        let submitted = async {
+            if let Some(accepted) = Accepted::of(&request) {
+                accepted.keep(&self.results, id).await?;
+            }
+            self.submit_reserved(request, trace, place, held).await
+        };
+        let submitted = submitted.await;
         match submitted {
             Ok(mut pending) if pending.id() == id && !pending.is_repeat() => {
                 pending.figures = figures;
@@ -172,7 +179,10 @@ impl Gateway {
     ) -> Result<Pending, ApiError> {
         let Some(claimant) = claimant(&request, KeyDoor::Http, trace) else {
             self.check_in(&mut request).await.map_err(|error| not_stored(&error))?;
-            return self.publish(request, trace, place).await;
+            return match request.reply.is_nobody() {
+                true => self.publish_acked(request, trace, place).await,
+                false => self.publish(request, trace, place).await,
+            };
         };
         let (gateway, trace) = (self.clone(), trace.clone());
         // A caller that leaves between claim and publication must not leave the claim behind.
@@ -200,7 +210,9 @@ impl Gateway {
         tollgate_bus::fault::point("idempotency.claimed");
         let published = self.keys.published(&claimant, claim)?;
         if claim.is_new {
-            return self.publish_keyed(request, &trace, place, published).await;
+            let pending = self.publish_acked(request, &trace, place).await?;
+            self.note(published, pending.id()).await;
+            return Ok(pending);
         }
         // Who claimed the key first may have published its request, which may have ended or go on: its answer is the answer.
         let ended = self.results.find_surely(claim.id).await.map_err(|error| {
@@ -252,13 +264,35 @@ impl Gateway {
         }
     }
 
+    /// The body of a terminal, fetched if it is a claim check.
+    pub(crate) async fn body_of(&self, id: RequestId, end: &Terminal) -> Result<Option<Box<RawValue>>, ApiError> {
+        let Some(body) = &end.body else { return Ok(None) };
+        self.blobs.check_out(body).await.map(Some).map_err(|error| {
+            tracing::error!(%error, "a stored answer cannot be read");
+            let message = format!("the answer is stored but cannot be read now; GET /v1/requests/{id} later");
+            ApiError::new(ErrorCode::Overloaded, message)
+        })
+    }
+
     /// Asks whoever owns a request of the team to end it.
     pub(crate) async fn cancel(&self, id: RequestId, team: &str, trace: &TraceContext) -> Result<(), ApiError> {
-        let record = cancellation(id, team, "requested", trace);
+        let record = end::cancellation(id, team, "requested", trace);
         let sent = async { self.producer.send_acked(record.ok()?).await.ok() };
         tokio::time::timeout(QUEUE_TIMEOUT, sent).await.ok().flatten().ok_or_else(|| {
             ApiError::new(ErrorCode::Overloaded, "the cancellation could not be recorded in time; try again")
         })
+    }
+
+    /// The same without waiting for the log: once it is in the producer's queue, it may take as long as an outage does.
+    pub(crate) fn cancel_later(&self, id: RequestId, team: &str, reason: &str, trace: &TraceContext) {
+        let (producer, record) = (self.producer.clone(), end::cancellation(id, team, reason, trace));
+        supervised("cancel", async move {
+            let queued = async { producer.send(Outgoing { relaxed: true, ..record? }, Ack::None).await };
+            match tokio::time::timeout(QUEUE_TIMEOUT, queued).await {
+                Ok(Ok(())) => {}
+                refused => tracing::error!(?refused, request_id = %id, "a cancellation could not be queued"),
+            }
+        });
     }
 
     /// Begins to wait for the request's own answer.
@@ -304,18 +338,22 @@ impl Gateway {
         }
     }
 
-    /// Publishes a request and, once it is acknowledged, the record that says so; the caller waits for that too.
-    async fn publish_keyed(
+    /// Publishes a request that goes on without its caller; the caller waits until it is acknowledged.
+    async fn publish_acked(
         self: &Arc<Self>,
         request: Request,
         trace: &TraceContext,
         place: OwnedSemaphorePermit,
-        published: Outgoing,
     ) -> Result<Pending, ApiError> {
-        let (id, pending) = (request.request_id, self.wait(&request, trace, place)?);
-        // A request with a key goes on without its caller, so an error leaves nothing to cancel.
-        self.producer.send_acked(self.record(request, trace)?).await.map_err(|error| not_sent(id, &error))?;
-        self.note(published, id).await;
+        // A repeat of a key joins the request; nobody knows any other's id.
+        let has_repeats = request.idempotency_key.is_some();
+        let (id, mut pending) = (request.request_id, self.wait(&request, trace, place)?);
+        if let Err(error) = self.producer.send_acked(self.record(request, trace)?).await {
+            if !has_repeats {
+                pending.withdraw();
+            }
+            return Err(not_sent(id, &error));
+        }
         Ok(pending)
     }
 
@@ -332,17 +370,8 @@ impl Gateway {
 pub(crate) fn claimant(request: &Request, door: KeyDoor, trace: &TraceContext) -> Option<Claimant> {
     let (Some(key), Body::Inline(body)) = (request.idempotency_key.clone(), &request.body) else { return None };
     let key = Key { team: request.caller.team.clone(), door, key };
-    Some(Claimant::new(key, BodyHash::of(body.get()), request.request_id, trace.clone()))
-}
-
-pub(crate) fn cancellation(
-    id: RequestId,
-    team: &str,
-    reason: &str,
-    trace: &TraceContext,
-) -> Result<Outgoing, tollgate_bus::Error> {
-    let value = Cancellation { request_id: id, team: Some(team.to_owned()), reason: reason.to_owned() };
-    Outgoing::of(&topic::CANCELLATIONS, id, &value, trace)
+    let body = BodyHash::of(request.api_type, &request.model, body.get());
+    Some(Claimant::new(key, body, request.request_id, trace.clone()))
 }
 
 pub(crate) fn unpublished() -> ApiError {

@@ -16,6 +16,7 @@
 mod admin;
 mod admit;
 mod auth;
+mod background;
 mod bodies;
 mod config;
 mod error;

@@ -1,15 +1,11 @@
 //! A caller's wait for one answer.
 
-use crate::{Gateway, gateway::cancellation};
-use serde_json::value::RawValue;
+use crate::Gateway;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tollgate_admission::Figures;
-use tollgate_bus::{Ack, Outgoing, replies::Event};
-use tollgate_runtime::supervised;
-use tollgate_schemas::{
-    ApiError, ErrorCode, OnDisconnect, Origin, Request, RequestId, StreamEvent, Terminal, TraceContext,
-};
+use tollgate_bus::replies::Event;
+use tollgate_schemas::{ApiError, OnDisconnect, Origin, Request, RequestId, StreamEvent, Terminal, TraceContext};
 
 /// How much longer than the request's deadline a caller waits for the owner to say that it has passed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -81,6 +77,13 @@ impl Pending {
         repeat
     }
 
+    /// The caller is told that the request was not published, which nobody can know: a record that was not acknowledged in time may
+    /// be in the log all the same. The caller asks again, under another id; should this one run, it is ended.
+    pub(crate) fn withdraw(&mut self) {
+        self.ended = true;
+        self.gateway.cancel_later(self.id, &self.team, "unpublished", &self.trace);
+    }
+
     /// The request was not published: nothing is to be cancelled.
     pub(crate) fn unpublished(mut self) {
         self.ended = true;
@@ -97,7 +100,7 @@ impl Pending {
     }
 
     /// The next step. After [`Answer::Terminal`] or [`Answer::StillRunning`] there is none. An error means that the request
-    /// was not published. Safe to drop and call again.
+    /// was not published as far as is known, and is cancelled. Safe to drop and call again.
     pub async fn next(&mut self) -> Result<Answer, ApiError> {
         let gateway = self.gateway.clone();
         tokio::select! {
@@ -122,7 +125,10 @@ impl Pending {
             Some(Event::Terminal { terminal, forwarded, interrupted }) => {
                 Ok(Answer::Terminal { terminal, forwarded, interrupted })
             }
-            Some(Event::Unpublished) => Err(crate::gateway::unpublished()),
+            Some(Event::Unpublished) => {
+                self.withdraw();
+                Err(crate::gateway::unpublished())
+            }
             _ => Ok(Answer::StillRunning),
         }
     }
@@ -138,16 +144,9 @@ impl Pending {
         }
     }
 
-    /// The body of a terminal, fetched if it is a claim check.
-    pub async fn body(&self, terminal: &Terminal) -> Result<Option<Box<RawValue>>, ApiError> {
-        let Some(body) = &terminal.body else { return Ok(None) };
-        self.gateway.blobs.check_out(body).await.map(Some).map_err(|error| {
-            tracing::error!(%error, "a stored answer could not be read");
-            ApiError::new(
-                ErrorCode::Overloaded,
-                format!("the answer is stored but cannot be read now; GET /v1/requests/{} later", self.id),
-            )
-        })
+    /// Where it waits.
+    pub(crate) fn gateway(&self) -> &Gateway {
+        &self.gateway
     }
 }
 
@@ -160,15 +159,7 @@ impl Drop for Pending {
         if self.ended || self.on_disconnect == OnDisconnect::Finish {
             return;
         }
-        let record = cancellation(self.id, &self.team, "disconnected", &self.trace);
-        let gateway = self.gateway.clone();
-        supervised("cancel", async move {
-            match record {
-                // Nobody waits for it, so it may take as long as an outage does.
-                Ok(record) => drop(gateway.producer.send(Outgoing { relaxed: true, ..record }, Ack::None).await),
-                Err(error) => tracing::error!(%error, "a cancellation could not be written"),
-            }
-        });
+        self.gateway.cancel_later(self.id, &self.team, "disconnected", &self.trace);
     }
 }
 

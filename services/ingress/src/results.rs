@@ -5,12 +5,14 @@
 //! ids, by ten seconds, so that whoever looks for one reads the few segments of its time and no others, however much has ended since. The
 //! name says which records it covers: those of its time among them. The offset is committed after the writes. A name says all of its
 //! content, so a writer that lost its partition and does not know it overwrites nothing; segments may overlap. Of several
-//! terminals of a request the first in the log counts: where two executions ended one, everybody sees the same end. Any replica
-//! answers from any segment: what it did not write itself it reads once. Bounded: [`INDEX_MAX`] ids in memory,
+//! terminals of a request the first in the log counts, of the lowest partition that has some: where two executions ended one, everybody sees the same end. Any replica
+//! answers from any segment: what it did not write itself it reads once. Beside them stands what is noted of requests whose answers are
+//! fetched later (`<id>.json`, [`crate::background`]); all of it goes with the window. Bounded: [`INDEX_MAX`] ids in memory,
 //! [`SEGMENT_MAX_BYTES`] of terminals that are not written yet, a partition, [`AT_ONCE`] lookups of as many segments at a time, no
 //! segment before the window.
 
 use crate::{Error, config::IngressConfig};
+use axum::body::Bytes;
 use chrono::{DateTime, NaiveDateTime};
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
@@ -65,6 +67,19 @@ impl Slot {
     fn path(self) -> String {
         self.0.format("results/date=%Y-%m-%d/%H%M%S").to_string()
     }
+
+    /// That of what stands there.
+    fn parse(path: &Path) -> Option<Self> {
+        let mut parts = path.parts().skip(1);
+        let (date, time) = (parts.next()?, parts.next()?);
+        let at = format!("{}{}", date.as_ref().strip_prefix("date=")?, time.as_ref());
+        Some(Self(NaiveDateTime::parse_from_str(&at, "%Y-%m-%d%H%M%S").ok()?))
+    }
+}
+
+/// Where stands what is noted of a request.
+fn note_path(slot: Slot, id: RequestId) -> Path {
+    Path::from(format!("{}/{id}.json", slot.path()))
 }
 
 /// A file of terminals.
@@ -83,10 +98,7 @@ impl SegmentName {
     }
 
     fn parse(path: &Path) -> Option<Self> {
-        let mut parts = path.parts().skip(1);
-        let (date, time) = (parts.next()?, parts.next()?);
-        let at = format!("{}{}", date.as_ref().strip_prefix("date=")?, time.as_ref());
-        let slot = Slot(NaiveDateTime::parse_from_str(&at, "%Y-%m-%d%H%M%S").ok()?);
+        let slot = Slot::parse(path)?;
         let mut numbers = path.filename()?.strip_suffix(".jsonl")?.split('-');
         let mut number = || numbers.next()?.parse::<i64>().ok();
         Some(Self { slot, partition: number()?.try_into().ok()?, first: number()?, next: number()? })
@@ -131,10 +143,11 @@ impl Index {
                 self.order.push_back(id);
             }
             // A segment that has the first terminal begins before any that has only a later one. Terminals of different
-            // partitions have no order; the one that was known first stays.
+            // partitions have no order in time that every replica sees; the lowest partition's counts, whoever learns of it when.
             Entry::Occupied(mut known) => {
                 let (at, from) = known.get();
-                if at.partition == segment.partition && (segment.first, line.start) < (at.first, from.start) {
+                let (new, old) = ((segment.partition, segment.first, line.start), (at.partition, at.first, from.start));
+                if new < old {
                     known.insert((segment, line));
                 }
             }
@@ -265,12 +278,12 @@ impl Writer {
     /// Deletes what lies before the window. Several replicas may do it at once.
     async fn expire(&self) {
         let keep = self.reader.oldest();
-        let mut segments = self.reader.store.list(Some(&Path::from("results")));
-        while let Ok(Some(segment)) = segments.try_next().await {
-            if SegmentName::parse(&segment.location).is_some_and(|name| name.slot < keep)
-                && let Err(error) = self.reader.store.delete(&segment.location).await
+        let mut stored = self.reader.store.list(Some(&Path::from("results")));
+        while let Ok(Some(file)) = stored.try_next().await {
+            if Slot::parse(&file.location).is_some_and(|slot| slot < keep)
+                && let Err(error) = self.reader.store.delete(&file.location).await
             {
-                tracing::warn!(%error, path = %segment.location, "an expired result could not be deleted; tried again in an hour");
+                tracing::warn!(%error, path = %file.location, "an expired result could not be deleted; tried again in an hour");
             }
         }
         if let Ok(mut index) = self.reader.index.lock() {
@@ -343,6 +356,22 @@ impl Reader {
     /// The first slot that results are kept of: that of the requests which may have ended within the window.
     fn oldest(&self) -> Slot {
         Slot((chrono::Utc::now() - self.window - self.longest).naive_utc())
+    }
+
+    /// Keeps what is to be known of a request before it has ended, for as long as its result. Again does no harm.
+    pub(crate) async fn note(&self, id: RequestId, noted: Vec<u8>) -> object_store::Result<()> {
+        let Some(path) = Slot::of(id).map(|slot| note_path(slot, id)) else { return Ok(()) };
+        self.store.put(&path, noted.into()).await.map(|_| ())
+    }
+
+    /// What was noted of a request.
+    pub(crate) async fn noted(&self, id: RequestId) -> object_store::Result<Option<Bytes>> {
+        let Some(slot) = Slot::of(id).filter(|slot| *slot >= self.oldest()) else { return Ok(None) };
+        match self.store.get(&note_path(slot, id)).await {
+            Ok(noted) => noted.bytes().await.map(Some),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The terminal of a finished request; `None` if there is none within the window.

@@ -96,6 +96,8 @@ pub(crate) struct Call<'a> {
     pub is_forced: bool,
     /// Fields that the destination's API cannot express are left out.
     pub drops_unsupported: bool,
+    /// A stream that says no more than that the model will not speak of it is not shown: another destination may do better.
+    pub holds_refusals: bool,
     /// What another call needs to go on with its stream is kept, should it break.
     pub may_be_resumed: bool,
     /// Ends the call early.
@@ -430,8 +432,8 @@ impl Call<'_> {
             sink,
         };
         let broken = stream.run(incoming, first_byte).await.err();
-        // What a broken stream still holds goes out only if the caller has seen its beginning.
-        if broken.is_none() || stream.held.is_open() {
+        // What is still held goes out behind what the caller has seen; else if the answer is whole and it was about to go.
+        if stream.held.is_open() || broken.is_none() && stream.held.due().is_some() {
             stream.flush().await;
         }
         let Stream { mut ended, decoder, held, sink, .. } = stream;

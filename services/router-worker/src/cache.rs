@@ -1,7 +1,7 @@
 //! Answers that are kept and given again to the same request, for endpoints that ask for it.
 //!
 //! The key is a hash of all that an answer depends on: endpoint, API, whose answers may be given (`scope`), the model's name as it
-//! is shown, and the body with its fields in order, but for those that change nothing in the answer. So an answer never reaches another
+//! is shown, headers that are part of the API, and the body with its fields in order, but for those that change nothing in the answer. So an answer never reaches another
 //! team unless the endpoint says so. It is the body as the guardrail has let it through that counts, and a kept answer passes the
 //! output checks like any other.
 //!
@@ -64,8 +64,13 @@ impl Key {
             hash.update(&text.len().to_be_bytes());
             hash.update(text.as_bytes());
         };
-        for text in ["v1", &request.endpoint, request.api_type.as_str(), team, key, &request.model] {
+        for text in ["v2", &request.endpoint, request.api_type.as_str(), team, key, &request.model] {
             add(text);
+        }
+        add(&request.api_headers.len().to_string());
+        for (name, value) in &request.api_headers {
+            add(name);
+            add(value);
         }
         let is_material = |(name, _): &(&str, &RawValue)| is_material(name, request.api_type);
         let mut fields: Vec<(&str, &RawValue)> = chat.iter().filter(is_material).collect();
@@ -125,6 +130,12 @@ pub(crate) struct Kept {
     pub finish_reason: Option<String>,
     /// What it cost, in US dollars: what giving it again saves.
     pub cost_usd: Option<Decimal>,
+    /// The destination that gave it.
+    #[serde(default)]
+    pub destination: Option<String>,
+    /// Fields of the request that it left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<String>,
     /// Not given again from then on, milliseconds since the Unix epoch.
     pub until_ms: i64,
 }
@@ -136,6 +147,8 @@ impl Kept {
             body: answer.body.clone(),
             finish_reason: answer.finish_reason.clone(),
             cost_usd: None,
+            destination: None,
+            dropped: Vec::new(),
             until_ms: 0,
         })
     }
@@ -265,6 +278,19 @@ mod tests {
         assert_eq!(with_tag(&request, "1"), with_tag(&request, "2"));
         assert_ne!(with_tag(&responses, "1"), with_tag(&responses, "2"), "the answer repeats it");
         assert_ne!(key(Team, &Request { model: "alias".to_owned(), ..request.clone() }, body), first);
+        let with_beta = |beta: &str| {
+            let api_headers = [("anthropic-beta".to_owned(), beta.to_owned())].into();
+            key(Team, &Request { api_type: ApiType::Messages, api_headers, ..request.clone() }, body)
+        };
+        assert_eq!(with_beta("context-1m"), with_beta("context-1m"));
+        assert_ne!(with_beta("context-1m"), with_beta("interleaved-thinking"));
+    }
+
+    #[test]
+    fn what_an_earlier_version_kept_is_read() {
+        let text = r#"{"body":{"id":"1"},"finish_reason":"stop","cost_usd":"0.1","until_ms":1}"#;
+        let kept: Kept = serde_json::from_str(text).expect("an answer");
+        assert_eq!((kept.destination, kept.dropped, kept.until_ms), (None, Vec::new(), 1));
     }
 
     #[tokio::test]
@@ -275,6 +301,8 @@ mod tests {
             body: RawValue::from_string(format!("\"{}\"", "x".repeat(length))).expect("json"),
             finish_reason: None,
             cost_usd: Some(Decimal::ONE),
+            destination: None,
+            dropped: Vec::new(),
             until_ms: 0,
         };
         let key = |n: u8| Key([n; 32]);

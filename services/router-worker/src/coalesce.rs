@@ -9,7 +9,8 @@ use tollgate_schemas::StreamEvent;
 pub(crate) const WINDOW: Duration = Duration::from_millis(20);
 /// A chunk is cut at this many bytes. In a record they may double, because they are quoted once more.
 const CHUNK_MAX_BYTES: usize = 256 * 1024;
-/// The longest single event, and the most that is held before the first content. Twice this fits into a record.
+/// The longest single event. Twice this fits into a record. Before the first content no more than this is held: what is beyond goes
+/// out.
 pub(crate) const HELD_MAX_BYTES: usize = 1024 * 1024;
 
 /// Events that have not been sent.
@@ -23,14 +24,15 @@ pub(crate) struct Coalescer {
 }
 
 impl Coalescer {
-    /// Takes events. `content`: they carry something a caller would see. Before the first content everything is held,
-    /// because a provider that fails so early is replaced by another, unseen.
+    /// Takes events. `content`: they carry something a caller is to see. Before the first content everything is held, as far as
+    /// there is room, because a provider that fails so early is replaced by another, unseen.
     pub(crate) fn add(&mut self, events: Vec<StreamEvent>, content: bool, now: Instant) {
         self.bytes += events.iter().map(|event| event.data.len()).sum::<usize>();
         self.events.extend(events);
         let first = content && !self.has_content;
         self.has_content |= content;
-        if first || self.bytes > CHUNK_MAX_BYTES && self.has_content {
+        let most = if self.has_content || self.is_open { CHUNK_MAX_BYTES } else { HELD_MAX_BYTES };
+        if first || self.bytes > most {
             self.due = Some(now);
         } else if self.is_open && !self.events.is_empty() {
             self.due.get_or_insert(now + WINDOW);
@@ -42,10 +44,9 @@ impl Coalescer {
         self.due
     }
 
-    /// Whether more is held than a record could take.
+    /// Whether an event is held that is longer than a record could take.
     pub(crate) fn is_too_large(&self) -> bool {
-        let longest = self.events.iter().map(|event| event.data.len()).max().unwrap_or(0);
-        longest > HELD_MAX_BYTES || !self.has_content && self.bytes > HELD_MAX_BYTES
+        self.events.iter().any(|event| event.data.len() > HELD_MAX_BYTES)
     }
 
     /// The held events, to be sent now, in chunks that fit into a record each.
@@ -103,6 +104,24 @@ mod tests {
         (0..3).for_each(|_| held.add(event(&"y".repeat(CHUNK_MAX_BYTES / 2)), true, now));
         assert_eq!(held.take().iter().map(Vec::len).collect::<Vec<_>>(), [1, 2, 1]);
         held.add(event(&"z".repeat(HELD_MAX_BYTES + 1)), true, now);
+        assert!(held.is_too_large());
+    }
+
+    #[test]
+    fn a_beginning_that_is_too_long_to_be_held_goes_out() {
+        let (mut held, now) = (Coalescer::default(), Instant::now());
+        let large = "x".repeat(HELD_MAX_BYTES / 2 + 1);
+        held.add(event(&large), false, now);
+        assert_eq!(held.due(), None);
+        held.add(event(&large), false, now);
+        assert_eq!((held.due(), held.is_too_large()), (Some(now), false));
+        assert_eq!(held.take().len(), 2);
+        held.add(event("more of it"), false, now);
+        assert_eq!(held.due(), Some(now + WINDOW), "it is seen, so the rest is not held back");
+        held.add(event("a"), true, now);
+        assert_eq!(held.due(), Some(now), "the first content goes at once all the same");
+        assert_eq!(held.take().concat().len(), 2);
+        held.add(event(&"y".repeat(HELD_MAX_BYTES + 1)), false, now);
         assert!(held.is_too_large());
     }
 }

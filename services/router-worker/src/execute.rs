@@ -1,10 +1,12 @@
 //! One request from its approval to its end: try destinations until one answers, and account for every call.
 //!
 //! `patience` says whether it may wait in place, `choose` in which order destinations are tried, `hedge` makes two calls at once,
-//! `resume` goes on with a stream that broke, `again` and `count` answer without a call, `cap` lowers what may be produced, `ending` says
-//! how the end is told, and `shadow` who gets a copy.
+//! `resume` goes on with a stream that broke, `unwilling` gives way to a model that will speak of it, `again` and `count` answer
+//! without a call, `bodies` reads and stores what is too large for the log, `cap` lowers what may be produced, `ending` says how the
+//! end is told, and `shadow` who gets a copy.
 
 mod again;
+mod bodies;
 mod cap;
 mod choose;
 mod count;
@@ -13,6 +15,7 @@ mod hedge;
 mod resume;
 mod shadow;
 mod task;
+mod unwilling;
 
 use crate::{
     allowance::Meters,
@@ -25,24 +28,19 @@ use crate::{
     metric,
     park::{CALLS_MAX, Parked, park},
     patience::Patience,
-    providers::{Answer, Fields, Wire},
+    providers::Wire,
     route::{self, Now, Outcome, Plan, Step},
     spans,
 };
 use again::Place;
-use cap::cap_output;
+pub(crate) use bodies::HELD_MAX_BYTES;
+use bodies::Unread;
 use ending::failed;
 use hedge::Hedged;
 use std::{borrow::Cow, sync::Arc, time::Duration};
 use task::{QUEUE_MAX, Running, Task};
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout_at},
-};
-use tollgate_runtime::{
-    BlobStore, MAX_CLOCK_SKEW_MS,
-    config::{Trigger, model_for},
-};
+use tokio::{sync::Semaphore, time::Instant};
+use tollgate_runtime::{BlobStore, MAX_CLOCK_SKEW_MS, config::model_for};
 use tollgate_schemas::{
     ApiError, AttemptAction, ErrorCode, ExecutionId, Lane, Request, Terminal, UsageRow, Waiting, left_until,
 };
@@ -56,6 +54,8 @@ pub(crate) struct Executor {
     pub blobs: BlobStore,
     /// Places for requests of the batch lane that wait without being parked.
     pub places: Arc<Semaphore>,
+    /// Bytes of answers of the batch lane that may wait for object storage.
+    pub held: Arc<Semaphore>,
     /// What calls take of their destinations' limits.
     pub meters: Arc<Meters>,
     /// Answers that are given again.
@@ -142,12 +142,6 @@ fn in_parts<'s, S: ChunkSink>(sink: &'s mut S, request: &Request, checked: Check
     (request.stream && checked != Checked::Whole).then_some(sink)
 }
 
-/// Why there is no body to work on.
-enum Unread {
-    Failed(ApiError),
-    HandedOver,
-}
-
 impl Executor {
     /// Runs a request to its end, or until it is to be parked. Chunks of a stream go to `sink`. Never fails: an error is an
     /// end too.
@@ -179,6 +173,7 @@ impl Executor {
             Ok(read) => read,
             Err(Unread::Failed(error)) => return failed(request, usage, error),
             Err(Unread::HandedOver) => return Done::HandedOver(Box::new(request.clone())),
+            Err(Unread::Away) => return Done::Parked(Box::new(bodies::parked(request))),
         };
         let ledger = carried(request);
         let checked = self.router.checked(&endpoint, request);
@@ -217,37 +212,6 @@ impl Executor {
             place.keep(answer, &mut finished).await;
         }
         Done::Ended(Box::new(finished))
-    }
-
-    /// The request's body, which may be far away, and its length in bytes.
-    async fn read(&self, request: &Request, limits: &Limits, signals: Signals<'_>) -> Result<(Fields, usize), Unread> {
-        let late = || {
-            if Instant::now() >= limits.deadline {
-                request.expired_error()
-            } else {
-                ApiError::new(ErrorCode::Internal, "the request's body could not be read in time from object storage")
-            }
-        };
-        let chat = tokio::select! {
-            biased;
-            () = signals.cancel.cancelled() => return Err(Unread::Failed(cancelled())),
-            () = signals.handover.cancelled() => return Err(Unread::HandedOver),
-            chat = timeout_at(limits.end(), self.chat(request)) => chat.map_err(|_| Unread::Failed(late()))?,
-        };
-        if Instant::now() >= limits.end() { Err(Unread::Failed(late())) } else { chat.map_err(Unread::Failed) }
-    }
-
-    async fn chat(&self, request: &Request) -> Result<(Fields, usize), ApiError> {
-        let body = self.blobs.check_out(&request.body).await.map_err(|error| {
-            tracing::error!(%error, request_id = %request.request_id, "a request's body cannot be read");
-            ApiError::new(ErrorCode::Internal, "the request's body could not be read from object storage")
-        })?;
-        let mut chat = Fields::parse(body.get())
-            .map_err(|_| ApiError::new(ErrorCode::InvalidRequest, "the body must be a JSON object"))?;
-        if let Some(most) = request.reserved.and_then(|reserved| reserved.max_output_tokens) {
-            cap_output(&mut chat, request.api_type, most);
-        }
-        Ok((chat, body.get().len()))
     }
 }
 
@@ -393,6 +357,7 @@ impl<S: ChunkSink> Execution<'_, S> {
         let mut running = self.task.begin(index, &*wire, action, self.task.signals);
         running.call.queue_max = queue_max;
         running.call.is_forced = is_forced;
+        running.call.holds_refusals = self.may_do_better(index);
         if let Some(hedge) = hedge {
             return self.race(running, hedge).await;
         }
@@ -447,23 +412,6 @@ impl<S: ChunkSink> Execution<'_, S> {
                 None
             }
         }
-    }
-
-    /// Whether an answer that nobody has seen says no more than that the model would not speak of it, and another one may.
-    fn is_unwilling(&self, index: usize, ended: &Ended) -> bool {
-        let may_stand_in = |(other, on): (usize, &Vec<Trigger>)| {
-            other != index && on.contains(&Trigger::ContentPolicy) && !self.is_tried(other)
-        };
-        !ended.is_seen
-            && ended.answer.as_ref().is_some_and(Answer::is_refusal)
-            && self.task.endpoint.on.iter().enumerate().any(may_stand_in)
-    }
-
-    /// The answer of a model that would not speak of it is better than none.
-    fn unwilling(&mut self) -> Option<End> {
-        let (index, ended) = self.unwilling.take()?;
-        self.ledger.served_by(&self.task.endpoint.destinations[index], &self.task.models[index]);
-        Some(End::Answered(ended))
     }
 
     fn is_tried(&self, destination: usize) -> bool {

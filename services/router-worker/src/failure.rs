@@ -108,6 +108,8 @@ pub(crate) struct Failure {
     pub request_id: Option<String>,
     /// It is a matter of the credential, and the provider has another one that may be used at once.
     pub other_credential: bool,
+    /// The answer has a part that is larger than is taken, as large requests cause it: no sign of how the destination is.
+    pub is_size: bool,
 }
 
 impl Failure {
@@ -123,6 +125,7 @@ impl Failure {
             retry_after: None,
             request_id: None,
             other_credential: false,
+            is_size: false,
         }
     }
 
@@ -144,6 +147,11 @@ impl Failure {
             code: Some("malformed_response".to_owned()),
             ..Self::new(Class::Server, format!("the provider sent {what}"))
         }
+    }
+
+    /// The same of one that makes sense, but for its size.
+    pub(crate) fn too_large(what: &str) -> Self {
+        Self { is_size: true, ..Self::malformed(what) }
     }
 
     /// A failure with an HTTP status, classified by it alone.

@@ -61,7 +61,7 @@ pub(crate) enum Sign {
     Throttled(Option<Duration>),
     /// It has too much to do (503, 529), for so long.
     Overloaded(Duration),
-    /// Nothing: the call was given up, or its credential refused.
+    /// Nothing: the call was given up, its credential refused, or its answer larger than is taken.
     Nothing,
 }
 
@@ -71,6 +71,8 @@ impl Sign {
         match failure.class {
             // The destination is well with another one.
             _ if failure.other_credential => Sign::Nothing,
+            // A request that is large makes it so wherever it goes.
+            _ if failure.is_size => Sign::Nothing,
             Class::RateLimited => Sign::Throttled(failure.retry_after),
             Class::Server if failure.is_throttle() => failure.retry_after.map_or(Sign::Ill, Sign::Overloaded),
             Class::Server | Class::Timeout | Class::Connect => Sign::Ill,

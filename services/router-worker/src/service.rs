@@ -9,7 +9,7 @@ use crate::{
     attempt::{ChunkSink, Signals},
     cache::Cache,
     config::Router,
-    execute::{Done, Executor, Finished},
+    execute::{Done, Executor, Finished, HELD_MAX_BYTES},
     gate::LANE_BYTES_MAX,
     metric, park,
     patience::WAITING_IN_PLACE_MAX,
@@ -56,6 +56,7 @@ pub async fn run(control: &Control, bus: Bus, readiness: Readiness, stop: Cancel
         router: control.derive("router", &stop, derive)?,
         blobs: BlobStore::new(store::open(config)?),
         places: Arc::new(Semaphore::new(WAITING_IN_PLACE_MAX)),
+        held: Arc::new(Semaphore::new(HELD_MAX_BYTES)),
         meters: Arc::new(Meters::open(config)?),
         cache: Arc::new(Cache::open(&config.cache, &config.gateway)?),
     };
@@ -153,6 +154,7 @@ struct Shared {
     router: Derived<Router>,
     blobs: BlobStore,
     places: Arc<Semaphore>,
+    held: Arc<Semaphore>,
     meters: Arc<Meters>,
     cache: Arc<Cache>,
 }
@@ -160,8 +162,8 @@ struct Shared {
 impl Shared {
     /// For one request, whose record has so many bytes and which goes on with the configuration of its beginning.
     fn executor(&self, bytes: usize) -> Executor {
-        let Self { router, blobs, places, meters, cache } = self.clone();
-        Executor { router: router.get(), blobs, places, meters, cache, bytes }
+        let Self { router, blobs, places, held, meters, cache } = self.clone();
+        Executor { router: router.get(), blobs, places, held, meters, cache, bytes }
     }
 }
 
@@ -313,7 +315,7 @@ fn records(
 }
 
 /// What output checks need of a request.
-fn without_body(request: &Request) -> Request {
+pub(crate) fn without_body(request: &Request) -> Request {
     Request { body: Body::Inline(RawValue::NULL.to_owned()), ..request.clone() }
 }
 

@@ -136,3 +136,18 @@ fn the_end_of_a_judges_request_is_no_terminal_to_keep() {
         assert_eq!((records.len(), records[0].headers.get(headers::REPLY_KIND)), (2, Some(kind)), "{name}");
     }
 }
+
+#[test]
+fn an_answer_that_stays_in_its_reply_is_pointed_at_in_a_teams_topic() {
+    let request: Request = serde_json::from_value(sample("request-v1-job.json")).expect("a request");
+    for (bytes, is_pointed_at) in [(1_000, false), (300_000, true)] {
+        let body = Body::of(&json!({ "text": "x".repeat(bytes) })).expect("JSON");
+        let terminal = Terminal { body: Some(body), ..Terminal::answered("search") };
+        let usage = UsageRow::of(&request, ExecutionId::new(), "main", "local", None);
+        let records =
+            end_request(&request, usage.execution_id, terminal, usage, &TraceContext::new()).expect("records");
+        assert!(records[0].payload.len() > bytes);
+        let line: Value = serde_json::from_slice(&records[1].payload).expect("a line");
+        assert_eq!(line["response"]["body"]["url"].is_string(), is_pointed_at, "{bytes}");
+    }
+}

@@ -3,20 +3,24 @@
 use super::*;
 use crate::{
     Headers, Outgoing, Producer, Profile, TopicName,
+    producer::Ack,
     testing::{Kafka, PATIENCE},
 };
 
-async fn produce(producer: &Producer, payload: Vec<u8>) {
-    let record = Outgoing {
+fn record(partition: i32, payload: Vec<u8>) -> Outgoing {
+    Outgoing {
         topic: TopicName::Full("t.log".to_owned()),
-        partition: Some(0),
+        partition: Some(partition),
         key: None,
         headers: Headers::default(),
         payload,
         is_tombstone: false,
         relaxed: false,
-    };
-    producer.send_acked(record).await.expect("taken");
+    }
+}
+
+async fn produce(producer: &Producer, payload: Vec<u8>) {
+    producer.send_acked(record(0, payload)).await.expect("taken");
 }
 
 fn reader(bus: &Bus, stop: &CancellationToken) -> Ordered {
@@ -83,4 +87,52 @@ async fn what_was_deleted_before_it_was_read_is_told_of() {
     assert_eq!(record.offset, 1 + i64::try_from(count).expect("a few"));
     stop.cancel();
     ordered.stopped().await.expect("a good end");
+}
+
+/// Reads on until this partition's last record has come.
+async fn until_last(ordered: &mut Ordered, partition: i32) {
+    loop {
+        match next(ordered).await {
+            Event::Record(record) if record.partition == partition && record.value == b"last" => return,
+            _ => {}
+        }
+    }
+}
+
+/// Found by reading: see the test of the same name in `work/tests.rs`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_was_full_when_it_left_is_read_when_it_comes_back() {
+    let kafka = Kafka::start(&[("t.log", 2)]);
+    let bus = kafka.bus();
+    let producer = bus.producer(Profile::Interactive).expect("a producer");
+    let (stop, leave) = (CancellationToken::new(), CancellationToken::new());
+    let mut first = reader(&bus, &stop);
+    for partition in [0, 1] {
+        // What comes first begins the reading.
+        let Some(Event::Assigned(assigned)) = first.next().await else { panic!("assignments come first") };
+        first.control().start(assigned, None);
+        for _ in 0..MAX_RECORDS {
+            producer.send(record(partition, b"a line".to_vec()), Ack::None).await.expect("a place in the queue");
+        }
+        producer.send_acked(record(partition, b"last".to_vec())).await.expect("taken");
+    }
+    while first.events.len() < MAX_RECORDS {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut second = reader(&bus, &leave);
+    let leaving = loop {
+        // Which one is revoked stands behind all that was read.
+        [0, 1].into_iter().for_each(|partition| first.control().release(partition));
+        let waited = tokio::time::timeout(Duration::from_millis(10), second.next()).await;
+        if let Ok(Some(Event::Assigned(partition))) = waited {
+            break partition;
+        }
+    };
+    second.control().start(leaving, None);
+    until_last(&mut first, 1 - leaving).await;
+    leave.cancel();
+    second.stopped().await.expect("a good end");
+    until_last(&mut first, leaving).await;
+    stop.cancel();
+    first.stopped().await.expect("a good end");
 }

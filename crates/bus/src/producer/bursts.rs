@@ -94,9 +94,7 @@ impl ProducerContext for Context {
         }
         ack.tell(match result {
             Ok(_) => Ok(()),
-            Err((error, message)) => {
-                Err(Error::NotAcknowledged { topic: message.topic().to_owned(), reason: error.to_string() })
-            }
+            Err((error, message)) => Err(failed(message.topic().to_owned(), error)),
         });
     }
 }
@@ -274,6 +272,22 @@ impl State {
     }
 }
 
+/// Why a record for this topic will never be acknowledged. That a topic is not there librdkafka says only once it has not been
+/// for `topic.metadata.propagation.max.ms` (30 s); until then it asks again.
+fn failed(topic: String, error: &KafkaError) -> Error {
+    let reason = error.to_string();
+    match error.rdkafka_error_code() {
+        Some(
+            RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::InvalidTopic
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::MessageSizeTooLarge,
+        ) => Error::Refused { topic, reason },
+        _ => Error::NotAcknowledged { topic, reason },
+    }
+}
+
 /// Hands a record to librdkafka.
 fn produce(native: &BaseProducer<Context>, queued: Queued) -> Offer {
     let Queued { topic, record, ack } = queued;
@@ -289,7 +303,7 @@ fn produce(native: &BaseProducer<Context>, queued: Queued) -> Offer {
         }
         Err((error, back)) => {
             let ack = *back.delivery_opaque;
-            Offer::Refused(Error::NotAcknowledged { topic, reason: error.to_string() }, ack)
+            Offer::Refused(failed(topic, &error), ack)
         }
     }
 }

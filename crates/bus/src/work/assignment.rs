@@ -78,6 +78,9 @@ impl<T: FromRecord, H: Handler<T>> PollLoop<T, H> {
                 (list_of(&keys), keys.iter().map(|_| Tracker::default()).collect())
             }
         };
+        // librdkafka keeps a partition paused for whoever paused it, also while that reads it no more: one that was full when it
+        // left, or was lost, would come back mute. Before the assignment: that begins to fetch.
+        self.consumer.resume(&list)?;
         self.consumer.incremental_assign(&list)?;
         self.members.set_assigned();
         for (key, tracker) in keys.into_iter().zip(trackers) {

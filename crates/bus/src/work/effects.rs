@@ -18,6 +18,7 @@ use std::{
         mpsc,
     },
 };
+use tokio::sync::oneshot;
 use tollgate_schemas::TraceContext;
 use tracing::Instrument;
 
@@ -136,30 +137,44 @@ impl<H> One<'_, H> {
             *held = outcome.held;
         }
         let mut dead_letter = outcome.dead_letter;
+        let mut asked = Vec::new();
         for out in outcome.emit {
-            if let Err(error @ Error::TooLarge { .. }) = self.send(out, &record).await {
-                dead_letter.get_or_insert_with(|| DeadLetter::new("produce", error.to_string()));
+            match self.send(out, &record).await {
+                Err(error @ Error::TooLarge { .. }) => {
+                    dead_letter.get_or_insert_with(|| DeadLetter::new("produce", error.to_string()));
+                }
+                sent => asked.extend(sent.ok().flatten()),
             }
         }
         if let Some(reason) = dead_letter {
+            for end in self.handler.poisoned(self.whole(&mut record), &reason) {
+                // What is not acknowledged is counted by the emitter and stops the consumer; what is too large is in the log.
+                let _ = self.send(end, &record).await;
+            }
             self.bury(record, value_bytes, reason).await;
+            return;
+        }
+        for asked in asked {
+            if let Ok(error) = asked.await {
+                // What the record stood for has ended: its other effects are there, but for this line.
+                self.whole(&mut record);
+                self.bury(record, value_bytes, DeadLetter::new("produce", error.to_string())).await;
+                return;
+            }
         }
     }
 
-    /// Ends what the record stood for, and moves it to `dead-letters`.
-    async fn bury<T: FromRecord>(&self, mut record: Incoming<Vec<u8>>, value_bytes: usize, reason: DeadLetter)
-    where
-        H: Handler<T>,
-    {
-        let kept = self.work.take_value();
-        let is_whole = kept.is_some() || value_bytes == 0;
-        record.value = kept.unwrap_or_default();
+    /// The record with its value, unless the handler has let go of it.
+    fn whole<'r>(&self, record: &'r mut Incoming<Vec<u8>>) -> &'r Incoming<Vec<u8>> {
+        record.value = self.work.take_value().unwrap_or_default();
+        record
+    }
+
+    /// Moves a record with what is left of its value to `dead-letters`.
+    async fn bury(&self, record: Incoming<Vec<u8>>, value_bytes: usize, reason: DeadLetter) {
+        let is_whole = record.value.len() == value_bytes;
         tracing::error!(topic = record.topic, partition = record.partition, offset = record.offset, reason = %reason, "record moved to dead-letters");
         metrics::counter!("tollgate_dead_letters_total", "group" => self.group.to_owned()).increment(1);
-        for end in self.handler.poisoned(&record, &reason) {
-            // What is not acknowledged is counted by the emitter and stops the consumer; what is too large is in the log.
-            let _ = self.send(end, &record).await;
-        }
         let hop = Hop { reader: self.group, trace: self.here };
         let dead = match is_whole {
             true => reason.record(&record, hop),
@@ -168,8 +183,8 @@ impl<H> One<'_, H> {
         let _ = self.send(dead, &record).await;
     }
 
-    async fn send(&self, out: Outgoing, record: &Incoming<Vec<u8>>) -> Result<(), Error> {
-        let sent = self.emitter.send(out).await;
+    async fn send(&self, out: Outgoing, record: &Incoming<Vec<u8>>) -> Result<Option<oneshot::Receiver<Error>>, Error> {
+        let sent = self.emitter.send_effect(out).await;
         if let Err(error) = &sent {
             tracing::error!(%error, topic = record.topic, partition = record.partition, offset = record.offset, "an effect of this record could not be produced");
         }

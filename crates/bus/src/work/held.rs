@@ -25,26 +25,52 @@ pub(super) type Key = (Arc<str>, i32);
 /// Topic and partition, the assignment's epoch, offset.
 pub(super) type Place = (Key, u64, i64);
 
-/// Where intake pauses; half of either resumes it.
+/// Where intake pauses; half of any resumes it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     /// Records in flight per partition: exact.
     pub(super) max_in_flight: usize,
     /// Bytes in flight over all partitions: the record that reaches it is the last one.
     pub(super) max_bytes: usize,
+    /// Topics that share the bytes. Of several, each has an even share of half of them to itself, and beyond that at most as
+    /// much as all have left of the other half: those that are stuck, however many, leave room for the rest.
+    pub(super) topics: usize,
+}
+
+impl Bounds {
+    /// Whether a topic with `own` of the `total` bytes in flight pauses, and whether it may resume.
+    fn judge(&self, own: usize, total: usize) -> (bool, bool) {
+        let (half, is_full) = (self.max_bytes / 2, total >= self.max_bytes);
+        if self.topics < 2 {
+            return (is_full, total <= half);
+        }
+        let even = (half / self.topics).max(1);
+        let limit = even.max(half.saturating_sub(total));
+        (is_full || own >= limit, !is_full && own <= limit / 2)
+    }
+}
+
+/// What is in flight of a topic.
+#[derive(Default)]
+struct Topic {
+    bytes: Arc<AtomicUsize>,
+    is_paused: bool,
 }
 
 /// A record's share of the bytes in flight.
 #[derive(Debug)]
 pub(super) struct Share {
     bytes: AtomicUsize,
-    total: Arc<AtomicUsize>,
+    /// Of its topic, and of all.
+    totals: [Arc<AtomicUsize>; 2],
 }
 
 impl Share {
-    pub(super) fn new(bytes: usize, total: Arc<AtomicUsize>) -> Self {
-        total.fetch_add(bytes, Ordering::Relaxed);
-        Self { bytes: AtomicUsize::new(bytes), total }
+    pub(super) fn new(bytes: usize, totals: [Arc<AtomicUsize>; 2]) -> Self {
+        for total in &totals {
+            total.fetch_add(bytes, Ordering::Relaxed);
+        }
+        Self { bytes: AtomicUsize::new(bytes), totals }
     }
 
     /// What of it is not given back.
@@ -54,7 +80,10 @@ impl Share {
 
     /// Gives it back, once.
     pub(super) fn release(&self) {
-        self.total.fetch_sub(self.bytes.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        let bytes = self.bytes.swap(0, Ordering::Relaxed);
+        for total in &self.totals {
+            total.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -86,6 +115,8 @@ pub(super) struct Intake {
 /// A partition that this consumer reads.
 struct Partition {
     tracker: Tracker,
+    /// Index in [`Held::topics`].
+    topic: usize,
     epoch: u64,
     /// [`Tracker::completions`] and the offset of the newest commit that was sent; `None` if it was refused.
     sent: Option<(u64, Option<i64>)>,
@@ -112,7 +143,9 @@ pub(super) struct Held {
     bounds: Bounds,
     epoch: u64,
     bytes: Arc<AtomicUsize>,
-    all_paused: bool,
+    /// Every topic of which there ever was a partition here.
+    topics: Vec<Topic>,
+    names: HashMap<Arc<str>, usize>,
     /// Records in flight of partitions that are somebody else's by now: still to have their effects, never to be committed.
     orphans: usize,
 }
@@ -120,7 +153,7 @@ pub(super) struct Held {
 impl Held {
     pub(super) fn new(bounds: Bounds) -> Self {
         let (partitions, bytes) = (HashMap::new(), Arc::default());
-        Self { partitions, bounds, epoch: 0, bytes, all_paused: false, orphans: 0 }
+        Self { partitions, bounds, epoch: 0, bytes, topics: Vec::new(), names: HashMap::new(), orphans: 0 }
     }
 
     /// A partition is assigned; the tracker says what its last reader left.
@@ -128,7 +161,11 @@ impl Held {
         self.epoch += 1;
         let (epoch, completions) = (self.epoch, tracker.completions());
         let (sent, acknowledged) = (Some((completions, None)), completions);
-        let fresh = Partition { tracker, epoch, sent, acknowledged, paused: false, is_draining: false, leaving };
+        let topic = *self.names.entry(key.0.clone()).or_insert_with(|| {
+            self.topics.push(Topic::default());
+            self.topics.len() - 1
+        });
+        let fresh = Partition { tracker, topic, epoch, sent, acknowledged, paused: false, is_draining: false, leaving };
         self.partitions.insert(key, fresh);
     }
 
@@ -176,7 +213,7 @@ impl Held {
         partition.paused |= must_pause;
         Ok(Some(Begun {
             place: (key.clone(), partition.epoch, offset),
-            share: Share::new(bytes, self.bytes.clone()),
+            share: Share::new(bytes, [self.topics[partition.topic].bytes.clone(), self.bytes.clone()]),
             leaving: partition.leaving.clone(),
             must_pause,
         }))
@@ -195,22 +232,24 @@ impl Held {
         }
     }
 
-    /// Whether the bytes in flight have reached their bound.
-    pub(super) fn is_full(&self) -> bool {
-        self.bytes.load(Ordering::Relaxed) >= self.bounds.max_bytes
+    /// Whether this topic's bytes in flight, or all of them, have reached their bound.
+    pub(super) fn is_full(&self, topic: &str) -> bool {
+        let own = self.names.get(topic).map_or(0, |topic| self.topics[*topic].bytes.load(Ordering::Relaxed));
+        self.bounds.judge(own, self.bytes.load(Ordering::Relaxed)).0
     }
 
     /// Which partitions are to be paused and resumed now.
     pub(super) fn intake(&mut self) -> Intake {
-        if self.is_full() {
-            self.all_paused = true;
-        } else if self.bytes.load(Ordering::Relaxed) <= self.bounds.max_bytes / 2 {
-            self.all_paused = false;
+        let total = self.bytes.load(Ordering::Relaxed);
+        for topic in &mut self.topics {
+            let (must_pause, may_resume) = self.bounds.judge(topic.bytes.load(Ordering::Relaxed), total);
+            topic.is_paused = must_pause || topic.is_paused && !may_resume;
         }
         let mut intake = Intake::default();
         for (key, partition) in &mut self.partitions {
-            let may_resume = !self.all_paused && partition.tracker.is_half_empty(self.bounds.max_in_flight);
-            if !partition.paused && self.all_paused {
+            let is_full = self.topics[partition.topic].is_paused;
+            let may_resume = !is_full && partition.tracker.is_half_empty(self.bounds.max_in_flight);
+            if !partition.paused && is_full {
                 partition.paused = true;
                 intake.pause.push(key.clone());
             } else if partition.paused && may_resume {

@@ -8,7 +8,7 @@ pub const EMBEDDED: &str = "embedded";
 /// The user that the services log in as at the embedded broker.
 pub const OPERATOR: &str = "tollgate";
 
-/// How long a job that came by topic may take when it names no expiry, and at the most.
+/// How long a job that came by topic may take when it names no expiry, and at the most; and an answer in the background.
 pub const JOB_DEADLINE: Duration = Duration::from_secs(24 * 3600);
 
 impl Kafka {
@@ -41,8 +41,9 @@ impl Config {
     /// The longest time any request of this configuration may take: what was asked to end may come up again for so long.
     pub fn longest_deadline(&self) -> Duration {
         let total = self.endpoints.iter().map(|e| e.timeout.total.duration()).max().unwrap_or_default();
-        let job = self.teams.iter().any(|team| team.kafka.is_some()).then_some(JOB_DEADLINE);
-        total.max(job.unwrap_or_default())
+        let has_jobs = self.teams.iter().any(|team| team.kafka.is_some());
+        let has_jobs = has_jobs || self.endpoints.iter().any(|endpoint| self.runs_in_background(endpoint));
+        if has_jobs { total.max(JOB_DEADLINE) } else { total }
     }
 }
 
@@ -60,7 +61,8 @@ pub fn host_and_port(text: &str) -> Option<(String, u16)> {
 
 #[cfg(test)]
 mod tests {
-    use super::host_and_port;
+    use super::*;
+    use crate::config::Role;
 
     #[test]
     fn a_host_and_its_port() {
@@ -70,6 +72,30 @@ mod tests {
         for bad in ["", "host", ":9092", "host:", "host:0", "host:70000", "a b:1", "2001:db8::1:9092", "[x]:1", "a/b:1"]
         {
             assert_eq!(host_and_port(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_answer_in_the_background_has_as_long_as_a_job() {
+        let longest = |destinations: &str, more: &str| {
+            let text = format!(
+                "
+providers: {{ openai: {{ kind: openai }}, claude: {{ kind: anthropic }}, own: {{ kind: openai, base_url: http://127.0.0.1:8000/v1 }} }}
+endpoints: [ {{ name: e, destinations: [ {destinations} ]{more} }} ]"
+            );
+            let config = crate::config::parse(&text, Role::Ingress, &|_| Ok(None)).expect("a configuration").config;
+            (config.runs_in_background(&config.endpoints[0]), config.longest_deadline() == JOB_DEADLINE)
+        };
+        let (native, other) = ("{ name: d, provider: openai, model: m }", "{ name: f, provider: claude, model: m }");
+        assert_eq!(longest(native, ""), (true, true));
+        for (destinations, more) in [
+            (other.to_owned(), String::new()),
+            (native.replace("openai", "own"), String::new()),
+            (format!("{native}, {other}"), String::new()),
+            (native.to_owned(), format!(", fallbacks: [ {other} ]")),
+            (native.to_owned(), ", task: embeddings".to_owned()),
+        ] {
+            assert_eq!(longest(&destinations, &more), (false, false), "{destinations}{more}");
         }
     }
 }

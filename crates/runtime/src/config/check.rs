@@ -17,6 +17,9 @@ fn is_withheld(text: &str) -> bool {
     text.contains("${") || text == "***"
 }
 
+/// Twice as long as storage may be away.
+const REPLIES_MIN_MS: u64 = 2 * 3_600_000;
+
 struct Checker<'a> {
     config: &'a Config,
     problems: Vec<Problem>,
@@ -26,6 +29,7 @@ struct Checker<'a> {
 pub(super) fn check(config: &Config) -> Vec<Problem> {
     let mut checker = Checker { config, problems: Vec::new() };
     checker.basics();
+    checker.retention();
     checker.kafka();
     checker.resolved_secrets();
     checker.providers();
@@ -110,6 +114,17 @@ impl Checker<'_> {
                     "with memory each of the {} ingress replicas counts by itself, so that limits and budgets allow so many times as much; name a Valkey or Redis that they share",
                     config.admission.replicas
                 ),
+            );
+        }
+    }
+
+    /// An end is on `replies` alone until storage takes it, and storage may be away for an hour.
+    fn retention(&mut self) {
+        let replies = self.config.retention.replies;
+        if replies.0 < REPLIES_MIN_MS {
+            self.warn(
+                "retention.replies",
+                "below 2h: answers wait there until object storage takes them, so an hour without storage may lose what callers fetch by id or repeat by key; leave it out for 4h",
             );
         }
     }

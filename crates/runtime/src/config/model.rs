@@ -63,6 +63,14 @@ impl Config {
         self.endpoints.iter().find(|e| e.name == model || e.aliases.iter().any(|alias| alias == model))
     }
 
+    /// Whether callers of the Responses API may have an endpoint's answers later (`background`): it has one destination, whose
+    /// provider serves that API itself.
+    pub fn runs_in_background(&self, endpoint: &Endpoint) -> bool {
+        let mut all = endpoint.destinations.iter().chain(&endpoint.fallbacks);
+        let (Some(only), None, Task::Chat) = (all.next(), all.next(), endpoint.task) else { return false };
+        self.providers.get(&only.provider).is_some_and(Provider::serves_responses)
+    }
+
     /// The team of that name.
     pub fn team(&self, name: &str) -> Option<&Team> {
         self.teams.iter().find(|team| team.name == name)
@@ -241,7 +249,7 @@ impl Default for Retention {
         let (hour, day) = (3_600_000, 86_400_000);
         Self {
             requests: Millis(7 * day),
-            replies: Millis(hour),
+            replies: Millis(4 * hour),
             results: Millis(day),
             payload_blobs: Millis(38 * day),
             dead_letters: Millis(30 * day),

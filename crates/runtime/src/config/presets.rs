@@ -21,6 +21,9 @@ pub struct Preset {
     pub no_stream_options: bool,
     /// It serves OpenAI's Responses API too, conversations without a state included: bodies pass to it unchanged.
     pub responses: bool,
+    /// Its models that think refuse a call of a tool that they are shown without the reasoning before it: what callers
+    /// give back of it goes there as `reasoning_content`.
+    pub gives_back_reasoning: bool,
     /// How it is asked to go on with the beginning of an answer; `None`: its reference has no word for it.
     pub continues: Option<Continues>,
 }
@@ -44,6 +47,7 @@ const fn like_openai(name: &'static str, base_url: &'static str) -> Preset {
         max_tokens_only: false,
         no_stream_options: false,
         responses: false,
+        gives_back_reasoning: false,
         continues: None,
     }
 }
@@ -71,8 +75,13 @@ pub const PRESETS: [Preset; 18] = [
     older_maximum("together", "https://api.together.xyz/v1"),
     // https://docs.fireworks.ai/tools-sdks/openai-compatibility
     like_openai("fireworks", "https://api.fireworks.ai/inference/v1"),
-    // https://api-docs.deepseek.com/api/create-chat-completion and …/guides/chat_prefix_completion
-    Preset { continues: Some(Continues::Prefix("/beta")), ..older_maximum("deepseek", "https://api.deepseek.com") },
+    // https://api-docs.deepseek.com/api/create-chat-completion, …/guides/chat_prefix_completion and
+    // …/guides/thinking_mode
+    Preset {
+        gives_back_reasoning: true,
+        continues: Some(Continues::Prefix("/beta")),
+        ..older_maximum("deepseek", "https://api.deepseek.com")
+    },
     // https://docs.x.ai/docs/api-reference; it calls Responses its preferred API
     Preset { otel_name: "x_ai", responses: true, ..like_openai("xai", "https://api.x.ai/v1") },
     // https://openrouter.ai/docs/api-reference/chat-completion

@@ -413,6 +413,16 @@ endpoints: [ { name: e, destinations: [ { name: d, provider: a, model: m } ] } ]
     }
 
     #[test]
+    fn replies_that_are_gone_before_storage_is_back_are_warned_of() {
+        let said = |retention: &str| {
+            let loaded = parse(retention, Role::All, &lookup).expect("no error");
+            loaded.warnings.into_iter().map(|warning| warning.path).collect::<Vec<_>>()
+        };
+        assert_eq!(said("retention: { replies: 119m }"), ["retention.replies"]);
+        assert!(said("retention: { replies: 2h }").is_empty() && said("retention: {}").is_empty());
+    }
+
+    #[test]
     fn the_shipped_example_passes() {
         let text = include_str!("../../../../tollgate.example.yaml");
         let given = |_: &str| Ok(Some("x".to_owned()));

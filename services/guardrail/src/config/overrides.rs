@@ -3,6 +3,9 @@
 //! Policies are not merged field by field: each keeps its own checks with their own actions and exceptions, and all of them run. So
 //! whatever one of them blocks or masks is blocked or masked. Two lists of allowed topics, two judges and two sets of exceptions have no
 //! union that would promise that. A judge that several ask the same is asked once.
+//!
+//! What one policy would have put back into an answer stays out of it where another one keeps anything of answers back: what comes back, comes
+//! behind their checks.
 
 use super::{judges::Judges, policy, suffix, version};
 use crate::checks::Action;
@@ -56,7 +59,8 @@ fn together(policies: &[&Policy]) -> Policy {
     let stage = |side: Side| {
         let stages = || policies.iter().map(move |policy| side.stage(policy)).filter(|stage| !stage.is_empty());
         let mut whole = Stage { streaming: streaming(stages()), ..Stage::default() };
-        for stage in stages() {
+        for policy in policies.iter().filter(|policy| !side.stage(policy).is_empty()) {
+            let stage = side.stage(policy);
             // A judge that allows what it has no time for must not get less of it.
             whole.budget = whole.budget.max(stage.budget);
             whole.hash_key.clone_from(&stage.hash_key);
@@ -66,11 +70,14 @@ fn together(policies: &[&Policy]) -> Policy {
                 whole.unreadable = Some(own.clone());
             }
             let others = || stages().filter(move |other| !std::ptr::eq(*other, stage));
-            let beside = |own: &Configured| own.beside(others().flat_map(|other| other.judged.iter()));
+            let mut rest = policies.iter().filter(|other| !std::ptr::eq(**other, *policy));
+            let is_for_good = rest.any(|other| other.output.keeps_back());
+            let beside =
+                |own: &Configured| own.beside(others().flat_map(|other| other.judged.iter())).for_good(is_for_good);
             whole.checks.extend(stage.checks.iter().map(beside));
-            for judged in &stage.judged {
-                if !whole.judged.iter_mut().any(|asked| asked.takes_in(judged)) {
-                    whole.judged.push(judged.clone());
+            for judged in stage.judged.iter().map(|judged| judged.clone().for_good(is_for_good)) {
+                if !whole.judged.iter_mut().any(|asked| asked.takes_in(&judged)) {
+                    whole.judged.push(judged);
                 }
             }
         }

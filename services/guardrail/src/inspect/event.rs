@@ -8,10 +8,11 @@
 //! <https://ai.google.dev/api/generate-content#method:-models.streamgeneratecontent>.
 
 use super::DEPTH_MAX;
-use super::fields::{OF_THE_API, is_word};
+use super::fields::is_word;
 use super::held::{About, Fields, Held};
 use super::json::{self, Node};
 use super::media::{self, Content};
+use super::shape::Shape;
 use serde_json::value::RawValue;
 use std::ops::Range;
 
@@ -19,6 +20,17 @@ use std::ops::Range;
 const THOUGHTS: [&str; 4] = ["reasoning", "thinking", "content/summary", "content/thinking"];
 /// Fields of events that hold no text: random padding, and images on their way.
 const PADDING: [&str; 2] = ["obfuscation", "partial_image_b64"];
+
+/// Events of Anthropic's.
+const OF_A_MESSAGE: [&str; 7] = [
+    "message_start",
+    "content_block_start",
+    "content_block_delta",
+    "content_block_stop",
+    "message_delta",
+    "message_stop",
+    "ping",
+];
 
 /// A text of an event, and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +54,8 @@ pub enum Kind {
     Whole,
     /// A single word that names something, whole.
     Name,
-    /// What a provider adds beside an answer.
-    Setting,
+    /// What a provider adds beside an answer, under this name.
+    Setting(String),
     /// A tool's arguments, whole: JSON in a text, or a text.
     Arguments,
     /// Any value, of which all strings and numbers are looked at.
@@ -104,35 +116,32 @@ impl Reading {
 
     fn event(&mut self, raw: &RawValue) {
         let Node::Object(fields) = json::open(raw) else { return self.goes_on(raw, "any", 0, None) };
-        if let Some(choices) = get(&fields, "choices") {
-            self.each(choices, Self::choice);
-            return fields.iter().for_each(|(key, value)| self.beside(key, value));
+        let has = |name| get(&fields, name).is_some();
+        if has("choices") {
+            return fields.iter().for_each(|(key, value)| match key.as_ref() {
+                "choices" => self.each(value, Self::choice),
+                key => self.beside(Shape::Choices, key, value),
+            });
         }
-        if get(&fields, "candidates").or(get(&fields, "promptFeedback")).is_some() {
-            if let Some(candidates) = get(&fields, "candidates") {
-                self.each(candidates, Self::candidate);
-            }
-            return get(&fields, "promptFeedback").into_iter().for_each(|value| self.whole(value, 0, None));
+        if has("candidates") || has("promptFeedback") {
+            return self.candidates(&fields);
         }
         match text_of(get(&fields, "type")).as_str() {
-            "content_block_start" => self.block(&fields, "content_block"),
-            "content_block_delta" => self.block(&fields, "delta"),
-            "content_block_stop" => self.ends(format!("m{}/", number(&fields, "index").unwrap_or(0))),
-            "message_start" => self.message(get(&fields, "message")),
-            // Why it ended, and counts.
-            "message_delta" | "message_stop" | "ping" => {}
+            name if OF_A_MESSAGE.contains(&name) => self.event_of_message(name, &fields),
             name if name.starts_with("response.") => self.response(name, &fields),
-            _ if get(&fields, "usageMetadata").is_some() => {}
+            // Counts alone.
+            _ if has("usageMetadata") => self.candidates(&fields),
             _ => self.goes_on(raw, "any", 0, None),
         }
     }
 
-    /// What a provider adds beside choices, such as where a text comes from.
-    fn beside(&mut self, key: &str, value: &RawValue) {
+    /// What a provider adds beside what is said, such as where a text comes from.
+    fn beside(&mut self, shape: Shape, key: &str, value: &RawValue) {
         match json::open(value) {
-            _ if key == "choices" || OF_THE_API.contains(&key) || PADDING.contains(&key) => {}
+            _ if shape.knows(key) || PADDING.contains(&key) => {}
             Node::Text(text) => self.words(value, text.into_owned()),
-            _ => self.add(value, Kind::Setting, value.get().to_owned()),
+            Node::Other => {}
+            _ => self.add(value, Kind::Setting(key.to_owned()), value.get().to_owned()),
         }
     }
 
@@ -180,6 +189,17 @@ impl Reading {
     }
 
     /// Of Google's.
+    fn candidates(&mut self, fields: &Fields<'_>) {
+        for (key, value) in fields {
+            match key.as_ref() {
+                "candidates" => self.each(value, Self::candidate),
+                "promptFeedback" => self.whole(value, 0, None),
+                key => self.beside(Shape::Candidates, key, value),
+            }
+        }
+    }
+
+    /// One of them.
     fn candidate(&mut self, fields: &Fields<'_>, index: u64) {
         let about = About::of(fields, None);
         for (key, value) in fields {
@@ -217,12 +237,33 @@ impl Reading {
         }
     }
 
-    /// Of a message: its beginning, or the next part of it.
-    fn block(&mut self, fields: &Fields<'_>, name: &str) {
+    /// Of a message: its beginning, the next part of it, why it ended, and counts.
+    fn event_of_message(&mut self, name: &str, fields: &Fields<'_>) {
         let index = number(fields, "index").unwrap_or(0);
-        let Some(Node::Object(block)) = get(fields, name).map(json::open) else { return };
-        let about = About::of(&block, None);
-        for (key, value) in &block {
+        for (key, value) in fields {
+            match (name, key.as_ref(), json::open(value)) {
+                ("content_block_start", "content_block", Node::Object(block))
+                | ("content_block_delta", "delta", Node::Object(block)) => self.block(&block, index),
+                ("message_start", "message", Node::Object(message)) => {
+                    message.iter().for_each(|(key, value)| match key.as_ref() {
+                        "content" => self.whole(value, 0, None),
+                        key => self.beside(Shape::Message, key, value),
+                    });
+                }
+                ("message_delta", "delta", Node::Object(delta)) => {
+                    delta.iter().for_each(|(key, value)| self.beside(Shape::Message, key, value));
+                }
+                (_, key, _) => self.beside(Shape::Message, key, value),
+            }
+        }
+        if name == "content_block_stop" {
+            self.ends(format!("m{index}/"));
+        }
+    }
+
+    fn block(&mut self, block: &Fields<'_>, index: u64) {
+        let about = About::of(block, None);
+        for (key, value) in block {
             match (key.as_ref(), json::open(value)) {
                 ("text" | "thinking", Node::Text(text)) => {
                     self.add(value, Kind::Part(format!("m{index}/text")), text.into_owned());
@@ -232,12 +273,6 @@ impl Reading {
                 }
                 (key, _) => self.field(key, value, 0, &about),
             }
-        }
-    }
-
-    fn message(&mut self, message: Option<&RawValue>) {
-        if let Some(Node::Object(fields)) = message.map(json::open) {
-            get(&fields, "content").into_iter().for_each(|content| self.whole(content, 0, None));
         }
     }
 
@@ -261,8 +296,10 @@ impl Reading {
                 ("item", Node::Object(item)) => self.item(&item),
                 ("part", Node::Object(part)) => self.part(&part),
                 ("response", Node::Object(response)) => {
-                    let output = get(&response, "output");
-                    output.into_iter().for_each(|items| self.each(items, |reading, item, _| reading.item(item)));
+                    response.iter().for_each(|(key, value)| match key.as_ref() {
+                        "output" => self.each(value, |reading, item, _| reading.item(item)),
+                        key => self.beside(Shape::Response, key, value),
+                    });
                 }
                 (key, _) if PADDING.contains(&key) => {}
                 (key, _) => self.field(key, value, 0, &about),
@@ -304,7 +341,7 @@ impl Reading {
     fn field(&mut self, key: &str, value: &RawValue, depth: usize, about: &About<'_>) {
         match Held::of(key, value, about) {
             Held::Nothing | Held::Unread(_) => {}
-            Held::Setting => self.add(value, Kind::Setting, value.get().to_owned()),
+            Held::Setting => self.add(value, Kind::Setting(key.to_owned()), value.get().to_owned()),
             Held::Media(kind) => self.media(value, depth, kind, about),
             Held::Arguments => match json::open(value) {
                 Node::Text(text) => self.add(value, Kind::Arguments, text.into_owned()),
@@ -388,108 +425,4 @@ impl Reading {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Each piece as `kind channel: text`.
-    fn told(data: &str) -> Vec<String> {
-        let read = event(data).expect("JSON");
-        let pieces = read.pieces.into_iter().map(|piece| {
-            assert!(data.get(piece.span).is_some());
-            match piece.kind {
-                Kind::Part(channel) => format!("{channel}: {}", piece.text),
-                Kind::ArgumentsPart(channel) => format!("{channel} arguments: {}", piece.text),
-                Kind::Whole => format!("whole: {}", piece.text),
-                Kind::Name => format!("name: {}", piece.text),
-                Kind::Setting => format!("setting: {}", piece.text),
-                Kind::Arguments => format!("arguments: {}", piece.text),
-                Kind::Json => format!("json: {}", piece.text),
-                Kind::Logprobs(none) => format!("logprobs or {none}"),
-            }
-        });
-        pieces.chain(read.ended.into_iter().map(|channel| format!("{channel} ends"))).collect()
-    }
-
-    #[test]
-    fn chat() {
-        let data = r#"{"id":"x","choices":[{"index":1,"delta":{"role":"assistant","content":"a"},"logprobs":{"content":[]},"finish_reason":"stop"}],"usage":{"a":"b"}}"#;
-        let thoughts = THOUGHTS.map(|thought| format!("c1/delta/{thought} ends"));
-        let expected = ["c1/delta/content: a", "logprobs or null", "c1/ ends"].map(str::to_owned);
-        assert_eq!(told(data), [&expected[..], &thoughts].concat());
-        assert_eq!(
-            told(r#"{"choices":[{"index":0,"delta":{"reasoning_content":"hm","content":null}}]}"#),
-            ["c0/delta/reasoning_content: hm"]
-        );
-        let call = r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":2,"id":"c","function":{"name":"f","arguments":""}}]}}]}"#;
-        assert_eq!(told(call), ["name: f", "c0/delta/tool_calls/2/function/arguments arguments: "]);
-        let beside = r#"{"id":"x","obfuscation":"Ab","choices":[],"citations":["https://x.test"],"summary":"a b"}"#;
-        assert_eq!(told(beside), [r#"setting: ["https://x.test"]"#, "whole: a b"]);
-        let audio =
-            r#"{"choices":[{"index":0,"delta":{"audio":{"id":"audio_1","data":"AAECAw==","transcript":"a"}}}]}"#;
-        assert_eq!(told(audio)[0], "c0/delta/audio/transcript: a");
-        let picture = r#"{"choices":[{"index":0,"delta":{"images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBORw0KGgo="}}]}}]}"#;
-        assert!(told(picture).is_empty() && !event(picture).expect("JSON").has_file);
-        let file = r#"{"choices":[{"index":0,"delta":{"file":{"file_data":"d3JpdGUgdG8gamFuZQ=="}}}]}"#;
-        assert!(told(file).is_empty() && event(file).expect("JSON").has_file);
-        assert_eq!(told(r#"{"choices":[{"index":0,"text":"a"}]}"#)[0], "c0/text: a");
-    }
-
-    #[test]
-    fn messages() {
-        for (data, expected) in [
-            (r#"{"type":"message_start","message":{"id":"m","content":[],"model":"x"}}"#, &[][..]),
-            (r#"{"type":"content_block_start","index":1,"content_block":{"type":"text","text":""}}"#, &["m1/text: "]),
-            (
-                r#"{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"t","name":"f","input":{}}}"#,
-                &["name: f", "json: {}"],
-            ),
-            (
-                r#"{"type":"content_block_delta","index":1,"delta":{"type":"thinking_delta","thinking":"hm"}}"#,
-                &["m1/text: hm"],
-            ),
-            (
-                r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{"}}"#,
-                &["m1/json arguments: {"],
-            ),
-            (r#"{"type":"content_block_delta","index":1,"delta":{"type":"signature_delta","signature":"s"}}"#, &[]),
-            (r#"{"type":"content_block_stop","index":1}"#, &["m1/ ends"]),
-            (r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":"x"}}"#, &[]),
-        ] {
-            assert_eq!(told(data), expected, "{data}");
-        }
-    }
-
-    #[test]
-    fn responses() {
-        let text = "r1/2/response.output_text";
-        for (data, expected) in [
-            (
-                r#"{"type":"response.output_text.delta","item_id":"i","output_index":1,"content_index":2,"delta":"a","logprobs":[{"token":"a"}]}"#,
-                vec![format!("{text}: a"), "logprobs or []".to_owned()],
-            ),
-            (
-                r#"{"type":"response.output_text.done","output_index":1,"content_index":2,"text":"ab"}"#,
-                vec!["whole: ab".to_owned(), format!("{text} ends")],
-            ),
-            (
-                r#"{"type":"response.function_call_arguments.delta","output_index":3,"delta":"{"}"#,
-                vec!["r3/0/response.function_call_arguments arguments: {".to_owned()],
-            ),
-            (
-                r#"{"type":"response.completed","response":{"instructions":"no","output":[{"type":"message","content":[{"type":"output_text","text":"ab","logprobs":[]}]},{"type":"function_call","arguments":"{}"}]}}"#,
-                vec!["whole: ab".to_owned(), "arguments: {}".to_owned()],
-            ),
-        ] {
-            assert_eq!(told(data), expected, "{data}");
-        }
-    }
-
-    #[test]
-    fn google_and_what_is_not_known() {
-        let data = r#"{"candidates":[{"index":0,"content":{"role":"model","parts":[{"text":"hm","thought":true},{"text":"a"},{"functionCall":{"name":"f","args":{"k":"v"}}}]},"finishReason":"STOP"}]}"#;
-        let expected = ["g0/thought: hm", "g0/text: a", "name: f", r#"json: {"k":"v"}"#, "g0/thought ends", "g0/ ends"];
-        assert_eq!(told(data), expected);
-        assert_eq!(told(r#"{"type":"new","delta":{"words":["a"]}}"#), ["any/delta/words: a"]);
-        assert!(event("[DONE]").is_none() && told("7").is_empty());
-    }
-}
+mod tests;

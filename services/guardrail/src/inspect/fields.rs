@@ -44,7 +44,6 @@ pub(super) const OF_THE_API: &[&str] = &[
     "safety_settings",
     "audio",
     "context_management",
-    "prompt_cache_key",
     "prompt_cache_retention",
     "prompt_cache_options",
     "prompt_cache_breakpoint",
@@ -58,6 +57,32 @@ pub(super) const OF_THE_API: &[&str] = &[
     "prompt_logprobs",
     "prompt_token_ids",
 ];
+
+/// Fields of a request whose own fields are words of the API: tools, schemas and how an answer is written. What is in any other field that
+/// holds no prompt is read word for word.
+pub(super) const DEFINITIONS: &[&str] = &[
+    "tools",
+    "mcp_servers",
+    "functions",
+    "response_format",
+    "text",
+    "output_config",
+    "output_format",
+    "generationConfig",
+    "generation_config",
+];
+
+/// Fields whose own fields are named by the caller.
+pub(super) const MAPS: &[&str] = &["metadata", "labels", "variables"];
+
+/// Fields of a schema that hold values, whose keys are the caller's.
+pub(super) const VALUES: &[&str] = &["default", "const", "enum", "example", "examples", "input_examples"];
+
+/// Fields of a schema whose own fields have the caller's names, and are schemas again.
+pub(super) const PROPERTIES: &[&str] = &["properties", "patternProperties", "$defs", "definitions", "dependentSchemas"];
+
+/// Fields of a tool, or of a server of tools, for whoever calls it: shown to no model.
+pub(super) const CREDENTIALS: &[&str] = &["authorization", "authorization_token", "headers"];
 
 /// Words of JSON Schema and of the APIs' tools, which stand in every definition.
 pub(super) const VOCABULARY: &[&str] = &[
@@ -136,6 +161,7 @@ pub(super) const WORDS: &[&str] = &[
     "stop_reason",
     "format",
     "detail",
+    "ttl",
     "media_type",
     "signature",
     "encrypted_index",
@@ -155,9 +181,8 @@ pub(super) const WORDS: &[&str] = &[
     "$ref",
 ];
 
-/// Fields that hold no text, whatever is in them: the last three are for whoever runs a tool, and shown to no model.
-pub(super) const NO_TEXT: &[&str] =
-    &["index", "cache_control", "safetyRatings", "authorization", "authorization_token", "headers"];
+/// Fields of an answer that hold no text, whatever is in them.
+pub(super) const NO_TEXT: &[&str] = &["safetyRatings"];
 
 /// Fields that hold something a check cannot read, or where it is.
 pub(super) const ADDRESSES: &[&str] = &["image_url", "video_url", "audio_url", "file_url", "fileUri", "file_uri"];

@@ -65,38 +65,61 @@ pub(crate) fn splice(text: &str, mut edits: Vec<(Range<usize>, String)>) -> Stri
 }
 
 /// A string or number of a JSON text, wherever it is nested.
-pub(super) struct Token<'a> {
+pub(super) struct Token<'a, 'k> {
     /// Where it stands, quotes included.
     pub(super) span: Range<usize>,
     /// Its decoded text.
     pub(super) text: Cow<'a, str>,
     /// The key it stands under; empty at the top and for keys themselves.
-    pub(super) key: Cow<'a, str>,
+    pub(super) key: &'k str,
+    /// How many objects it stands in.
+    pub(super) depth: usize,
+    /// What it is.
+    pub(super) kind: Kind,
+}
+
+/// What a token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Key,
+    Text,
+    Number,
 }
 
 /// Every string (keys too) and number of a valid JSON text, in one pass and without recursion.
-pub(super) fn tokens<'a>(json: &'a str, mut each: impl FnMut(Token<'a>)) {
+pub(super) fn tokens<'a>(json: &'a str, mut each: impl FnMut(Token<'a, '_>)) {
     let bytes = json.as_bytes();
-    let mut key = Cow::Borrowed("");
+    // Of each open object the key that came last: what an array holds stands under that of the object around it, whatever other
+    // objects were in front.
+    let (mut keys, mut top) = (Vec::new(), Cow::Borrowed(""));
     let mut at = 0;
     while at < bytes.len() {
-        let start = at;
+        let (start, depth) = (at, keys.len());
         match bytes[at] {
+            b'{' => {
+                keys.push(std::mem::take(&mut top));
+                at += 1;
+            }
+            b'}' => {
+                top = keys.pop().unwrap_or_default();
+                at += 1;
+            }
             b'"' => {
                 at = string_end(bytes, at);
-                let text = decode(&json[start..at]);
+                let (span, text) = (start..at, decode(&json[start..at]));
                 if json[at..].trim_start().starts_with(':') {
-                    key = text.clone();
-                    each(Token { span: start..at, text, key: Cow::Borrowed("") });
+                    top = text.clone();
+                    each(Token { span, text, key: "", depth, kind: Kind::Key });
                 } else {
-                    each(Token { span: start..at, text, key: key.clone() });
+                    each(Token { span, text, key: &top, depth, kind: Kind::Text });
                 }
             }
             b'-' | b'0'..=b'9' => {
                 while at < bytes.len() && matches!(bytes[at], b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9') {
                     at += 1;
                 }
-                each(Token { span: start..at, text: Cow::Borrowed(&json[start..at]), key: key.clone() });
+                let text = Cow::Borrowed(&json[start..at]);
+                each(Token { span: start..at, text, key: &top, depth, kind: Kind::Number });
             }
             _ => at += 1,
         }
@@ -165,6 +188,11 @@ mod tests {
         let mut seen = Vec::new();
         tokens(r#"{"to" : ["a\"b", 4e2], "n":-1.5,"x":{"y":null}}"#, |t| seen.push(format!("{}={}", t.key, t.text)));
         assert_eq!(seen, ["=to", "to=a\"b", "to=4e2", "=n", "n=-1.5", "=x", "=y"]);
+        let mut seen = Vec::new();
+        tokens(r#"[{"x":["a",{"y":[{"z":"b"},"c"]},"d"],"v":"e"},"f"]"#, |t| {
+            seen.push(format!("{}{}={}", t.depth, t.key, t.text));
+        });
+        assert_eq!(seen, ["1=x", "1x=a", "2=y", "3=z", "3z=b", "2y=c", "1x=d", "1=v", "1v=e", "0=f"]);
     }
 
     #[test]

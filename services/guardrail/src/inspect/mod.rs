@@ -7,22 +7,28 @@
 //! decoded and, where they are changed, encoded again (`media`).
 //!
 //! Told as unreadable: pictures, sound, documents that are no text, what is elsewhere, what a provider has encrypted or kept, and texts that a
-//! caller has turned into numbers itself. Not looked at: identifiers and enumerations, where they are a single word.
+//! caller has turned into numbers itself. Not looked at: identifiers and enumerations, where they are a single word, and stand where the API and
+//! not a caller has named them.
 
+mod documents;
 pub mod event;
 mod fields;
 mod held;
 mod json;
 mod media;
+mod shape;
 
+pub(crate) use documents::{arguments, setting_mapped, tokens_mapped};
 pub(crate) use json::{encode, splice};
 pub use media::{Kind, Unread};
 
-use fields::{NO_TEXT, OF_THE_API, PROMPTS, STORED, VOCABULARY, WORDS, is_word};
+use documents::{Whose, arguments_read, is_json, setting_read, tokens_read};
+use fields::{NO_TEXT, OF_THE_API, PROMPTS, STORED, is_word};
 use held::{About, Fields, Held, text_of};
 use json::Node;
 use media::{Content, Document};
 use serde_json::value::RawValue;
+use shape::Shape;
 use std::ops::Range;
 
 /// Given (the key it stands under or "", text): the text to put in its place, or `None` to keep it.
@@ -89,7 +95,7 @@ pub(crate) fn is_setting(name: &str) -> bool {
 
 /// Shows a request. The new body, if any text was replaced.
 pub fn read_request(body: &RawValue, reader: &mut dyn Reader) -> Option<String> {
-    let mut walk = Walk::new(body, reader);
+    let mut walk = Walk { is_request: true, ..Walk::new(body, reader) };
     match json::open(body) {
         Node::Object(fields) if fields.iter().any(|(key, _)| PROMPTS.contains(&key.as_ref())) => {
             fields.iter().for_each(|(key, value)| walk.field_of_request(key, value));
@@ -100,43 +106,16 @@ pub fn read_request(body: &RawValue, reader: &mut dyn Reader) -> Option<String> 
     walk.finish(body)
 }
 
-/// Shows an answer: a completion's choices, a message's content, a response's output, Google's candidates; embeddings hold none, and the
-/// results of a moderation are names and numbers. The new body, if any text was replaced.
+/// Shows an answer: a completion's choices, a message's content, a response's output, Google's candidates, the results of a moderation, and
+/// what stands beside them; embeddings hold none. The new body, if any text was replaced.
 pub fn read_answer(body: &RawValue, reader: &mut dyn Reader) -> Option<String> {
     let mut walk = Walk::new(body, reader);
-    let Node::Object(fields) = json::open(body) else {
-        walk.all(body);
-        return walk.finish(body);
-    };
-    let of = |name: &'static str| fields.iter().filter(move |(key, _)| key == name).map(|(_, value)| *value);
-    let is = |name: &'static str, word: &str| of(name).all(|value| value.get() == word) && of(name).next().is_some();
-    if of("choices").next().is_some() {
-        for (key, value) in &fields {
-            match (key.as_ref(), json::open(value)) {
-                ("choices", Node::Array(choices)) => choices.iter().for_each(|choice| walk.choice(choice)),
-                ("choices", _) => walk.value(value, 0, None),
-                (key, _) if OF_THE_API.contains(&key) => {}
-                // what some providers add, such as where a text comes from
-                (key, _) => walk.setting(key, value),
-            }
-        }
-    } else if is("type", "\"message\"") {
-        of("content").for_each(|value| walk.value(value, 0, None));
-    } else if is("object", "\"response\"") {
-        of("output").for_each(|value| walk.output(value));
-    } else if of("results").next().is_some() {
-        of("results").for_each(|value| walk.value(value, 0, None));
-    } else if of("candidates").chain(of("promptFeedback")).next().is_some() {
-        for value in of("candidates") {
-            match json::open(value) {
-                Node::Array(candidates) => candidates.iter().for_each(|candidate| walk.candidate(candidate)),
-                _ => walk.value(value, 0, None),
-            }
-        }
-        // A prompt that was blocked has no candidates, and may have a message.
-        of("promptFeedback").for_each(|value| walk.value(value, 0, None));
-    } else if !is("object", "\"list\"") {
-        walk.all(body);
+    match json::open(body) {
+        Node::Object(fields) => match Shape::of(&fields) {
+            Some(shape) => fields.iter().for_each(|(key, value)| walk.field_of_answer(shape, key, value)),
+            None => walk.all(body),
+        },
+        _ => walk.all(body),
     }
     walk.finish(body)
 }
@@ -153,6 +132,8 @@ pub fn everything(body: &RawValue, each: &mut dyn FnMut(&str)) {
 }
 
 struct Walk<'r> {
+    /// Not of an answer: fields may have names that a caller gave them.
+    is_request: bool,
     /// Address of the body's first byte: every value below it is a slice of the same text.
     base: usize,
     reader: &'r mut dyn Reader,
@@ -175,7 +156,8 @@ fn has_tokens(raw: &RawValue, lists: usize) -> bool {
 
 impl<'r> Walk<'r> {
     fn new(body: &RawValue, reader: &'r mut dyn Reader) -> Self {
-        Self { base: body.get().as_ptr().addr(), reader, edits: Vec::new(), role: String::new(), documents: 0 }
+        let base = body.get().as_ptr().addr();
+        Self { is_request: false, base, reader, edits: Vec::new(), role: String::new(), documents: 0 }
     }
 
     fn finish(self, body: &RawValue) -> Option<String> {
@@ -206,13 +188,36 @@ impl<'r> Walk<'r> {
         }
     }
 
+    fn field_of_answer(&mut self, shape: Shape, key: &str, raw: &RawValue) {
+        match (shape, key) {
+            (Shape::Choices, "choices") => self.each(raw, Self::choice),
+            (Shape::Candidates, "candidates") => self.each(raw, Self::candidate),
+            (Shape::Response, "output") => self.output(raw),
+            // A prompt that was blocked has no candidates, and may have a message.
+            (Shape::Message, "content") | (Shape::Results, "results") | (Shape::Candidates, "promptFeedback") => {
+                self.value(raw, 0, None);
+            }
+            (shape, key) if shape.knows(key) => {}
+            // what some providers add, such as where a text comes from
+            (_, key) => self.setting(key, raw),
+        }
+    }
+
+    fn each(&mut self, raw: &RawValue, visit: fn(&mut Self, &RawValue)) {
+        match json::open(raw) {
+            Node::Array(elements) => elements.iter().for_each(|element| visit(self, element)),
+            _ => self.value(raw, 0, None),
+        }
+    }
+
     /// Definitions of tools, metadata and the like: every string, keys too, but the words that are in all of them.
     fn setting(&mut self, key: &str, raw: &RawValue) {
         if let Node::Text(text) = json::open(raw) {
             return self.word_or(raw, key, &text);
         }
         self.documents += 1;
-        if let Some(json) = setting_read(raw.get(), self.reader, Place::Piece(self.documents)) {
+        let whose = if self.is_request { Whose::in_request(key) } else { Whose::in_answer(key) };
+        if let Some(json) = setting_read(whose, raw.get(), self.reader, Place::Piece(self.documents)) {
             self.replace(raw, json);
         }
     }
@@ -241,6 +246,12 @@ impl<'r> Walk<'r> {
     }
 
     fn field(&mut self, key: &str, raw: &RawValue, depth: usize, about: &About<'_>) {
+        match key {
+            "metadata" | "labels" if self.is_request => return self.setting(key, raw),
+            "variables" if self.is_request => return self.variables(raw, depth + 1),
+            key if self.is_request && NO_TEXT.contains(&key) => return self.value(raw, depth + 1, about.kind),
+            _ => {}
+        }
         match Held::of(key, raw, about) {
             Held::Setting => self.setting(key, raw),
             Held::Media(kind) => self.media(raw, depth, kind, about),
@@ -249,6 +260,14 @@ impl<'r> Walk<'r> {
             Held::Words(text) => self.word_or(raw, "", &text),
             Held::Nothing => {}
             Held::Value(kind) => self.value(raw, depth + 1, kind),
+        }
+    }
+
+    /// What stands in the gaps of a prompt that is kept elsewhere, by names that say nothing of it: texts, and parts of messages.
+    fn variables(&mut self, raw: &RawValue, depth: usize) {
+        match json::open(raw) {
+            Node::Object(fields) => fields.iter().for_each(|(_, value)| self.value(value, depth + 1, None)),
+            _ => self.value(raw, depth, None),
         }
     }
 
@@ -364,64 +383,6 @@ impl<'r> Walk<'r> {
             self.replace(spelt, none.to_owned());
         }
     }
-}
-
-fn is_json(text: &str) -> bool {
-    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
-}
-
-/// What a tool is called with, as it stands in a string. The new text, if any of its texts was replaced.
-pub(crate) fn arguments(text: &str, map: MapText<'_>) -> Option<String> {
-    arguments_read(text, &mut Mapped(map))
-}
-
-fn arguments_read(text: &str, reader: &mut dyn Reader) -> Option<String> {
-    match is_json(text) {
-        true => tokens_read(text, reader, Place::Alone),
-        false => reader.text(Part { key: "", text, place: Place::Alone }),
-    }
-}
-
-/// Shows every string and number of a JSON text. The new text, if any was replaced.
-pub(crate) fn tokens_mapped(text: &str, map: MapText<'_>) -> Option<String> {
-    tokens_read(text, &mut Mapped(map), Place::Alone)
-}
-
-/// Shows a JSON text of a field that holds no prompt, as [`Walk::setting`] does. The new text, if any was replaced.
-pub(crate) fn setting_mapped(json: &str, map: MapText<'_>) -> Option<String> {
-    setting_read(json, &mut Mapped(map), Place::Alone)
-}
-
-fn setting_read(json: &str, reader: &mut dyn Reader, place: Place<'_>) -> Option<String> {
-    let mut edits = Vec::new();
-    json::tokens(json, |token| {
-        let is_key = token.key.is_empty();
-        let is_number = !json[token.span.start..].starts_with('"');
-        let says_nothing = match is_key {
-            true => VOCABULARY.contains(&token.text.as_ref()),
-            false => {
-                (WORDS.contains(&token.key.as_ref()) && is_word(&token.text))
-                    || NO_TEXT.iter().any(|name| name.eq_ignore_ascii_case(&token.key))
-            }
-        };
-        if is_number || says_nothing {
-            return;
-        }
-        if let Some(text) = reader.text(Part { key: &token.key, text: &token.text, place }) {
-            edits.push((token.span, json::encode(&text)));
-        }
-    });
-    (!edits.is_empty()).then(|| json::splice(json, edits))
-}
-
-fn tokens_read(text: &str, reader: &mut dyn Reader, place: Place<'_>) -> Option<String> {
-    let mut edits = Vec::new();
-    json::tokens(text, |token| {
-        if let Some(replacement) = reader.text(Part { key: &token.key, text: &token.text, place }) {
-            edits.push((token.span, json::encode(&replacement)));
-        }
-    });
-    (!edits.is_empty()).then(|| json::splice(text, edits))
 }
 
 #[cfg(test)]

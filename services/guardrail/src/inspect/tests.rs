@@ -3,6 +3,8 @@
 use super::*;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
+mod named;
+
 fn raw(json: &str) -> Box<RawValue> {
     RawValue::from_string(json.to_owned()).expect("valid JSON")
 }

@@ -7,25 +7,9 @@
 use super::{About, Counts, Found, Parsed, Question, Ruling, said};
 use crate::pipeline::Side;
 use serde_json::{Value, json};
+use tollgate_runtime::config::{ANOTHER_HAZARD, LLAMA_GUARD_HAZARDS};
 use tollgate_schemas::ApiType;
 
-/// The hazards of versions 3 and 4, from S1 on.
-const HAZARDS: [&str; 14] = [
-    "violent_crimes",
-    "non_violent_crimes",
-    "sex_related_crimes",
-    "child_sexual_exploitation",
-    "defamation",
-    "specialized_advice",
-    "privacy",
-    "intellectual_property",
-    "indiscriminate_weapons",
-    "hate",
-    "suicide_and_self_harm",
-    "sexual_content",
-    "elections",
-    "code_interpreter_abuse",
-];
 /// Stands where the question of an answer stood, which is not known any more when the answer is checked.
 const UNKNOWN: &str = "(The question is not shown.)";
 
@@ -60,6 +44,6 @@ pub(super) fn ruling(counts: &Counts, answer: &Value) -> Parsed {
 /// A hazard's code and name; a newer version may have more of them.
 fn hazard(code: &str) -> Option<(&str, &'static str)> {
     let number: usize = code.strip_prefix('S')?.parse().ok()?;
-    let name = HAZARDS.get(number.checked_sub(1)?).copied().unwrap_or("another_hazard");
+    let name = LLAMA_GUARD_HAZARDS.get(number.checked_sub(1)?).copied().unwrap_or(ANOTHER_HAZARD);
     Some((code, name))
 }

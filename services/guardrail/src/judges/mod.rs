@@ -83,6 +83,13 @@ pub enum Takes {
     Windows(usize),
 }
 
+impl Takes {
+    /// Whether an answer names every category that was looked for; Bedrock's names those that were found alone.
+    fn names_all(self) -> bool {
+        self != Takes::Parts
+    }
+}
+
 /// What of a moderation counts.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Counts {
@@ -95,6 +102,13 @@ pub struct Counts {
 impl Counts {
     fn is_counted(&self, category: &str) -> bool {
         self.categories.is_empty() || self.categories.iter().any(|counted| counted == category)
+    }
+
+    /// Whether an object says something of every category that counts, or of any if all do. `null` says nothing.
+    fn are_told(&self, object: &Value) -> bool {
+        let is_any = || object.as_object().is_some_and(|fields| fields.values().any(|value| !value.is_null()));
+        let is_told = |category: &String| object.get(category).is_some_and(|value| !value.is_null());
+        if self.categories.is_empty() { is_any() } else { self.categories.iter().all(is_told) }
     }
 }
 

@@ -57,18 +57,26 @@ pub(super) fn ruling(about: &About<'_>, takes: Takes, counts: &Counts, answers: 
             return Err("there are not as many results as texts and pictures");
         }
         for result in results {
-            is_found |= read(result, counts, &mut categories)?;
+            is_found |= read(result, takes, counts, &mut categories)?;
         }
     }
     let categories = categories.iter().filter_map(|category| name(category)).collect();
     Ok(if is_found { Ruling::Found(Found::named(categories)) } else { Ruling::Passed })
 }
 
-/// Whether a result counts as a find; adds its categories.
-fn read(result: &Value, counts: &Counts, categories: &mut BTreeSet<String>) -> Result<bool, &'static str> {
-    let found = match counts.threshold {
-        Some(threshold) => named(&result["category_scores"], |score| Some(score.as_f64()? >= threshold))?,
-        None => named(&result["categories"], Value::as_bool)?,
+/// Whether a result counts as a find; adds its categories. Errors if nothing is found and a category that counts was not looked for.
+fn read(
+    result: &Value,
+    takes: Takes,
+    counts: &Counts,
+    categories: &mut BTreeSet<String>,
+) -> Result<bool, &'static str> {
+    let (told, found) = match counts.threshold {
+        Some(threshold) => {
+            let told = &result["category_scores"];
+            (told, named(told, |score| Some(score.as_f64()? >= threshold))?)
+        }
+        None => (&result["categories"], named(&result["categories"], Value::as_bool)?),
     };
     let counted: Vec<&String> = found.into_iter().filter(|category| counts.is_counted(category)).collect();
     categories.extend(counted.iter().map(|category| (*category).clone()));
@@ -76,7 +84,11 @@ fn read(result: &Value, counts: &Counts, categories: &mut BTreeSet<String>) -> R
     // Mistral has no such field.
     let is_flagged = flagged.map(|flagged| flagged.as_bool().ok_or("`flagged` is no truth value")).transpose()?;
     let has_own_rules = counts.threshold.is_some() || !counts.categories.is_empty();
-    Ok(!counted.is_empty() || (!has_own_rules && is_flagged == Some(true)))
+    let is_found = !counted.is_empty() || (!has_own_rules && is_flagged == Some(true));
+    if !is_found && takes.names_all() && !counts.are_told(told) {
+        return Err("a result does not say of every category that counts whether it was found");
+    }
+    Ok(is_found)
 }
 
 /// The names in an object for whose values it holds. Errors if there is no object, or a value is not of its kind.

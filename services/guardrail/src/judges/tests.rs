@@ -53,9 +53,12 @@ fn moderations(counts: Counts) -> Judge {
     judge(Kind::Moderations { endpoint: "e".into(), takes: Takes::Inputs, counts })
 }
 
+fn counting(categories: &[&str]) -> Counts {
+    Counts { categories: categories.iter().map(|name| (*name).to_owned()).collect(), threshold: None }
+}
+
 fn llama_guard(categories: &[&str]) -> Judge {
-    let categories = categories.iter().map(|name| (*name).to_owned()).collect();
-    judge(Kind::LlamaGuard { endpoint: "e".into(), counts: Counts { categories, threshold: None } })
+    judge(Kind::LlamaGuard { endpoint: "e".into(), counts: counting(categories) })
 }
 
 fn llm() -> Judge {
@@ -104,6 +107,20 @@ fn moderations_rule_by_their_categories() {
         assert!(is_failed(&judge.ruling(&about, std::slice::from_ref(&bad))), "{bad}");
     }
     assert!(is_failed(&judge.ruling(&about, &[])));
+    let empty = || json!({ "flagged": false, "categories": {}, "category_scores": {} });
+    let null = || json!({ "flagged": false, "categories": { "hate": null }, "category_scores": { "hate": null } });
+    let unknown = moderations(counting(&["hate", "Violence"]));
+    let scored = moderations(Counts { threshold: Some(0.9), ..counting(&["Violence"]) });
+    for judge in [&judge, &strict, &other, &unknown, &scored] {
+        assert!(is_failed(&judge.ruling(&about, &both(result(false, 0.1), empty()))), "{judge:?}");
+        assert!(is_failed(&judge.ruling(&about, &both(null(), result(false, 0.1)))), "{judge:?}");
+    }
+    for judge in [&unknown, &scored] {
+        let ruling = judge.ruling(&about, &both(result(false, 0.1), result(true, 0.95)));
+        assert!(is_failed(&ruling), "a category that is in no answer is never found: {judge:?}");
+    }
+    let flagged = json!({ "flagged": true, "categories": {} });
+    assert_eq!(judge.ruling(&about, &both(flagged, result(false, 0.1))), found(&[]), "what is flagged is found");
     let odd = json!({ "flagged": true, "categories": { "a word of the text, quoted: \"x\"": true } });
     assert_eq!(judge.ruling(&about, &both(odd, result(false, 0.1))), found(&[]), "no piece of a text is a category");
 }
@@ -393,21 +410,48 @@ fn documents() -> impl Strategy<Value = Value> {
     })
 }
 
+/// As many results as there are texts, of which each says little or nothing.
+fn results() -> impl Strategy<Value = Value> {
+    let little = prop_oneof![
+        Just(json!({})),
+        Just(json!({ "hate": null })),
+        any::<bool>().prop_map(|is| json!({ "verdict": is })),
+        documents(),
+    ]
+    .boxed();
+    let result = (any::<bool>(), little.clone(), little).prop_map(|(is_there, categories, scores)| {
+        let flagged = if is_there { json!(false) } else { Value::Null };
+        json!({ "flagged": flagged, "categories": categories, "category_scores": scores })
+    });
+    prop::collection::vec(result, 2).prop_map(|results| json!({ "results": results }))
+}
+
+/// Whether every result says of some category whether it was found.
+fn says_something(document: &Value) -> bool {
+    let is_said =
+        |result: &Value| result["categories"].as_object().is_some_and(|all| all.values().any(Value::is_boolean));
+    document["results"].as_array().is_some_and(|results| results.len() == 2 && results.iter().all(is_said))
+}
+
 proptest! {
     #[test]
-    fn nonsense_never_passes(document in documents()) {
+    fn nonsense_never_passes(document in prop_oneof![documents(), results()]) {
         let (safety, about_topics, case) = (judged(Subject::Safety), judged(topics()), case(&["a", "b"]));
+        let hate = || counting(&["hate"]);
         for (judge, check) in [
             (moderations(Counts::default()), &safety),
+            (moderations(hate()), &safety),
+            (moderations(Counts { threshold: Some(0.5), ..hate() }), &safety),
             (llama_guard(&[]), &safety),
             (llm(), &about_topics),
             (presidio(), &safety),
             (webhook(), &safety),
         ] {
-            // Two results that say nothing of any category are an answer, if an odd one; no other document here is.
-            let results = document["results"].as_array().map_or(0, Vec::len);
+            // Results of which each says something, and for Presidio two lists, are an answer if an odd one; no other document here is, and
+            // none says anything of hate.
+            let is_asked_for_all = matches!(&judge.kind, Kind::Moderations { counts, .. } if counts.categories.is_empty());
             let ruling = judge.ruling(&about(check, &case), std::slice::from_ref(&document));
-            let is_odd = results == 2 || document.as_array().is_some_and(|all| all.len() == 2 && all.iter().all(Value::is_array));
+            let is_odd = (is_asked_for_all && says_something(&document)) || document.as_array().is_some_and(|all| all.len() == 2 && all.iter().all(Value::is_array));
             prop_assert!(is_odd || is_failed(&ruling), "{:?} of {}", ruling, document);
         }
     }

@@ -18,7 +18,7 @@ mod verdict;
 pub use case::{Case, Turn};
 pub use policy::{Configured, Judged, Policy, Seat, Stage, Streaming, Subject, Unreadable};
 pub use verdict::{Checked, Outcome, Verdict, conclude};
-pub(crate) use verdict::{error, outcome};
+pub(crate) use verdict::{error, not_run, outcome};
 
 use crate::checks::fold::Folded;
 use crate::checks::mask::Masker;
@@ -94,7 +94,11 @@ pub struct Sifted {
     is_changed: bool,
     is_blocked: bool,
     is_broken: bool,
+    /// What the patterns did.
     checks: Vec<Checked>,
+    unread: BTreeSet<Kind>,
+    /// There is a picture that a judge is to see.
+    has_pictures: bool,
     /// Of each judged check: what the score has found.
     scored: Vec<Option<Found>>,
     masker: Masker,
@@ -110,6 +114,8 @@ impl Sifted {
             is_blocked: true,
             is_broken: true,
             checks: Vec::new(),
+            unread: BTreeSet::new(),
+            has_pictures: false,
             scored: Vec::new(),
             masker: Masker::default(),
         }
@@ -149,7 +155,7 @@ pub(crate) fn sift_beside(placeholders: &[String], stage: &Stage, side: Side, bo
     let across = if has_seams { seams::find(stage, &body) } else { Across::new() };
     let mut sifting = Sifting { stage, texts, across, said: 0 };
     let changed = if has_work { side.read(&body, &mut sifting) } else { None };
-    let Texts { found, scores, masker, unread } = sifting.texts;
+    let Texts { found, scores, masker, unread, has_pictures } = sifting.texts;
     let score_of = |(judged, score): (&Judged, Score)| {
         let threshold = judged.threshold()?;
         score.reaches(threshold).then(|| Found::named(score.signals().map(str::to_owned).collect()))
@@ -161,14 +167,16 @@ pub(crate) fn sift_beside(placeholders: &[String], stage: &Stage, side: Side, bo
         || stage.judged.iter().zip(&scored).any(is_scored)
         || stage.blocks(&unread);
     let checks = stage.checks.iter().zip(found).map(|(configured, found)| pattern(configured, &found, is_blocked));
-    let checks: Vec<Checked> = checks.chain(unreadable(stage, &unread)).collect();
+    let checks = checks.collect();
     let (body, is_changed) = match changed.filter(|_| !is_blocked).map(RawValue::from_string) {
         None => (body, false),
         Some(Ok(masked)) => (masked, true),
         // splicing strings into JSON gives JSON; if it ever did not, the unmasked body must not go on
         Some(Err(_)) => return Sifted::broken(body),
     };
-    let mut sifted = Sifted { body, case: None, is_changed, is_blocked, is_broken: false, checks, scored, masker };
+    let (case, is_broken) = (None, false);
+    let mut sifted =
+        Sifted { body, case, is_changed, is_blocked, is_broken, checks, unread, has_pictures, scored, masker };
     if !sifted.open(stage).is_empty() {
         let case = Case::of(side, &sifted.body).sparing(&sifted.masker);
         sifted.case = Some(if stage.sees_images() { case.pictured(&sifted.body) } else { case });
@@ -214,6 +222,8 @@ pub(crate) struct Texts {
     pub(crate) masker: Masker,
     /// What nobody can read, and no judge is shown.
     pub(crate) unread: BTreeSet<Kind>,
+    /// There is a picture that a judge is to see; until one has, nobody has.
+    has_pictures: bool,
 }
 
 /// The texts of a body on their way.
@@ -251,7 +261,8 @@ pub(crate) const ROUNDS_MAX: usize = 16;
 impl Texts {
     pub(crate) fn new(stage: &Stage) -> Self {
         let (found, masker) = (vec![Labels::new(); stage.checks.len()], Masker::keyed(stage.hash_key.clone()));
-        Self { found, scores: vec![Score::default(); stage.judged.len()], masker, unread: BTreeSet::new() }
+        let scores = vec![Score::default(); stage.judged.len()];
+        Self { found, scores, masker, unread: BTreeSet::new(), has_pictures: false }
     }
 
     /// Takes these placeholders for ours.
@@ -259,10 +270,12 @@ impl Texts {
         placeholders.iter().for_each(|placeholder| self.masker.adopt(placeholder));
     }
 
-    /// Notes what is no text, unless a judge is shown it.
+    /// Notes what is no text; what a judge is to see, apart.
     pub(crate) fn leave(&mut self, stage: &Stage, what: Unread<'_>) {
         let is_shown = what.kind == Kind::Image && what.inline.is_some() && stage.sees_images();
-        if !is_shown {
+        if is_shown {
+            self.has_pictures = true;
+        } else {
             self.unread.insert(what.kind);
         }
     }

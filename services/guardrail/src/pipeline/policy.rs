@@ -34,6 +34,12 @@ impl Configured {
         Self { action: replacing.fold(self.action, stricter), ..self.clone() }
     }
 
+    /// The same where nothing comes back, or where it may.
+    #[must_use]
+    pub(crate) fn for_good(self, nothing_comes_back: bool) -> Self {
+        Self { action: for_good(self.action, nothing_comes_back), ..self }
+    }
+
     /// Appends what the check finds in a text, with what is to stand there instead.
     pub(crate) fn scan(&self, text: &Folded<'_>, out: &mut Vec<Finding>) {
         let before = out.len();
@@ -120,6 +126,17 @@ impl Judged {
         }
     }
 
+    /// The same where nothing comes back, or where it may.
+    #[must_use]
+    pub(crate) fn for_good(self, nothing_comes_back: bool) -> Self {
+        Self { action: for_good(self.action, nothing_comes_back), ..self }
+    }
+
+    /// Whether its judge is shown pictures.
+    pub(crate) fn sees_images(&self) -> bool {
+        matches!(&self.seat, Seat::Taken(judge) if judge.sees_images)
+    }
+
     /// Takes another check in, if it asks the same judge the same: what is found then leads to the stricter of both. Whether it did.
     pub(crate) fn takes_in(&mut self, other: &Judged) -> bool {
         let is_same = self.subject == other.subject && self.seat.name() == other.seat.name();
@@ -140,6 +157,10 @@ fn stricter(one: Action, other: Action) -> Action {
         _ if one.instead() < other.instead() => other,
         _ => one,
     }
+}
+
+fn for_good(action: Action, nothing_comes_back: bool) -> Action {
+    if nothing_comes_back && action == Action::MaskAndRestore { Action::Mask } else { action }
 }
 
 /// The checks of one side.
@@ -190,13 +211,21 @@ impl Stage {
 
     /// Whether somebody is shown pictures.
     pub fn sees_images(&self) -> bool {
-        self.judged.iter().any(|judged| matches!(&judged.seat, Seat::Taken(judge) if judge.sees_images))
+        self.judged.iter().any(Judged::sees_images)
+    }
+
+    fn actions(&self) -> impl Iterator<Item = Action> {
+        self.checks.iter().map(|it| it.action).chain(self.judged.iter().map(|it| it.action))
     }
 
     /// Whether anything that is replaced is put back into the answer.
     pub(crate) fn restores(&self) -> bool {
-        let mut actions = self.checks.iter().map(|it| it.action).chain(self.judged.iter().map(|it| it.action));
-        actions.any(|action| action == Action::MaskAndRestore)
+        self.actions().any(|action| action == Action::MaskAndRestore)
+    }
+
+    /// Whether anything that is found does not go on as it is.
+    pub(crate) fn keeps_back(&self) -> bool {
+        self.actions().any(|action| action == Action::Block || action.replaces())
     }
 
     /// What stands in the place of a text in which masking finds no end.

@@ -1,5 +1,7 @@
 //! What policies decide, by table and by property.
 
+mod pictures;
+
 use super::*;
 use crate::checks::Check;
 use crate::checks::keywords::Keywords;
@@ -204,46 +206,6 @@ fn placeholders_are_shared_by_all_messages_of_a_request() {
     let arguments = value["messages"][1]["tool_calls"][0]["function"]["arguments"].as_str().expect("text");
     assert_eq!(arguments, r#"{"to":"[EMAIL_ADDRESS_1]","phone":"[PHONE_NUMBER_1]"}"#);
     assert_eq!(value["messages"][2]["content"][0]["text"], "sent to [EMAIL_ADDRESS_2]");
-}
-
-fn with_picture(text: &str) -> Box<RawValue> {
-    let picture = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}});
-    let content = json!([{"type": "text", "text": text}, picture]);
-    serde_json::value::to_raw_value(&json!({"messages": [{"role": "user", "content": content}]})).expect("JSON")
-}
-
-fn unreadable(blocks: bool) -> Unreadable {
-    Unreadable { name: "input.unreadable".into(), blocks }
-}
-
-#[test]
-fn what_nobody_can_read_is_told_where_somebody_asks_or_blocked() {
-    let mut passes = policy(vec![keywords("input.keywords", Action::Block, &["orion"])]);
-    assert_eq!(told(&check_request(&passes, &with_picture("hello"))), [("input.keywords", Outcome::Passed)]);
-    passes.input.unreadable = Some(unreadable(false));
-    let verdict = check_request(&passes, &with_picture("hello"));
-    assert_eq!((verdict.outcome, verdict.error.is_none()), (Outcome::Flagged, true));
-    assert_eq!(told(&verdict), [("input.keywords", Outcome::Passed), ("input.unreadable", Outcome::Flagged)]);
-    assert_eq!(verdict.checks[1].categories, ["image"]);
-    let mut blocks = policy(Vec::new());
-    blocks.input.unreadable = Some(unreadable(true));
-    let error = check_request(&blocks, &with_picture("hello")).error.expect("blocked");
-    assert_eq!((&*error.checks, &*error.categories), (&["input.unreadable".to_owned()][..], &["image".to_owned()][..]));
-    let verdict = check_request(&blocks, &body("hello"));
-    assert_eq!(told(&verdict), [("input.unreadable", Outcome::Passed)]);
-}
-
-#[test]
-fn a_judge_that_sees_pictures_answers_for_them() {
-    let kind = Kind::Llm { endpoint: "e".into(), by_schema: true };
-    let judge = Judge { name: "j".into(), kind, cache: None, sees_images: true };
-    let seat = Seat::Taken(Arc::new(judge));
-    let mut policy = judged_too(Vec::new(), vec![Judged { seat, ..safety(Action::Block, false) }]);
-    policy.input.unreadable = Some(unreadable(true));
-    let sifted = sift(&policy.input, Side::Input, with_picture("hello"));
-    assert_eq!((sifted.open(&policy.input).len(), sifted.case.map(|case| case.images.len())), (1, Some(1)));
-    let verdict = checked(&policy, &with_picture("hello"), Ruling::Passed);
-    assert_eq!(told(&verdict), [("input.unreadable", Outcome::Passed), ("input.safety", Outcome::Passed)]);
 }
 
 #[test]

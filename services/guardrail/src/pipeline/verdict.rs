@@ -1,8 +1,9 @@
 //! What comes of a body, once patterns, scores and judges have had their say.
 
-use super::{Case, Judged, Side, Sifted, Stage};
+use super::{Case, Judged, Side, Sifted, Stage, unreadable};
 use crate::checks::mask::{Instead, Masker};
 use crate::checks::{Action, Finding};
+use crate::inspect::Kind;
 use crate::judges::{Found, Ruled, Ruling};
 use serde_json::value::RawValue;
 use std::collections::{BTreeSet, HashMap};
@@ -114,18 +115,24 @@ impl Verdict {
     }
 }
 
-/// The verdict when the checks themselves broke: nothing goes on.
-fn broken(stage: &Stage) -> Verdict {
+/// All checks of a stage of which none came to anything, in the order of a verdict's.
+pub(crate) fn not_run(stage: &Stage) -> Vec<Checked> {
     let unreadable = stage.unreadable.iter().map(|unreadable| &unreadable.name);
-    let names = stage.checks.iter().map(|c| &c.name).chain(unreadable).chain(stage.judged.iter().map(|j| &j.name));
-    let not_run = |name: &Arc<str>| Checked {
+    let own = stage.checks.iter().map(|configured| &configured.name).chain(unreadable).map(|name| (name, None));
+    let judged = stage.judged.iter().map(|judged| (&judged.name, judged.seat.name()));
+    let not_run = |(name, judge): (&Arc<str>, Option<&Arc<str>>)| Checked {
         name: name.clone(),
         outcome: Outcome::NotRun,
         categories: Vec::new(),
-        judge: None,
+        judge: judge.cloned(),
         took: None,
     };
-    let checks: Vec<Checked> = names.map(not_run).collect();
+    own.chain(judged).map(not_run).collect()
+}
+
+/// The verdict when the checks themselves broke: nothing goes on.
+fn broken(stage: &Stage) -> Verdict {
+    let checks = not_run(stage);
     let error = Some(Verdict::broken_error(&checks));
     let (restore, masked) = (Originals::default(), Vec::new());
     Verdict { outcome: Outcome::NotRun, checks, body: None, restore, masked, error }
@@ -133,10 +140,12 @@ fn broken(stage: &Stage) -> Verdict {
 
 /// The verdict, with the rulings of the judges of [`Sifted::open`], by place.
 pub fn conclude(stage: &Stage, side: Side, sifted: Sifted, rulings: Vec<(usize, Ruled)>) -> Verdict {
-    let Sifted { mut body, case, mut is_changed, is_blocked, is_broken, mut checks, scored, mut masker } = sifted;
-    if is_broken {
+    if sifted.is_broken {
         return broken(stage);
     }
+    let pictures = Pictures::of(stage, &sifted, &rulings);
+    let Sifted { mut body, case, mut is_changed, is_blocked, mut checks, unread, scored, mut masker, .. } = sifted;
+    let patterns = checks.len();
     let mut rulings: HashMap<usize, Ruled> = rulings.into_iter().collect();
     let (mut masking, mut must) = (Masking::default(), Vec::new());
     for (at, (judged, scored)) in stage.judged.iter().zip(scored).enumerate() {
@@ -159,6 +168,11 @@ pub fn conclude(stage: &Stage, side: Side, sifted: Sifted, rulings: Vec<(usize, 
         }
         checks.push(Checked { name: judged.name.clone(), outcome, categories, judge, took });
     }
+    let pictures = if is_blocked || !must.is_empty() { pictures.of_ended() } else { pictures };
+    if let Some(unreadable) = looked_at(stage, unread, pictures) {
+        // Behind the patterns, in front of the judges.
+        checks.insert(patterns, unreadable);
+    }
     let error = error(side, &checks, &must);
     let outcome = checks.iter().map(|checked| checked.outcome).max().unwrap_or(Outcome::None);
     if error.is_none() && masking.any() {
@@ -172,6 +186,48 @@ pub fn conclude(stage: &Stage, side: Side, sifted: Sifted, rulings: Vec<(usize, 
     let masked = if goes_on && side == Side::Input { masker.for_good() } else { Vec::new() };
     let restore = if goes_on { Originals(masker.originals()) } else { Originals::default() };
     Verdict { outcome, checks, body: goes_on.then_some(body), restore, masked, error }
+}
+
+/// The pictures of a body that a judge was to see.
+#[derive(Clone, Copy, PartialEq)]
+enum Pictures {
+    /// There are none, or a judge that sees has ruled.
+    Seen,
+    /// Nobody that sees was asked, or could say: nobody has looked at them.
+    Unseen,
+    /// Nobody is asked: the body ends here for another reason, or is only replayed.
+    NotAsked,
+}
+
+impl Pictures {
+    /// What a score has found is no look at a picture, and a judge that has failed has seen none.
+    fn of(stage: &Stage, sifted: &Sifted, rulings: &[(usize, Ruled)]) -> Self {
+        let is_seeing = |at: usize| stage.judged.get(at).is_some_and(Judged::sees_images);
+        let said: Vec<&Ruling> =
+            rulings.iter().filter(|(at, _)| is_seeing(*at)).map(|(_, ruled)| &ruled.ruling).collect();
+        if !sifted.has_pictures || said.iter().any(|ruling| matches!(ruling, Ruling::Passed | Ruling::Found(_))) {
+            Pictures::Seen
+        } else if said.iter().any(|ruling| matches!(ruling, Ruling::NotAsked)) {
+            Pictures::NotAsked
+        } else {
+            Pictures::Unseen
+        }
+    }
+
+    /// The same where the body ends here whatever they are.
+    fn of_ended(self) -> Self {
+        if self == Pictures::Unseen { Pictures::NotAsked } else { self }
+    }
+}
+
+/// What came of what is no text, once it is known whether a judge has looked at the pictures.
+fn looked_at(stage: &Stage, mut unread: BTreeSet<Kind>, pictures: Pictures) -> Option<Checked> {
+    if pictures == Pictures::Unseen {
+        unread.insert(Kind::Image);
+    }
+    let is_open = pictures == Pictures::NotAsked && unread.is_empty();
+    let told = unreadable(stage, &unread)?;
+    Some(if is_open { Checked { outcome: Outcome::NotRun, ..told } } else { told })
 }
 
 /// What a ruling means for the check that asked for it.

@@ -101,7 +101,7 @@ impl Restoring {
                 Kind::Whole | Kind::Name => self.restorer.text(&piece.text).map(|text| encode(&text)),
                 Kind::Arguments => inspect::arguments(&piece.text, &mut text).map(|text| encode(&text)),
                 Kind::Json => inspect::tokens_mapped(&piece.text, &mut text),
-                Kind::Setting => inspect::setting_mapped(&piece.text, &mut text),
+                Kind::Setting(name) => inspect::setting_mapped(name, &piece.text, &mut text),
                 // They spell the text again, and come beside it, but not always beside the same part of it.
                 Kind::Logprobs(none) => Some((*none).to_owned()),
             };

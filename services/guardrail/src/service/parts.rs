@@ -1,7 +1,7 @@
 //! Streams that are checked part by part: what comes in chunks on `completions` goes on as chunks on `replies`.
 
 use super::{Answer, INLINE_MAX_BYTES, Service, Stopped};
-use crate::court::{Hearing, Sends};
+use crate::court::{Hearing, Open, Sends};
 use crate::judges::Ruling;
 use crate::metric_definitions as metric;
 use crate::pipeline::Side;
@@ -108,6 +108,7 @@ impl Service {
             case: &case,
             part: Some(number),
             budget: stage.budget,
+            open: &Open::default(),
             sends,
         };
         self.court.hear(&hearing, open).await
@@ -123,7 +124,7 @@ impl Service {
         let (mut state, started) = (live.state().await, Instant::now());
         answer.terminal.chunks = state.sent;
         let body = match &answer.terminal.body {
-            Some(body) => Some(self.fetch(body).await?),
+            Some(body) => Some(self.fetch(answer.request, body, on.1).await?),
             None => None,
         };
         let bytes = body.as_ref().map_or(0, |body| body.get().len());
@@ -145,7 +146,7 @@ impl Service {
         let verdict = stream.verdict(masked);
         answer.terminal.is_filtered = verdict.error.is_some() && stream.is_filtered() && state.sent > 0;
         metric::checked(Side::Output.as_str(), &verdict, started.elapsed());
-        self.judged(answer, verdict, stream.policy_version()).await
+        self.judged(answer, verdict, stream.policy_version(), on.1).await
     }
 }
 

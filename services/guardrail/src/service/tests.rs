@@ -3,10 +3,11 @@
 use super::*;
 use object_store::memory::InMemory;
 use serde_json::{Value, json};
+use std::{collections::HashSet, time::Duration};
 use tollgate_bus::replies::Waiters;
 use tollgate_bus::{Headers, TopicName};
 use tollgate_runtime::config::{Role, parse};
-use tollgate_schemas::{Caller, OnDisconnect, Reply, ReplyEvent, ReplyTo, RequestId};
+use tollgate_schemas::{Body, Caller, OnDisconnect, Reply, ReplyEvent, ReplyTo};
 
 const CONFIG: &str = r#"
 providers: { demo: { kind: mock } }
@@ -54,6 +55,8 @@ struct Bench {
     asked: Mutex<Vec<Request>>,
     /// What went to `replies`.
     replied: Mutex<Vec<Reply>>,
+    /// What went to `cancellations`.
+    called_off: Mutex<Vec<Cancellation>>,
     is_silent: bool,
     is_leaving: bool,
 }
@@ -73,6 +76,11 @@ impl Sends for Bench {
         if record.topic == TopicName::Internal("replies") {
             let reply = serde_json::from_slice(&record.payload).expect("a reply");
             self.replied.lock().expect("no panic").push(reply);
+            return Ok(());
+        }
+        if record.topic == TopicName::Internal("cancellations") {
+            let cancellation = serde_json::from_slice(&record.payload).expect("a cancellation");
+            self.called_off.lock().expect("no panic").push(cancellation);
             return Ok(());
         }
         assert_eq!(record.topic, TopicName::Internal("approved.judge"));
@@ -292,6 +300,21 @@ async fn a_cancellation_ends_the_wait_for_a_judge() {
     assert_eq!(ended(&records).0.error.expect("an error").code, ErrorCode::Cancelled);
     assert_eq!(begun.elapsed().as_secs(), 2);
     assert!(service.court.waiters().is_empty(), "nobody waits any more");
+    let called_off = std::mem::take(&mut *silent.called_off.lock().expect("no panic"));
+    let of_search = called_off.iter().filter(|one| one.team.as_deref() == Some("search"));
+    let called_off: HashSet<RequestId> = of_search.map(|one| one.request_id).collect();
+    let asked: HashSet<RequestId> = silent.asked().iter().map(|question| question.request_id).collect();
+    assert_eq!((asked.len(), called_off), (2, asked), "no model works on it any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_called_off_of_what_was_answered_or_goes_on_elsewhere() {
+    let service = service();
+    for bench in [Bench::of(&service), Bench { is_silent: true, is_leaving: true, ..Bench::of(&service) }] {
+        handled_by(&service, request("judged", "hi"), &bench).await;
+        assert_eq!(bench.asked().len(), 2);
+        assert!(bench.called_off.lock().expect("no panic").is_empty());
+    }
 }
 
 #[tokio::test]
@@ -354,26 +377,6 @@ async fn judge_requests_pass_unread() {
     assert_eq!(records[0].topic, TopicName::Internal("approved.judge"));
     let out: Request = serde_json::from_slice(&records[0].payload).expect("a request");
     assert_eq!(text(&out.body)["messages"][0]["content"], "about project orion, a@b.com");
-}
-
-#[tokio::test]
-async fn stored_bodies_are_fetched_and_masked_ones_stored_anew() {
-    let service = service();
-    let mut large = request("chat", "");
-    let content = format!("a@b.com {}", "lorem ipsum ".repeat(30_000));
-    let raw =
-        serde_json::value::to_raw_value(&json!({"messages": [{"role": "user", "content": content}]})).expect("JSON");
-    large.body = service.blobs.check_in("id", raw).await.expect("stored");
-    let Body::Ref(before) = large.body.clone() else { panic!("a claim check") };
-    let out = approved(&handled(&service, large.clone()).await);
-    let Body::Ref(after) = &out.body else { panic!("a claim check") };
-    assert_ne!(before.path, after.path);
-    let body = service.blobs.check_out(&out.body).await.expect("readable");
-    assert!(body.get().contains("[EMAIL_ADDRESS_1] lorem") && !body.get().contains("a@b.com"));
-    large.body = Body::Ref(tollgate_schemas::body::BlobRef { sha256: "0".repeat(64), ..before });
-    tokio::time::pause();
-    let (terminal, _) = ended(&handled(&service, large).await);
-    assert_eq!(terminal.error.expect("an error").code, ErrorCode::Internal);
 }
 
 fn completion(endpoint: &str, content: &str) -> Completion {
@@ -491,4 +494,6 @@ async fn a_later_cancellation_replaces_no_answer() {
     assert_eq!((row.execution_id, row.status_code), (usage.execution_id, usage.status_code));
 }
 
+mod ended;
+mod storage;
 mod streams;

@@ -56,6 +56,8 @@ pub(super) struct Judging {
     chars: usize,
     /// How many of those that wait are being judged.
     asked: Option<usize>,
+    /// How many of those that wait were judged, and wait because something was wrong.
+    judged: usize,
     /// Texts of the whole answer that came in no part.
     whole: Vec<(String, String)>,
     /// The end of each text in front of what waits.
@@ -74,6 +76,7 @@ impl Judging {
             is_begun: false,
             chars: 0,
             asked: None,
+            judged: 0,
             whole: Vec::new(),
             before: BTreeMap::new(),
             part: 0,
@@ -173,10 +176,18 @@ impl Judging {
         }
         self.is_blocked |= !self.failed.is_empty();
         let count = self.asked.take().unwrap_or(0);
-        if !self.is_blocked {
+        if self.is_blocked {
+            self.judged = count;
+        } else {
             // They go out as what nobody has to judge any more.
             self.judged_away(count);
         }
+    }
+
+    /// Whether a text waits that no judge was shown.
+    fn has_unjudged(&self) -> bool {
+        let waiting = self.waiting.iter().skip(self.judged).flat_map(|shown| &shown.said);
+        waiting.chain(&self.whole).any(|(_, text)| !text.trim().is_empty())
     }
 
     fn judged_away(&mut self, count: usize) {
@@ -195,14 +206,21 @@ impl Judging {
         self.failed.iter().filter_map(|at| judged.get(*at)).map(|judged| judged.name.clone()).collect()
     }
 
-    /// What each check did, once.
-    pub(super) fn checked(&self, judged: &[Judged], is_blocked: bool) -> Vec<Checked> {
+    /// What each check did, once. `has_more`: a text came that did not get as far as here.
+    pub(super) fn checked(&self, judged: &[Judged], is_blocked: bool, has_more: bool) -> Vec<Checked> {
+        let is_cut = is_blocked && (has_more || self.has_unjudged());
         let checked = judged.iter().zip(&self.standing).map(|(judged, standing)| {
-            // Nobody has to be asked about nothing; but what was blocked before had something.
-            let untold = if is_blocked { Outcome::NotRun } else { Outcome::Passed };
+            let outcome = match standing.outcome {
+                // Who was shown a part alone has not passed all of it; what it has found there stays found.
+                Some(Outcome::Passed) if is_cut => Outcome::NotRun,
+                Some(outcome) => outcome,
+                // Nobody has to be asked about nothing; but what was blocked before had something.
+                None if is_blocked => Outcome::NotRun,
+                None => Outcome::Passed,
+            };
             Checked {
                 name: judged.name.clone(),
-                outcome: standing.outcome.unwrap_or(untold),
+                outcome,
                 categories: standing.categories.iter().cloned().collect(),
                 judge: judged.seat.name().cloned(),
                 took: standing.outcome.map(|_| standing.took),

@@ -79,6 +79,14 @@ struct Waiting {
     pieces: Vec<(Piece, Range<usize>)>,
 }
 
+impl Waiting {
+    /// Whether there is a text in it that judges are shown.
+    fn has_text(&self) -> bool {
+        let is_shown = |kind: &Kind| !matches!(kind, Kind::Name | Kind::Logprobs(_));
+        self.pieces.iter().any(|(piece, _)| is_shown(&piece.kind) && !piece.text.trim().is_empty())
+    }
+}
+
 impl Stream {
     /// One that nothing has come of yet. `None`: its endpoint has checks that cannot be made of parts.
     pub fn new(endpoint: Arc<Endpoint>) -> Option<Self> {
@@ -167,7 +175,9 @@ impl Stream {
         while !self.is_blocked() && self.waiting.front().is_some_and(|first| self.is_settled(first)) {
             let Some(first) = self.waiting.pop_front() else { return };
             let shown = self.shown(first);
-            if !self.is_blocked() {
+            if self.is_blocked() {
+                self.judging.add_whole(shown.said);
+            } else {
                 self.judging.add(shown);
             }
         }
@@ -198,8 +208,8 @@ impl Stream {
                 Kind::Arguments => self.arguments(&piece.text, &mut said).map(|text| encode(&text)),
                 Kind::Json => self.json(&piece.text, &mut said),
                 Kind::Name => self.named("", &piece.text).map(|text| encode(&text)),
-                Kind::Setting => {
-                    inspect::setting_mapped(&piece.text, &mut |key, text| self.checked(key, text, &mut said))
+                Kind::Setting(name) => {
+                    inspect::setting_mapped(name, &piece.text, &mut |key, text| self.checked(key, text, &mut said))
                 }
                 // They come beside the text, but not always beside the same part of it.
                 Kind::Logprobs(none) => self.stage().has(true).then(|| (*none).to_owned()),
@@ -299,7 +309,8 @@ impl Stream {
         let mut checks: Vec<Checked> =
             patterns.map(|(configured, found)| pattern(configured, found, is_blocked)).collect();
         checks.extend(unreadable(stage, &self.texts.unread));
-        checks.extend(self.judging.checked(&stage.judged, is_blocked));
+        let has_more = self.waiting.iter().any(Waiting::has_text);
+        checks.extend(self.judging.checked(&stage.judged, is_blocked, has_more));
         let mut error = error(Side::Output, &checks, &self.judging.must(&stage.judged));
         if self.is_broken && error.is_none() {
             error = Some(Verdict::broken_error(&checks));

@@ -12,7 +12,7 @@
 //! What stands in the path is the model, whatever the body says: the name of an endpoint here, or an alias.
 
 use super::{Called, called::decoded};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use tollgate_schemas::{ApiError, ApiType, ErrorCode, error::Shape};
 
@@ -39,6 +39,8 @@ pub(crate) fn below(api: ApiType) -> &'static str {
 pub(crate) enum Path {
     /// The API; the model stands in the body.
     Api(ApiType),
+    /// Databricks' for OpenAI's SDK: the API; the model stands in the body.
+    Serving(ApiType),
     /// API and model.
     Deployment(ApiType, String),
     /// The model; the API is what the body looks like.
@@ -74,7 +76,7 @@ impl Path {
         if let Some(rest) = path.strip_prefix(SERVING) {
             return match rest.strip_prefix('/').and_then(|rest| rest.strip_suffix("/invocations")) {
                 Some(endpoint) => name(endpoint).map(Path::Invocations),
-                None => shared(rest).map(Path::Api),
+                None => shared(rest).map(Path::Serving),
             };
         }
         if let Some(rest) = path.strip_prefix(AZURE) {
@@ -89,7 +91,7 @@ impl Path {
     /// For the name of a span.
     pub(crate) fn pattern(&self) -> &'static str {
         match self {
-            Path::Api(api) | Path::Deployment(api, _) => api.path(),
+            Path::Api(api) | Path::Serving(api) | Path::Deployment(api, _) => api.path(),
             Path::Invocations(_) => INVOCATIONS,
             Path::Called(_) => ApiType::GenerateContent.path(),
         }
@@ -98,7 +100,7 @@ impl Path {
     /// What errors look like to those who call it.
     pub(crate) fn errors(&self) -> Shape {
         match self {
-            Path::Api(api) | Path::Deployment(api, _) => api.errors(),
+            Path::Api(api) | Path::Serving(api) | Path::Deployment(api, _) => api.errors(),
             Path::Invocations(_) => Shape::Databricks,
             Path::Called(_) => ApiType::GenerateContent.errors(),
         }
@@ -106,25 +108,22 @@ impl Path {
 
     /// The call that a body makes under this path.
     pub(crate) fn call(self, body: Box<RawValue>) -> Result<Call, ApiError> {
+        let has_context = matches!(self, Path::Serving(_) | Path::Invocations(_));
         let (api, name) = match self {
             Path::Api(api_type) => return Ok(Call { api_type, called: None, body, tags: BTreeMap::new() }),
             Path::Called(called) => {
                 let (api_type, called) = (ApiType::GenerateContent, Some(called));
                 return Ok(Call { api_type, called, body, tags: BTreeMap::new() });
             }
-            Path::Deployment(api, name) => (Some(api), name),
-            Path::Invocations(name) => (None, name),
+            Path::Serving(api) => (Some(api), None),
+            Path::Deployment(api, name) => (Some(api), Some(name)),
+            Path::Invocations(name) => (None, Some(name)),
         };
         let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(body.get())
             .map_err(|_| ApiError::new(ErrorCode::InvalidRequest, "the body must be a JSON object"))?;
-        let context = if api.is_none() { fields.remove(USAGE_CONTEXT) } else { None };
-        let tags = match context {
-            Some(context) => serde_json::from_str(context.get()).map_err(|_| {
-                let message = "usage_context must be an object of strings";
-                ApiError::new(ErrorCode::InvalidRequest, message).param(USAGE_CONTEXT)
-            })?,
-            None => BTreeMap::new(),
-        };
+        let context = if has_context { fields.remove(USAGE_CONTEXT) } else { None };
+        let is_as_it_came = name.is_none() && context.is_none();
+        let tags = context.map(|context| of_context(&context)).transpose()?.unwrap_or_default();
         let has = |field: &str| fields.contains_key(field);
         let api_type = match api {
             Some(api) => api,
@@ -136,13 +135,21 @@ impl Path {
                 return Err(ApiError::new(ErrorCode::InvalidRequest, message).param("messages"));
             }
         };
-        let written = to_raw_value(&name).and_then(|model| {
-            fields.insert("model".to_owned(), model);
-            to_raw_value(&fields)
-        });
-        let body = written.map_err(|_| ApiError::new(ErrorCode::Internal, "the body could not be written again"))?;
+        if let Some(name) = name {
+            fields.insert("model".to_owned(), super::written(&name)?);
+        }
+        let body = if is_as_it_came { body } else { super::written(&fields)? };
         Ok(Call { api_type, called: None, body, tags })
     }
+}
+
+/// The tags that a [`USAGE_CONTEXT`] holds; `null` holds none.
+fn of_context(context: &RawValue) -> Result<BTreeMap<String, String>, ApiError> {
+    let tags: Option<BTreeMap<String, String>> = serde_json::from_str(context.get()).map_err(|_| {
+        let message = "usage_context must be an object of strings";
+        ApiError::new(ErrorCode::InvalidRequest, message).param(USAGE_CONTEXT)
+    })?;
+    Ok(tags.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -179,6 +186,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_call_is_billed_to_leaves_the_body_of_every_api_of_databricks() {
+        for api in SHARED {
+            let path = || Path::Serving(api);
+            let found = call(path(), r#"{"model":"m","usage_context":{"project":"p"},"input":1.50}"#).expect("a call");
+            assert_eq!((found.api_type, found.tags["project"].as_str()), (api, "p"));
+            assert_eq!(found.body.get(), r#"{"input":1.50,"model":"m"}"#);
+            let same = call(path(), r#"{ "model" : "x"}"#).expect("as it is");
+            assert_eq!((same.body.get(), same.tags.len()), (r#"{ "model" : "x"}"#, 0));
+            let empty = call(path(), r#"{"model":"m","usage_context":null}"#).expect("none");
+            assert_eq!((empty.body.get(), empty.tags.len()), (r#"{"model":"m"}"#, 0));
+            let wrong = call(path(), r#"{"model":"m","usage_context":{"project":1}}"#).expect_err("no string");
+            assert_eq!(wrong.param.as_deref(), Some("usage_context"));
+        }
+    }
+
+    #[test]
     fn a_job_names_any_path_that_a_caller_may() {
         for api in ApiType::ALL.into_iter().filter(|api| !api.names_model_in_path()) {
             assert_eq!(Path::of(api.path()), Some(Path::Api(api)));
@@ -192,8 +215,8 @@ mod tests {
             ("/v1/models/m:streamGenerateContent?alt=sse", Some(Path::Called(google))),
             ("/serving-endpoints/chat/invocations", invocations("chat")),
             ("/serving-endpoints/a%2Fb%20c/invocations?x", invocations("a/b c")),
-            ("/serving-endpoints/chat/completions", Some(Path::Api(chat))),
-            ("/serving-endpoints/responses", Some(Path::Api(ApiType::Responses))),
+            ("/serving-endpoints/chat/completions", Some(Path::Serving(chat))),
+            ("/serving-endpoints/responses", Some(Path::Serving(ApiType::Responses))),
             ("/openai/v1/completions", Some(Path::Api(ApiType::Completions))),
             ("/openai/responses?api-version=2025-03-01-preview", Some(Path::Api(ApiType::Responses))),
             ("/openai/deployments/gpt%204/chat/completions?api-version=2024-10-21", deployment(chat, "gpt 4")),

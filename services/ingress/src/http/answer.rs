@@ -3,13 +3,14 @@
 //! Sources: <https://platform.openai.com/docs/api-reference>, <https://platform.claude.com/docs/en/api/messages>.
 
 use super::{
-    REQUEST_ID, body,
+    REQUEST_ID, background, body,
     error::{Failure, respond, set_headers, tell_headers},
-    stream::{self, Sent},
+    stream::{self, Form, Sent},
 };
 use crate::{
     Admission, Door, Gateway, Pending,
     admit::{Call, Path},
+    background::Accepted,
     reserve::headers_of,
 };
 use axum::{
@@ -59,6 +60,7 @@ async fn answer(gateway: Arc<Gateway>, path: Path, request: Request, trace: Trac
         url: Some(uri.path().to_owned()),
         ..identity.caller()
     };
+    let form = parts.extensions.get::<Form>().copied().unwrap_or(Form::Events);
     let (door, shape) = (Door::Http { idempotency_key: idempotency_key(&parts.headers)? }, path.errors());
     let accepted = async {
         let (body, held) = body::json(&parts.headers, body, (&gateway.bodies, gateway.config().body_max_bytes)).await?;
@@ -70,20 +72,21 @@ async fn answer(gateway: Arc<Gateway>, path: Path, request: Request, trace: Trac
         let door = &door;
         let admission = Admission { request_id, api_type, called, api_headers, body, tags, cache, caller, reply, door };
         let request = gateway.admit(admission)?;
-        let stream = request.stream.then(|| Sent::of(&request, shape));
+        let (stream, accepted) = (request.stream.then(|| Sent::of(&request, form, shape)), Accepted::of(&request));
         let pending = gateway.submit_holding(request, &trace, held).await?;
-        Ok::<_, Failure>((pending, stream))
+        Ok::<_, Failure>((pending, stream, accepted))
     };
-    let (pending, stream) = tokio::select! {
+    let (pending, stream, accepted) = tokio::select! {
         biased;
         accepted = accepted => accepted?,
         () = gateway.stops.over.cancelled() => return Err(stopping().into()),
     };
     let repeated = pending.is_repeat().then_some(pending.id());
     let limits = headers_of(&pending.figures, shape, now_us() / 1000);
-    let mut answered = match stream {
-        Some(sent) => stream::respond_with_stream(pending, sent).await,
-        None => whole(pending).await,
+    let mut answered = match (stream, accepted) {
+        (_, Some(accepted)) => background::queued(&gateway, &pending, &accepted).await,
+        (Some(sent), None) => stream::respond_with_stream(pending, sent).await,
+        (None, None) => whole(pending).await,
     };
     if let Ok(response) = &mut answered {
         tell_headers(response, &limits);
@@ -105,14 +108,14 @@ async fn answer(gateway: Arc<Gateway>, path: Path, request: Request, trace: Trac
 /// Waits for the end and answers with it.
 async fn whole(mut pending: Pending) -> Result<Response, Failure> {
     match pending.terminal().await? {
-        Some(terminal) => finished(&pending, &terminal).await,
+        Some(terminal) => finished(pending.gateway(), pending.id(), &terminal).await,
         None => Err(still_running(&pending).into()),
     }
 }
 
 /// The response for a terminal: its body as it came, or its error.
-pub(super) async fn finished(pending: &Pending, terminal: &Terminal) -> Result<Response, Failure> {
-    let mut response = match (&terminal.error, pending.body(terminal).await?) {
+pub(super) async fn finished(gateway: &Gateway, id: RequestId, terminal: &Terminal) -> Result<Response, Failure> {
+    let mut response = match (&terminal.error, gateway.body_of(id, terminal).await?) {
         (Some(error), _) => respond(terminal.status, &terminal.headers, error),
         (None, Some(body)) => {
             let status = StatusCode::from_u16(terminal.status).unwrap_or(StatusCode::OK);
@@ -123,7 +126,7 @@ pub(super) async fn finished(pending: &Pending, terminal: &Terminal) -> Result<R
         }
         (None, None) => return Err(ApiError::new(ErrorCode::Internal, "the answer has no body").into()),
     };
-    tell(&mut response, pending.id(), terminal.destination.as_deref(), Some(terminal.attempts));
+    tell(&mut response, id, terminal.destination.as_deref(), Some(terminal.attempts));
     Ok(response)
 }
 

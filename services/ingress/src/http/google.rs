@@ -2,10 +2,10 @@
 //! lists of models, which share a path with OpenAI's and Anthropic's there.
 //!
 //! Source: <https://ai.google.dev/api/generate-content>, <https://ai.google.dev/api/models>. Model and method stand in the path, so
-//! the body has neither `model` nor `stream`. A stream comes as server-sent events, which Google's SDKs ask for by `alt=sse`;
-//! deliberately absent is the other form, one JSON array that grows.
+//! the body has neither `model` nor `stream`. A stream comes as server-sent events, which Google's SDKs ask for by `alt=sse`, or else as
+//! one JSON array that grows.
 
-use super::{Failure, Query, answer, models};
+use super::{Failure, Query, answer, models, stream::Form};
 use crate::{
     Called, Gateway,
     admit::{MODELS, Path, STABLE_MODELS},
@@ -23,9 +23,9 @@ use serde::Deserialize;
 use std::sync::Arc;
 use tollgate_schemas::{ApiError, ErrorCode};
 
-/// The form in which a stream is asked for; the second is its other name in Google's REST APIs.
+/// How a stream is asked for; the second is its other name in Google's REST APIs.
 #[derive(Deserialize)]
-struct Form {
+struct Asked {
     #[serde(alias = "$alt")]
     alt: Option<String>,
 }
@@ -60,16 +60,15 @@ async fn key_in_header(mut request: Request, next: Next) -> Response {
 async fn generate(
     State(gateway): State<Arc<Gateway>>,
     Captured(rest): Captured<String>,
-    Query(form): Query<Form>,
-    request: Request,
+    Query(asked): Query<Asked>,
+    mut request: Request,
 ) -> Result<Response, Failure> {
     let Some(called) = Called::of_rest(&rest) else {
         let message = "of the methods of a model there are generateContent and streamGenerateContent here";
         return Err(ApiError::new(ErrorCode::NotFound, message).into());
     };
-    if called.stream && form.alt.as_deref() != Some("sse") {
-        let message = "a stream is given as server-sent events only; add `?alt=sse` to the address";
-        return Err(ApiError::new(ErrorCode::InvalidRequest, message).param("alt").into());
+    if asked.alt.as_deref() != Some("sse") {
+        request.extensions_mut().insert(Form::Array { begun: false });
     }
     answer::traced(gateway, Path::Called(called), request).await
 }

@@ -1,6 +1,7 @@
 //! The HTTP door: routes, and what is the same for all of them.
 
 mod answer;
+mod background;
 mod body;
 mod cors;
 mod error;
@@ -44,6 +45,7 @@ pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
     let apis = apis
         .route("/v1/requests/{id}", get(requests::retrieve).delete(requests::cancel))
         .merge(named::routes())
+        .merge(background::routes())
         .merge(google::routes())
         // Before the layer, which answers for methods that no route takes.
         .method_not_allowed_fallback(no_method);

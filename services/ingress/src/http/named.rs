@@ -25,7 +25,7 @@ pub(super) fn routes() -> Router<Arc<Gateway>> {
     for api in SHARED {
         let path = below(api);
         routes = routes
-            .route(&format!("{SERVING}{path}"), answer::route(api))
+            .route(&format!("{SERVING}{path}"), post(move |gateway, request| serving(api, gateway, request)))
             .route(&format!("{AZURE}{path}"), answer::route(api))
             .route(
                 &format!("{DEPLOYMENTS}/{{name}}{path}"),
@@ -43,6 +43,10 @@ async fn invocations(
     request: Request,
 ) -> Answer {
     answer::traced(gateway, Path::Invocations(name), request).await
+}
+
+async fn serving(api: ApiType, State(gateway): State<Arc<Gateway>>, request: Request) -> Answer {
+    answer::traced(gateway, Path::Serving(api), request).await
 }
 
 async fn deployment(

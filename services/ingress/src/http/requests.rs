@@ -70,7 +70,7 @@ fn is_known(id: RequestId, lasts: Duration, now_ms: i64) -> bool {
     (now_ms - lasts_ms - MAX_CLOCK_SKEW_MS..=now_ms + MAX_CLOCK_SKEW_MS).contains(&id.unix_ms())
 }
 
-async fn found(gateway: &Gateway, id: RequestId) -> Result<Option<Box<Terminal>>, ApiError> {
+pub(super) async fn found(gateway: &Gateway, id: RequestId) -> Result<Option<Box<Terminal>>, ApiError> {
     let found = gateway.results.find(id).await.map_err(|error| {
         tracing::error!(%error, "stored results cannot be read");
         ApiError::new(ErrorCode::Overloaded, "stored results cannot be read now; try again")
@@ -79,13 +79,7 @@ async fn found(gateway: &Gateway, id: RequestId) -> Result<Option<Box<Terminal>>
 }
 
 async fn document(gateway: &Gateway, id: RequestId, terminal: &Terminal) -> Result<Response, Failure> {
-    let body = match &terminal.body {
-        Some(body) => Some(gateway.blobs.check_out(body).await.map_err(|error| {
-            tracing::error!(%error, "a stored answer cannot be read");
-            ApiError::new(ErrorCode::Overloaded, "the stored answer cannot be read now; try again")
-        })?),
-        None => None,
-    };
+    let body = gateway.body_of(id, terminal).await?;
     let error = terminal.error.as_ref().map(|error| error.openai()["error"].take());
     let status = if error.is_some() { "failed" } else { "completed" };
     let (status_code, dropped) = (terminal.status, terminal.dropped());

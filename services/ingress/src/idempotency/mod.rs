@@ -32,7 +32,7 @@ use tollgate_bus::{
 };
 use tollgate_runtime::{Readiness, blob::hex};
 use tollgate_schemas::{
-    ApiError, ErrorCode, IdempotencyRecord, KeyDoor, KeyState, RequestId, TraceContext, now_us, topic,
+    ApiError, ApiType, ErrorCode, IdempotencyRecord, KeyDoor, KeyState, RequestId, TraceContext, now_us, topic,
 };
 
 /// How long a caller tries to find out whose its key is: longer than a claim takes to become stale.
@@ -70,13 +70,22 @@ fn digest(bytes: &[u8]) -> Digest {
     short
 }
 
-/// The SHA-256 of a body as it came: what tells whether a repeat is one.
-#[derive(Debug, Clone, Copy)]
+/// The SHA-256 of a body as it came, and of what it does not say of its call: what tells whether a repeat is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BodyHash([u8; 32]);
 
 impl BodyHash {
-    pub(crate) fn of(body: &str) -> Self {
-        Self(Sha256::digest(body).into())
+    /// Of a body that was sent to an API, for a model.
+    ///
+    /// One of Messages is a chat's and a count's as well, and one of Google's API does not name its model, so these are in the hash.
+    /// Those of OpenAI's APIs tell by themselves, and stand alone in theirs: so they did before any other was added.
+    pub(crate) fn of(api: ApiType, model: &str, body: &str) -> Self {
+        let mut hash = Sha256::new();
+        if matches!(api, ApiType::Messages | ApiType::CountTokens | ApiType::GenerateContent) {
+            hash.update(format!("{}\n{}\n{model}", api.as_str(), model.len()));
+        }
+        hash.update(body);
+        Self(hash.finalize().into())
     }
 }
 
@@ -324,11 +333,40 @@ fn other_body(door: KeyDoor) -> ApiError {
         KeyDoor::Http => ("the Idempotency-Key", "Idempotency-Key"),
         KeyDoor::Topic => ("the header ce_id", "ce_id"),
     };
-    let message = format!("{name} was used before with another body; send a new one with a new request");
+    let message = format!("{name} was used before with another body, model or path; send a new one with a new request");
     ApiError::new(ErrorCode::IdempotencyKeyReused, message).param(param)
 }
 
 fn unsettled() -> ApiError {
     let message = "the idempotency key could not be checked in time; try again with the same key and body";
     ApiError::new(ErrorCode::Overloaded, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeat_is_of_the_same_api_and_model_wherever_the_body_does_not_say_them() {
+        let contents = |model: &str| BodyHash::of(ApiType::GenerateContent, model, r#"{"contents":[]}"#);
+        assert_eq!(contents("a"), contents("a"));
+        assert_ne!(contents("a"), contents("b"));
+        let message = |api| BodyHash::of(api, "a", r#"{"model":"a","messages":[]}"#);
+        assert_ne!(message(ApiType::Messages), message(ApiType::CountTokens));
+        assert_ne!(message(ApiType::Messages), message(ApiType::ChatCompletions));
+    }
+
+    #[test]
+    fn keys_of_earlier_versions_are_of_the_body_alone() {
+        let body = r#"{"model":"a"}"#;
+        let alone = BodyHash(Sha256::digest(body).into());
+        let same = [
+            ApiType::ChatCompletions,
+            ApiType::Responses,
+            ApiType::Embeddings,
+            ApiType::Completions,
+            ApiType::Moderations,
+        ];
+        assert!(same.into_iter().all(|api| BodyHash::of(api, "a", body) == alone));
+    }
 }

@@ -5,6 +5,7 @@
 
 mod doors;
 pub(crate) mod parse;
+mod poisoned;
 
 pub(crate) use doors::Doors;
 
@@ -23,7 +24,7 @@ use tollgate_bus::{
     end::job_answer,
     work::{Handler, Outcome},
 };
-use tollgate_runtime::{Readiness, config::JOB_DEADLINE, control::Derived};
+use tollgate_runtime::{Readiness, config::JOB_DEADLINE, control::Derived, supervised};
 use tollgate_schemas::{
     ApiError, Caller, ErrorCode, KeyDoor, Request, RequestId, TopicReply, headers,
     job::{JobError, JobOutput},
@@ -54,7 +55,7 @@ impl Handler<RawValueBytes> for Jobs {
     async fn handle(&self, record: Incoming<RawValueBytes>, emitter: Emitter) -> Outcome {
         let config = self.gateway.config();
         let Some(door) = config.doors.get(&record.topic) else {
-            return Outcome::dead(DeadLetter::new("job", "no team has this topic any more"));
+            return Outcome::dead(DeadLetter::new(NO_JOB, "no team has this topic any more"));
         };
         let parsed = parse::job(&record.value.0, &record.headers);
         // The job has what it needs of the value, and may wait long.
@@ -66,16 +67,34 @@ impl Handler<RawValueBytes> for Jobs {
             Err(malformed) => malformed_job(door, &record, malformed),
         }
     }
+
+    fn poisoned(&self, record: &Incoming<Vec<u8>>, reason: &DeadLetter) -> Vec<Outgoing> {
+        let config = self.gateway.config();
+        // What is no job has had its answer, if it names itself.
+        let Some(door) = config.doors.get(&record.topic).filter(|_| reason.stage() != NO_JOB) else {
+            return Vec::new();
+        };
+        let (gateway, id) = (self.gateway.clone(), self.id_of(record));
+        supervised("release", async move { gateway.desk.release(id).await });
+        poisoned::answer_of(door, id, record).into_iter().collect()
+    }
 }
 
 /// A job's record without its value.
 type Record = Incoming<()>;
 
+/// The stage of dead letters that are no jobs.
+const NO_JOB: &str = "job";
+
 impl Jobs {
+    /// The request that a record stands for, however often it is delivered.
+    fn id_of<T>(&self, record: &Incoming<T>) -> RequestId {
+        RequestId::of_record(&self.cluster, &record.topic, record.partition, record.offset, record.timestamp_ms)
+    }
+
     /// What becomes of a job; as an error where it ends early.
     async fn job(&self, door: &JobDoor, record: &Record, job: Job, emitter: &Emitter) -> Result<Outcome, Outcome> {
-        let id =
-            RequestId::of_record(&self.cluster, &record.topic, record.partition, record.offset, record.timestamp_ms);
+        let id = self.id_of(record);
         let key = reply_key(record);
         let reply = TopicReply { topic: door.replies.clone(), key, custom_id: job.custom_id, metadata: job.metadata };
         let place = Place { door, reply: &reply, record, emitter };
@@ -278,7 +297,7 @@ impl Place<'_> {
 }
 
 fn malformed_job(door: &JobDoor, record: &Record, malformed: Malformed) -> Outcome {
-    let mut outcome = Outcome::dead(DeadLetter::new("job", malformed.error.message.as_str()));
+    let mut outcome = Outcome::dead(DeadLetter::new(NO_JOB, malformed.error.message.as_str()));
     if malformed.custom_id.is_some() {
         let reply = TopicReply {
             topic: door.replies.clone(),
@@ -302,13 +321,13 @@ const HAS_ENDED_TIMEOUT: Duration = Duration::from_secs(1);
 const KEY_MAX_BYTES: usize = 1024;
 
 /// The answer's key: the job's own, if it is text.
-fn reply_key(record: &Record) -> Option<String> {
+fn reply_key<T>(record: &Incoming<T>) -> Option<String> {
     let key = record.key.as_ref().filter(|key| !key.is_empty() && key.len() <= KEY_MAX_BYTES)?;
     String::from_utf8(key.clone()).ok()
 }
 
 /// The answer line of a job that ends here.
-fn answer(reply: &TopicReply, id: Option<RequestId>, error: &ApiError, record: &Record) -> Option<Outgoing> {
+fn answer<T>(reply: &TopicReply, id: Option<RequestId>, error: &ApiError, record: &Incoming<T>) -> Option<Outgoing> {
     let output = JobOutput {
         id: id.map(|id| format!("batch_req_{id}")),
         custom_id: reply.custom_id.clone(),

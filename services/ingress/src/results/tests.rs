@@ -55,34 +55,55 @@ fn a_name_says_what_it_covers() {
     for other in ["results/date=2026-03-01/other.jsonl", "results/date=2026-03-01/040510/other.jsonl"] {
         assert_eq!(SegmentName::parse(&Path::from(other)), None);
     }
+    let noted = note_path(slot(), RequestId::new());
+    assert_eq!((Slot::parse(&noted), SegmentName::parse(&noted)), (Some(slot()), None), "it goes with the window");
+}
+
+#[tokio::test]
+async fn what_is_noted_of_a_request_is_found_within_the_window() {
+    let reader = reader(Arc::new(InMemory::new()));
+    let (id, old) = (RequestId::new(), RequestId::of_record("c", "t", 0, 0, 1_700_000_000_000));
+    for id in [id, old] {
+        reader.note(id, b"noted".to_vec()).await.expect("memory");
+    }
+    assert_eq!(reader.noted(id).await.expect("memory").as_deref(), Some(&b"noted"[..]));
+    assert_eq!(reader.noted(old).await.expect("memory"), None);
+    assert_eq!(reader.noted(RequestId::new()).await.expect("memory"), None);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     /// However a log is cut into segments, overlapping ones too, and in whatever order they are learned: the first terminal
-    /// of each request counts.
+    /// of each request counts, of the lowest partition that has one. So all replicas tell the same.
     #[test]
     fn the_first_terminal_in_the_log_counts(
-        log in prop::collection::vec(0..6u8, 1..40),
-        cuts in prop::collection::vec((0..40usize, 1..40usize), 0..12),
+        logs in prop::array::uniform3(prop::collection::vec(0..6u8, 1..40)),
+        cuts in prop::collection::vec((0..3usize, 0..40usize, 1..40usize), 0..24),
+        whole in Just(vec![0usize, 1, 2]).prop_shuffle(),
     ) {
         let ids: Vec<RequestId> = (0..6).map(|_| RequestId::new()).collect();
-        let whole = [(0, log.len())];
+        let whole: Vec<_> = whole.into_iter().map(|partition| (partition, 0, logs[partition].len())).collect();
         let mut index = Index::default();
         // A line is one byte here, so its place in the log is `first` plus its start.
-        for (first, length) in cuts.iter().chain(&whole) {
+        for (partition, first, length) in cuts.iter().chain(&whole) {
+            let log = &logs[*partition];
             let end = (first + length).min(log.len());
             let Ok(covered) = i64::try_from(*first).and_then(|f| i64::try_from(end).map(|e| (f, e))) else { continue };
-            let name = Arc::new(SegmentName { slot: slot(), partition: 0, first: covered.0, next: covered.1 });
+            let partition = i32::try_from(*partition).expect("small");
+            let name = Arc::new(SegmentName { slot: slot(), partition, first: covered.0, next: covered.1 });
             for (at, n) in log.iter().enumerate().take(end).skip(*first) {
                 let start = (at - first) as u64;
                 index.note(ids[usize::from(*n)], name.clone(), start..start + 1);
             }
         }
         for (n, id) in ids.iter().enumerate() {
-            let expected = log.iter().position(|m| usize::from(*m) == n).map(|at| at as u64);
-            let known = index.written.get(id).map(|(name, line)| u64::try_from(name.first).expect("positive") + line.start);
+            let first = |log: &Vec<u8>| log.iter().position(|m| usize::from(*m) == n);
+            let expected = (0i32..).zip(&logs).find_map(|(partition, log)| Some((partition, first(log)? as u64)));
+            let place = |(name, line): &(Arc<SegmentName>, Line)| {
+                (name.partition, u64::try_from(name.first).expect("positive") + line.start)
+            };
+            let known = index.written.get(id).map(place);
             prop_assert_eq!(known, expected);
         }
     }

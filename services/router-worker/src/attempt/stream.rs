@@ -4,7 +4,7 @@ use super::{Broken, Call, ChunkSink, Ended};
 use crate::{
     coalesce::Coalescer,
     failure::{Class, Failure},
-    providers::{Frame, Incoming, Parser, StreamDecoder},
+    providers::{Content, Frame, Incoming, Parser, StreamDecoder},
 };
 use futures::FutureExt;
 use std::time::Duration;
@@ -84,19 +84,22 @@ impl<S: ChunkSink> Stream<'_, S> {
             return Ok(());
         }
         let decoded = self.decoder.frame(frame)?;
-        if decoded.content {
+        if decoded.content != Content::Nothing {
             self.ended.first_content_us.get_or_insert_with(tollgate_schemas::now_us);
             self.ended.first_content_at.get_or_insert(now);
         }
-        self.held.add(decoded.events, decoded.content, now);
-        if self.held.is_too_large() { Err(Failure::malformed("a stream event that is too large")) } else { Ok(()) }
+        let opens = match decoded.content {
+            Content::Nothing => false,
+            // Perhaps there is no more to come, and another destination has an answer.
+            Content::Refusal => !self.call.holds_refusals,
+            Content::Answer => true,
+        };
+        self.held.add(decoded.events, opens, now);
+        if self.held.is_too_large() { Err(Failure::too_large("a stream event that is too large")) } else { Ok(()) }
     }
 
-    /// Sends what is held, unless nothing of the answer has come yet.
+    /// Sends what is held.
     pub(super) async fn flush(&mut self) {
-        if self.ended.first_content_us.is_none() {
-            return;
-        }
         let chunks = self.held.take();
         if let Some(sink) = &mut self.sink {
             for events in chunks {

@@ -3,7 +3,7 @@
 //! Source: <https://platform.openai.com/docs/api-reference/completions>. Lost on the way: reasoning, for which the API has no
 //! place. A refusal is text. Deliberately absent: several prompts at once, which would be as many calls.
 
-use super::{Answering, Dialect, read, text};
+use super::{Answering, Dialect, Takes, read, text};
 use crate::{
     failure::Failure,
     providers::{Asked, Fields},
@@ -19,7 +19,7 @@ const ONE_TEXT: &str = "must be one text for this model's provider: send a reque
 pub(super) struct Completions;
 
 impl Dialect for Completions {
-    fn request(&self, body: &Fields, _marks: bool) -> Result<Fields, Failure> {
+    fn request(&self, body: &Fields, _: Takes) -> Result<Fields, Failure> {
         let mut chat = Fields::default();
         let prompt = match body.get("prompt") {
             Some(raw) => one_text(raw).ok_or_else(|| Failure::inexpressible("prompt", ONE_TEXT))?,
@@ -31,6 +31,10 @@ impl Dialect for Completions {
             field(&mut chat, name, raw)?;
         }
         Ok(chat)
+    }
+
+    fn reads_by(&self) -> &'static [&'static str] {
+        &["n"]
     }
 
     fn answering(&self, asked: &Asked<'_>) -> Box<dyn Answering> {

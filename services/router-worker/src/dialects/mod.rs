@@ -31,13 +31,28 @@ use tollgate_schemas::{ApiType, StreamEvent};
 const LOW_BELOW: u64 = 4_096;
 const MEDIUM_BELOW: u64 = 16_384;
 
+/// What a chat may carry beyond OpenAI's words, for the models behind it.
+#[derive(Debug, Clone, Copy)]
+struct Takes {
+    /// Messages may carry what is for Anthropic's models alone ([`Wire::takes_marks`]).
+    marks: bool,
+    /// Reasoning that nobody signed goes back as `reasoning_content` of the message that it belongs to
+    /// ([`Wire::takes_reasoning`]).
+    reasoning: bool,
+}
+
 /// An API in terms of chat completions.
 trait Dialect: Send + Sync {
-    /// The request. `marks`: messages may carry what is for Anthropic's models alone ([`Wire::takes_marks`]).
-    fn request(&self, body: &Fields, marks: bool) -> Result<Fields, Failure>;
+    /// The request.
+    fn request(&self, body: &Fields, takes: Takes) -> Result<Fields, Failure>;
     /// Fields of the body that are heeded nowhere, of which the caller is told.
     fn undone(&self, _: &Fields) -> Vec<&'static str> {
         Vec::new()
+    }
+    /// Fields of the body, the same in the chat that it becomes, by which a leaf reads a stream: which tier was asked
+    /// for, and how many answers. Google's leaf alone does, which speaks Google's own API itself.
+    fn reads_by(&self) -> &'static [&'static str] {
+        &[]
     }
     /// For one answer to that request.
     fn answering(&self, asked: &Asked<'_>) -> Box<dyn Answering>;
@@ -78,8 +93,22 @@ struct Translated {
 }
 
 impl Translated {
+    /// What a leaf reads a stream by, of the chat that was asked for. Its last event tells what was used, whether or
+    /// not the caller's own API has a word for asking.
+    fn read_by(&self, asked: &Asked<'_>) -> Fields {
+        let mut chat = Fields::default();
+        chat.put("stream_options", &serde_json::json!({ "include_usage": true }));
+        for name in self.dialect.reads_by() {
+            if let Some(raw) = asked.chat.get(name) {
+                chat.set(name, raw.to_owned());
+            }
+        }
+        chat
+    }
+
     fn answer(answering: Box<dyn Answering>, answer: Answer) -> Answer {
-        let completion: Value = serde_json::from_str(answer.body.get()).unwrap_or(Value::Null);
+        let mut completion: Value = serde_json::from_str(answer.body.get()).unwrap_or(Value::Null);
+        name_reasoning(&mut completion, "message");
         let body = serde_json::value::to_raw_value(&answering.whole(&completion));
         Answer { body: body.unwrap_or_else(|_| RawValue::NULL.to_owned()), ..answer }
     }
@@ -91,7 +120,8 @@ impl Wire for Translated {
     }
 
     fn encode(&self, asked: &Asked<'_>) -> Result<Encoded, Failure> {
-        let chat = self.dialect.request(asked.chat, self.chat.takes_marks())?;
+        let takes = Takes { marks: self.chat.takes_marks(), reasoning: self.chat.takes_reasoning() };
+        let chat = self.dialect.request(asked.chat, takes)?;
         let asked_of_chat = Asked { chat: &chat, ..*asked };
         let encoded = asked_of_chat.supported().and_then(|()| self.chat.encode(&asked_of_chat));
         let mut encoded = encoded.map_err(|failure| named(self.dialect.names(), asked.chat, failure))?;
@@ -104,7 +134,7 @@ impl Wire for Translated {
     }
 
     fn decoder(&self, asked: &Asked<'_>) -> Box<dyn StreamDecoder> {
-        let chat = counted();
+        let chat = self.read_by(asked);
         Box::new(Decoder {
             chat: self.chat.decoder(&Asked { chat: &chat, ..*asked }),
             answering: self.dialect.answering(asked),
@@ -112,7 +142,7 @@ impl Wire for Translated {
     }
 
     fn resumed(&self, asked: &Asked<'_>, begun: &Begun) -> Box<dyn StreamDecoder> {
-        let chat = counted();
+        let chat = self.read_by(asked);
         Box::new(Decoder {
             chat: self.chat.resumed(&Asked { chat: &chat, ..*asked }, begun),
             answering: begun.answering().unwrap_or_else(|| self.dialect.answering(asked)),
@@ -145,11 +175,18 @@ impl Wire for Translated {
     }
 }
 
-/// A chat whose last event tells what was used, whether or not the caller's own API has a word for asking.
-fn counted() -> Fields {
-    let mut chat = Fields::default();
-    chat.put("stream_options", &serde_json::json!({ "include_usage": true }));
-    chat
+/// Gives reasoning the name that DeepSeek gave it first and dialects know, where a server of the chat format calls it
+/// `reasoning` (vLLM, <https://docs.vllm.ai/en/stable/features/reasoning_outputs/>, OpenRouter, Ollama, Groq). `of`:
+/// `message` or `delta`.
+fn name_reasoning(document: &mut Value, of: &str) {
+    let choices = document.get_mut("choices").and_then(Value::as_array_mut);
+    for said in choices.into_iter().flatten().filter_map(|choice| choice.get_mut(of)?.as_object_mut()) {
+        let is_named = said.get("reasoning_content").is_some_and(|known| text(known).is_some());
+        if !is_named && said.get("reasoning").is_some_and(Value::is_string) {
+            let reasoning = said.remove("reasoning").unwrap_or_default();
+            said.insert("reasoning_content".to_owned(), reasoning);
+        }
+    }
 }
 
 /// A field that a leaf cannot express, by the caller's name for it: of several, by the one that it came of. What may be left out of a
@@ -178,7 +215,11 @@ impl StreamDecoder for Decoder {
     fn frame(&mut self, frame: &Frame) -> Result<Decoded, Failure> {
         let Decoded { events, content } = self.chat.frame(frame)?;
         let chunks = events.iter().filter_map(|event| serde_json::from_str(&event.data).ok());
-        Ok(Decoded { events: chunks.flat_map(|chunk: Value| self.answering.chunk(&chunk)).collect(), content })
+        let told = chunks.flat_map(|mut chunk: Value| {
+            name_reasoning(&mut chunk, "delta");
+            self.answering.chunk(&chunk)
+        });
+        Ok(Decoded { events: told.collect(), content })
     }
 
     fn is_complete(&self) -> bool {
@@ -205,6 +246,17 @@ impl StreamDecoder for Decoder {
     }
 }
 
+/// Takes out of a chat without tools what only chooses among them: chat completions has no place for it then. A choice
+/// of a tool that is not there stays, for the provider to refuse.
+fn tidy_choice(chat: &mut Fields) {
+    if chat.get("tools").is_none() {
+        chat.remove("parallel_tool_calls");
+        if chat.get("tool_choice").is_some_and(|choice| matches!(choice.get(), "\"auto\"" | "\"none\"")) {
+            chat.remove("tool_choice");
+        }
+    }
+}
+
 /// A field of a body as `T`.
 fn read<T: DeserializeOwned>(name: &str, raw: &RawValue) -> Result<T, Failure> {
     serde_json::from_str(raw.get()).map_err(|_| Failure::inexpressible(name, "is not what this API takes"))
@@ -228,6 +280,16 @@ fn arguments(written: &str) -> Value {
     }
     let parsed = serde_json::from_str::<Value>(written).ok().filter(Value::is_object);
     parsed.unwrap_or_else(|| serde_json::json!({ "arguments": written }))
+}
+
+/// Adds reasoning to what an assistant's message has of it. A call needs some, if it is nothing: another model's
+/// thoughts stay behind.
+fn reason(message: &mut Value, reasoning: &str) {
+    if reasoning.is_empty() && message["tool_calls"].is_null() {
+        return;
+    }
+    let known = message["reasoning_content"].as_str().unwrap_or_default();
+    message["reasoning_content"] = format!("{known}{reasoning}").into();
 }
 
 /// A text that is not empty.

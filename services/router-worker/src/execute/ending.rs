@@ -6,7 +6,7 @@ use crate::{
     failure::{Class, Failure, RECOVERING},
 };
 use std::time::Duration;
-use tollgate_schemas::{ApiError, Body, ErrorCode, Request, Terminal, UsageRow, reply::DROPPED_HEADER};
+use tollgate_schemas::{ApiError, ErrorCode, Request, Terminal, UsageRow, reply::DROPPED_HEADER};
 
 /// Tells the caller what all calls for the request cost together, in US dollars.
 const COST_HEADER: &str = "x-tollgate-cost-usd";
@@ -38,16 +38,19 @@ impl<S: ChunkSink> Execution<'_, S> {
         if is_counted {
             costs_nothing(&mut usage);
         }
-        if let (None, Some(usd)) = (&terminal.error, usage.cost_usd) {
-            terminal.headers.insert(COST_HEADER.to_owned(), usd.normalize().to_string());
-        }
+        tell_cost(&mut terminal, &usage);
         let copies = shadow::copies(self.task.endpoint, self.task.request, &terminal);
         Finished { terminal, usage, is_checked: self.is_checked, copies }
     }
 
     async fn answered(&self, mut ended: Ended) -> Terminal {
         let dropped = std::mem::take(&mut ended.dropped);
-        match self.check_in(ended).await {
+        let lost = || ApiError::new(ErrorCode::Internal, "the answer was lost; this is a defect");
+        let body = match ended.answer {
+            Some(answer) => self.check_in(answer.body).await,
+            None => Err(lost()),
+        };
+        match body {
             Ok(body) => {
                 let mut terminal = Terminal { body: Some(body), ..self.blank() };
                 if !dropped.is_empty() {
@@ -55,7 +58,11 @@ impl<S: ChunkSink> Execution<'_, S> {
                 }
                 terminal
             }
-            Err(error) => Terminal::failed(&self.task.request.caller.team, error),
+            Err(error) => {
+                let mut terminal = Terminal::failed(&self.task.request.caller.team, error);
+                terminal.headers.insert("x-should-retry".to_owned(), "false".to_owned());
+                terminal
+            }
         }
     }
 
@@ -75,7 +82,10 @@ impl<S: ChunkSink> Execution<'_, S> {
             ),
             Some(Broken::Cancelled | Broken::Outrun) | None => cancelled(),
         };
-        let body = self.check_in(ended).await.ok();
+        let body = match ended.answer {
+            Some(answer) => self.task.executor.check_in(self.task.request, answer.body).await.ok(),
+            None => None,
+        };
         Terminal { status: error.code.status(), body, error: Some(error), ..self.blank() }
     }
 
@@ -138,15 +148,12 @@ impl<S: ChunkSink> Execution<'_, S> {
     fn blank(&self) -> Terminal {
         Terminal::answered(&self.task.request.caller.team)
     }
+}
 
-    async fn check_in(&self, ended: Ended) -> Result<Body, ApiError> {
-        let internal = |message: &str| ApiError::new(ErrorCode::Internal, message);
-        let answer = ended.answer.ok_or_else(|| internal("the answer was lost; this is a defect"))?;
-        let id = self.task.request.request_id.to_string();
-        self.task.executor.blobs.check_in(&id, answer.body).await.map_err(|error| {
-            tracing::error!(%error, request_id = %id, "an answer cannot be stored");
-            internal("the answer is too large for a record and could not be written to object storage")
-        })
+/// Tells the caller of an answer what it cost, if that is known.
+pub(super) fn tell_cost(terminal: &mut Terminal, usage: &UsageRow) {
+    if let (None, Some(usd)) = (&terminal.error, usage.cost_usd) {
+        terminal.headers.insert(COST_HEADER.to_owned(), usd.normalize().to_string());
     }
 }
 

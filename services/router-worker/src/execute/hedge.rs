@@ -103,6 +103,7 @@ impl<S: ChunkSink> Execution<'_, S> {
         let signals = |lane: usize| Signals { cancel: &cancel[lane], ..task.signals };
         let mut second = task.begin(hedge.destination, &*wire, AttemptAction::Hedge, signals(1));
         first.call.signals = signals(0);
+        second.call.holds_refusals = self.may_do_better(hedge.destination);
         let has_sink = self.sink.is_some();
         let race = Race {
             sink: Mutex::new(self.sink.as_deref_mut()),

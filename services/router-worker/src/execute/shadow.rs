@@ -52,7 +52,7 @@ fn copy(endpoint: &Endpoint, shadow: &Shadow, request: &Request) -> Request {
         body: request.body.clone(),
         api_headers: request.api_headers.clone(),
         caller: Caller { team: shadow.team.clone(), ..Caller::default() },
-        reply: ReplyTo { partition: None, boot_id: None, topic: None },
+        reply: ReplyTo::NOBODY,
         tags: shadow.tags.clone(),
         accepted_us,
         deadline_ms: accepted_us / 1000 + total_ms,

@@ -7,7 +7,7 @@ use crate::{
     config::Endpoint,
     failure::Failure,
     patience::Patience,
-    providers::{Asked, Fields, Wire, refers_to_stored},
+    providers::{Asked, Fields, Wire, asks_for_later, refers_to_stored},
     spans,
 };
 use std::{borrow::Cow, time::Duration};
@@ -57,8 +57,11 @@ impl<'a> Task<'a> {
 
     /// Why no destination can serve it, whether or not one is to be called now.
     pub(super) fn refusal(&self) -> Option<Failure> {
-        let keeps_nothing = self.request.api_type == ApiType::Responses && !self.may_store();
-        if keeps_nothing { refers_to_stored(self.chat) } else { None }
+        if self.request.api_type != ApiType::Responses {
+            return None;
+        }
+        let stored = || refers_to_stored(self.chat).filter(|_| !self.may_store());
+        stored().or_else(|| asks_for_later(self.chat).filter(|_| !self.endpoint.drops_unsupported))
     }
 
     /// A call to a destination, to be made in the words of `wire`.
@@ -97,6 +100,7 @@ impl<'a> Task<'a> {
             queue_max: QUEUE_MAX,
             is_forced: false,
             drops_unsupported: endpoint.drops_unsupported,
+            holds_refusals: false,
             may_be_resumed: endpoint.resumes,
             signals,
         };

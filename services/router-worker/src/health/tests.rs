@@ -103,6 +103,8 @@ fn a_503_that_names_a_time_opens_it_for_so_long_and_one_that_does_not_is_a_failu
         assert_eq!(failure(status, Some(9)), Sign::Overloaded(seconds(9)));
     }
     assert_eq!(failure(500, Some(9)), Sign::Ill);
+    assert_eq!(Sign::of(&Failure::malformed("nonsense")), Sign::Ill);
+    assert_eq!(Sign::of(&Failure::too_large("too much")), Sign::Nothing, "the next one may be small");
     assert!(call(&mut circuit, now, failure(503, None)));
     assert!(call(&mut circuit, now, failure(503, Some(0))), "a time that is over is none");
     assert!(call(&mut circuit, now, failure(503, Some(9))));

@@ -5,6 +5,7 @@
 //! items carry an `index` are merged by it, other lists grow, names and ids are set once: so fields this gateway has
 //! never heard of survive too.
 
+use super::Content;
 use serde_json::{Map, Value, json};
 
 /// Largest answer that is assembled, in bytes of text and names, and [`ITEM_BYTES`] for every other value.
@@ -30,17 +31,19 @@ impl Assembler {
         self.head.insert(name.to_owned(), value);
     }
 
-    /// Takes the `choices` of one chunk. Returns whether they carry content: anything but a role or an empty string.
-    pub(crate) fn choices(&mut self, choices: Vec<Value>) -> bool {
-        let mut content = false;
+    /// Takes the `choices` of one chunk. Returns what there is to see in them: roles and empty strings are nothing.
+    pub(crate) fn choices(&mut self, choices: Vec<Value>) -> Content {
+        let mut content = Content::Nothing;
         for choice in choices {
             let Value::Object(mut choice) = choice else { continue };
             let index = choice.remove("index").and_then(|i| i.as_u64()).unwrap_or(0);
             let delta = choice.remove("delta").unwrap_or(Value::Null);
             // That of a text completion; beside a delta it is a field like any other.
             let text = if delta.is_null() { choice.remove("text") } else { None };
-            content |= has_content(&delta) || text.as_ref().is_some_and(is_full);
-            content |= choice.get("finish_reason").is_some_and(|reason| !reason.is_null());
+            content = content.max(said(&delta)).max(text.as_ref().is_some_and(is_full).into());
+            if let Some(reason) = choice.get("finish_reason").filter(|reason| !reason.is_null()) {
+                content = content.max(Content::of_end(reason.as_str().unwrap_or_default()));
+            }
             // A choice is found by its index; the few there are make a list as good as a map.
             let at = self.choices.iter().position(|known| known["index"] == index).unwrap_or_else(|| {
                 self.choices.push(match &text {
@@ -120,12 +123,15 @@ impl Assembler {
             Value::String(text) => self.bytes += text.len(),
             Value::Array(items) => items.iter().for_each(|item| self.count(item)),
             Value::Object(map) => {
+                // Some servers say the same under both names.
+                let is_twice = map.get("reasoning_content").is_some_and(is_full);
                 for (key, value) in map {
                     self.bytes += key.len();
                     if let (
                         "content" | "refusal" | "reasoning_content" | "reasoning" | "arguments",
                         Value::String(text),
                     ) = (key.as_str(), value)
+                        && !(is_twice && key == "reasoning")
                     {
                         self.chars += text.chars().count();
                     }
@@ -153,15 +159,15 @@ fn is_full(text: &Value) -> bool {
     text.as_str().is_some_and(|text| !text.is_empty())
 }
 
-fn has_content(delta: &Value) -> bool {
-    delta.as_object().is_some_and(|delta| {
-        delta.iter().any(|(key, value)| match value {
-            Value::String(text) => key != "role" && !text.is_empty(),
-            Value::Array(items) => !items.is_empty(),
-            Value::Object(map) => !map.is_empty(),
-            _ => false,
-        })
-    })
+fn said(delta: &Value) -> Content {
+    let of_field = |(key, value): (&String, &Value)| match value {
+        Value::String(text) if key == "refusal" && !text.is_empty() => Content::Refusal,
+        Value::String(text) => (key != "role" && !text.is_empty()).into(),
+        Value::Array(items) => (!items.is_empty()).into(),
+        Value::Object(map) => (!map.is_empty()).into(),
+        _ => Content::Nothing,
+    };
+    delta.as_object().into_iter().flatten().map(of_field).max().unwrap_or_default()
 }
 
 fn merge(into: &mut Value, from: Value) {
@@ -226,6 +232,29 @@ fn merge_list(old: &mut Vec<Value>, new: Vec<Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_told_from_an_answer() {
+        let seen = |delta: Value, reason: Value| {
+            Assembler::default().choices(vec![json!({ "index": 0, "delta": delta, "finish_reason": reason })])
+        };
+        let role = || json!({ "role": "assistant", "content": "", "refusal": null, "tool_calls": [] });
+        for (delta, reason, expected) in [
+            (role(), json!(null), Content::Nothing),
+            (json!({ "refusal": "No." }), json!(null), Content::Refusal),
+            (json!({}), json!("content_filter"), Content::Refusal),
+            (json!({ "refusal": "No." }), json!("content_filter"), Content::Refusal),
+            (json!({ "refusal": "No." }), json!("stop"), Content::Answer),
+            (json!({ "content": "Well," }), json!("content_filter"), Content::Answer),
+            (json!({ "tool_calls": [{ "index": 0 }] }), json!(null), Content::Answer),
+            (role(), json!("length"), Content::Answer),
+        ] {
+            assert_eq!(seen(delta.clone(), reason.clone()), expected, "{delta} {reason}");
+        }
+        let filtered = |text: &str| json!({ "index": 0, "text": text, "finish_reason": "content_filter" });
+        assert_eq!(Assembler::default().choices(vec![filtered("")]), Content::Refusal);
+        assert_eq!(Assembler::default().choices(vec![filtered(""), filtered("a")]), Content::Answer);
+    }
 
     #[test]
     fn empty_items_are_bounded_too() {

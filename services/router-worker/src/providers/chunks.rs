@@ -3,7 +3,7 @@
 //! Source: <https://platform.openai.com/docs/api-reference/chat/streaming>. A leaf says what comes next; chunks are written here,
 //! and put together into the whole answer.
 
-use super::{Answer, Asked, Assembler, Decoded, Frame, raw};
+use super::{Answer, Asked, Assembler, Content, Decoded, Frame, raw};
 use crate::{failure::Failure, tokens::Usage};
 use serde_json::{Value, json};
 use tollgate_schemas::StreamEvent;
@@ -69,7 +69,7 @@ impl Chunks {
         let event = self.event(&choices, None);
         let content = match choices {
             Value::Array(choices) => self.assembler.choices(choices),
-            _ => false,
+            _ => Content::Nothing,
         };
         Decoded { events: vec![event], content }
     }

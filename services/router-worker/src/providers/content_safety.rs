@@ -46,6 +46,9 @@ impl Side for ContentSafety {
         }
         let document: Document =
             serde_json::from_slice(body).map_err(|_| Failure::malformed("an answer without an analysis"))?;
+        if document.categories_analysis.is_empty() {
+            return Err(Failure::malformed("an answer with an analysis of no category"));
+        }
         let is_flagged = document.categories_analysis.iter().any(|analysis| analysis.severity >= FLAGGED_FROM);
         let each = document.categories_analysis.into_iter().map(|Analysis { category, severity }| Finding {
             category: if category == "SelfHarm" { "self-harm".to_owned() } else { category.to_lowercase() },
@@ -79,7 +82,7 @@ mod tests {
         let long = format!(r#"{{"input":"{}"}}"#, "x".repeat(TEXT_MAX_CHARS + 1));
         let long = Fields::parse(&long).expect("an object");
         assert!(ContentSafety.encode(&Asked::of(&long)).is_err());
-        for nonsense in ["{}", "[]", r#"{"categoriesAnalysis":7}"#, "<html>"] {
+        for nonsense in ["{}", "[]", r#"{"categoriesAnalysis":7}"#, r#"{"categoriesAnalysis":[]}"#, "<html>"] {
             assert!(ContentSafety.decode(&Asked::of(&chat), nonsense.as_bytes()).is_err(), "{nonsense}");
         }
     }

@@ -5,7 +5,7 @@
 //! (reasoning, calls of tools that have begun) or could not keep to in the middle (a schema, log probabilities) ends with the call
 //! that broke. Pure, like the leaves.
 
-use super::{Answer, Asked, Decoded, Fields, Frame, StreamDecoder, raw};
+use super::{Answer, Asked, Content, Decoded, Fields, Frame, StreamDecoder, raw};
 use crate::{
     dialects::Answering,
     failure::Failure,
@@ -283,7 +283,7 @@ impl StreamDecoder for Joined {
     fn frame(&mut self, frame: &Frame) -> Result<Decoded, Failure> {
         let Decoded { events, content } = self.rest.frame(frame)?;
         let events: Vec<StreamEvent> = events.into_iter().filter_map(|event| self.event(event)).collect();
-        let content = content && !events.is_empty();
+        let content = if events.is_empty() { Content::Nothing } else { content };
         Ok(Decoded { events, content })
     }
 

@@ -11,6 +11,24 @@ use std::borrow::Cow;
 /// The most marks of a cache in one request (<https://platform.claude.com/docs/en/build-with-claude/prompt-caching>; Bedrock's are as many).
 const MARKS_MAX: usize = 4;
 
+/// What an answer of any provider may have, beside its role and content: a chat that began at one goes on at another.
+/// What a leaf has no use for stays behind, because nobody else could read it: thoughts, which models take with the
+/// signature of their maker or not at all, signatures (`extra_content` is Google's), plans and sources of Cohere's, and
+/// reasoning under the names that vLLM and OpenRouter (<https://openrouter.ai/docs/use-cases/reasoning-tokens>) have
+/// for it.
+const ANSWERED: [&str; 10] = [
+    "refusal",
+    "tool_calls",
+    "annotations",
+    "reasoning_content",
+    "reasoning",
+    "reasoning_details",
+    "thinking_blocks",
+    "extra_content",
+    "tool_plan",
+    "citations",
+];
+
 /// Who speaks; it decides which parts may be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -24,11 +42,11 @@ pub(super) enum Role {
     Tool,
 }
 
-/// Each message with its place and its speaker. Fields that would be lost are refused; `answered` are those of an assistant that
-/// the leaf knows.
+/// Each message with its place and its speaker. Fields that would be lost are refused; `own` are those of an assistant
+/// that the leaf's provider knows, beside what answers have ([`ANSWERED`]).
 pub(super) fn each<T>(
     messages: &Value,
-    answered: &[&str],
+    own: &[&str],
     mut translate: impl FnMut(&str, Role, &Map<String, Value>) -> Result<T, Failure>,
 ) -> Result<Vec<T>, Failure> {
     let Some(messages) = messages.as_array() else {
@@ -40,7 +58,7 @@ pub(super) fn each<T>(
         let (role, fields) = match message.get("role").and_then(Value::as_str) {
             Some("system" | "developer") => (Role::System, &[][..]),
             Some("user") => (Role::User, &[][..]),
-            Some("assistant") => (Role::Assistant, answered),
+            Some("assistant") => (Role::Assistant, own),
             // The call's id already says which tool it was, so a `name` adds nothing as a rule.
             Some("tool") => (Role::Tool, &["tool_call_id", "name"][..]),
             _ => {
@@ -48,7 +66,7 @@ pub(super) fn each<T>(
                 return Err(Failure::inexpressible(format!("{at}.role"), why));
             }
         };
-        known(&at, message, fields)?;
+        known(&at, role, message, fields)?;
         translate(&at, role, message)
     });
     translated.collect()
@@ -106,8 +124,9 @@ pub(super) fn is_empty(value: &Value) -> bool {
 }
 
 /// Refuses fields of a message that would be lost.
-fn known(at: &str, message: &Map<String, Value>, fields: &[&str]) -> Result<(), Failure> {
-    let is_known = |name: &str| matches!(name, "role" | "content") || fields.contains(&name);
+fn known(at: &str, role: Role, message: &Map<String, Value>, fields: &[&str]) -> Result<(), Failure> {
+    let is_answered = |name: &str| role == Role::Assistant && ANSWERED.contains(&name);
+    let is_known = |name: &str| matches!(name, "role" | "content") || fields.contains(&name) || is_answered(name);
     match message.iter().find(|(name, value)| !is_known(name) && !is_empty(value)) {
         Some((name, _)) => {
             Err(Failure::inexpressible(format!("{at}.{name}"), "cannot be sent to this model's provider"))
@@ -243,6 +262,26 @@ pub(super) fn calls<'a>(
         let at = format!("{at}.tool_calls[{index}]");
         is_function(&at, call).map(|()| (at, call))
     })
+}
+
+/// The calls of a message in OpenAI's own words, without what other providers' answers have in them (`extra_content`);
+/// or a refusal of one of anything but a function.
+pub(super) fn bare_calls(at: &str, message: &Map<String, Value>) -> Result<Vec<Value>, Failure> {
+    let bare = |call: &Value| {
+        let fields = call.as_object().into_iter().flatten();
+        let fields = fields.filter(|(name, _)| matches!(name.as_str(), "id" | "type" | "function"));
+        Value::Object(fields.map(|(name, value)| (name.clone(), value.clone())).collect())
+    };
+    calls(at, message).map(|call| call.map(|(_, call)| bare(call))).collect()
+}
+
+/// The blocks of thinking of a message, each with its place, for a model that takes them with its signature only: what
+/// came without one is another provider's.
+pub(super) fn signed<'a>(at: &'a str, message: &'a Map<String, Value>) -> impl Iterator<Item = (String, &'a Value)> {
+    let blocks = message.get("thinking_blocks").and_then(Value::as_array).into_iter().flatten().enumerate();
+    let has_signature = |block: &Value| block["signature"].as_str().is_some_and(|signature| !signature.is_empty());
+    let signed = blocks.filter(move |(_, block)| block["type"] != "thinking" || has_signature(block));
+    signed.map(move |(index, block)| (format!("{at}.thinking_blocks[{index}]"), block))
 }
 
 /// A call's id, its function's name, and the arguments as an object.

@@ -125,6 +125,8 @@ fn give_back_reasoning(messages: &mut Value) -> bool {
         changed = true;
         let mut content: Vec<Value> = blocks
             .iter()
+            // Claude's redacted ones, of another provider, have no text.
+            .filter(|block| block["thinking"].is_string())
             .map(|block| {
                 let mut summary = json!({ "type": "summary_text", "text": block["thinking"] });
                 if block["signature"].is_string() {

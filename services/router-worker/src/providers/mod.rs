@@ -54,7 +54,7 @@ pub(crate) use fields::Fields;
 pub(crate) use framing::Unframed;
 pub(crate) use framing::{Framing, Parser};
 pub(crate) use http::{BODY_MAX_BYTES, Http};
-pub(crate) use responses::{refers_to_stored, unkept};
+pub(crate) use responses::{asks_for_later, refers_to_stored, unkept};
 pub(crate) use sse::Frame;
 pub(crate) use token::Grant;
 pub(crate) use transport::{Head, Incoming, Transport};
@@ -215,7 +215,7 @@ impl Answer {
 
     /// The model said no more than that it would not speak of it; the second is Anthropic's word.
     pub(crate) fn is_refusal(&self) -> bool {
-        matches!(self.finish_reason.as_deref(), Some("content_filter" | "refusal"))
+        self.finish_reason.as_deref().is_some_and(is_filter)
     }
 
     /// What the call used: the provider's count, else an estimate from the texts.
@@ -225,6 +225,11 @@ impl Answer {
             Usage { tokens: Tokens { output: estimate(self.output_chars), ..prompt.tokens }, ..prompt }
         })
     }
+}
+
+/// Whether a finish reason says that the model would not speak of it.
+fn is_filter(finish_reason: &str) -> bool {
+    matches!(finish_reason, "content_filter" | "refusal")
 }
 
 /// What a call used of which only the prompt is known. The beginning of an answer is part of it.
@@ -241,13 +246,39 @@ pub(crate) fn token_count_estimate(message: &Fields) -> Box<RawValue> {
     raw(&serde_json::json!({ "input_tokens": estimate(chat::prompt_chars(message) + tools) }))
 }
 
+/// What there is to see in a part of an answer. Of two the larger one counts.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Content {
+    /// Nothing that a caller would miss.
+    #[default]
+    Nothing,
+    /// No more than that the model will not speak of it: the words of a refusal, or the end that a filter makes.
+    Refusal,
+    /// Something of the answer, or its end: it may be empty.
+    Answer,
+}
+
+impl Content {
+    /// That of an answer's end.
+    fn of_end(finish_reason: &str) -> Self {
+        if is_filter(finish_reason) { Self::Refusal } else { Self::Answer }
+    }
+}
+
+impl From<bool> for Content {
+    /// Whether there is something of the answer.
+    fn from(is_answer: bool) -> Self {
+        if is_answer { Self::Answer } else { Self::Nothing }
+    }
+}
+
 /// What one frame of a provider's stream becomes.
 #[derive(Debug, Default)]
 pub(crate) struct Decoded {
     /// Events for the caller.
     pub events: Vec<StreamEvent>,
-    /// At least one event carries content, so the caller has seen something once it is sent.
-    pub content: bool,
+    /// What they have for the caller to see, once they are sent.
+    pub content: Content,
 }
 
 /// Turns a provider's stream into the caller's, and keeps the whole answer.
@@ -300,6 +331,10 @@ pub(crate) trait Wire: Send + Sync {
     /// Whether a chat may carry what only Claude knows: `cache_control` at parts and tools (OpenAI's `prompt_cache_breakpoint` at parts
     /// too), `thinking_blocks` of earlier answers, and the field `thinking`.
     fn takes_marks(&self) -> bool {
+        false
+    }
+    /// Whether an assistant's message must have its reasoning as `reasoning_content`, where it calls tools.
+    fn takes_reasoning(&self) -> bool {
         false
     }
     /// What a model sends that is shown the beginning of its answer ([`Asked::begun`]); `None`: it does not go on with one.
@@ -368,13 +403,12 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
                     ApiType::Moderations,
                     Beside { of: azure::Azure::services(), side: content_safety::ContentSafety },
                 );
-            match version {
-                None => {
-                    let side = responses::Responses { path: "/openai/v1/responses" };
-                    azure.and(ApiType::Responses, Beside { of: new(), side })
-                }
-                // Dated versions keep their models in the path of a deployment, where this API is not.
-                Some(_) => azure,
+            // Dated versions keep their models in the path of a deployment, where this API is not.
+            if provider.serves_responses() {
+                let side = responses::Responses { path: "/openai/v1/responses" };
+                azure.and(ApiType::Responses, Beside { of: new(), side })
+            } else {
+                azure
             }
         }
         ProviderKind::Databricks => {
@@ -422,7 +456,7 @@ pub(crate) fn kind(provider: &Provider) -> Result<Kind, String> {
     })
 }
 
-/// OpenAI, or a server of its chat format. Of the others only those whose preset says so are known to serve Responses.
+/// OpenAI, or a server of its chat format.
 fn of_openai(provider: &Provider) -> Kind {
     let (preset, new) = (provider.preset(), || openai::OpenAi::new(provider.preset()));
     let base_url = preset.map_or("https://api.openai.com/v1", |preset| preset.base_url);
@@ -431,8 +465,7 @@ fn of_openai(provider: &Provider) -> Kind {
         .and(ApiType::Embeddings, Beside { of: new(), side: embeddings::Embeddings })
         .and(ApiType::Completions, Beside { of: new(), side: texts })
         .and(ApiType::Moderations, Beside { of: new(), side: moderations::Moderations });
-    let is_own = || provider.base_url.as_deref().is_none_or(openai::is_own);
-    if preset.map_or_else(is_own, |preset| preset.responses) {
+    if provider.serves_responses() {
         kind.and(ApiType::Responses, Beside { of: new(), side: responses::Responses { path: "/responses" } })
     } else {
         kind

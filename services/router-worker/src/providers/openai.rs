@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 use tollgate_runtime::config::{Continues, Preset};
 
 const PATH: &str = "/chat/completions";
-const HOST: &str = "api.openai.com";
 
 /// The leaf.
 #[derive(Debug)]
@@ -25,6 +24,7 @@ pub(super) struct OpenAi {
     /// What the server does otherwise, whichever of its APIs is called.
     pub(super) quirks: Quirks,
     continues: Option<Continues>,
+    gives_back_reasoning: bool,
 }
 
 impl OpenAi {
@@ -35,7 +35,8 @@ impl OpenAi {
             max_tokens_only: preset.max_tokens_only,
         });
         let continues = preset.and_then(|preset| preset.continues);
-        Self { otel_name: preset.map_or("openai", |preset| preset.otel_name), quirks, continues }
+        let gives_back_reasoning = preset.is_some_and(|preset| preset.gives_back_reasoning);
+        Self { otel_name: preset.map_or("openai", |preset| preset.otel_name), quirks, continues, gives_back_reasoning }
     }
 
     /// For the provider that answers by itself.
@@ -50,13 +51,6 @@ impl OpenAi {
             Some(Continues::FinalMessage) | None => json!({ "role": "assistant", "content": text }),
         }
     }
-}
-
-/// Whether an address is one of OpenAI's own, that of a region (`eu.api.openai.com`) included.
-pub(super) fn is_own(base_url: &str) -> bool {
-    let url = reqwest::Url::parse(base_url).ok();
-    let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or_default();
-    host == HOST || host.strip_suffix(HOST).is_some_and(|region| region.ends_with('.'))
 }
 
 impl Wire for OpenAi {
@@ -101,28 +95,15 @@ impl Wire for OpenAi {
         "x-request-id"
     }
 
+    fn takes_reasoning(&self) -> bool {
+        self.gives_back_reasoning
+    }
+
     fn continues(&self, _: &str) -> Option<Continuation> {
         self.continues.map(|continues| match continues {
             // It repeats nothing without `echo`.
             Continues::FinalMessage => Continuation::Rest,
             Continues::Prefix(_) => Continuation::PerhapsAll,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_openais_own_by_its_host() {
-        for own in ["https://api.openai.com/v1", "https://eu.api.openai.com/v1/"] {
-            assert!(is_own(own), "{own}");
-        }
-        for other in
-            ["http://127.0.0.1:8000/v1", "https://notapi.openai.com.test/api.openai.com", "https://xapi.openai.com"]
-        {
-            assert!(!is_own(other), "{other}");
-        }
     }
 }

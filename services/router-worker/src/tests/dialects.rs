@@ -83,6 +83,34 @@ fn a_native_stream_passes_through_and_is_kept() {
 }
 
 #[test]
+fn thinking_that_nobody_signed_does_not_go_to_claude() {
+    let (_, kind) = kinds().into_iter().find(|(name, _)| *name == "anthropic").expect("a kind");
+    let signed = r#"{"role":"assistant","content":[{"type":"thinking","thinking":"a","signature": "c2ln"},{"type":"text","text":1.50}]}"#;
+    for unsigned in [
+        r#"{"type":"thinking","thinking":"b","signature":""}"#,
+        r#"{ "type": "thinking", "thinking": "b", "signature": "" }"#,
+        "{\"type\":\"thinking\",\"signature\" :\n\t\"\",\"thinking\":\"b\"}",
+    ] {
+        let text = format!(
+            r#"{{"model":"chat","messages":[{{"role":"assistant","content":[{unsigned},{{"type":"text","text":"c"}}]}},{{"role":"assistant","content":[{unsigned}]}},{{"role":"user","content":"d"}}]}}"#
+        );
+        let given = Fields::parse(&text).expect("an object");
+        for api in [ApiType::Messages, ApiType::CountTokens] {
+            let encoded = kind.speaks(api).expect("its own API").encode(&Asked::of(&given)).expect("expressible");
+            let sent: Value = serde_json::from_str(&encoded.body).expect("JSON");
+            let said = json!([
+                { "role": "assistant", "content": [{ "type": "text", "text": "c" }] }, { "role": "user", "content": "d" },
+            ]);
+            assert_eq!(sent["messages"], said, "{unsigned}");
+        }
+    }
+    let text = format!(r#"{{"model":"chat","messages":[ {signed} ],"x":{{"signature":""}}}}"#);
+    let given = Fields::parse(&text).expect("an object");
+    let encoded = native().encode(&Asked::of(&given)).expect("expressible");
+    assert_eq!(encoded.body, text.replace(r#""chat""#, r#""up""#), "what is signed passes byte for byte");
+}
+
+#[test]
 fn a_conversation_with_tools_becomes_a_chat() {
     let text = json!({
         "model": "chat", "max_tokens": 9, "system": [{ "type": "text", "text": "s", "cache_control": { "type": "ephemeral" } }],
@@ -140,10 +168,77 @@ fn a_conversation_with_tools_becomes_a_chat() {
     assert_eq!((&sent["system"], &sent["messages"][1]), (&given["system"], &given["messages"][1]));
 }
 
+/// What a chat gets for a body of the Messages API.
+fn chat_of(kind: &str, body: &Value) -> Value {
+    let body = Fields::parse(&body.to_string()).expect("an object");
+    serde_json::from_str(&messages_over(kind).encode(&Asked::of(&body)).expect("expressible").body).expect("JSON")
+}
+
+#[test]
+fn nothing_is_sent_that_is_empty() {
+    let thought = json!({ "type": "thinking", "thinking": "hm", "signature": "" });
+    let body = json!({
+        "messages": [
+            { "role": "user", "content": "hi" },
+            { "role": "assistant", "content": [thought] },
+            { "role": "assistant", "content": [] },
+            { "role": "user", "content": "go on" },
+        ],
+        "tools": [], "tool_choice": { "type": "auto", "disable_parallel_tool_use": true },
+    });
+    let user = |said: &str| json!({ "role": "user", "content": said });
+    assert_eq!(chat_of("openai", &body), json!({ "messages": [user("hi"), user("go on")], "model": "up" }));
+}
+
+#[test]
+fn the_highest_effort_is_claudes_own_word() {
+    let body = json!({ "messages": [{ "role": "user", "content": "hi" }], "output_config": { "effort": "max" } });
+    assert_eq!(chat_of("openai", &body)["reasoning_effort"], "xhigh");
+    assert_eq!(chat_of("bedrock", &body)["outputConfig"]["effort"], "max");
+    assert_eq!(chat_of("anthropic", &body)["output_config"]["effort"], "max");
+}
+
+#[test]
+fn what_answers_hold_and_what_says_nothing_passes_within_blocks() {
+    let cited = json!([{ "type": "char_location", "cited_text": "x", "document_index": 0 }]);
+    let data = json!({ "type": "base64", "media_type": "application/pdf", "data": "QUJD" });
+    let body = json!({ "messages": [
+        { "role": "user", "content": [
+            { "type": "document", "source": data, "title": "a.pdf", "context": null, "citations": { "enabled": false } },
+            { "type": "text", "text": "hi", "citations": null, "cache_control": null },
+        ] },
+        { "role": "assistant", "content": [
+            { "type": "text", "text": "ho", "citations": cited },
+            { "type": "tool_use", "id": "t", "name": "f", "input": {}, "caller": { "type": "direct" } },
+        ] },
+        { "role": "user", "content": [
+            { "type": "tool_result", "tool_use_id": "t", "content": "x", "is_error": false, "cache_control": { "type": "ephemeral" } },
+        ] },
+    ] });
+    let call = json!({ "id": "t", "type": "function", "function": { "name": "f", "arguments": "{}" } });
+    assert_eq!(
+        chat_of("openai", &body)["messages"],
+        json!([
+            { "role": "user", "content": [
+                { "type": "file", "file": { "filename": "a.pdf", "file_data": "data:application/pdf;base64,QUJD" } },
+                { "type": "text", "text": "hi" },
+            ] },
+            { "role": "assistant", "content": "ho", "tool_calls": [call] },
+            { "role": "tool", "tool_call_id": "t", "content": "x" },
+        ])
+    );
+}
+
 #[test]
 fn what_a_chat_cannot_say_is_named() {
     let user = json!({ "role": "user", "content": "hi" });
     let of = |block: Value| json!({ "messages": [{ "role": "user", "content": [block] }] });
+    let document = |more: Value| {
+        let mut block =
+            json!({ "type": "document", "source": { "type": "text", "media_type": "text/plain", "data": "x" } });
+        more.as_object().into_iter().flatten().for_each(|(name, value)| block[name] = value.clone());
+        block
+    };
     let cases = [
         (json!({ "messages": [user], "top_k": 1 }), "top_k"),
         (json!({ "messages": [user], "container": "c" }), "container"),
@@ -161,6 +256,16 @@ fn what_a_chat_cannot_say_is_named() {
         ),
         (of(json!({ "type": "image", "source": { "type": "file", "file_id": "f" } })), "messages[0].content[0].type"),
         (of(json!({ "type": "search_result" })), "messages[0].content[0].type"),
+        (of(document(json!({ "citations": { "enabled": true } }))), "messages[0].content[0].citations"),
+        (of(document(json!({ "context": "c" }))), "messages[0].content[0].context"),
+        (of(document(json!({ "title": "t" }))), "messages[0].content[0].title"),
+        (of(json!({ "type": "text", "text": "x", "yet_unknown": 1 })), "messages[0].content[0].yet_unknown"),
+        (
+            of(
+                json!({ "type": "image", "source": { "type": "url", "url": "https://x.test/a.png", "yet_unknown": 1 } }),
+            ),
+            "messages[0].content[0].source.yet_unknown",
+        ),
         (json!({ "messages": [{ "role": "tool", "content": "x" }] }), "messages[0].role"),
         (json!({ "messages": "hi" }), "messages"),
         (json!({}), "messages"),
@@ -170,8 +275,8 @@ fn what_a_chat_cannot_say_is_named() {
         let body = Fields::parse(&body.to_string()).expect("an object");
         let failure = messages_over("openai").encode(&asked(&body, &fixture)).expect_err(param);
         assert_eq!(failure.param.as_deref(), Some(param));
-        let is_hint =
-            ["tools[0].defer_loading", "tools[1].input_examples", "output_config.task_budget"].contains(&param);
+        let hints = ["defer_loading", "input_examples", "task_budget", "citations", "context", "title", "yet_unknown"];
+        let is_hint = hints.iter().any(|hint| param.ends_with(hint));
         let is_top = !param.contains(['.', '[']);
         assert!(is_top || failure.is_optional == is_hint, "{param}: only hints are left out of what they stand in");
     }

@@ -280,6 +280,57 @@ fn what_a_provider_cannot_express_is_refused_by_name() {
     assert!(seen >= 150);
 }
 
+/// What an assistant of each provider says in the fixtures, and what servers of OpenAI's format add.
+fn answered() -> Vec<(&'static str, Value)> {
+    let call = json!({ "id": "c", "type": "function", "function": { "name": "f", "arguments": "{}" } });
+    let mut said = vec![(
+        "openrouter",
+        json!({
+            "role": "assistant", "content": null, "refusal": null, "tool_calls": [call], "annotations": [], "audio": null,
+            "reasoning": "hm", "reasoning_details": [{ "type": "reasoning.text", "text": "hm", "signature": "c2ln" }],
+        }),
+    )];
+    for (kind_name, _) in kinds() {
+        for (_, fixture) in fixtures(kind_name) {
+            let choices = fixture["answer"]["choices"].as_array().into_iter().flatten();
+            said.extend(choices.map(|choice| (kind_name, choice["message"].clone())));
+        }
+    }
+    said
+}
+
+#[test]
+fn a_chat_that_began_at_one_provider_goes_on_at_any_other() {
+    let answered = answered();
+    assert!(answered.iter().any(|(_, said)| said.to_string().contains("redacted_thinking")));
+    for (kind_name, kind) in kinds() {
+        for (from, said) in &answered {
+            let results = said["tool_calls"].as_array().into_iter().flatten();
+            let results = results.map(|call| json!({ "role": "tool", "tool_call_id": call["id"], "content": "x" }));
+            let user = json!({ "role": "user", "content": "hi" });
+            let mut messages = vec![user.clone(), said.clone()];
+            messages.extend(results);
+            messages.push(user);
+            let chat = Fields::parse(&json!({ "messages": messages }).to_string()).expect("object");
+            let encoded = kind.wire.encode(&asked(&chat, &Value::Null));
+            let body = encoded.unwrap_or_else(|failure| panic!("{from} at {kind_name}: {}", failure.message)).body;
+            // Servers of OpenAI's format get what they get anywhere.
+            if matches!(kind_name, "openai" | "azure" | "databricks") {
+                continue;
+            }
+            let foreign = ["extra_content", "reasoning_details", "annotations", "reasoning_content"];
+            assert!(foreign.iter().all(|name| !body.contains(name)), "{from} at {kind_name}: {body}");
+            assert!(kind_name == "cohere" || !body.contains("tool_plan"), "{from} at {kind_name}: {body}");
+            let sent: Value = serde_json::from_str(&body).expect("JSON");
+            let blocks = sent["messages"][1]["content"].as_array().into_iter().flatten();
+            for thought in blocks.filter(|block| block["type"] == "thinking") {
+                assert!(!thought["thinking"].is_null(), "{from} at {kind_name}");
+                assert!(kind_name != "anthropic" || thought["signature"].is_string(), "{from} at {kind_name}");
+            }
+        }
+    }
+}
+
 #[test]
 fn answers_that_make_no_sense_are_the_providers_fault() {
     let (chat, fixture) = (Fields::default(), Value::Null);

@@ -4,7 +4,7 @@ use super::{
     dialects::{body, decoded},
     fixtures::{asked, fixtures, kinds, stream_bytes},
 };
-use crate::providers::{Asked, Fields, Frame, Wire, token_count_estimate};
+use crate::providers::{Asked, Content, Fields, Frame, Wire, token_count_estimate};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tollgate_schemas::{ApiType, StreamEvent};
@@ -130,7 +130,7 @@ fn a_prompt_that_is_blocked_and_one_that_is_cut_off() {
     let mut decoder = wire.decoder(&asked);
     let counts = json!({ "promptTokenCount": 10, "totalTokenCount": 10 });
     let first = json!({ "candidates": [{ "content": { "parts": [{ "text": "1234567" }] } }], "usageMetadata": counts });
-    assert!(decoder.frame(&frame(first)).expect("decodes").content);
+    assert_eq!(decoder.frame(&frame(first)).expect("decodes").content, Content::Answer);
     assert!(!decoder.is_complete());
     let tokens = decoder.answer().usage.expect("usage").tokens;
     assert_eq!((tokens.input, tokens.output), (10, 2), "what came is estimated");

@@ -6,7 +6,7 @@ use crate::{
     attempt::{ChunkSink, Signals},
     cache::Cache,
     config::Router,
-    execute::{Done, Executor, Finished},
+    execute::{Done, Executor, Finished, HELD_MAX_BYTES},
     patience::WAITING_IN_PLACE_MAX,
 };
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ use tollgate_schemas::{
     RequestId, StreamEvent, TokenSource,
 };
 
-const ANSWER: &str = r#"{"id":"1","object":"chat.completion","created":1,"model":"m-2026","choices":[{"index":0,"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1000000,"completion_tokens":100000,"total_tokens":1100000}}"#;
+pub(super) const ANSWER: &str = r#"{"id":"1","object":"chat.completion","created":1,"model":"m-2026","choices":[{"index":0,"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1000000,"completion_tokens":100000,"total_tokens":1100000}}"#;
 
 #[derive(Default)]
 pub(super) struct Chunks(Vec<Vec<StreamEvent>>);
@@ -121,6 +121,7 @@ prices: [ {{ provider: first, model: m, input: 3, output: 6 }} ]
                 router,
                 blobs,
                 places: Arc::new(Semaphore::new(WAITING_IN_PLACE_MAX)),
+                held: Arc::new(Semaphore::new(HELD_MAX_BYTES)),
                 meters: Arc::new(meters),
                 cache: Arc::new(cache),
                 bytes: 0,
@@ -166,7 +167,7 @@ pub(super) fn request(endpoint: &str, body: Value) -> Request {
         stream: body["stream"] == true,
         body: Body::of(&body).expect("json"),
         caller: Caller { team: "search".to_owned(), ..Caller::default() },
-        reply: ReplyTo { partition: None, boot_id: None, topic: None },
+        reply: ReplyTo::NOBODY,
         tags: Default::default(),
         accepted_us: now_us,
         deadline_ms: now_us / 1000 + 60_000,

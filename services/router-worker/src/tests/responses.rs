@@ -83,7 +83,9 @@ fn what_is_stored_is_for_endpoints_that_allow_it() {
     }
     for wire in [native(), over("openai")] {
         assert_eq!(param(&*wire, &json!({ "input": "hi", "background": true }), true).as_deref(), Some("background"));
-        assert_eq!(param(&*wire, &json!({ "input": "hi", "background": false }), true), None);
+        for none in [json!(false), json!(null)] {
+            assert_eq!(param(&*wire, &json!({ "input": "hi", "background": none }), true), None);
+        }
     }
 }
 
@@ -408,6 +410,9 @@ fn what_a_chat_cannot_say_is_named() {
         (json!({}), "input"),
         (json!({ "input": 7 }), "input"),
         (with("prompt", json!({ "id": "p" })), "prompt"),
+        (json!({ "prompt": { "id": "p" } }), "prompt"),
+        (json!({ "input": null, "previous_response_id": "resp_1" }), "previous_response_id"),
+        (json!({ "conversation": "conv_1" }), "conversation"),
         (with("truncation", json!("auto")), "truncation"),
         (with("include", json!(["yet.unknown"])), "include[0]"),
         (with("tools", json!([{ "type": "web_search" }])), "tools[0].type"),

@@ -56,7 +56,7 @@ async fn handled<T: FromRecord, H: Handler<T>>(record: Incoming<Vec<u8>>, handle
     let producer = bus.producer(Profile::Interactive).expect("a producer");
     let total = Arc::<AtomicUsize>::default();
     let (done, completions) = mpsc::channel();
-    let share = Share::new(record.bytes(), total.clone());
+    let share = Share::new(record.bytes(), [Arc::default(), total.clone()]);
     let work = Arc::new(Work::new(((Arc::from("t.work"), 3), 1, record.offset), share, done));
     let emitter = Emitter::new(producer.clone(), work.clone(), CancellationToken::new());
     handle_one(Arc::new(handler), record, "t.group".to_owned(), emitter, work).await;
@@ -189,7 +189,7 @@ fn whoever_waits_for_a_record_is_told_after_its_failure() {
     let (done, completions) = mpsc::channel();
     let is_known = Arc::<AtomicBool>::default();
     let guard = Guard(Arc::new(Mutex::new(completions)), is_known.clone());
-    let work = Work::new(((Arc::from("t.work"), 3), 1, 41), Share::new(0, Arc::default()), done);
+    let work = Work::new(((Arc::from("t.work"), 3), 1, 41), Share::new(0, Default::default()), done);
     *work.held.lock().expect("no panic") = Some(Box::new(guard));
     work.acknowledged(Err(Error::Stopped("test".to_owned())));
     assert!(is_known.load(Ordering::Relaxed));

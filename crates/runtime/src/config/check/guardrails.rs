@@ -2,8 +2,8 @@
 
 use super::{Checker, is_withheld};
 use crate::config::{
-    Action, Checks, Custom, Endpoint, Guardrails, Injection, JUDGE_ENDPOINT, Judge, JudgeKind, Judged, ProviderKind,
-    Task, Topics,
+    ANOTHER_HAZARD, Action, Checks, Custom, Endpoint, Guardrails, Injection, JUDGE_ENDPOINT, Judge, JudgeKind, Judged,
+    LLAMA_GUARD_HAZARDS, ProviderKind, Task, Topics,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 
@@ -290,6 +290,9 @@ impl Checker<'_> {
         for (field, _, _) in fields.iter().filter(|(_, is_set, is_used)| *is_set && !is_used) {
             self.fatal(format!("{path}.{field}"), format!("means nothing for this {} judge; remove it", kind.as_str()));
         }
+        if kind == JudgeKind::LlamaGuard {
+            self.hazards(path, &judge.categories);
+        }
         if judge.threshold.is_some_and(|threshold| !(0.0..=1.0).contains(&threshold)) {
             self.fatal(format!("{path}.threshold"), "must be from 0 to 1");
         }
@@ -300,6 +303,23 @@ impl Checker<'_> {
             if cache.max_entries == 0 || cache.max_entries > CACHE_ENTRIES_MAX {
                 self.fatal(format!("{path}.cache.max_entries"), format!("must be from 1 to {CACHE_ENTRIES_MAX}"));
             }
+        }
+    }
+
+    /// A hazard that the model does not name would never be found, and everything would pass.
+    fn hazards(&mut self, path: &str, categories: &[String]) {
+        let is_code = |category: &str| (1..=LLAMA_GUARD_HAZARDS.len()).any(|number| category == format!("S{number}"));
+        let is_name = |category: &str| LLAMA_GUARD_HAZARDS.contains(&category) || category == ANOTHER_HAZARD;
+        for (at, category) in
+            categories.iter().enumerate().filter(|(_, it)| !is_code(it.as_str()) && !is_name(it.as_str()))
+        {
+            let why = format!(
+                "`{category}` is no hazard of Llama Guard's: S1 to S{}, as {}, or {ANOTHER_HAZARD} for those of \
+                 newer versions",
+                LLAMA_GUARD_HAZARDS.len(),
+                LLAMA_GUARD_HAZARDS.join(", ")
+            );
+            self.fatal(format!("{path}.categories[{at}]"), why);
         }
     }
 }

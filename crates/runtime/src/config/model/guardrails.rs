@@ -340,6 +340,26 @@ fn cache_entries() -> usize {
     10_000
 }
 
+/// The hazards of Llama Guard, versions 3 and 4, from S1 on (<https://www.llama.com/docs/model-cards-and-prompt-formats/llama-guard-3/>).
+pub const LLAMA_GUARD_HAZARDS: [&str; 14] = [
+    "violent_crimes",
+    "non_violent_crimes",
+    "sex_related_crimes",
+    "child_sexual_exploitation",
+    "defamation",
+    "specialized_advice",
+    "privacy",
+    "intellectual_property",
+    "indiscriminate_weapons",
+    "hate",
+    "suicide_and_self_harm",
+    "sexual_content",
+    "elections",
+    "code_interpreter_abuse",
+];
+/// The name of a hazard that is none of them.
+pub const ANOTHER_HAZARD: &str = "another_hazard";
+
 /// `judges.NAME.kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]

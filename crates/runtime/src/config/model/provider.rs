@@ -64,6 +64,19 @@ impl Provider {
         self.preset().map_or(self.kind.as_str(), |preset| preset.price_name)
     }
 
+    /// Whether it serves OpenAI's Responses API itself. Of the servers of OpenAI's format only those whose preset says so are known to, and
+    /// OpenAI; at Azure only versions without a date do.
+    pub fn serves_responses(&self) -> bool {
+        match self.kind {
+            ProviderKind::Openai => {
+                let is_own = || self.base_url.as_deref().is_none_or(is_openais_own);
+                self.preset().map_or_else(is_own, |preset| preset.responses)
+            }
+            ProviderKind::Azure => self.api_version.is_none(),
+            _ => false,
+        }
+    }
+
     /// Whether some of its models go on with the beginning of an answer (`on_midstream_failure: resume`).
     pub fn may_continue(&self) -> bool {
         match self.kind {
@@ -76,6 +89,14 @@ impl Provider {
             | ProviderKind::Databricks => false,
         }
     }
+}
+
+/// Whether an address is one of OpenAI's own, that of a region (`eu.api.openai.com`) included.
+fn is_openais_own(base_url: &str) -> bool {
+    const HOST: &str = "api.openai.com";
+    let url = reqwest::Url::parse(base_url).ok();
+    let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or_default();
+    host == HOST || host.strip_suffix(HOST).is_some_and(|region| region.ends_with('.'))
 }
 
 fn default_concurrency() -> usize {
@@ -137,5 +158,38 @@ impl Credential {
     pub fn purpose(provider: &str, name: &str) -> String {
         // Names hold no control characters, so the parts cannot run into each other.
         format!("tollgate.credential\n{provider}\n{name}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_openais_own_by_its_host() {
+        for own in ["https://api.openai.com/v1", "https://eu.api.openai.com/v1/"] {
+            assert!(is_openais_own(own), "{own}");
+        }
+        for other in
+            ["http://127.0.0.1:8000/v1", "https://notapi.openai.com.test/api.openai.com", "https://xapi.openai.com"]
+        {
+            assert!(!is_openais_own(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn who_serves_responses() {
+        let of = |kind, set: fn(&mut Provider)| {
+            let mut provider = Provider::of(kind);
+            set(&mut provider);
+            provider.serves_responses()
+        };
+        let server = |provider: &mut Provider| provider.base_url = Some("http://127.0.0.1:8000/v1".to_owned());
+        assert!(of(ProviderKind::Openai, |_| {}) && !of(ProviderKind::Openai, server));
+        assert!(of(ProviderKind::Openai, |provider| provider.preset = Some("xai".to_owned())));
+        assert!(!of(ProviderKind::Openai, |provider| provider.preset = Some("groq".to_owned())));
+        assert!(of(ProviderKind::Azure, |_| {}));
+        assert!(!of(ProviderKind::Azure, |provider| provider.api_version = Some("2024-10-21".to_owned())));
+        assert!(!of(ProviderKind::Anthropic, |_| {}) && !of(ProviderKind::Mock, |_| {}));
     }
 }

@@ -1,7 +1,7 @@
 //! What several policies make of a request together, by table and by property.
 
 use super::*;
-use crate::pipeline::{Outcome, Verdict, conclude, sift};
+use crate::pipeline::{Outcome, Verdict, conclude, sift, sift_beside};
 use crate::restore::Restorer;
 use crate::service;
 use proptest::prelude::*;
@@ -41,6 +41,30 @@ fn verdict(endpoint: &Endpoint, text: &str) -> Verdict {
     let stage = &endpoint.policy.input;
     let sifted = sift(stage, Side::Input, serde_json::value::to_raw_value(&body).expect("JSON"));
     conclude(stage, Side::Input, sifted, Vec::new())
+}
+
+/// What the caller reads of an answer that says what was asked, if anything.
+fn answer(endpoints: &Endpoints, team: &str, text: &str) -> Option<String> {
+    let (mut request, endpoint) = (request(team), endpoints.of(&request(team)).expect("there"));
+    let asked = verdict(&endpoint, text);
+    if asked.error.is_some() {
+        return None;
+    }
+    let asked_text = asked.body.as_ref().map_or(text.to_owned(), |body| {
+        let body: serde_json::Value = serde_json::from_str(body.get()).expect("JSON");
+        body["messages"][0]["content"].as_str().expect("a text").to_owned()
+    });
+    (request.restore, request.masked) = (asked.restore, asked.masked);
+    let body = json!({ "choices": [{ "message": { "role": "assistant", "content": asked_text } }] });
+    let (stage, body) = (&endpoint.policy.output, serde_json::value::to_raw_value(&body).expect("JSON"));
+    let sifted = sift_beside(&request.placeholders(), stage, Side::Output, body.clone());
+    let checked = conclude(stage, Side::Output, sifted, Vec::new());
+    if checked.error.is_some() {
+        return None;
+    }
+    let body = checked.body.unwrap_or(body);
+    let restored = Restorer::new(request.restore.clone()).answer(&body);
+    Some(restored.unwrap_or(body).get().to_owned())
 }
 
 fn told(verdict: &Verdict) -> Vec<(&str, Outcome)> {
@@ -117,6 +141,29 @@ fn what_one_policy_replaces_for_good_does_not_come_back_by_another() {
 }
 
 #[test]
+fn nothing_comes_back_behind_the_output_checks_of_another_policy() {
+    let restore = "input: { pii: { action: mask_and_restore, entities: [ EMAIL_ADDRESS ] } }";
+    let output = |action: &str| format!("output: {{ pii: {{ action: {action}, entities: [ EMAIL_ADDRESS ] }} }}");
+    let judge = "output: { safety: { action: block, judge: moderator } }".to_owned();
+    for (endpoint, key, comes_back) in [
+        (String::new(), restore.to_owned(), true),
+        (output("log"), restore.to_owned(), true),
+        (output("block"), restore.to_owned(), false),
+        (output("mask"), restore.to_owned(), false),
+        (output("hash"), restore.to_owned(), false),
+        (judge, restore.to_owned(), false),
+        (restore.to_owned(), output("block"), false),
+        (format!("{restore}, {}", output("block")), String::new(), true),
+        (String::new(), format!("{restore}, {}", output("block")), true),
+    ] {
+        let whole = endpoints(&format!("{{ {endpoint} }}"), "null", &format!("{{ {key} }}"));
+        let found = verdict(&whole.of(&request("search")).expect("there"), "to a@example.com");
+        assert!(!found.body.expect("masked").get().contains("a@example.com"));
+        assert_eq!(!found.restore.is_empty(), comes_back, "{endpoint} {key}");
+    }
+}
+
+#[test]
 fn what_nobody_can_read_ends_where_one_policy_says_so() {
     let of = |endpoint: &str, team: &str| endpoints(endpoint, team, "null").of(&request("search")).expect("there");
     let (allow, block) = ("{ input: { unreadable: allow } }", "{ input: { unreadable: block } }");
@@ -161,8 +208,8 @@ fn guardrails_of_a_key_that_cannot_be_compiled_refuse_what_they_would_check() {
 const PIECES: [&str; 6] =
     ["project orion", "a@example.com", "b@example.com", "4111 1111 1111 1111", "nothing", "orion"];
 
-fn guardrails() -> impl Strategy<Value = String> {
-    let action = || prop::sample::select(vec!["block", "mask", "mask_and_restore", "hash", "log"]);
+fn checks(actions: &'static [&'static str]) -> impl Strategy<Value = String> {
+    let action = move || prop::sample::select(actions);
     let words = prop::sample::select(vec!["[ project orion ]", "[ orion, nothing ]"]);
     let keywords = prop::option::of((action(), words));
     let entities = prop::sample::select(vec!["[ EMAIL_ADDRESS ]", "[ CREDIT_CARD ]", "[ EMAIL_ADDRESS, CREDIT_CARD ]"]);
@@ -176,7 +223,16 @@ fn guardrails() -> impl Strategy<Value = String> {
         if let Some((action, entities, allow)) = pii {
             checks.push(format!("pii: {{ action: {action}, entities: {entities}, allow: {allow} }}"));
         }
-        format!("{{ input: {{ {} }} }}", checks.join(", "))
+        checks.join(", ")
+    })
+}
+
+fn guardrails() -> impl Strategy<Value = String> {
+    let input = checks(&["block", "mask", "mask_and_restore", "hash", "log"]);
+    let output = prop::option::of(checks(&["block", "mask", "hash", "log"]));
+    (input, output).prop_map(|(input, output)| match output {
+        Some(output) => format!("{{ input: {{ {input} }}, output: {{ {output} }} }}"),
+        None => format!("{{ input: {{ {input} }} }}"),
     })
 }
 
@@ -207,6 +263,8 @@ proptest! {
             prop_assert!(!kept_back(&own, piece) || kept_back(&whole, piece), "{piece} of {text}: {endpoint} {team} {key}");
             let is_kept = kept_back(&own, piece) && !comes_back(&own, piece);
             prop_assert!(!is_kept || !comes_back(&whole, piece), "{piece} of {text}: {endpoint} {team} {key}");
+            let reads = |team: &str| answer(&endpoints, team, piece).is_some_and(|answer| answer.contains(piece));
+            prop_assert!(reads("other") || !reads("search"), "{piece} in an answer: {endpoint} {team} {key}");
         }
     }
 }

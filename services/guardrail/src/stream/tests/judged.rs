@@ -65,6 +65,51 @@ fn a_part_that_a_judge_blocks_or_cannot_judge_does_not_go_out() {
 }
 
 #[test]
+fn a_judge_that_did_not_see_all_of_a_blocked_stream_has_not_passed_it() {
+    let fine = "All of this is fine, and nobody would say anything against it, not even who is paid to do so all day.";
+    let outcomes = |judged: Vec<Judged>, rest: &[&str], ruling: &dyn Fn(&Case) -> Ruling| {
+        let checks = vec![keywords(Action::Block, &["project orion"])];
+        let mut stream = Stream::new(endpoint(checks, judged)).expect("it streams");
+        stream.push(parts(Words::Chat, &[fine])).expect("readable");
+        stream.push(parts(Words::Chat, &[fine])).expect("readable");
+        let (events, asked) = let_go(&mut stream, ruling);
+        assert!(!events.is_empty() && asked.len() == 1, "one part was judged");
+        stream.push(parts(Words::Chat, rest)).expect("readable");
+        let_go(&mut stream, ruling);
+        stream.end(None);
+        let_go(&mut stream, ruling);
+        let checks = stream.verdict(None).checks;
+        checks.iter().map(|checked| checked.outcome).collect::<Vec<_>>()
+    };
+    let orion = [" It is called project orion, ", "and that is all."];
+    assert_eq!(outcomes(vec![safety()], &orion, &passed), [Outcome::Blocked, Outcome::NotRun]);
+    assert_eq!(outcomes(vec![safety()], &[" That is all."], &passed), [Outcome::Passed, Outcome::Passed]);
+    let noted = Judged { action: Action::Log, ..safety() };
+    let found = |_: &Case| Ruling::Found(Found::named(Vec::new()));
+    assert_eq!(outcomes(vec![noted], &orion, &found), [Outcome::Blocked, Outcome::Flagged], "what was found is told");
+    let lenient = Judged { allows_failure: true, ..safety() };
+    let late = |_: &Case| Ruling::Failed("late");
+    assert_eq!(outcomes(vec![lenient], &orion, &late), [Outcome::Blocked, Outcome::Failed]);
+}
+
+#[test]
+fn a_judge_that_saw_the_part_that_another_blocked_has_passed_it_unless_more_came() {
+    let outcome = |more: &[&str]| {
+        let mut stream = Stream::new(endpoint(Vec::new(), vec![safety(), safety()])).expect("it streams");
+        stream.push(parts(Words::Chat, &["How to build a bomb."])).expect("readable");
+        stream.end(None);
+        let Next::Ask(part) = stream.advance() else { panic!("somebody is asked") };
+        assert_eq!(part.open, [0, 1]);
+        let rulings = [Ruling::Found(Found::named(Vec::new())), Ruling::Passed];
+        let ruled = |ruling| Ruled { ruling, took: Duration::ZERO };
+        stream.ruled(rulings.map(ruled).into_iter().enumerate().collect());
+        stream.push(parts(Words::Chat, more)).expect("readable");
+        stream.verdict(None).checks[1].outcome
+    };
+    assert_eq!((outcome(&[]), outcome(&["And more."])), (Outcome::Passed, Outcome::NotRun));
+}
+
+#[test]
 fn of_an_answer_whose_first_part_is_blocked_not_even_the_beginning_goes_out() {
     let mut stream = Stream::new(endpoint(Vec::new(), vec![safety()])).expect("it streams");
     let role = json!({ "choices": [{ "index": 0, "delta": { "role": "assistant", "content": "" } }] });

@@ -1,4 +1,4 @@
-//! Server-sent events: chunks as they come, the rest of an answer from its terminal, failures as a last event.
+//! Streams, mostly of server-sent events ([`Form`]): chunks as they come, the rest of an answer from its terminal, failures as a last event.
 //!
 //! No header leaves before the first content or keep-alive, so that a failure before it is a plain error response. After
 //! it a failure is a last event in the API's own shape. Never compressed: axum compresses nothing by itself.
@@ -8,9 +8,13 @@
 
 mod chat;
 mod completions;
+mod form;
 mod google;
 mod messages;
 mod responses;
+mod seen;
+
+pub(super) use form::Form;
 
 use super::{
     answer,
@@ -43,7 +47,7 @@ pub(super) async fn respond_with_stream(mut pending: Pending, mut sent: Sent) ->
         Err(_) => Step::More(sent.keep_alive()),
         Ok(Ok(Answer::StillRunning)) => return Err(answer::still_running(&pending).into()),
         Ok(Ok(Answer::Terminal { terminal, .. })) if terminal.error.is_some() && terminal.chunks == 0 => {
-            return answer::finished(&pending, &terminal).await;
+            return answer::finished(pending.gateway(), pending.id(), &terminal).await;
         }
         Ok(answer) => {
             let answer = answer?;
@@ -54,7 +58,7 @@ pub(super) async fn respond_with_stream(mut pending: Pending, mut sent: Sent) ->
         }
     };
     let id = pending.id();
-    let (destination, attempts) = (sent.destination.clone(), sent.attempts);
+    let (destination, attempts, content_type) = (sent.destination.clone(), sent.attempts, sent.form.content_type());
     if !sent.dropped.is_empty() {
         told.insert(DROPPED_HEADER.to_owned(), sent.dropped.join(", "));
     }
@@ -65,7 +69,7 @@ pub(super) async fn respond_with_stream(mut pending: Pending, mut sent: Sent) ->
     });
     let mut response = Body::from_stream(stream).into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     set_headers(&mut response, &told);
@@ -117,7 +121,7 @@ async fn step(pending: &Pending, sent: &mut Sent, answer: Answer) -> Step {
                 sent.dropped = origin.dropped;
             }
             sent.note(&events);
-            Step::More(frames(&events))
+            Step::More(sent.form.write(&events))
         }
         Answer::StillRunning => Step::Last(sent.failed(pending, &answer::still_running(pending))),
         Answer::Terminal { terminal, forwarded, interrupted } => {
@@ -129,16 +133,16 @@ async fn step(pending: &Pending, sent: &mut Sent, answer: Answer) -> Step {
 }
 
 /// The last bytes of a stream: what was not forwarded yet, then its end or the error.
-async fn end(pending: &Pending, sent: &Sent, terminal: &Terminal, forwarded: u32, interrupted: bool) -> Vec<u8> {
+async fn end(pending: &Pending, sent: &mut Sent, terminal: &Terminal, forwarded: u32, interrupted: bool) -> Vec<u8> {
     if interrupted {
         let message = "the work was taken over by another worker after part of the answer had been sent; ask again";
         return sent.failed(pending, &ApiError::new(ErrorCode::StreamInterrupted, message));
     }
     let mut bytes = Vec::new();
     if forwarded < terminal.chunks || (terminal.chunks == 0 && terminal.error.is_none()) {
-        match pending.body(terminal).await {
+        match pending.gateway().body_of(pending.id(), terminal).await {
             Ok(Some(body)) => match sent.rest(body.get()) {
-                Ok(events) => bytes.extend(frames(&events)),
+                Ok(events) => bytes.extend(sent.form.write(&events)),
                 Err(error) => return sent.failed(pending, &error),
             },
             Ok(None) => {}
@@ -147,24 +151,12 @@ async fn end(pending: &Pending, sent: &Sent, terminal: &Terminal, forwarded: u32
     }
     match &terminal.error {
         Some(_) if terminal.is_filtered => {
-            bytes.extend(frames(&sent.filtered()));
+            let events = sent.filtered();
+            bytes.extend(sent.form.write(&events));
             bytes.extend_from_slice(sent.last());
         }
         Some(error) => bytes.extend(sent.failed(pending, error)),
         None => bytes.extend_from_slice(sent.last()),
-    }
-    bytes
-}
-
-fn frames(events: &[StreamEvent]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(events.iter().map(|e| e.data.len() + 16).sum());
-    for event in events {
-        if let Some(name) = &event.event {
-            bytes.extend_from_slice(format!("event: {name}\n").as_bytes());
-        }
-        bytes.extend_from_slice(b"data: ");
-        bytes.extend_from_slice(event.data.as_bytes());
-        bytes.extend_from_slice(b"\n\n");
     }
     bytes
 }
@@ -199,6 +191,12 @@ impl Default for Beginning {
 }
 
 impl Beginning {
+    fn of(text: &str) -> Self {
+        let mut beginning = Self::default();
+        beginning.add(text);
+        beginning
+    }
+
     fn add(&mut self, text: &str) {
         self.bytes += text.len();
         self.hash = text.bytes().fold(self.hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
@@ -207,9 +205,12 @@ impl Beginning {
     /// The rest of a whole text, if it begins so: one whose checks were made anew may not.
     fn rest<'t>(&self, text: &'t str) -> Result<&'t str, &'static str> {
         let (known, rest) = text.split_at_checked(self.bytes).ok_or(NOT_ITS_BEGINNING)?;
-        let mut beginning = Self::default();
-        beginning.add(known);
-        if beginning.hash == self.hash { Ok(rest) } else { Err(NOT_ITS_BEGINNING) }
+        if Self::of(known).hash == self.hash { Ok(rest) } else { Err(NOT_ITS_BEGINNING) }
+    }
+
+    /// Errors unless the text is this and no more.
+    fn is_all_of(&self, text: &str) -> Result<(), &'static str> {
+        if self.rest(text)?.is_empty() { Ok(()) } else { Err(NOT_ITS_BEGINNING) }
     }
 }
 
@@ -217,6 +218,7 @@ const NOT_ITS_BEGINNING: &str = "what was sent is not its beginning";
 
 /// What a caller has been sent, as far as it is needed to send the rest of the answer.
 pub(super) struct Sent {
+    form: Form,
     errors: Errors,
     any: bool,
     shape: Shape,
@@ -236,8 +238,8 @@ enum Shape {
 }
 
 impl Sent {
-    /// Nothing yet of the answer to this request, whose caller knows errors of that shape.
-    pub(super) fn of(request: &Request, errors: Errors) -> Self {
+    /// Nothing yet of the answer to this request, whose caller reads that form and knows errors of that shape.
+    pub(super) fn of(request: &Request, form: Form, errors: Errors) -> Self {
         let shape = match request.api_type {
             ApiType::GenerateContent => Shape::Google,
             // A count is never one.
@@ -248,7 +250,7 @@ impl Sent {
                 Shape::Chat(chat::Sent::of(request))
             }
         };
-        Self { errors, any: false, shape, destination: None, attempts: None, dropped: Vec::new() }
+        Self { form, errors, any: false, shape, destination: None, attempts: None, dropped: Vec::new() }
     }
 
     fn note(&mut self, events: &[StreamEvent]) {
@@ -294,7 +296,7 @@ impl Sent {
     fn last(&self) -> &'static [u8] {
         match self.shape {
             Shape::Chat(_) | Shape::Completions(_) => b"data: [DONE]\n\n",
-            Shape::Google | Shape::Messages(_) | Shape::Responses(_) => b"",
+            Shape::Google | Shape::Messages(_) | Shape::Responses(_) => self.form.close(),
         }
     }
 
@@ -310,16 +312,19 @@ impl Sent {
     }
 
     /// The last event of a stream that did not.
-    fn failed(&self, pending: &Pending, error: &ApiError) -> Vec<u8> {
+    fn failed(&mut self, pending: &Pending, error: &ApiError) -> Vec<u8> {
         let document = error.document(self.errors, Some(&pending.id().to_string()));
         let named = |data: Value| StreamEvent { event: Some("error".to_owned()), data: data.to_string() };
-        frames(&[match &self.shape {
+        let event = match &self.shape {
             Shape::Chat(_) | Shape::Completions(_) | Shape::Google => {
                 StreamEvent { event: None, data: document.to_string() }
             }
             Shape::Messages(_) => named(document),
             Shape::Responses(sent) => named(sent.failed(document)),
-        }])
+        };
+        let mut bytes = self.form.write(&[event]);
+        bytes.extend_from_slice(self.form.close());
+        bytes
     }
 }
 
@@ -340,8 +345,8 @@ mod tests {
 
     #[test]
     fn a_beginning_whose_length_is_not_counted_is_not_continued() {
-        let (errors, shape, dropped) = (Errors::Google, Shape::Google, Vec::new());
-        let mut sent = Sent { errors, any: false, shape, destination: None, attempts: None, dropped };
+        let (form, errors, shape, dropped) = (Form::Events, Errors::Google, Shape::Google, Vec::new());
+        let mut sent = Sent { form, errors, any: false, shape, destination: None, attempts: None, dropped };
         assert!(sent.rest("{}").is_ok());
         sent.note(&[]);
         assert!(sent.rest("{}").is_err());

@@ -1,7 +1,7 @@
 //! Contents as chat messages: what was said, calls of functions and their responses.
 
 use super::{
-    super::{one_or_many, tool_content},
+    super::{one_or_many, reason, tool_content},
     fields, list, string,
 };
 use crate::failure::{Failure, NO_EQUIVALENT};
@@ -15,7 +15,7 @@ pub(super) fn system(at: &str, content: &Value) -> Result<Option<Value>, Failure
     let mut texts = Vec::new();
     for (at, part) in parts(at, content)?.1 {
         match part {
-            Part::Nothing => {}
+            Part::Nothing | Part::Thought(_) => {}
             Part::Content(text) if text["type"] == "text" => texts.push(text),
             _ => return Err(Failure::inexpressible(at, NOT_HERE)),
         }
@@ -23,9 +23,9 @@ pub(super) fn system(at: &str, content: &Value) -> Result<Option<Value>, Failure
     Ok((!texts.is_empty()).then(|| json!({ "role": "system", "content": one_or_many(texts) })))
 }
 
-/// The chat messages that contents become.
-pub(super) fn messages(contents: &[Value]) -> Result<Vec<Value>, Failure> {
-    let mut turns = Turns::default();
+/// The chat messages that contents become. `reasoning`: thoughts go back with what they led to.
+pub(super) fn messages(contents: &[Value], reasoning: bool) -> Result<Vec<Value>, Failure> {
+    let mut turns = Turns { reasoning, ..Turns::default() };
     for (index, content) in contents.iter().enumerate() {
         let at = format!("contents[{index}]");
         let (role, parts) = parts(&at, content)?;
@@ -41,8 +41,10 @@ pub(super) fn messages(contents: &[Value]) -> Result<Vec<Value>, Failure> {
 
 /// A part of a content.
 enum Part<'a> {
-    /// A thought, or a signature alone.
+    /// A signature alone, or a thought that Google has signed.
     Nothing,
+    /// What the model thought.
+    Thought(Value),
     /// A text, an image, a file or sound, as chat's part.
     Content(Value),
     /// A call of a function.
@@ -74,11 +76,11 @@ fn parts<'a>(at: &str, content: &'a Value) -> Result<(Option<&'a str>, Parts<'a>
 }
 
 fn part<'a>(at: &str, part: &'a Value) -> Result<Part<'a>, Failure> {
-    let (mut found, mut is_thought) = (Part::Nothing, false);
+    let (mut found, mut is_thought, mut is_signed) = (Part::Nothing, false, false);
     for (name, value) in fields(at, part)? {
         match name.as_str() {
             "thought" => is_thought = *value == true,
-            "thoughtSignature" => {}
+            "thoughtSignature" => is_signed = true,
             "text" => {
                 let text = string(at, &name, value)?;
                 if !text.is_empty() {
@@ -90,7 +92,11 @@ fn part<'a>(at: &str, part: &'a Value) -> Result<Part<'a>, Failure> {
             _ => found = Part::Content(media(at, &name, value)?),
         }
     }
-    Ok(if is_thought { Part::Nothing } else { found })
+    Ok(match found {
+        Part::Content(mut said) if is_thought && !is_signed => Part::Thought(said["text"].take()),
+        _ if is_thought => Part::Nothing,
+        found => found,
+    })
 }
 
 /// An image, a file or sound: its bytes, or where an image is.
@@ -154,6 +160,7 @@ struct Turns {
     /// Calls without a response so far: their ids and functions.
     open: Vec<(String, String)>,
     calls: usize,
+    reasoning: bool,
 }
 
 impl Turns {
@@ -162,7 +169,7 @@ impl Turns {
         let mut said = Vec::new();
         for (at, part) in parts {
             match part {
-                Part::Nothing => {}
+                Part::Nothing | Part::Thought(_) => {}
                 Part::Content(content) => said.push(content),
                 Part::Response(response) => self.response(&format!("{at}.functionResponse"), response, &mut said)?,
                 Part::Call(_) => return Err(Failure::inexpressible(format!("{at}.functionCall"), NOT_HERE)),
@@ -175,10 +182,11 @@ impl Turns {
     }
 
     fn model(&mut self, parts: Parts<'_>) -> Result<(), Failure> {
-        let (mut said, mut calls) = (Vec::new(), Vec::new());
+        let (mut said, mut calls, mut reasoning) = (Vec::new(), Vec::new(), String::new());
         for (at, part) in parts {
             match part {
                 Part::Nothing => {}
+                Part::Thought(thought) => reasoning.push_str(thought.as_str().unwrap_or_default()),
                 Part::Content(text) if text["type"] == "text" => said.push(text),
                 Part::Call(call) => calls.push(self.call(&format!("{at}.functionCall"), call)?),
                 Part::Content(_) | Part::Response(_) => return Err(Failure::inexpressible(at, NOT_HERE)),
@@ -191,6 +199,9 @@ impl Turns {
         let mut message = json!({ "role": "assistant", "content": content });
         if !calls.is_empty() {
             message["tool_calls"] = calls.into();
+        }
+        if self.reasoning {
+            reason(&mut message, &reasoning);
         }
         self.messages.push(message);
         Ok(())

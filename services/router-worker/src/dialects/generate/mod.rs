@@ -11,7 +11,7 @@ mod contents;
 mod request;
 mod schema;
 
-use super::{Answering, Dialect};
+use super::{Answering, Dialect, Takes};
 use crate::{
     failure::Failure,
     providers::{Asked, Fields},
@@ -22,8 +22,8 @@ use serde_json::Value;
 pub(super) struct GenerateContent;
 
 impl Dialect for GenerateContent {
-    fn request(&self, body: &Fields, marks: bool) -> Result<Fields, Failure> {
-        request::chat(body, marks)
+    fn request(&self, body: &Fields, takes: Takes) -> Result<Fields, Failure> {
+        request::chat(body, takes)
     }
 
     fn answering(&self, asked: &Asked<'_>) -> Box<dyn Answering> {

@@ -1,7 +1,7 @@
 //! A GenerateContent body as a chat completions body: all but its contents.
 
 use super::{
-    super::{effort, read},
+    super::{Takes, effort, read},
     camel, contents, fields, list,
     schema::json_schema,
     string,
@@ -22,8 +22,8 @@ const RENAMED: [(&str, &str); 7] = [
     ("seed", "seed"),
 ];
 
-/// The chat body. `marks`: see [`super::super::Dialect::request`].
-pub(super) fn chat(body: &Fields, marks: bool) -> Result<Fields, Failure> {
+/// The chat body.
+pub(super) fn chat(body: &Fields, takes: Takes) -> Result<Fields, Failure> {
     let mut chat = Fields::default();
     let mut messages = Vec::new();
     let given = |wanted: &'static str| body.iter().filter(move |(name, _)| camel(name) == wanted);
@@ -31,13 +31,13 @@ pub(super) fn chat(body: &Fields, marks: bool) -> Result<Fields, Failure> {
         messages.extend(contents::system(name, &read(name, raw)?)?);
     }
     match given("contents").next() {
-        Some((name, raw)) => messages.extend(contents::messages(&read::<Vec<Value>>(name, raw)?)?),
+        Some((name, raw)) => messages.extend(contents::messages(&read::<Vec<Value>>(name, raw)?, takes.reasoning)?),
         None => return Err(Failure::inexpressible("contents", "is required")),
     }
     chat.put("messages", &messages);
     let mut tools = Vec::new();
     for (name, raw) in body.iter() {
-        field(&mut chat, &mut tools, name, raw, marks)?;
+        field(&mut chat, &mut tools, name, raw, takes.marks)?;
     }
     for (name, raw) in given("toolConfig") {
         tool_config(&mut chat, &mut tools, name, &read(name, raw)?)?;

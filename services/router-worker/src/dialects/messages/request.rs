@@ -1,30 +1,31 @@
 //! A Messages body as a chat completions body: all but its messages.
 
 use super::{
-    super::{effort, read},
+    super::{Takes, effort, read, tidy_choice},
     turns,
 };
 use crate::{failure::Failure, providers::Fields};
 use serde_json::{Value, json, value::RawValue};
 
-/// The chat body. `marks`: see [`super::super::Dialect::request`].
-pub(super) fn chat(body: &Fields, marks: bool) -> Result<Fields, Failure> {
+/// The chat body.
+pub(super) fn chat(body: &Fields, takes: Takes) -> Result<Fields, Failure> {
     let mut chat = Fields::default();
     let mut messages = Vec::new();
     if let Some(system) = body.get("system") {
-        messages.extend(turns::system(&read("system", system)?, marks)?);
+        messages.extend(turns::system(&read("system", system)?, takes.marks)?);
     }
     let turns: Vec<Value> = match body.get("messages") {
         Some(raw) => read("messages", raw)?,
         None => return Err(Failure::inexpressible("messages", "is required")),
     };
     for (index, message) in turns.iter().enumerate() {
-        turns::add(&mut messages, &format!("messages[{index}]"), message, marks)?;
+        turns::add(&mut messages, &format!("messages[{index}]"), message, takes)?;
     }
     chat.put("messages", &messages);
     for (name, raw) in body.iter() {
-        field(&mut chat, name, raw, marks)?;
+        field(&mut chat, name, raw, takes.marks)?;
     }
+    tidy_choice(&mut chat);
     Ok(chat)
 }
 
@@ -39,7 +40,10 @@ fn field(chat: &mut Fields, name: &str, raw: &RawValue, marks: bool) -> Result<(
         "tools" => {
             let tools: Vec<Value> = read(name, raw)?;
             let tools = tools.iter().enumerate().map(|(index, tool)| function(index, tool, marks));
-            chat.put("tools", &tools.collect::<Result<Vec<Value>, Failure>>()?);
+            let tools = tools.collect::<Result<Vec<Value>, Failure>>()?;
+            if !tools.is_empty() {
+                chat.put("tools", &tools);
+            }
         }
         "tool_choice" => tool_choice(chat, &read(name, raw)?)?,
         "metadata" => {
@@ -54,7 +58,7 @@ fn field(chat: &mut Fields, name: &str, raw: &RawValue, marks: bool) -> Result<(
         }
         "thinking" | "top_k" if marks => chat.set(name, raw.to_owned()),
         "thinking" => thinking(chat, &read(name, raw)?),
-        "output_config" => output_config(chat, &read(name, raw)?)?,
+        "output_config" => output_config(chat, &read(name, raw)?, marks)?,
         "context_management" => context_management(&read(name, raw)?)?,
         _ => return Err(Failure::no_equivalent(name)),
     }
@@ -75,10 +79,7 @@ fn function(index: usize, tool: &Value, marks: bool) -> Result<Value, Failure> {
         "input_examples" => *value == json!([]),
         _ => false,
     };
-    let mut fields = tool.as_object().into_iter().flatten();
-    if let Some((name, _)) = fields.find(|(name, value)| !value.is_null() && !is_known(name, value)) {
-        return Err(Failure::no_equivalent(format!("{at}.{name}")));
-    }
+    turns::known(&at, tool, is_known)?;
     let mut function = json!({ "name": tool["name"], "parameters": tool["input_schema"] });
     for name in ["description", "strict"] {
         if !tool[name].is_null() {
@@ -131,12 +132,13 @@ fn context_management(management: &Value) -> Result<(), Failure> {
     Err(Failure::inexpressible("context_management", why))
 }
 
-fn output_config(chat: &mut Fields, config: &Value) -> Result<(), Failure> {
+fn output_config(chat: &mut Fields, config: &Value, marks: bool) -> Result<(), Failure> {
     for (name, value) in config.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
         match name.as_str() {
-            // The one word that OpenAI does not have is its highest.
+            // The one word that OpenAI does not have is its highest; Claude has it wherever it runs.
             "effort" => {
-                chat.put("reasoning_effort", if value == "max" { "xhigh" } else { value.as_str().unwrap_or_default() })
+                let effort = value.as_str().unwrap_or_default();
+                chat.put("reasoning_effort", if effort == "max" && !marks { "xhigh" } else { effort });
             }
             "format" if value["type"] == "json_schema" => {
                 let schema = json!({ "name": "answer", "schema": value["schema"], "strict": true });

@@ -1,6 +1,6 @@
 //! Messages content as chat messages: parts, tool calls and tool results.
 
-use super::super::{one_or_many, tool_content};
+use super::super::{Takes, one_or_many, reason, tool_content};
 use crate::failure::Failure;
 use serde_json::{Value, json};
 
@@ -21,7 +21,8 @@ pub(super) fn system(system: &Value, marks: bool) -> Result<Option<Value>, Failu
 }
 
 /// Adds the chat messages that one message becomes.
-pub(super) fn add(messages: &mut Vec<Value>, at: &str, message: &Value, marks: bool) -> Result<(), Failure> {
+pub(super) fn add(messages: &mut Vec<Value>, at: &str, message: &Value, takes: Takes) -> Result<(), Failure> {
+    let marks = takes.marks;
     let blocks = match &message["content"] {
         Value::String(text) => vec![json!({ "type": "text", "text": text })],
         Value::Array(blocks) => blocks.clone(),
@@ -29,7 +30,7 @@ pub(super) fn add(messages: &mut Vec<Value>, at: &str, message: &Value, marks: b
     };
     match message["role"].as_str() {
         Some("user") => user(messages, at, &blocks, marks),
-        Some("assistant") => assistant(messages, at, &blocks, marks),
+        Some("assistant") => assistant(messages, at, &blocks, takes),
         Some("system") => {
             let parts = blocks.iter().enumerate().map(|(index, block)| part(&block_at(at, index), block, marks));
             let content = one_or_many(parts.collect::<Result<Vec<Value>, Failure>>()?);
@@ -42,6 +43,34 @@ pub(super) fn add(messages: &mut Vec<Value>, at: &str, message: &Value, marks: b
 
 fn block_at(at: &str, index: usize) -> String {
     format!("{at}.content[{index}]")
+}
+
+/// Refuses a field of an object that would be lost, by its name; a `null` says nothing.
+pub(super) fn known(at: &str, object: &Value, is_known: impl Fn(&str, &Value) -> bool) -> Result<(), Failure> {
+    let mut fields = object.as_object().into_iter().flatten();
+    match fields.find(|(name, value)| !value.is_null() && !is_known(name, value)) {
+        Some((name, _)) => Err(Failure::no_equivalent(format!("{at}.{name}"))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a field of a block that would be lost. What Claude's answers have in theirs is known, because they come back
+/// with the next request.
+fn known_in_block(at: &str, block: &Value) -> Result<(), Failure> {
+    let kind = block["type"].as_str().unwrap_or_default();
+    let source = &block["source"];
+    known(at, block, |name, value| match (kind, name) {
+        (_, "type" | "cache_control") => true,
+        ("text", "text" | "citations") => true,
+        ("image" | "document", "source") => true,
+        // It is a file's name; a text has none.
+        ("document", "title") => source["type"] == "base64",
+        ("document", "citations") => value["enabled"] != true,
+        ("tool_use", "id" | "name" | "input" | "caller") => true,
+        ("tool_result", "tool_use_id" | "content" | "is_error") => true,
+        _ => false,
+    })?;
+    known(&format!("{at}.source"), source, |name, _| matches!(name, "type" | "media_type" | "data" | "url"))
 }
 
 /// Results of tools come first, each in a message of its own: they answer the calls of the message before.
@@ -62,6 +91,7 @@ fn user(messages: &mut Vec<Value>, at: &str, blocks: &[Value], marks: bool) -> R
 }
 
 fn tool_result(at: &str, block: &Value, beside: &mut Vec<Value>, marks: bool) -> Result<Value, Failure> {
+    known_in_block(at, block)?;
     let mut texts = Vec::new();
     match &block["content"] {
         Value::Null => {}
@@ -83,22 +113,30 @@ fn tool_result(at: &str, block: &Value, beside: &mut Vec<Value>, marks: bool) ->
     Ok(json!({ "role": "tool", "tool_call_id": block["tool_use_id"], "content": tool_content(texts) }))
 }
 
-fn assistant(messages: &mut Vec<Value>, at: &str, blocks: &[Value], marks: bool) -> Result<(), Failure> {
-    let (mut parts, mut calls, mut thinking) = (Vec::new(), Vec::new(), Vec::new());
+fn assistant(messages: &mut Vec<Value>, at: &str, blocks: &[Value], takes: Takes) -> Result<(), Failure> {
+    let (mut parts, mut calls, mut thinking, mut reasoning) = (Vec::new(), Vec::new(), Vec::new(), String::new());
     for (index, block) in blocks.iter().enumerate() {
         match block["type"].as_str() {
-            // Without a signature it came from another provider's model.
+            // Without a signature it came from another provider's model than Claude.
             Some("thinking" | "redacted_thinking") => {
-                if marks && block["signature"] != "" {
+                if takes.marks && block["signature"] != "" {
                     thinking.push(block.clone());
+                }
+                if block["signature"].as_str().unwrap_or_default().is_empty() {
+                    reasoning.push_str(block["thinking"].as_str().unwrap_or_default());
                 }
             }
             Some("tool_use") => {
+                known_in_block(&block_at(at, index), block)?;
                 let function = json!({ "name": block["name"], "arguments": block["input"].to_string() });
                 calls.push(json!({ "id": block["id"], "type": "function", "function": function }));
             }
-            _ => parts.push(part(&block_at(at, index), block, marks)?),
+            _ => parts.push(part(&block_at(at, index), block, takes.marks)?),
         }
+    }
+    // A turn of thoughts alone says nothing to who does not take them, and a message without content is refused.
+    if parts.is_empty() && calls.is_empty() && thinking.is_empty() {
+        return Ok(());
     }
     let content = if parts.is_empty() { Value::Null } else { one_or_many(parts) };
     let mut message = json!({ "role": "assistant", "content": content });
@@ -107,6 +145,9 @@ fn assistant(messages: &mut Vec<Value>, at: &str, blocks: &[Value], marks: bool)
     }
     if !thinking.is_empty() {
         message["thinking_blocks"] = thinking.into();
+    }
+    if takes.reasoning {
+        reason(&mut message, &reasoning);
     }
     messages.push(message);
     Ok(())
@@ -138,6 +179,7 @@ fn part(at: &str, block: &Value, marks: bool) -> Result<Value, Failure> {
             "is a block that this model's provider does not take here",
         ));
     };
+    known_in_block(at, block)?;
     if marks && !block["cache_control"].is_null() {
         part["cache_control"] = block["cache_control"].clone();
     }

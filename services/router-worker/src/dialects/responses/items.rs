@@ -1,6 +1,6 @@
 //! Input items as chat messages: what was said, calls of tools and their results.
 
-use super::super::{one_or_many, tool_content};
+use super::super::{Takes, one_or_many, reason, tool_content};
 use crate::failure::Failure;
 use serde_json::{Value, json};
 
@@ -9,9 +9,9 @@ const NOT_TAKEN: &str = "is a kind of item that this model's provider does not t
 const NOT_THAT_PART: &str = "is a kind of part that this model's provider does not take here";
 const NO_FILES: &str = "is kept at OpenAI, where this model's provider cannot read it; send the data itself";
 
-/// The chat messages that `input` becomes: a text, or a list of items. `marks`: see [`super::super::Dialect::request`].
-pub(super) fn messages(input: &Value, marks: bool) -> Result<Vec<Value>, Failure> {
-    let mut turns = Turns { marks, ..Turns::default() };
+/// The chat messages that `input` becomes: a text, or a list of items.
+pub(super) fn messages(input: &Value, takes: Takes) -> Result<Vec<Value>, Failure> {
+    let mut turns = Turns { takes, messages: Vec::new(), beside: Vec::new(), reasoning: String::new() };
     match input {
         Value::String(text) => turns.messages.push(json!({ "role": "user", "content": text })),
         Value::Array(items) => {
@@ -25,19 +25,23 @@ pub(super) fn messages(input: &Value, marks: bool) -> Result<Vec<Value>, Failure
     Ok(turns.messages)
 }
 
-#[derive(Default)]
 struct Turns {
     messages: Vec<Value>,
     /// Images and files in results of tools: a tool's message holds text only, so they follow as a user's.
     beside: Vec<Value>,
-    marks: bool,
+    takes: Takes,
+    /// What the assistant thought before it says or calls what comes next.
+    reasoning: String,
 }
 
 impl Turns {
     fn add(&mut self, at: &str, item: &Value) -> Result<(), Failure> {
         match item["type"].as_str() {
             Some("function_call_output") => self.result(at, item),
-            Some("reasoning") => Ok(()),
+            Some("reasoning") => {
+                self.think(item);
+                Ok(())
+            }
             Some("function_call") => {
                 self.seen();
                 self.call(at, item)
@@ -58,6 +62,27 @@ impl Turns {
         }
     }
 
+    /// Keeps reasoning for what comes next, if it is to go back: a summary, or what there is instead. Of OpenAI's,
+    /// which is encrypted, nobody else's model has thought a word.
+    fn think(&mut self, item: &Value) {
+        if !self.takes.reasoning || item["encrypted_content"].is_string() {
+            return;
+        }
+        let texts = |name: &str| -> String {
+            item[name].as_array().into_iter().flatten().filter_map(|part| part["text"].as_str()).collect()
+        };
+        let summary = texts("summary");
+        self.reasoning.push_str(&if summary.is_empty() { texts("content") } else { summary });
+    }
+
+    /// The last message has the reasoning that has come.
+    fn reasoned(&mut self) {
+        let reasoning = std::mem::take(&mut self.reasoning);
+        if let Some(last) = self.messages.last_mut().filter(|_| self.takes.reasoning) {
+            reason(last, &reasoning);
+        }
+    }
+
     fn message(&mut self, at: &str, item: &Value) -> Result<(), Failure> {
         let role = match item["role"].as_str() {
             Some(role @ ("user" | "assistant" | "system")) => role,
@@ -68,12 +93,18 @@ impl Turns {
                 return Err(Failure::inexpressible(format!("{at}.role"), why));
             }
         };
-        let parts = parts(&format!("{at}.content"), &item["content"], self.marks)?;
+        let parts = parts(&format!("{at}.content"), &item["content"], self.takes.marks)?;
         if let Some(part) = parts.iter().position(|part| role != "user" && part["type"] != "text") {
             return Err(Failure::inexpressible(format!("{at}.content[{part}].type"), NOT_THAT_PART));
         }
         if !parts.is_empty() {
             self.messages.push(json!({ "role": role, "content": one_or_many(parts) }));
+            if role == "assistant" {
+                self.reasoned();
+            }
+        }
+        if role != "assistant" {
+            self.reasoning.clear();
         }
         Ok(())
     }
@@ -89,12 +120,13 @@ impl Turns {
             },
             None => self.messages.push(json!({ "role": "assistant", "content": null, "tool_calls": [call] })),
         }
+        self.reasoned();
         Ok(())
     }
 
     fn result(&mut self, at: &str, item: &Value) -> Result<(), Failure> {
         let call = needed(at, item, "call_id")?;
-        let parts = parts(&format!("{at}.output"), &item["output"], self.marks)?;
+        let parts = parts(&format!("{at}.output"), &item["output"], self.takes.marks)?;
         let (texts, others): (Vec<Value>, Vec<Value>) = parts.into_iter().partition(|part| part["type"] == "text");
         self.messages.push(json!({ "role": "tool", "tool_call_id": call, "content": tool_content(texts) }));
         self.beside.extend(others);

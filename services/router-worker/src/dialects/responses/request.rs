@@ -1,6 +1,9 @@
 //! A Responses body as a chat completions body: all but its items.
 
-use super::{super::read, items};
+use super::{
+    super::{Takes, read, tidy_choice},
+    items,
+};
 use crate::{failure::Failure, providers::Fields};
 use serde_json::{Value, json, value::RawValue};
 
@@ -19,8 +22,8 @@ const INCLUDED_IN_VAIN: [&str; 7] = [
     "code_interpreter_call.outputs",
 ];
 
-/// The chat body. `marks`: see [`super::super::Dialect::request`].
-pub(super) fn chat(body: &Fields, marks: bool) -> Result<Fields, Failure> {
+/// The chat body.
+pub(super) fn chat(body: &Fields, takes: Takes) -> Result<Fields, Failure> {
     let mut chat = Fields::default();
     let mut messages = Vec::new();
     if let Some(raw) = body.get("instructions") {
@@ -29,21 +32,24 @@ pub(super) fn chat(body: &Fields, marks: bool) -> Result<Fields, Failure> {
     }
     let input: Value = match body.get("input") {
         Some(raw) => read("input", raw)?,
-        None => return Err(Failure::inexpressible("input", "is required")),
+        None => return Err(without_input(body)),
     };
-    messages.extend(items::messages(&input, marks)?);
+    messages.extend(items::messages(&input, takes)?);
     chat.put("messages", &messages);
     for (name, raw) in body.iter() {
         field(&mut chat, name, raw)?;
     }
-    if chat.get("tools").is_none() {
-        // Chat completions has no place for it then.
-        chat.remove("parallel_tool_calls");
-        if chat.get("tool_choice").is_some_and(|choice| matches!(choice.get(), "\"auto\"" | "\"none\"")) {
-            chat.remove("tool_choice");
-        }
-    }
+    tidy_choice(&mut chat);
     Ok(chat)
+}
+
+/// What a body without `input` refers to instead, or that it needs one.
+fn without_input(body: &Fields) -> Failure {
+    let stored = ["prompt", "previous_response_id", "conversation"].into_iter().find(|name| body.get(name).is_some());
+    match stored {
+        Some(name) => Failure::inexpressible(name, NOTHING_STORED),
+        None => Failure::inexpressible("input", "is required"),
+    }
 }
 
 /// Puts one top-level field into the chat body.

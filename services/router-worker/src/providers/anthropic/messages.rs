@@ -5,19 +5,14 @@
 //! results of parallel tool calls must stand together in the message after the calls.
 
 use super::super::conversation::{
-    Part, Role, call, call_id, calls, content, data_url, each, marked, no_detail, not_taken, turns,
+    Part, Role, call, call_id, calls, content, data_url, each, marked, no_detail, not_taken, signed, turns,
 };
 use crate::failure::Failure;
 use serde_json::{Map, Value, json};
 
-/// Fields of an assistant's message. A bare `reasoning_content` stays behind: without its signature the provider does not take it,
-/// and nothing is lost that it would use. The same goes for `extra_content`, another provider's signatures.
-const ANSWERED: [&str; 6] =
-    ["refusal", "tool_calls", "thinking_blocks", "reasoning_content", "annotations", "extra_content"];
-
 /// System blocks and messages.
 pub(super) fn translate(messages: &Value) -> Result<(Vec<Value>, Vec<Value>), Failure> {
-    let spoken = each(&marked(messages), &ANSWERED, |at, role, message| {
+    let spoken = each(&marked(messages), &[], |at, role, message| {
         let said = match role {
             Role::System | Role::User => blocks(at, role, message)?,
             Role::Assistant => assistant(at, message)?,
@@ -74,10 +69,10 @@ fn file(at: &str, file: &Value) -> Result<Value, Failure> {
     Ok(block)
 }
 
-/// Thinking blocks come first, signed as they were given; then text, then tool calls.
+/// Thinking blocks come first, signed as they were given; then text, then tool calls. Thoughts without a signature stay
+/// behind: the provider does not take them, and nothing is lost that it would use.
 fn assistant(at: &str, message: &Map<String, Value>) -> Result<Vec<Value>, Failure> {
-    let thinking = message.get("thinking_blocks").and_then(Value::as_array);
-    let mut said = thinking.cloned().unwrap_or_default();
+    let mut said: Vec<Value> = signed(at, message).map(|(_, block)| block.clone()).collect();
     said.extend(blocks(at, Role::Assistant, message)?);
     for asked in calls(at, message) {
         let (at, asked) = asked?;

@@ -5,7 +5,7 @@
 
 use super::{
     super::{
-        Answer, Asked, Decoded, Encoded, Fields, Frame, StreamDecoder,
+        Answer, Asked, Content, Decoded, Encoded, Fields, Frame, StreamDecoder,
         assemble::{ANSWER_MAX_BYTES, ITEM_BYTES},
         beside::Side,
         raw,
@@ -61,17 +61,33 @@ pub(super) fn beta(asked: &Asked<'_>) -> Vec<(&'static str, String)> {
     beta.into_iter().collect()
 }
 
-/// The body without thinking that has no signature.
+/// The body without thinking that has no signature, nor a turn that was nothing else, which Anthropic refuses too.
 pub(super) fn signed_only(mut body: Fields) -> Fields {
-    if !body.get("messages").is_some_and(|messages| messages.get().contains(r#""signature":"""#)) {
+    if !body.get("messages").is_some_and(|messages| may_be_unsigned(messages.get())) {
         return body;
     }
     let Ok(Some(mut messages)) = body.read::<Vec<Value>>("messages") else { return body };
-    for blocks in messages.iter_mut().filter_map(|message| message.get_mut("content")?.as_array_mut()) {
+    let mut changed = false;
+    messages.retain_mut(|message| {
+        let Some(blocks) = message.get_mut("content").and_then(Value::as_array_mut) else { return true };
+        let known = blocks.len();
         blocks.retain(|block| !(block["type"] == "thinking" && block["signature"] == ""));
+        changed |= blocks.len() < known;
+        blocks.len() == known || !blocks.is_empty()
+    });
+    if changed {
+        body.put("messages", &messages);
     }
-    body.put("messages", &messages);
     body
+}
+
+/// Whether there is an empty signature somewhere, whatever white space a client writes: a look at the text, because
+/// histories are long.
+fn may_be_unsigned(messages: &str) -> bool {
+    messages.split(r#""signature""#).skip(1).any(|behind| {
+        let value = behind.trim_start().strip_prefix(':');
+        value.is_some_and(|value| value.trim_start().starts_with(r#""""#))
+    })
 }
 
 fn chars(block: &Value) -> usize {
@@ -132,7 +148,7 @@ impl Decoder {
         !part.is_empty()
     }
 
-    fn take(&mut self, event: &mut Value) -> Result<bool, Failure> {
+    fn take(&mut self, event: &mut Value) -> Result<Content, Failure> {
         self.bytes += ITEM_BYTES;
         match event["type"].as_str() {
             Some("message_start") => {
@@ -142,7 +158,7 @@ impl Decoder {
                 self.message = event["message"].as_object().cloned().unwrap_or_default();
             }
             Some("content_block_start") => self.blocks.push((event["content_block"].clone(), String::new())),
-            Some("content_block_delta") => return Ok(self.add(event)),
+            Some("content_block_delta") => return Ok(self.add(event).into()),
             Some("message_delta") => {
                 for (name, value) in event["delta"].as_object().into_iter().flatten() {
                     self.message.insert(name.clone(), value.clone());
@@ -151,8 +167,8 @@ impl Decoder {
             }
             Some("message_stop") => {
                 self.is_complete = true;
-                // An answer may be empty, and its end is something to see then.
-                return Ok(true);
+                let reason = self.message.get("stop_reason").and_then(Value::as_str);
+                return Ok(Content::of_end(reason.unwrap_or_default()));
             }
             Some("error") => {
                 let kind = event["error"]["type"].as_str().unwrap_or_default();
@@ -160,7 +176,7 @@ impl Decoder {
             }
             _ => {}
         }
-        Ok(false)
+        Ok(Content::Nothing)
     }
 
     fn chars(&self) -> usize {

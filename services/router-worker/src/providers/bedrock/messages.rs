@@ -5,7 +5,7 @@
 //! a cache point behind what it stands at. Images and files come with their bytes: Converse fetches nothing from the web.
 
 use super::super::conversation::{
-    Part, Role, call, call_id, calls, content, data_url, each, marked, no_detail, not_taken, turns,
+    Part, Role, call, call_id, calls, content, data_url, each, marked, no_detail, not_taken, signed, turns,
 };
 use crate::failure::Failure;
 use serde_json::{Map, Value, json};
@@ -24,12 +24,9 @@ const DOCUMENTS: [(&str, &str); 9] = [
 ];
 const DOCUMENT_NAME_MAX_CHARS: usize = 200;
 
-/// Fields of an assistant's message. A bare `reasoning_content` stays behind: the provider takes it only with its signature.
-const ANSWERED: [&str; 5] = ["refusal", "tool_calls", "thinking_blocks", "reasoning_content", "annotations"];
-
 /// System blocks and messages.
 pub(super) fn translate(messages: &Value) -> Result<(Vec<Value>, Vec<Value>), Failure> {
-    let spoken = each(&marked(messages), &ANSWERED, |at, role, message| {
+    let spoken = each(&marked(messages), &[], |at, role, message| {
         let said = match role {
             Role::System | Role::User => blocks(at, role, message)?,
             Role::Assistant => assistant(at, message)?,
@@ -108,12 +105,12 @@ fn document_name(filename: &str, at: &str) -> String {
     if name.is_empty() { "document".to_owned() } else { name }
 }
 
-/// Thinking blocks come first, signed as they were given; then text, then tool calls.
+/// Thinking blocks come first, signed as they were given; then text, then tool calls. Thoughts without a signature stay
+/// behind: the provider does not take them.
 fn assistant(at: &str, message: &Map<String, Value>) -> Result<Vec<Value>, Failure> {
     let mut said = Vec::new();
-    let given = message.get("thinking_blocks").and_then(Value::as_array);
-    for (index, block) in given.into_iter().flatten().enumerate() {
-        said.push(thinking(&format!("{at}.thinking_blocks[{index}]"), block)?);
+    for (at, block) in signed(at, message) {
+        said.push(thinking(&at, block)?);
     }
     said.extend(blocks(at, Role::Assistant, message)?);
     for asked in calls(at, message) {

@@ -101,7 +101,7 @@ impl Decoder {
         self.usage = event["usage"].clone();
         self.service_tier = event["serviceTier"]["type"].clone();
         let counts = self.chunks.usage(usage(&self.usage).as_ref().map(counts_and_writes));
-        Decoded { events: counts.into_iter().collect(), content: false }
+        Decoded { events: counts.into_iter().collect(), ..Decoded::default() }
     }
 }
 

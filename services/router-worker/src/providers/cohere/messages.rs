@@ -1,16 +1,15 @@
 //! Chat messages in Cohere's words: the same roles, but for `developer`, and narrower contents.
 
-use super::super::conversation::{Role, behind, call_id, calls, each, is_empty, not_taken, string_or_parts};
+use super::super::conversation::{Role, bare_calls, behind, call_id, each, is_empty, not_taken, string_or_parts};
 use crate::failure::Failure;
 use serde_json::{Map, Value, json};
 
-/// Fields of an assistant's message, first the provider's own words, which go back as they came.
-const ANSWERED: [&str; 6] = ["tool_calls", "tool_plan", "citations", "refusal", "reasoning_content", "annotations"];
-const GIVEN_BACK: usize = 3;
+/// Fields of an assistant's message that are the provider's own words, which go back as they came.
+const GIVEN_BACK: [&str; 2] = ["tool_plan", "citations"];
 
 /// All of them, in order.
 pub(super) fn translate(messages: &Value) -> Result<Vec<Value>, Failure> {
-    each(messages, &ANSWERED, |at, role, message| {
+    each(messages, &[], |at, role, message| {
         let content = || content(at, message.get("content").unwrap_or(&Value::Null), role);
         match role {
             Role::System => Ok(json!({ "role": "system", "content": content()? })),
@@ -37,12 +36,13 @@ fn assistant(at: &str, message: &Map<String, Value>) -> Result<Value, Failure> {
     if !content.is_null() {
         out["content"] = content;
     }
-    for call in calls(at, message) {
-        call?;
+    let calls = bare_calls(at, message)?;
+    if !calls.is_empty() {
+        out["tool_calls"] = calls.into();
     }
-    for name in &ANSWERED[..GIVEN_BACK] {
-        if let Some(value) = message.get(*name).filter(|value| !is_empty(value)) {
-            out[*name] = value.clone();
+    for name in GIVEN_BACK {
+        if let Some(value) = message.get(name).filter(|value| !is_empty(value)) {
+            out[name] = value.clone();
         }
     }
     Ok(out)

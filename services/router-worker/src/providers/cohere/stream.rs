@@ -37,7 +37,7 @@ impl Decoder {
                 let choice = json!({ "index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": null });
                 let chunk = self.chunks.choices(vec![choice]);
                 decoded.events.extend(chunk.events);
-                decoded.content |= chunk.content;
+                decoded.content = decoded.content.max(chunk.content);
             }
         }
         decoded

@@ -82,13 +82,16 @@ struct Message {
     content: Option<Value>,
     refusal: Option<String>,
     reasoning_content: Option<String>,
+    /// The same by the name that vLLM and others have for it.
+    reasoning: Option<Value>,
     tool_calls: Option<Vec<Value>>,
 }
 
 impl Message {
     fn chars(&self) -> usize {
-        let texts =
-            [self.content.as_ref().and_then(Value::as_str), self.refusal.as_deref(), self.reasoning_content.as_deref()];
+        let reasoning = self.reasoning_content.as_deref().filter(|text| !text.is_empty());
+        let reasoning = reasoning.or_else(|| self.reasoning.as_ref().and_then(Value::as_str));
+        let texts = [self.content.as_ref().and_then(Value::as_str), self.refusal.as_deref(), reasoning];
         let calls = self.tool_calls.iter().flatten().filter_map(|call| call["function"]["arguments"].as_str());
         texts.into_iter().flatten().chain(calls).map(|text| text.chars().count()).sum()
     }

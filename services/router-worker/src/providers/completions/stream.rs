@@ -129,7 +129,7 @@ impl StreamDecoder for Decoder {
         if frame.data == "[DONE]" {
             self.done = true;
             let events = self.usage_chunk.take().iter().map(event).collect();
-            return Ok(Decoded { events, content: false });
+            return Ok(Decoded { events, ..Decoded::default() });
         }
         let fields =
             Fields::parse(&frame.data).map_err(|_| Failure::malformed("a stream event that is not a JSON object"))?;

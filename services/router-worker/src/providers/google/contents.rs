@@ -17,15 +17,10 @@ use std::collections::HashMap;
 /// that has no signature, so that without this no conversation could move here from another provider.
 pub(super) const NOT_SIGNED: &str = "skip_thought_signature_validator";
 
-/// Fields of an assistant's message. Thoughts stay behind: what the provider uses of them is in the signatures. So do another
-/// provider's signed ones, which nobody else can read.
-const ANSWERED: [&str; 6] =
-    ["refusal", "tool_calls", "extra_content", "reasoning_content", "thinking_blocks", "annotations"];
-
 /// The system instruction's parts, and the contents. `signed`: the model demands a signature of calls.
 pub(super) fn translate(google: &Google, signed: bool, messages: &Value) -> Result<(Vec<Value>, Vec<Value>), Failure> {
     let mut names = HashMap::new();
-    let spoken = each(messages, &ANSWERED, |at, role, message| {
+    let spoken = each(messages, &[], |at, role, message| {
         let said = match role {
             Role::System | Role::User => parts(google, at, role, message)?,
             Role::Assistant => assistant(google, at, message, signed, &mut names)?,
@@ -50,7 +45,7 @@ fn signature(of: &Value) -> Option<&Value> {
     Some(&of["google"]["thought_signature"]).filter(|signature| signature.is_string())
 }
 
-/// Text first, then calls.
+/// Text first, then calls. Thoughts stay behind: what the provider uses of them is in the signatures.
 fn assistant(
     google: &Google,
     at: &str,

@@ -6,7 +6,7 @@
 
 use super::{
     super::{
-        Answer, Asked, Decoded, Encoded, Fields, Frame, StreamDecoder,
+        Answer, Asked, Content, Decoded, Encoded, Fields, Frame, StreamDecoder,
         assemble::{ANSWER_MAX_BYTES, ITEM_BYTES},
         beside::Side,
         raw,
@@ -136,15 +136,15 @@ impl Decoder {
         }
     }
 
-    /// Takes a response. Whether there is something to see in it.
-    fn take(&mut self, response: &Value) -> Result<bool, Failure> {
+    /// Takes a response. What there is to see in it.
+    fn take(&mut self, response: &Value) -> Result<Content, Failure> {
         let Some(fields) = response.as_object() else { return Err(Failure::malformed("an answer that is no object")) };
-        let mut content = false;
+        let mut content = Content::Nothing;
         for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
             match name.as_str() {
                 "candidates" => {
                     for (position, candidate) in value.as_array().into_iter().flatten().enumerate() {
-                        content |= self.candidate(position, candidate);
+                        content = content.max(self.candidate(position, candidate));
                     }
                 }
                 // Counts are cumulative.
@@ -158,7 +158,7 @@ impl Decoder {
         }
         if let Some(reason) = block(&response["promptFeedback"]).filter(|_| self.candidates.is_empty()) {
             self.blocked = Some(reason);
-            content = true;
+            content = content.max(Content::Refusal);
         }
         let is_all = self.blocked.is_some() || self.candidates.len() >= self.expected;
         self.is_done = is_all && self.is_complete() && response.get("usageMetadata").is_some();
@@ -168,13 +168,14 @@ impl Decoder {
         Ok(content)
     }
 
-    fn candidate(&mut self, position: usize, candidate: &Value) -> bool {
+    fn candidate(&mut self, position: usize, candidate: &Value) -> Content {
         let index = candidate["index"].as_u64().unwrap_or(position as u64);
         let at = self.candidates.iter().position(|known| known.index == index).unwrap_or_else(|| {
             self.candidates.push(Candidate { index, fields: Map::new(), parts: Vec::new() });
             self.candidates.len() - 1
         });
-        let (known, mut content) = (&mut self.candidates[at], candidate["finishReason"].is_string());
+        let known = &mut self.candidates[at];
+        let mut content = finish(candidate, false).map_or(Content::Nothing, |(reason, _)| Content::of_end(reason));
         for (name, value) in candidate.as_object().into_iter().flatten().filter(|(name, _)| *name != "content") {
             match known.fields.get_mut(name) {
                 Some(before) if name == "logprobsResult" => grow(before, value),
@@ -184,7 +185,7 @@ impl Decoder {
         for part in candidate["content"]["parts"].as_array().into_iter().flatten() {
             self.bytes += ITEM_BYTES + part.to_string().len();
             self.chars += chars(part);
-            content |= part["text"] != "";
+            content = content.max((part["text"] != "").into());
             join(&mut known.parts, part);
         }
         content

@@ -2,14 +2,11 @@
 
 use super::super::{
     Asked, Fields,
-    conversation::{Role, behind, calls, each, is_empty, string_or_parts},
+    conversation::{Role, bare_calls, behind, each, is_empty, string_or_parts},
     translate::{body, function, idle, max_tokens, parameters, read},
 };
 use crate::failure::Failure;
 use serde_json::{Map, Value, json, value::RawValue};
-
-/// Fields of an assistant's message. A bare `reasoning_content` stays behind, for it is the text of `thinking_blocks`.
-const ANSWERED: [&str; 6] = ["refusal", "tool_calls", "prefix", "thinking_blocks", "reasoning_content", "annotations"];
 
 /// The body to send. Errors with the name of the field that cannot be expressed.
 pub(super) fn encode(asked: &Asked<'_>) -> Result<Fields, Failure> {
@@ -20,7 +17,7 @@ pub(super) fn encode(asked: &Asked<'_>) -> Result<Fields, Failure> {
 fn field(body: &mut Fields, name: &str, raw: &RawValue) -> Result<(), Failure> {
     let value: Value = read(name, raw, "JSON")?;
     match name {
-        "messages" => body.put(name, &each(&value, &ANSWERED, message)?),
+        "messages" => body.put(name, &each(&value, &["prefix"], message)?),
         "tools" => {
             let tools = value.as_array().ok_or_else(|| Failure::inexpressible(name, "must be a list"))?;
             let tools =
@@ -98,9 +95,11 @@ fn message(at: &str, role: Role, message: &Map<String, Value>) -> Result<Value, 
     }
 }
 
-/// Reasoning goes back as it came, in `thinking_blocks`.
+/// Reasoning goes back as it came, in `thinking_blocks`: a bare `reasoning_content` stays behind, for it is their text.
+/// So do those of Claude's that hold no text to read.
 fn assistant(at: &str, message: &Map<String, Value>) -> Result<Value, Failure> {
-    let blocks = message.get("thinking_blocks").and_then(Value::as_array).into_iter().flatten().map(|block| {
+    let blocks = message.get("thinking_blocks").and_then(Value::as_array).into_iter().flatten();
+    let blocks = blocks.filter(|block| block["thinking"].is_string()).map(|block| {
         let mut chunk = json!({ "type": "thinking", "thinking": [{ "type": "text", "text": block["thinking"] }] });
         if block["signature"].is_string() {
             chunk["signature"] = block["signature"].clone();
@@ -112,13 +111,12 @@ fn assistant(at: &str, message: &Map<String, Value>) -> Result<Value, Failure> {
         said => parts(at, said)?,
     };
     let mut out = json!({ "role": "assistant", "content": behind(blocks.collect(), said) });
-    for name in ["tool_calls", "prefix"] {
-        if let Some(value) = message.get(name).filter(|value| !is_empty(value)) {
-            out[name] = value.clone();
-        }
+    let calls = bare_calls(at, message)?;
+    if !calls.is_empty() {
+        out["tool_calls"] = calls.into();
     }
-    for call in calls(at, message) {
-        call?;
+    if let Some(prefix) = message.get("prefix").filter(|prefix| !is_empty(prefix)) {
+        out["prefix"] = prefix.clone();
     }
     Ok(out)
 }

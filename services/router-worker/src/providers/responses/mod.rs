@@ -6,7 +6,8 @@
 //!
 //! The API can keep a conversation at the provider. That is left to the caller where the endpoint allows it, which has one
 //! destination then, so that the next request comes to the same provider; elsewhere nothing is stored, what refers to it is refused,
-//! and who asked for it is told.
+//! and who asked for it is told. Nothing runs in the background of a provider: where a caller may ask for that, ingress lets it have
+//! its answer later, and what comes here does not say so.
 
 mod answer;
 mod stream;
@@ -18,8 +19,8 @@ use serde_json::value::RawValue;
 
 const STORED: &str = "refers to what a provider has stored, which this endpoint does not allow; send the whole conversation in \
                       `input`, or ask an administrator for `allow_store: true` at an endpoint with one destination";
-const IN_BACKGROUND: &str = "must be false: nobody could fetch the answer from here or count what it costs; leave it out, or submit \
-                             a job to your team's topic";
+const IN_BACKGROUND: &str = "is only for an endpoint with one destination, which speaks this API itself; leave it out, or submit a job \
+                             to your team's topic";
 
 /// The side for callers of the same API.
 #[derive(Debug)]
@@ -37,8 +38,8 @@ impl Side for Responses {
             body.remove("stream");
             body.remove("stream_options");
         }
-        if body.get("background").is_some_and(|background| background.get() != "false") {
-            return Err(Failure::inexpressible("background", IN_BACKGROUND));
+        if let Some(failure) = asks_for_later(&body) {
+            return Err(failure);
         }
         let mut undone = Vec::new();
         if !asked.may_store {
@@ -67,6 +68,12 @@ impl Side for Responses {
 pub(crate) fn refers_to_stored(body: &Fields) -> Option<Failure> {
     let name = ["previous_response_id", "conversation"].into_iter().find(|name| body.get(name).is_some())?;
     Some(Failure::inexpressible(name, STORED))
+}
+
+/// Refuses a body that asks for its answer in the background. Where that is possible, ingress has left the field out.
+pub(crate) fn asks_for_later(body: &Fields) -> Option<Failure> {
+    let asks = body.get("background").is_some_and(|background| background.get() == "true");
+    asks.then(|| Failure::inexpressible("background", IN_BACKGROUND))
 }
 
 /// The field by which a body asks that the answer be stored, for where it is not.

@@ -5,7 +5,7 @@
 
 use super::{
     super::{
-        Answer, Asked, Decoded, Fields, Frame, StreamDecoder,
+        Answer, Asked, Content, Decoded, Fields, Frame, StreamDecoder,
         assemble::{ANSWER_MAX_BYTES, ITEM_BYTES},
         raw,
     },
@@ -56,20 +56,20 @@ impl Decoder {
         Ok(())
     }
 
-    /// Takes an event about an item. Whether it is something to see.
-    fn take(&mut self, kind: &str, event: &Value) -> bool {
+    /// Takes an event about an item. What there is to see in it.
+    fn take(&mut self, kind: &str, event: &Value) -> Content {
         let index = event["output_index"].as_u64().unwrap_or(0);
         match kind {
             "response.output_item.added" => drop(self.items.insert(index, event["item"].clone())),
             "response.output_item.done" => {
                 self.items.insert(index, event["item"].clone());
-                return true;
+                return of_item(&event["item"]);
             }
             "response.content_part.added" => self.push(index, "content", &event["part"]),
             "response.reasoning_summary_part.added" => self.push(index, "summary", &event["part"]),
             _ => return self.add(index, kind, event),
         }
-        false
+        Content::Nothing
     }
 
     fn push(&mut self, index: u64, list: &str, part: &Value) {
@@ -81,9 +81,9 @@ impl Decoder {
     }
 
     /// Adds a delta to its text. Those that the gateway does not know are something to see too.
-    fn add(&mut self, index: u64, kind: &str, event: &Value) -> bool {
+    fn add(&mut self, index: u64, kind: &str, event: &Value) -> Content {
         let Some(delta) = event["delta"].as_str().filter(|delta| !delta.is_empty() && kind.ends_with(".delta")) else {
-            return false;
+            return Content::Nothing;
         };
         let of_part = |list: &'static str, at: &str, field: &'static str| (Some((list, event[at].as_u64())), field);
         let (part, field) = match kind {
@@ -94,7 +94,7 @@ impl Decoder {
             "response.reasoning_summary_text.delta" => of_part("summary", "summary_index", "text"),
             "response.function_call_arguments.delta" | "response.mcp_call_arguments.delta" => (None, "arguments"),
             "response.custom_tool_call_input.delta" => (None, "input"),
-            _ => return true,
+            _ => return Content::Answer,
         };
         let item = self.items.get_mut(&index).filter(|item| item.is_object());
         let holder = match part {
@@ -109,8 +109,16 @@ impl Decoder {
             Some(other) => *other = delta.into(),
             None => {}
         }
-        true
+        if field == "refusal" { Content::Refusal } else { Content::Answer }
     }
+}
+
+/// What there is to see in an item that is done.
+fn of_item(item: &Value) -> Content {
+    let is_empty = |part: &Value| part["type"] == "refusal" || part["text"] == "";
+    let is_refusal =
+        item["type"] == "message" && item["content"].as_array().is_some_and(|parts| parts.iter().all(is_empty));
+    if is_refusal { Content::Refusal } else { Content::Answer }
 }
 
 impl StreamDecoder for Decoder {
@@ -135,8 +143,11 @@ impl StreamDecoder for Decoder {
             kind if fields.get("response").is_some() => {
                 self.learn(&mut fields)?;
                 self.is_complete = matches!(kind, "response.completed" | "response.incomplete");
-                // An answer may be empty, and its end is something to see then.
-                self.is_complete
+                let details = || self.response.read::<Value>("incomplete_details").ok().flatten().unwrap_or_default();
+                match kind {
+                    "response.incomplete" => Content::of_end(details()["reason"].as_str().unwrap_or_default()),
+                    _ => self.is_complete.into(),
+                }
             }
             kind => {
                 self.bytes += frame.data.len();

@@ -136,6 +136,7 @@ judges:
   f: {{ kind: webhook, url: 'https://x.test', secret: none, threshold: 0.5, images: true }}
   g: {{ kind: llama_guard, endpoint: chat, categories: [ S1 ], cache: {{ ttl: 1ms, max_entries: 0 }} }}
   h: {{ kind: llm, provider: nobody }}
+  i: {{ kind: llama_guard, endpoint: chat, categories: [ S14, hate, Hate, S15, s1, another_hazard, violence ] }}
 endpoints:
   - {{ name: chat, destinations: [ {{ name: d, provider: demo, model: m }} ] }}
   - {{ name: 'judge:x', destinations: [ {{ name: d, provider: demo, model: m }} ] }}
@@ -157,6 +158,10 @@ endpoints:
             "judges.g.cache.ttl",
             "judges.g.cache.max_entries",
             "judges.h.provider",
+            "judges.i.categories[2]",
+            "judges.i.categories[3]",
+            "judges.i.categories[4]",
+            "judges.i.categories[6]",
         ]
     );
 }
