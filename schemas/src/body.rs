@@ -34,6 +34,11 @@ impl Body {
         RawValue::from_string(json).map(Body::Inline)
     }
 
+    /// What is kept elsewhere if it was stored, else inline.
+    pub fn stored(blob: Option<BlobRef>, json: Box<RawValue>) -> Self {
+        blob.map_or_else(|| Body::Inline(json), Body::Ref)
+    }
+
     /// Serialises a value into an inline body.
     pub fn of<T: Serialize>(value: &T) -> Result<Self, serde_json::Error> {
         serde_json::value::to_raw_value(value).map(Body::Inline)

@@ -92,6 +92,11 @@ pub struct Terminal {
 }
 
 impl Terminal {
+    /// Tells SDKs not to try again.
+    pub fn forbid_retry(&mut self) {
+        self.headers.insert("x-should-retry".to_owned(), "false".to_owned());
+    }
+
     /// Fields of the request that were left out, as [`DROPPED_HEADER`] names them.
     pub fn dropped(&self) -> Vec<String> {
         let names = self.headers.get(DROPPED_HEADER).into_iter();

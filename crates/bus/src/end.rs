@@ -154,7 +154,7 @@ pub fn reply(
     Ok(record)
 }
 
-/// Asks whoever owns a request of `team` to end it. `reason` is for logs: `disconnected` or `requested`.
+/// Asks whoever owns a request of `team` to end it. `reason` is for logs; [`Cancellation`] has the words.
 pub fn cancellation(id: RequestId, team: &str, reason: &str, trace: &TraceContext) -> Result<Outgoing, Error> {
     let value = Cancellation { request_id: id, team: Some(team.to_owned()), reason: reason.to_owned() };
     Outgoing::of(&topic::CANCELLATIONS, id, &value, trace)

@@ -49,10 +49,7 @@ impl BlobStore {
 
     /// Inline if it is short, else written now and replaced by its claim check. `id` makes the name readable.
     pub async fn check_in(&self, id: &str, json: Box<serde_json::value::RawValue>) -> Result<Body, Error> {
-        Ok(match self.store(id, &json).await? {
-            Some(stored) => Body::Ref(stored),
-            None => Body::Inline(json),
-        })
+        Ok(Body::stored(self.store(id, &json).await?, json))
     }
 
     /// Writes a body that is too large for the log; `None` if it is not.

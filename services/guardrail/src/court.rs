@@ -2,7 +2,8 @@
 //!
 //! A model is asked by a request of one's own to the router (`approved.judge`), whose end comes back to this replica's place on
 //! `replies`. It has an id that follows from the request it is about, so that whoever is handed the same record again asks the same
-//! question again. What is open when that request ends early is called off, so that no model works on it for nobody. Presidio and webhooks are called from here. The record that all of it is for stays in flight meanwhile.
+//! question again. What is open when that request ends early is called off, so that no model works on it for nobody. Presidio and webhooks
+//! are called from here. The record that all of it is for stays in flight meanwhile.
 //!
 //! Deliberately absent: trying again. The router does that for models; a judge of one's own has the rest of the time for one answer.
 

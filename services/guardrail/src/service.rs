@@ -293,7 +293,7 @@ impl Service {
             Err(Stopped::Ended(error)) => terminal = withheld(&request, terminal, error),
             Err(Stopped::Storage) => {
                 terminal = withheld(&request, terminal, ApiError::new(ErrorCode::Internal, UNSTORED));
-                terminal.headers.insert("x-should-retry".to_owned(), "false".to_owned());
+                terminal.forbid_retry();
             }
         }
         terminal.ended_us = tollgate_schemas::now_us();

@@ -5,9 +5,9 @@
 //! ids, by ten seconds, so that whoever looks for one reads the few segments of its time and no others, however much has ended since. The
 //! name says which records it covers: those of its time among them. The offset is committed after the writes. A name says all of its
 //! content, so a writer that lost its partition and does not know it overwrites nothing; segments may overlap. Of several
-//! terminals of a request the first in the log counts, of the lowest partition that has some: where two executions ended one, everybody sees the same end. Any replica
-//! answers from any segment: what it did not write itself it reads once. Beside them stands what is noted of requests whose answers are
-//! fetched later (`<id>.json`, [`crate::background`]); all of it goes with the window. Bounded: [`INDEX_MAX`] ids in memory,
+//! terminals of a request the first in the log counts, of the lowest partition that has some: where two executions ended one, everybody
+//! sees the same end. Any replica answers from any segment: what it did not write itself it reads once. Beside them stands what is noted
+//! of requests whose answers are fetched later (`<id>.json`, [`crate::background`]); all of it goes with the window. Bounded: [`INDEX_MAX`] ids in memory,
 //! [`SEGMENT_MAX_BYTES`] of terminals that are not written yet, a partition, [`AT_ONCE`] lookups of as many segments at a time, no
 //! segment before the window.
 

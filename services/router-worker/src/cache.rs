@@ -1,9 +1,9 @@
 //! Answers that are kept and given again to the same request, for endpoints that ask for it.
 //!
 //! The key is a hash of all that an answer depends on: endpoint, API, whose answers may be given (`scope`), the model's name as it
-//! is shown, headers that are part of the API, and the body with its fields in order, but for those that change nothing in the answer. So an answer never reaches another
-//! team unless the endpoint says so. It is the body as the guardrail has let it through that counts, and a kept answer passes the
-//! output checks like any other.
+//! is shown, headers that are part of the API, and the body with its fields in order, but for those that change nothing in the answer.
+//! So an answer never reaches another team unless the endpoint says so. It is the body as the guardrail has let it through that counts,
+//! and a kept answer passes the output checks like any other.
 //!
 //! A store that is away keeps nothing and gives nothing: requests go to their providers. Deliberately absent: answers that are similar,
 //! and anything for whoever is turned away.

@@ -51,7 +51,7 @@ impl Service {
     ) -> Result<Body, Stopped> {
         let id = request.request_id.to_string();
         let stored = self.insist(request, sends, || self.blobs.store(&id, &json)).await?;
-        Ok(stored.map_or_else(|| Body::Inline(json), Body::Ref))
+        Ok(Body::stored(stored, json))
     }
 
     /// What the checks made of an answer.
@@ -65,7 +65,7 @@ impl Service {
         // A terminal has little beside it.
         let store = || self.blobs.store_unless_away(&id, &json, TEAM_RECORD_MAX_BYTES);
         let stored = self.insist(request, sends, store).await?;
-        Ok(stored.map_or_else(|| Body::Inline(json), Body::Ref))
+        Ok(Body::stored(stored, json))
     }
 
     /// Tries until storage does it: a few times, and those of a job until its deadline.

@@ -100,7 +100,7 @@ impl Executor {
 
     /// An answer's body for the request's end: inline if it is short, or if storage is away and a record takes it.
     pub(super) async fn check_in(&self, request: &Request, json: Box<RawValue>) -> Result<Body, blob::Error> {
-        Ok(body(self.store(request, &json).await?, json))
+        Ok(Body::stored(self.store(request, &json).await?, json))
     }
 
     async fn store(&self, request: &Request, json: &RawValue) -> Result<Option<BlobRef>, blob::Error> {
@@ -130,7 +130,7 @@ impl<S: ChunkSink> Execution<'_, S> {
     pub(super) async fn check_in(&self, json: Box<RawValue>) -> Result<Body, ApiError> {
         let Task { executor, request, limits, signals, .. } = self.task;
         let error = match executor.store(request, &json).await {
-            Ok(stored) => return Ok(body(stored, json)),
+            Ok(stored) => return Ok(Body::stored(stored, json)),
             Err(error) => error,
         };
         tracing::error!(%error, request_id = %request.request_id, "an answer cannot be stored");
@@ -144,12 +144,8 @@ impl<S: ChunkSink> Execution<'_, S> {
             () = signals.handover.cancelled() => return Err(unstored()),
             stored = timeout_at(limits.deadline, executor.store_at_last(request, &json)) => stored,
         };
-        stored.map(|stored| body(stored, json)).map_err(|_| unstored())
+        stored.map(|stored| Body::stored(stored, json)).map_err(|_| unstored())
     }
-}
-
-fn body(stored: Option<BlobRef>, json: Box<RawValue>) -> Body {
-    stored.map_or_else(|| Body::Inline(json), Body::Ref)
 }
 
 /// How many bytes of an answer a record takes. In `completions` the request stands beside it, without its body, and the row, which

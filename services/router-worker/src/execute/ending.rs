@@ -60,7 +60,7 @@ impl<S: ChunkSink> Execution<'_, S> {
             }
             Err(error) => {
                 let mut terminal = Terminal::failed(&self.task.request.caller.team, error);
-                terminal.headers.insert("x-should-retry".to_owned(), "false".to_owned());
+                terminal.forbid_retry();
                 terminal
             }
         }
@@ -111,7 +111,7 @@ impl<S: ChunkSink> Execution<'_, S> {
             Class::Inexpressible | Class::Deadline | Class::Busy | Class::Open => {}
             Class::Limited if failure.is_throttle() => {}
             // The gateway has tried as often as is sensible; an SDK that tries again would only multiply that.
-            _ => drop(terminal.headers.insert("x-should-retry".to_owned(), "false".to_owned())),
+            _ => terminal.forbid_retry(),
         }
         if let Some(wait) = self.retry_after(failure) {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);

@@ -2,47 +2,23 @@
 
 use super::requests::{Bench, ask, code, request};
 use crate::execute::{Done, HELD_MAX_BYTES};
-use object_store::local::LocalFileSystem;
+use disk::Disk;
 use serde_json::{json, value::RawValue};
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tollgate_runtime::BlobStore;
 use tollgate_schemas::{Body, ErrorCode, Lane, Request};
+
+#[path = "../../../../crates/runtime/testing/disk.rs"]
+mod disk;
 
 /// More than a record takes.
 const HUGE: usize = 3_200_000;
 
-/// Storage on a disk that can be taken away: a file stands where its folder was.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    fn of(bench: &mut Bench) -> Self {
-        let disk = Self(tempfile::tempdir().expect("folder"));
-        fs::create_dir(disk.at("store")).expect("folder");
-        let store = LocalFileSystem::new_with_prefix(disk.at("store")).expect("a store");
-        bench.executor.blobs = BlobStore::new(Arc::new(store));
-        disk
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn take_away(&self) {
-        fs::rename(self.at("store"), self.at("kept")).expect("moved");
-        fs::write(self.at("store"), "").expect("written");
-    }
-
-    fn bring_back(&self) {
-        fs::remove_file(self.at("store")).expect("removed");
-        fs::rename(self.at("kept"), self.at("store")).expect("moved");
-    }
-}
-
 fn bench() -> (Bench, Disk) {
     let mut bench = Bench::new("http://127.0.0.1:9", "http://127.0.0.1:9", "");
-    let disk = Disk::of(&mut bench);
+    let disk;
+    (disk, bench.executor.blobs) = Disk::new();
     (bench, disk)
 }
 
@@ -121,7 +97,7 @@ async fn a_job_whose_body_cannot_be_read_waits_and_one_whose_body_is_gone_ends()
     disk.bring_back();
     let (finished, _) = bench.run(&parked.request).await;
     assert_eq!(finished.terminal.status, 200);
-    fs::remove_dir_all(disk.at("store/blobs")).expect("removed");
+    disk.lose_bodies();
     let (finished, _) = bench.run(&parked.request).await;
     assert_eq!(code(&finished), Some(ErrorCode::Internal));
 }

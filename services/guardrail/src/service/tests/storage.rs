@@ -1,39 +1,15 @@
 //! Bodies that are stored, and storage that is away.
 
 use super::*;
-use object_store::local::LocalFileSystem;
-use std::{fs, path::PathBuf};
+use disk::Disk;
 
-/// Storage on a disk that can be taken away: a file stands where its folder was.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    fn of(service: &mut Service) -> Self {
-        let disk = Self(tempfile::tempdir().expect("folder"));
-        fs::create_dir(disk.at("store")).expect("folder");
-        let store = LocalFileSystem::new_with_prefix(disk.at("store")).expect("a store");
-        service.blobs = BlobStore::new(Arc::new(store));
-        disk
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn take_away(&self) {
-        fs::rename(self.at("store"), self.at("kept")).expect("moved");
-        fs::write(self.at("store"), "").expect("written");
-    }
-
-    fn bring_back(&self) {
-        fs::remove_file(self.at("store")).expect("removed");
-        fs::rename(self.at("kept"), self.at("store")).expect("moved");
-    }
-}
+#[path = "../../../../../crates/runtime/testing/disk.rs"]
+mod disk;
 
 fn on_disk() -> (Service, Disk) {
     let mut service = service();
-    let disk = Disk::of(&mut service);
+    let disk;
+    (disk, service.blobs) = Disk::new();
     (service, disk)
 }
 
@@ -102,7 +78,7 @@ async fn a_job_waits_for_its_body_and_one_whose_body_is_gone_ends() {
     assert_eq!(ended(&records).0.error.expect("an error").code, ErrorCode::Cancelled);
     assert_eq!(service.stored.available_permits(), bodies::JOBS_MAX_BYTES);
     disk.bring_back();
-    fs::remove_dir_all(disk.at("store/blobs")).expect("removed");
+    disk.lose_bodies();
     let gone = Request { request_id: RequestId::new(), ..job };
     assert_eq!(ended(&handled(&service, gone).await).0.error.expect("an error").code, ErrorCode::Internal);
 }
